@@ -1,0 +1,148 @@
+"""A model bundle: a folder with `manifest.json`, an ONNX file and `tokenizer.json`. No code, no pickle.
+
+Everything is verified before anything is parsed: names, sizes and SHA-256 of each file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from models.engine import Device, EngineError, OnnxEngine
+from models.labels import Head
+from models.tokenizer import BundleTokenizer
+
+FORMAT = 1
+MAX_FILE_BYTES = 2_000_000_000
+ALLOWED_DOMAINS = ("ai.onnx", "com.microsoft")
+
+
+class BundleError(ValueError):
+    """The bundle is refused; the message names the file or field and the reason."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class FileEntry(_Strict):
+    """Size in bytes and SHA-256 (hex) of one file of the bundle."""
+
+    size_bytes: int = Field(gt=0, le=MAX_FILE_BYTES)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class HeadEntry(_Strict):
+    """A head as the manifest writes it."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
+    labels: list[str] = Field(min_length=2)
+    temperature: float = Field(gt=0, le=100)
+
+
+class Golden(_Strict):
+    """A text and the probabilities that the exported model gave it, per head."""
+
+    text: str
+    probabilities: dict[str, list[float]]
+
+
+class Manifest(_Strict):
+    """`manifest.json`; `metrics` and `training` are for people and reports."""
+
+    format: int = Field(ge=FORMAT, le=FORMAT)
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    heads: list[HeadEntry] = Field(min_length=1)
+    max_tokens: int = Field(ge=8, le=8192)
+    precision: str
+    model_file: str
+    tokenizer_file: str
+    files: dict[str, FileEntry]
+    opset: int
+    domains: list[str]
+    golden: list[Golden]
+    golden_tolerance: float = Field(gt=0, le=0.2)
+    metrics: dict[str, float] = {}
+    label_maps: dict[str, dict[str, list[str]]] = {}
+    training: dict[str, str | int | float] = {}
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Parses and validates the manifest; raises `BundleError`."""
+    path = folder / "manifest.json"
+    try:
+        return Manifest.model_validate(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise BundleError(f"{folder} is no model bundle: manifest.json is missing") from None
+    except (OSError, ValueError, ValidationError) as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
+    """The bytes of every file of the manifest, after checks of name, kind, size and SHA-256."""
+    contents: dict[str, bytes] = {}
+    for name in (manifest.model_file, manifest.tokenizer_file):
+        entry = manifest.files.get(name)
+        if entry is None:
+            raise BundleError(f"{folder}: manifest.files has no entry for {name}")
+        path = folder / name
+        if Path(name).name != name or path.is_symlink() or not path.is_file():
+            raise BundleError(f"{folder}: {name} is not a plain file inside the bundle")
+        if path.stat().st_size != entry.size_bytes:
+            raise BundleError(f"{path}: {path.stat().st_size} bytes, the manifest says {entry.size_bytes}")
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != entry.sha256:
+            raise BundleError(f"{path}: SHA-256 differs from the manifest; fetch the bundle again")
+        contents[name] = data
+    return contents
+
+
+def load_bundle(path: str | Path, device: Device = "auto", *, threads: int | None = None) -> OnnxEngine:
+    """Verifies a bundle, starts an engine on it and checks its golden texts.
+
+    Raises `BundleError` with the reason where anything differs from the manifest.
+    """
+    folder = Path(path)
+    manifest = read_manifest(folder)
+    foreign = sorted(set(manifest.domains) - set(ALLOWED_DOMAINS))
+    if foreign:
+        raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
+    contents = verified_files(folder, manifest)
+    try:
+        engine = OnnxEngine(
+            name=manifest.name,
+            version=manifest.version,
+            heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
+            tokenizer=BundleTokenizer(contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens),
+            model=contents[manifest.model_file],
+            device=device,
+            threads=threads,
+        )
+        check_golden(engine, manifest)
+    except EngineError:
+        raise
+    except BundleError:
+        raise
+    except Exception as error:
+        raise BundleError(f"{folder}: the model cannot be started: {type(error).__name__}: {error}") from error
+    return engine
+
+
+def check_golden(engine: OnnxEngine, manifest: Manifest) -> None:
+    """Raises `BundleError` where a golden text's probabilities differ by more than the tolerance."""
+    predictions = engine.predict([golden.text for golden in manifest.golden])
+    for number, (golden, prediction) in enumerate(zip(manifest.golden, predictions, strict=True)):
+        for head, expected in golden.probabilities.items():
+            got = list(prediction.probabilities(head).values())
+            if len(got) != len(expected):
+                raise BundleError(f"golden text {number}: head {head!r} has {len(got)} classes, not {len(expected)}")
+            worst = max(abs(a - b) for a, b in zip(got, expected, strict=True))
+            if worst > manifest.golden_tolerance:
+                raise BundleError(
+                    f"golden text {number}, head {head!r}: probability off by {worst:.4f}, "
+                    f"tolerance {manifest.golden_tolerance}; the bundle does not work on this machine"
+                )

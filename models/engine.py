@@ -1,0 +1,114 @@
+"""ONNX Runtime inference: texts in, calibrated predictions out, in the order given."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.batching import by_length
+from models.labels import Head, Prediction
+from models.tokenizer import BundleTokenizer
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+class EngineError(RuntimeError):
+    """The engine cannot start or answered nonsense; the message says the remedy."""
+
+
+class OnnxEngine:
+    """One session of one bundle; `predict` may be called from one thread at a time."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: str,
+        heads: Sequence[Head],
+        tokenizer: BundleTokenizer,
+        model: bytes | Path,
+        device: Device = "auto",
+        budget_tokens: int = 1024,
+        threads: int | None = None,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.heads = {head.name: head for head in heads}
+        self._tokenizer = tokenizer
+        self._budget = budget_tokens
+        self._session, self.provider = _session(model, device, threads or usable_cores())
+        self.tokens = 0
+        self.padded_tokens = 0
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
+        ids = self._tokenizer.encode(texts)
+        results: list[Prediction | None] = [None] * len(ids)
+        for group in by_length([len(row) for row in ids], self._budget):
+            logits = self._run([ids[i] for i in group])
+            for row, index in enumerate(group):
+                results[index] = self._prediction(logits[row])
+        return [result for result in results if result is not None]
+
+    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
+        width = max(map(len, rows))
+        input_ids = np.zeros((len(rows), width), np.int64)
+        mask = np.zeros_like(input_ids)
+        for i, row in enumerate(rows):
+            input_ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        self.tokens += int(mask.sum())
+        self.padded_tokens += mask.size
+        logits: NDArray[np.float32] = self._session.run(
+            ["logits"], {"input_ids": input_ids, "attention_mask": mask}
+        )[0]
+        if not np.isfinite(logits).all():
+            raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
+        return logits
+
+    def _prediction(self, logits: NDArray[np.float32]) -> Prediction:
+        probabilities: dict[str, NDArray[np.float32]] = {}
+        start = 0
+        for head in self.heads.values():
+            part = logits[start : start + len(head.labels)] / head.temperature
+            start += len(head.labels)
+            exponent = np.exp(part - part.max())
+            probabilities[head.name] = exponent / exponent.sum()
+        return Prediction(self.heads, probabilities)
+
+
+def usable_cores() -> int:
+    """Cores this process may use: affinity and cgroup v2 quota."""
+    cores = len(os.sched_getaffinity(0))
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()
+        if quota != "max":
+            cores = min(cores, max(1, int(quota) // int(period)))
+    except (OSError, ValueError):
+        pass
+    return cores
+
+
+def _session(model: bytes | Path, device: Device, threads: int) -> tuple[Any, str]:
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise EngineError("onnxruntime is missing: pip install 'opinionwatch[cpu]' (or [gpu])") from error
+    ort.set_default_logger_severity(4)
+    available = ort.get_available_providers()
+    if device == "cuda" and "CUDAExecutionProvider" not in available:
+        raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
+    use_cuda = device != "cpu" and "CUDAExecutionProvider" in available
+    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    source = model if isinstance(model, bytes) else str(model)
+    session = ort.InferenceSession(source, options, providers=providers)
+    return session, session.get_providers()[0]

@@ -1,0 +1,126 @@
+"""The values that travel through the pipeline. Frozen; times are aware UTC datetimes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a record stood in Kafka."""
+
+    topic: str
+    partition: int
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch."""
+
+    origin: Origin
+    timestamp_ms: int
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A decoded post; `event_time` is a function of the record alone (see `codec.decode`)."""
+
+    id: str
+    source: str
+    native_id: str
+    kind: str
+    url: str
+    title: str
+    text: str
+    author: str
+    lang: str
+    event_time: datetime
+    time_suspect: bool
+    content_hash: str
+    reposts: int
+    likes: int
+    comments: int
+    extra: dict[str, str]
+    origin: Origin
+
+    @property
+    def full_text(self) -> str:
+        """Title and text as the classifier reads them."""
+        return f"{self.title}\n{self.text}" if self.title and self.text else self.title or self.text
+
+
+def document_id(source: str, native: str) -> str:
+    """SHA-256 (hex) of the source and the native id or URL: redelivery and double posting give one document."""
+    return hashlib.sha256(f"{source}\x00{native}".encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPost:
+    """A post with its labels; `labels[head]` is the class, scores are probabilities in [0, 1]."""
+
+    post: Post
+    labels: dict[str, str]
+    scores: dict[str, float]
+    negative_score: float
+    subjects: tuple[str, ...]
+    model_name: str
+    model_version: str
+
+    def document(self, ingested_at: datetime) -> dict[str, Any]:
+        """The index document of the contract; `repost` is added by the store, which alone knows."""
+        p = self.post
+        return {
+            "@timestamp": p.event_time.isoformat(),
+            "ingested_at": ingested_at.isoformat(),
+            "id": p.native_id,
+            "source": p.source,
+            "kind": p.kind,
+            "url": p.url,
+            "title": p.title,
+            "text": p.text,
+            "author": p.author,
+            "lang": p.lang,
+            "content_hash": p.content_hash,
+            "time_suspect": p.time_suspect,
+            "topic": self.labels.get("topic", ""),
+            "topic_score": round(self.scores.get("topic", 0.0), 4),
+            "sentiment": self.labels.get("sentiment", ""),
+            "sentiment_score": round(self.scores.get("sentiment", 0.0), 4),
+            "negative_score": round(self.negative_score, 4),
+            "labels": dict(self.labels),
+            "subjects": list(self.subjects),
+            "engagement": {"reposts": p.reposts, "likes": p.likes, "comments": p.comments},
+            "model": {"name": self.model_name, "version": self.model_version},
+            "origin": {"topic": p.origin.topic, "partition": p.origin.partition, "offset": p.origin.offset},
+            "corrected": False,
+            "extra": p.extra,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What could not be processed, with the bytes as they came."""
+
+    record: Record
+    stage: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Of one source partition: the next offset to index, its end when last seen, the event time reached."""
+
+    topic: str
+    partition: int
+    next_offset: int
+    end_offset: int
+    event_time: datetime
+    extra: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,1 @@
+"""Offline fine-tuning: data, vocabulary, training loop, calibration, export. Extra `train`."""

@@ -1,0 +1,123 @@
+"""Rows of labelled files -> examples with a set of allowed classes per head."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from models.text import content_hash
+from training.config import Source, TrainingConfig, TrainingConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """`targets[head]` holds the indexes of the classes that count as right; a missing head is masked."""
+
+    text: str
+    source: str
+    targets: dict[str, tuple[int, ...]]
+    weights: dict[str, float] = field(default_factory=dict)
+
+
+def read_rows(path: Path) -> Iterator[dict[str, object]]:
+    """Objects of a `.jsonl` or `.jsonl.gz`; raises `TrainingConfigError` naming file and line."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rt", encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                row = json.loads(line)
+                if not isinstance(row, dict) or not isinstance(row.get("text"), str):
+                    raise TrainingConfigError(f"{path}:{number}: needs an object with a string field 'text'")
+                yield row
+    except (OSError, ValueError) as error:
+        raise TrainingConfigError(f"{path}: {error}") from error
+
+
+def held_out(text: str) -> bool:
+    """A stable fifth of all texts, by content hash: reposts never straddle the split."""
+    return int(content_hash(text)[:8], 16) % 5 == 0
+
+
+def row_text(row: dict[str, object]) -> str:
+    """Title and text as serving joins them."""
+    title = row.get("title")
+    return f"{title}\n{row['text']}" if isinstance(title, str) and title else str(row["text"])
+
+
+def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluation: bool) -> list[Example]:
+    """Examples of one source; for evaluation, rows flagged `dup_in_train` are left out."""
+    indexes = {head: {label: i for i, label in enumerate(labels)} for head, labels in config.heads.items()}
+    examples: list[Example] = []
+    for row in read_rows(folder / source.file):
+        text = str(row["text"])
+        if evaluation and row.get("dup_in_train"):
+            continue
+        if source.held_out_fifth and held_out(text) != evaluation:
+            continue
+        targets: dict[str, tuple[int, ...]] = {}
+        for head, target in source.heads.items():
+            raw = row.get(target.field)
+            if target.constant is not None:
+                classes = target.constant
+            elif raw is None:
+                continue
+            elif target.map is None:
+                classes = [str(raw)]
+            else:
+                classes = config.maps[target.map].get(str(raw), [])
+            if not classes:
+                continue
+            try:
+                targets[head] = tuple(sorted(indexes[head][c] for c in classes))
+            except KeyError as error:
+                raise TrainingConfigError(
+                    f"{source.file}: label {error} is not a class of head {head!r}; add it to [heads] or a map"
+                ) from None
+        if targets:
+            examples.append(Example(row_text(row), source.file, targets))
+    if source.limit is not None and len(examples) > source.limit:
+        examples = random.Random(config.train.seed).sample(examples, source.limit)  # noqa: S311
+    return _balanced(examples, source)
+
+
+def _balanced(examples: list[Example], source: Source) -> list[Example]:
+    weights: dict[str, dict[tuple[int, ...], float]] = {}
+    for head, target in source.heads.items():
+        counts = Counter(e.targets[head] for e in examples if head in e.targets)
+        if target.balance and counts:
+            raw = {k: (1 / n) ** target.balance for k, n in counts.items()}
+            mean = sum(raw[k] * n for k, n in counts.items()) / sum(counts.values())
+            weights[head] = {k: w / mean for k, w in raw.items()}
+    if not weights:
+        return examples
+    return [
+        Example(
+            e.text, e.source, e.targets, {h: w[e.targets[h]] for h, w in weights.items() if h in e.targets}
+        )
+        for e in examples
+    ]
+
+
+def load_training(config: TrainingConfig, folder: Path) -> list[Example]:
+    """All training examples: no text of any evaluation or calibration file, each text once per source."""
+    forbidden = {
+        content_hash(e.text)
+        for source in [*config.evaluation, *config.calibration]
+        for e in load_source(config, source, folder, evaluation=True)
+    }
+    examples: list[Example] = []
+    for source in config.sources:
+        seen: set[str] = set()
+        for example in load_source(config, source, folder, evaluation=False):
+            key = content_hash(example.text)
+            if key not in forbidden and key not in seen:
+                seen.add(key)
+                examples.extend([example] * source.repeat)
+    if not examples:
+        raise TrainingConfigError("no training row is left; check the sources and their labels")
+    return examples

@@ -1,0 +1,89 @@
+"""A bilingual WordPiece vocabulary: MiniLM's own pieces for Latin script, words and characters for Han.
+
+Han words stand in the vocabulary twice, as a start and as a continuation piece, under the same id: greedy
+longest-match segmentation then works inside a run of Han without a row per form. Runs are cut after 16
+characters, so that the quadratic longest match cannot be driven by a hostile text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import jieba
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, processors
+from tokenizers.models import WordPiece
+
+from training.config import VocabularyConfig
+
+SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_HAN = re.compile(r"[\u3400-\u9fff]+")
+_PREFIX = "##"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """`pieces[i]` is the piece of embedding row i; `tokenizer` maps text to those rows."""
+
+    pieces: list[str]
+    tokenizer: Tokenizer
+
+
+def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyConfig) -> Vocabulary:
+    """Chooses pieces by frequency in `texts`; `base` is the WordPiece tokenizer of the pretrained encoder."""
+    normalizer = _normalizer()
+    latin: Counter[str] = Counter()
+    words: Counter[str] = Counter()
+    characters: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    for text in texts:
+        text = normalizer.normalize_str(text)
+        for run in _HAN.findall(text):
+            characters.update(run)
+            words.update(w for w in jieba.cut(run, HMM=False) if len(w) > 1)
+        rest = _HAN.sub(" ", text)
+        latin.update(base.encode(rest, add_special_tokens=False).tokens)
+        others.update(c for c in rest if ord(c) > 0x2000)
+    known = base.get_vocab()
+    single = [p for p in known if len(p.removeprefix(_PREFIX)) == 1 and p.isascii()]
+    kept = list(dict.fromkeys([*single, *(p for p, _ in latin.most_common(sizes.latin_pieces))]))
+    kept = [p for p in kept if p not in SPECIALS and not _HAN.match(p.removeprefix(_PREFIX))]
+    han = [c for c, n in characters.most_common(sizes.han_characters) if n >= 2]
+    han += [w for w, n in words.most_common(sizes.han_words) if n >= 4]
+    kept_set = set(kept)
+    symbols = [c for c, n in others.most_common(sizes.others) if n >= 5 and c not in kept_set]
+    pieces = [*SPECIALS, *kept[: sizes.latin_pieces], *han, *symbols]
+    vocab = {piece: i for i, piece in enumerate(pieces)}
+    for piece in [*han, *symbols]:
+        vocab.setdefault(_PREFIX + piece, vocab[piece])
+    return Vocabulary(pieces, _tokenizer(vocab))
+
+
+def _normalizer() -> normalizers.Normalizer:
+    return normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(r"https?://[A-Za-z0-9./?=&_%#~+-]+"), "http"),
+            normalizers.Replace(Regex(r"@[A-Za-z0-9_]{1,30}"), "@user"),
+            normalizers.BertNormalizer(
+                clean_text=True, handle_chinese_chars=False, strip_accents=True, lowercase=True
+            ),
+        ]
+    )
+
+
+def _tokenizer(vocab: dict[str, int]) -> Tokenizer:
+    tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = _normalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.BertPreTokenizer(),
+            pre_tokenizers.Split(Regex(r"\p{Han}{1,16}|[^\s\w\p{P}]"), "isolated"),
+        ]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
+    )
+    return tokenizer
