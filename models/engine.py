@@ -64,9 +64,7 @@ class OnnxEngine:
             mask[i, : len(row)] = 1
         self.tokens += int(mask.sum())
         self.padded_tokens += mask.size
-        logits: NDArray[np.float32] = self._session.run(
-            ["logits"], {"input_ids": input_ids, "attention_mask": mask}
-        )[0]
+        logits: NDArray[np.float32] = self._session.run(["logits"], {"input_ids": input_ids, "attention_mask": mask})[0]
         if not np.isfinite(logits).all():
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
         return logits

@@ -19,8 +19,22 @@ MAX_EXTRA = 32
 MAX_EXTRA_VALUE = 1_000
 KINDS = frozenset({"news", "forum", "comment", "review"})
 KNOWN = frozenset(
-    {"v", "id", "source", "kind", "url", "title", "text", "author", "published_at", "lang", "reposts", "likes",
-     "comments", "extra"}
+    {
+        "v",
+        "id",
+        "source",
+        "kind",
+        "url",
+        "title",
+        "text",
+        "author",
+        "published_at",
+        "lang",
+        "reposts",
+        "likes",
+        "comments",
+        "extra",
+    }
 )
 #: `published_at` counts where it is no later than the record's time by this much, and not older than MAX_AGE.
 MAX_AHEAD = timedelta(hours=1)

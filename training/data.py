@@ -96,9 +96,7 @@ def _balanced(examples: list[Example], source: Source) -> list[Example]:
     if not weights:
         return examples
     return [
-        Example(
-            e.text, e.source, e.targets, {h: w[e.targets[h]] for h, w in weights.items() if h in e.targets}
-        )
+        Example(e.text, e.source, e.targets, {h: w[e.targets[h]] for h, w in weights.items() if h in e.targets})
         for e in examples
     ]
 

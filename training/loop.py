@@ -71,8 +71,15 @@ def fine_tune(
         if (step + 1) % every == 0 or step + 1 == len(plan):
             done = step + 1 - first
             elapsed = time.monotonic() - started
-            report(Progress(step + 1, len(plan), losses / ((step % every) + 1), rows / elapsed,
-                            elapsed / done * (len(plan) - step - 1) / 60))
+            report(
+                Progress(
+                    step + 1,
+                    len(plan),
+                    losses / ((step % every) + 1),
+                    rows / elapsed,
+                    elapsed / done * (len(plan) - step - 1) / 60,
+                )
+            )
             losses = 0.0
             if (step + 1) % (5 * every) == 0:
                 _save(checkpoint, model, optimizer, schedule, step + 1)
@@ -120,22 +127,37 @@ def _optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Opti
     fresh, encoder = [], []
     for name, parameter in model.named_parameters():
         (fresh if name.startswith("output") or "word_embeddings" in name else encoder).append(parameter)
-    groups = [{"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
-              {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay}]
+    groups = [
+        {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
+        {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
+    ]
     return torch.optim.AdamW(groups, fused=True)
 
 
-def _save(path: Path, model: Classifier, optimizer: torch.optim.Optimizer,
-          schedule: torch.optim.lr_scheduler.LambdaLR, step: int) -> None:
+def _save(
+    path: Path,
+    model: Classifier,
+    optimizer: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    step: int,
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(),
-                "schedule": schedule.state_dict(), "step": step}, partial)
+    torch.save(
+        {
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "step": step,
+        },
+        partial,
+    )
     partial.replace(path)
 
 
-def _resume(path: Path, model: Classifier, optimizer: torch.optim.Optimizer,
-            schedule: torch.optim.lr_scheduler.LambdaLR) -> int:
+def _resume(
+    path: Path, model: Classifier, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR
+) -> int:
     if not path.exists():
         return 0
     state = torch.load(path, weights_only=True)

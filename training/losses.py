@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 
-def masked_set_loss(logits: dict[str, Tensor], allowed: dict[str, Tensor], weights: dict[str, Tensor],
-                    smoothing: float) -> Tensor:
+def masked_set_loss(
+    logits: dict[str, Tensor], allowed: dict[str, Tensor], weights: dict[str, Tensor], smoothing: float
+) -> Tensor:
     """Mean over the labelled (row, head) pairs of -log(sum of the probabilities of the allowed classes).
 
     `logits[h]` is float32[batch, classes], `allowed[h]` bool of the same shape (a row without a label for h

@@ -19,8 +19,9 @@ from training.network import Classifier, build_classifier
 from training.vocabulary import build_vocabulary
 
 
-def train_recipe(config: TrainingConfig, data: Path, base: Path, work: Path,
-                 say: Callable[[str], None]) -> tuple[Classifier, Tokenizer]:
+def train_recipe(
+    config: TrainingConfig, data: Path, base: Path, work: Path, say: Callable[[str], None]
+) -> tuple[Classifier, Tokenizer]:
     """Trains in `work` (resumable); `base` is a local directory of a BERT encoder in Hugging Face layout."""
     if not (base / "config.json").exists() or not (base / "tokenizer.json").exists():
         raise TrainingConfigError(f"--base {base}: no config.json and tokenizer.json there; give a model folder")
@@ -47,13 +48,11 @@ def train_recipe(config: TrainingConfig, data: Path, base: Path, work: Path,
     model = build_classifier(encoder, torch.from_numpy(np.load(rows_file)), config.heads, config.train.dropout)
     weights = work / "weights.pt"
     if not weights.exists():
-        fine_tune(model, tokenizer, examples, config.train, work / "checkpoint.pt",
-                  lambda p: say(_line(p)))
+        fine_tune(model, tokenizer, examples, config.train, work / "checkpoint.pt", lambda p: say(_line(p)))
         torch.save(model.state_dict(), weights)
     model.load_state_dict(torch.load(weights, weights_only=True))
     return model.eval(), tokenizer
 
 
 def _line(p: Progress) -> str:
-    return (f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.rows_per_s:.0f} rows/s  "
-            f"{p.minutes_left:.1f} min left")
+    return f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.rows_per_s:.0f} rows/s  {p.minutes_left:.1f} min left"

@@ -67,9 +67,7 @@ def _normalizer() -> normalizers.Normalizer:
             normalizers.NFKC(),
             normalizers.Replace(Regex(r"https?://[A-Za-z0-9./?=&_%#~+-]+"), "http"),
             normalizers.Replace(Regex(r"@[A-Za-z0-9_]{1,30}"), "@user"),
-            normalizers.BertNormalizer(
-                clean_text=True, handle_chinese_chars=False, strip_accents=True, lowercase=True
-            ),
+            normalizers.BertNormalizer(clean_text=True, handle_chinese_chars=False, strip_accents=True, lowercase=True),
         ]
     )
 
