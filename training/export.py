@@ -12,7 +12,6 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from tokenizers import Tokenizer
 
 from models.bundle import ALLOWED_DOMAINS
 from models.engine import OnnxEngine
@@ -48,7 +47,7 @@ def fit_temperature(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> 
 
 def export_bundle(
     model: Classifier,
-    tokenizer: Tokenizer,
+    definition: str,
     heads: Mapping[str, Sequence[str]],
     temperatures: Mapping[str, float],
     out: Path,
@@ -58,7 +57,7 @@ def export_bundle(
     max_tokens: int,
     maps: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> Path:
-    """Writes `out` (manifest, `model.int8.onnx`, `tokenizer.json`) and returns it."""
+    """Writes `out` from `definition`, the text of `tokenizer.json` (manifest, `model.int8.onnx`, `tokenizer.json`) and returns it."""
     out.mkdir(parents=True, exist_ok=True)
     full = out / "model.fp32.onnx"
     example = torch.ones(2, 8, dtype=torch.long)
@@ -82,9 +81,6 @@ def export_bundle(
         extra_options={"DefaultTensorType": 1},
     )
     full.unlink()
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    definition = tokenizer.to_str()
     (out / "tokenizer.json").write_text(definition, "utf-8")
     domains = {o.domain or "ai.onnx" for o in onnx.load(small).opset_import} & set(ALLOWED_DOMAINS)
     entries = [Head(head, tuple(labels), temperatures[head]) for head, labels in heads.items()]

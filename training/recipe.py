@@ -21,7 +21,7 @@ from training.vocabulary import build_vocabulary
 
 def train_recipe(
     config: TrainingConfig, data: Path, base: Path, work: Path, say: Callable[[str], None]
-) -> tuple[Classifier, Tokenizer]:
+) -> tuple[Classifier, str]:
     """Trains in `work` (resumable); `base` is a local directory of a BERT encoder in Hugging Face layout."""
     if not (base / "config.json").exists() or not (base / "tokenizer.json").exists():
         raise TrainingConfigError(f"--base {base}: no config.json and tokenizer.json there; give a model folder")
@@ -41,7 +41,7 @@ def train_recipe(
         base_rows = encoder.embeddings.word_embeddings.weight.detach().numpy()
         rows = initial_rows(vocabulary, base_tokenizer, base_rows, texts, seed=config.train.seed)
         pieces.write_text(json.dumps(vocabulary.pieces, ensure_ascii=False))
-        vocabulary.tokenizer.save(str(tokenizer_file))
+        tokenizer_file.write_text(vocabulary.definition, "utf-8")
         np.save(rows_file, rows)
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     torch.manual_seed(config.train.seed)
@@ -51,7 +51,7 @@ def train_recipe(
         fine_tune(model, tokenizer, examples, config.train, work / "checkpoint.pt", lambda p: say(_line(p)))
         torch.save(model.state_dict(), weights)
     model.load_state_dict(torch.load(weights, weights_only=True))
-    return model.eval(), tokenizer
+    return model.eval(), tokenizer_file.read_text("utf-8")
 
 
 def _line(p: Progress) -> str:

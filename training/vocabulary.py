@@ -7,6 +7,7 @@ characters, so that the quadratic longest match cannot be driven by a hostile te
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -25,10 +26,18 @@ _PREFIX = "##"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`pieces[i]` is the piece of embedding row i; `tokenizer` maps text to those rows."""
+    """`pieces[i]` is the piece of embedding row i; `definition` is the whole `tokenizer.json`.
+
+    `Tokenizer.save` keeps one piece per id and would drop every shared form: write `definition` instead.
+    """
 
     pieces: list[str]
-    tokenizer: Tokenizer
+    definition: str
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """A fresh tokenizer from the definition."""
+        return Tokenizer.from_str(self.definition)
 
 
 def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyConfig) -> Vocabulary:
@@ -58,7 +67,7 @@ def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyCon
     vocab = {piece: i for i, piece in enumerate(pieces)}
     for piece in [*han, *symbols]:
         vocab.setdefault(_PREFIX + piece, vocab[piece])
-    return Vocabulary(pieces, _tokenizer(vocab))
+    return Vocabulary(pieces, definition_of(vocab))
 
 
 def _normalizer() -> normalizers.Normalizer:
@@ -72,7 +81,8 @@ def _normalizer() -> normalizers.Normalizer:
     )
 
 
-def _tokenizer(vocab: dict[str, int]) -> Tokenizer:
+def definition_of(vocab: dict[str, int]) -> str:
+    """The `tokenizer.json` of a vocabulary in which several pieces may share an id."""
     tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = _normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -84,4 +94,6 @@ def _tokenizer(vocab: dict[str, int]) -> Tokenizer:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
     )
-    return tokenizer
+    definition = json.loads(tokenizer.to_str())
+    definition["model"]["vocab"] = vocab
+    return json.dumps(definition, ensure_ascii=False)
