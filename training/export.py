@@ -57,7 +57,7 @@ def export_bundle(
     max_tokens: int,
     maps: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> Path:
-    """Writes `out` from `definition`, the text of `tokenizer.json` (manifest, `model.int8.onnx`, `tokenizer.json`) and returns it."""
+    """Writes `out` (manifest, `model.int8.onnx`, `tokenizer.json` = `definition`) and returns it."""
     out.mkdir(parents=True, exist_ok=True)
     full = out / "model.fp32.onnx"
     example = torch.ones(2, 8, dtype=torch.long)
