@@ -12,22 +12,46 @@ from tokenizers import Tokenizer
 from transformers import BertModel
 
 from training.config import TrainingConfig, TrainingConfigError
-from training.data import load_training, read_rows, row_text
+from training.data import Example, load_training, read_rows, row_text
 from training.embeddings import initial_rows
 from training.loop import Progress, fine_tune
 from training.network import Classifier, build_classifier
+from training.restore import restore_bundle
 from training.vocabulary import build_vocabulary
 
 
 def train_recipe(
     config: TrainingConfig, data: Path, base: Path, work: Path, say: Callable[[str], None]
 ) -> tuple[Classifier, str]:
-    """Trains in `work` (resumable); `base` is a local directory of a BERT encoder in Hugging Face layout."""
-    if not (base / "config.json").exists() or not (base / "tokenizer.json").exists():
-        raise TrainingConfigError(f"--base {base}: no config.json and tokenizer.json there; give a model folder")
+    """Trains in `work` (resumable).
+
+    `base` is a local directory of a BERT encoder in Hugging Face layout, which gets a vocabulary made from the
+    data, or a bundle, whose vocabulary and weights are kept.
+    """
+    from_bundle = (base / "manifest.json").exists()
+    if not from_bundle and not ((base / "config.json").exists() and (base / "tokenizer.json").exists()):
+        raise TrainingConfigError(f"--base {base}: neither a bundle nor a model folder with config and tokenizer")
     work.mkdir(parents=True, exist_ok=True)
     examples = load_training(config, data)
     say(f"{len(examples)} training rows")
+    torch.manual_seed(config.train.seed)
+    model, definition = (
+        restore_bundle(base, config.heads, config.train.dropout)
+        if from_bundle
+        else _fresh(config, data, base, work, examples, say)
+    )
+    weights = work / "weights.pt"
+    if not weights.exists():
+        tokenizer = Tokenizer.from_str(definition)
+        fine_tune(model, tokenizer, examples, config.train, work / "checkpoint.pt", lambda p: say(_line(p)))
+        torch.save(model.state_dict(), weights)
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    return model.eval(), definition
+
+
+def _fresh(
+    config: TrainingConfig, data: Path, base: Path, work: Path, examples: list[Example], say: Callable[[str], None]
+) -> tuple[Classifier, str]:
     encoder = BertModel.from_pretrained(base, attn_implementation="sdpa")
     pieces, rows_file, tokenizer_file = work / "pieces.json", work / "rows.npy", work / "tokenizer.json"
     if not rows_file.exists():
@@ -43,15 +67,8 @@ def train_recipe(
         pieces.write_text(json.dumps(vocabulary.pieces, ensure_ascii=False))
         tokenizer_file.write_text(vocabulary.definition, "utf-8")
         np.save(rows_file, rows)
-    tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    torch.manual_seed(config.train.seed)
     model = build_classifier(encoder, torch.from_numpy(np.load(rows_file)), config.heads, config.train.dropout)
-    weights = work / "weights.pt"
-    if not weights.exists():
-        fine_tune(model, tokenizer, examples, config.train, work / "checkpoint.pt", lambda p: say(_line(p)))
-        torch.save(model.state_dict(), weights)
-    model.load_state_dict(torch.load(weights, weights_only=True))
-    return model.eval(), tokenizer_file.read_text("utf-8")
+    return model, tokenizer_file.read_text("utf-8")
 
 
 def _line(p: Progress) -> str:

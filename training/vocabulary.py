@@ -64,10 +64,22 @@ def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyCon
     kept_set = set(kept)
     symbols = [c for c, n in others.most_common(sizes.others) if n >= 5 and c not in kept_set]
     pieces = [*SPECIALS, *kept[: sizes.latin_pieces], *han, *symbols]
-    vocab = {piece: i for i, piece in enumerate(pieces)}
-    for piece in [*han, *symbols]:
-        vocab.setdefault(_PREFIX + piece, vocab[piece])
-    return Vocabulary(pieces, definition_of(vocab))
+    return Vocabulary(pieces, definition_of(share_han_forms({piece: i for i, piece in enumerate(pieces)})))
+
+
+def share_han_forms(vocab: dict[str, int]) -> dict[str, int]:
+    """Adds the other form ("X" for "##X" and the reverse) of every Han or symbol piece, under the same id.
+
+    >>> share_han_forms({"手": 1, "##机": 2, "a": 3})
+    {'手': 1, '##机': 2, 'a': 3, '##手': 1, '机': 2}
+    """
+    whole = dict(vocab)
+    for piece, index in vocab.items():
+        bare = piece.removeprefix(_PREFIX)
+        if _HAN.match(bare) or ord(bare[0]) > 0x2000:
+            whole.setdefault(bare, index)
+            whole.setdefault(_PREFIX + bare, index)
+    return whole
 
 
 def _normalizer() -> normalizers.Normalizer:

@@ -1,0 +1,79 @@
+"""Weights of a bundle back into torch, so that a training run can go on from the model in service.
+
+The int8 weights are dequantised: a start for further training, not the exact weights that were exported.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
+from transformers import BertConfig, BertModel
+
+from models.bundle import read_manifest, verified_files
+from training.config import TrainingConfigError
+from training.network import Classifier
+from training.vocabulary import definition_of, share_han_forms
+
+_QUANTIZED = "_quantized"
+
+
+def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
+    """The classifier of a BERT bundle, ready to train, and its `tokenizer.json`.
+
+    Raises `TrainingConfigError` where the heads differ from the configuration's or a weight is missing.
+    """
+    manifest = read_manifest(folder)
+    given = {h.name: h.labels for h in manifest.heads}
+    if given != heads:
+        raise TrainingConfigError(f"{folder}: its heads {sorted(given)} and labels differ from [heads] of the recipe")
+    contents = verified_files(folder, manifest)
+    weights = _weights(onnx.load_from_string(contents[manifest.model_file]))
+    words = weights["encoder.embeddings.word_embeddings.weight"]
+    layers = {name.split(".layer.")[1].split(".")[0] for name in weights if ".layer." in name}
+    config = BertConfig(
+        vocab_size=words.shape[0],
+        hidden_size=words.shape[1],
+        num_hidden_layers=len(layers),
+        num_attention_heads=words.shape[1] // 32,
+        intermediate_size=weights["encoder.encoder.layer.0.intermediate.dense.bias"].shape[0],
+        max_position_embeddings=weights["encoder.embeddings.position_embeddings.weight"].shape[0],
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+    model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)
+    missing, unexpected = model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
+    if missing or unexpected:
+        raise TrainingConfigError(f"{folder} is no MiniLM-shaped bundle: missing {missing}, unexpected {unexpected}")
+    tokenizer = json.loads(contents[manifest.tokenizer_file])
+    return model, definition_of(share_han_forms(tokenizer["model"]["vocab"]))
+
+
+def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
+    """Torch parameter name -> float32 array; matrix products are found by their node names and transposed back."""
+    constants = {i.name: numpy_helper.to_array(i) for i in graph_of.graph.initializer}
+    found: dict[str, NDArray[np.float32]] = {}
+    for name, value in constants.items():
+        if name.endswith(_QUANTIZED) and ".embeddings." in name:
+            found[name.removesuffix(_QUANTIZED)] = _dequantised(constants, name)
+        elif name.startswith(("encoder.", "output.bias")) and value.dtype == np.float32 and value.ndim:
+            found[name] = value
+    for node in graph_of.graph.node:
+        if node.op_type in {"MatMulInteger", "MatMul"} and len(node.input) > 1 and node.input[1] in constants:
+            parameter = node.name.strip("/").rsplit("/", 1)[0].replace("/", ".")
+            kernel = node.input[1]
+            matrix = _dequantised(constants, kernel) if kernel.endswith(_QUANTIZED) else constants[kernel]
+            found[f"{parameter}.weight"] = np.ascontiguousarray(matrix.T)
+    return found
+
+
+def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
+    stem = name.removesuffix(_QUANTIZED)
+    zero, scale = constants[stem + "_zero_point"], constants[stem + "_scale"]
+    values: NDArray[np.float32] = (constants[name].astype(np.float32) - zero.astype(np.float32)) * scale
+    return values
