@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -74,8 +74,8 @@ class ScoredPost:
     model_name: str
     model_version: str
 
-    def document(self, ingested_at: datetime) -> dict[str, Any]:
-        """The index document of the contract; `repost` is added by the store, which alone knows."""
+    def document(self, ingested_at: datetime, *, repost: bool) -> dict[str, Any]:
+        """The index document of the contract; `repost` is known to the store alone."""
         p = self.post
         return {
             "@timestamp": p.event_time.isoformat(),
@@ -89,6 +89,7 @@ class ScoredPost:
             "author": p.author,
             "lang": p.lang,
             "content_hash": p.content_hash,
+            "repost": repost,
             "time_suspect": p.time_suspect,
             "topic": self.labels.get("topic", ""),
             "topic_score": round(self.scores.get("topic", 0.0), 4),
@@ -116,11 +117,31 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of one source partition: the next offset to index, its end when last seen, the event time reached."""
+    """Of one source partition: all records below `next_offset` are indexed or dead-lettered.
+
+    `event_time` is the furthest event time among them, `end_offset` the partition's end when last seen. The
+    counts are of records, over all workers and restarts: a redelivery changes none of them. `in_flight` is
+    what the worker had taken beyond `next_offset`.
+    """
 
     topic: str
     partition: int
     next_offset: int
     end_offset: int
     event_time: datetime
-    extra: dict[str, str] = field(default_factory=dict)
+    indexed: int = 0
+    duplicate: int = 0
+    dead: int = 0
+    in_flight: int = 0
+
+    @property
+    def lag(self) -> int:
+        return max(0, self.end_offset - self.next_offset)
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in `opinion.progress` and in the store."""
+        return {**asdict(self), "event_time": self.event_time.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Progress:
+        return cls(**{**value, "event_time": datetime.fromisoformat(value["event_time"])})

@@ -1,4 +1,4 @@
-"""Trained weights -> a bundle: temperatures, ONNX, dynamic int8, golden texts, manifest."""
+"""Trained weights -> a bundle: ONNX with fused attention, dynamic int8, golden texts, manifest."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx
 import torch
-from numpy.typing import NDArray
 from onnxruntime.quantization import QuantType, quantize_dynamic
+from onnxruntime.transformers.fusion_options import FusionOptions
+from onnxruntime.transformers.optimizer import optimize_model
 
 from models.bundle import ALLOWED_DOMAINS
 from models.engine import OnnxEngine
@@ -20,6 +20,8 @@ from models.tokenizer import BundleTokenizer
 from training.network import Classifier
 
 OPSET = 18
+MODEL_FILE = "model.int8.onnx"
+TOKENIZER_FILE = "tokenizer.json"
 GOLDEN = (
     "The new phone overheats and support never answers, I want a refund.",
     "Lovely hotel, friendly staff, we will come back next summer.",
@@ -30,23 +32,46 @@ GOLDEN = (
 )
 
 
-def fit_temperature(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> float:
-    """The temperature that minimises the set cross-entropy on held-out rows (Guo et al. 2017), by a grid.
+def export_onnx(model: Classifier, work: Path) -> Path:
+    """Writes `work/model.int8.onnx`: attention fused by onnxruntime's optimizer, then dynamic int8 per channel."""
+    work.mkdir(parents=True, exist_ok=True)
+    plain, fused, small = work / "model.fp32.onnx", work / "model.fused.onnx", work / MODEL_FILE
+    model.encoder.set_attn_implementation("eager")
+    example = torch.ones(2, 8, dtype=torch.long)
+    torch.onnx.export(
+        model.eval(),
+        (example, example),
+        str(plain),
+        input_names=["input_ids", "attention_mask"],
+        output_names=["logits"],
+        opset_version=OPSET,
+        dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
+        dynamo=False,
+    )
+    shape = model.encoder.config
+    fusions = FusionOptions("bert")
+    fusions.enable_embed_layer_norm = False  # the fused operator keeps the embeddings, two thirds of the file, in fp32
+    optimized = optimize_model(
+        str(plain),
+        model_type="bert",
+        num_heads=shape.num_attention_heads,
+        hidden_size=shape.hidden_size,
+        optimization_options=fusions,
+    )
+    optimized.save_model_to_file(str(fused))
+    quantize_dynamic(
+        fused,
+        small,
+        per_channel=True,
+        weight_type=QuantType.QInt8,
+        op_types_to_quantize=["MatMul", "Attention", "Gather", "Gemm"],
+        extra_options={"DefaultTensorType": 1},
+    )
+    return small
 
-    `logits` is float32[rows, classes], `allowed` bool of the same shape with at least one class per row.
-    """
 
-    def loss(temperature: float) -> float:
-        scaled = logits / temperature
-        log_all = np.logaddexp.reduce(scaled, axis=1)
-        log_hit = np.logaddexp.reduce(np.where(allowed, scaled, -np.inf), axis=1)
-        return float((log_all - log_hit).mean())
-
-    return float(min(np.geomspace(0.5, 3.0, 60), key=loss))
-
-
-def export_bundle(
-    model: Classifier,
+def write_bundle(
+    model: Path,
     definition: str,
     heads: Mapping[str, Sequence[str]],
     temperatures: Mapping[str, float],
@@ -56,65 +81,64 @@ def export_bundle(
     version: str,
     max_tokens: int,
     maps: Mapping[str, Mapping[str, Sequence[str]]],
+    metrics: Mapping[str, float],
+    training: Mapping[str, str | int | float],
 ) -> Path:
-    """Writes `out` (manifest, `model.int8.onnx`, `tokenizer.json` = `definition`) and returns it."""
+    """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `definition`) and returns it."""
     out.mkdir(parents=True, exist_ok=True)
-    full = out / "model.fp32.onnx"
-    example = torch.ones(2, 8, dtype=torch.long)
-    torch.onnx.export(
-        model.eval(),
-        (example, example),
-        str(full),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["logits"],
-        opset_version=OPSET,
-        dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
-        dynamo=False,
-    )
-    small = out / "model.int8.onnx"
-    quantize_dynamic(
-        full,
-        small,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Gather", "Gemm"],
-        extra_options={"DefaultTensorType": 1},
-    )
-    full.unlink()
-    (out / "tokenizer.json").write_text(definition, "utf-8")
-    domains = {o.domain or "ai.onnx" for o in onnx.load(small).opset_import} & set(ALLOWED_DOMAINS)
-    entries = [Head(head, tuple(labels), temperatures[head]) for head, labels in heads.items()]
-    engine = OnnxEngine(
-        name=name,
-        version=version,
-        heads=entries,
-        tokenizer=BundleTokenizer(definition, max_tokens),
-        model=small.read_bytes(),
-        device="cpu",
-    )
+    (out / MODEL_FILE).write_bytes(model.read_bytes())
+    (out / TOKENIZER_FILE).write_text(definition, "utf-8")
+    graph = onnx.load(out / MODEL_FILE)
+    used = {node.domain or "ai.onnx" for node in graph.graph.node}
+    if foreign := used - set(ALLOWED_DOMAINS):
+        raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
+    engine = open_engine(out / MODEL_FILE, definition, heads, temperatures, max_tokens, name=name, version=version)
     golden = [
         {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in heads}}
         for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
     ]
     files = {}
-    for file in ("model.int8.onnx", "tokenizer.json"):
+    for file in (MODEL_FILE, TOKENIZER_FILE):
         data = (out / file).read_bytes()
         files[file] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {
         "format": 1,
         "name": name,
         "version": version,
-        "heads": [{"name": h.name, "labels": list(h.labels), "temperature": h.temperature} for h in entries],
+        "heads": [{"name": h, "labels": list(labels), "temperature": temperatures[h]} for h, labels in heads.items()],
         "max_tokens": max_tokens,
         "precision": "int8",
-        "model_file": "model.int8.onnx",
-        "tokenizer_file": "tokenizer.json",
+        "model_file": MODEL_FILE,
+        "tokenizer_file": TOKENIZER_FILE,
         "files": files,
         "opset": OPSET,
-        "domains": sorted(domains),
+        "domains": sorted(used),
         "golden": golden,
         "golden_tolerance": 0.05,
+        "metrics": dict(metrics),
         "label_maps": {k: {raw: list(classes) for raw, classes in v.items()} for k, v in maps.items()},
+        "training": dict(training),
     }
     (out / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1), "utf-8")
     return out
+
+
+def open_engine(
+    model: Path,
+    definition: str,
+    heads: Mapping[str, Sequence[str]],
+    temperatures: Mapping[str, float],
+    max_tokens: int,
+    *,
+    name: str,
+    version: str,
+) -> OnnxEngine:
+    """The engine that serving would make of these parts, on the CPU."""
+    return OnnxEngine(
+        name=name,
+        version=version,
+        heads=[Head(head, tuple(labels), temperatures[head]) for head, labels in heads.items()],
+        tokenizer=BundleTokenizer(definition, max_tokens),
+        model=model.read_bytes(),
+        device="cpu",
+    )

@@ -1,4 +1,4 @@
-"""The fine-tuning loop: bf16 where the processor has it, token-budget batches, AdamW, warm-up and cosine decay, checkpoints."""
+"""The fine-tuning loop: token-budget batches, AdamW, warm-up and cosine decay, checkpoints, bf16 where it pays."""
 
 from __future__ import annotations
 

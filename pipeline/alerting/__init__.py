@@ -1,0 +1,1 @@
+"""The alert role: counts from the store, the rule, episodes, notifications."""

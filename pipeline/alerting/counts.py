@@ -1,0 +1,80 @@
+"""Counts per key and bucket as arrays, refilled from the store. Pure.
+
+A key is a topic, a subject, or a subject within a topic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.store.base import BUCKET_S, Cell, Scope
+
+Counts = NDArray[np.int64]
+
+
+def key_name(scope: Scope) -> str:
+    """How people see a key.
+
+    >>> key_name(Scope("autos")), key_name(Scope("", "Nova")), key_name(Scope("autos", "Nova"))
+    ('topic:autos', 'subject:Nova', 'subject:Nova|topic:autos')
+    """
+    return "|".join([f"subject:{scope.subject}"] * bool(scope.subject) + [f"topic:{scope.topic}"] * bool(scope.topic))
+
+
+class CountTable:
+    """int64[n_keys, width] of posts and negatives over the last `width` buckets; keys appear as they come."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.scopes: list[Scope] = []
+        self._rows: dict[Scope, int] = {}
+        self.end = 0  # start of the bucket after the last column, seconds since the epoch
+        self.posts: Counts = np.zeros((0, width), np.int64)
+        self.negatives: Counts = np.zeros((0, width), np.int64)
+
+    def advance(self, end: int) -> None:
+        """Shifts the columns so that the last one is the bucket before `end`."""
+        steps = (end - self.end) // BUCKET_S
+        if steps <= 0:
+            return
+        for table in (self.posts, self.negatives):
+            if steps < self.width:
+                table[:, :-steps] = table[:, steps:]
+            table[:, -min(steps, self.width) :] = 0
+        self.end = end
+
+    def refill(self, cells: Iterable[Cell], start: int) -> None:
+        """Replaces all columns from bucket `start` on by `cells`; cells outside the table are left out."""
+        column = max(0, self.width - (self.end - start) // BUCKET_S)
+        self.posts[:, column:] = 0
+        self.negatives[:, column:] = 0
+        for cell in cells:
+            at = self.width - (self.end - cell.bucket) // BUCKET_S
+            if not column <= at < self.width:
+                continue
+            for scope in _scopes(cell):
+                row = self._row(scope)
+                self.posts[row, at] += cell.posts
+                self.negatives[row, at] += cell.negatives
+
+    def row(self, scope: Scope) -> int | None:
+        return self._rows.get(scope)
+
+    def _row(self, scope: Scope) -> int:
+        row = self._rows.get(scope)
+        if row is None:
+            row = self._rows[scope] = len(self.scopes)
+            self.scopes.append(scope)
+            empty = np.zeros((1, self.width), np.int64)
+            self.posts = np.vstack([self.posts, empty])
+            self.negatives = np.vstack([self.negatives, empty])
+        return row
+
+
+def _scopes(cell: Cell) -> tuple[Scope, ...]:
+    if not cell.subject:
+        return (Scope(cell.topic),)
+    return (Scope("", cell.subject), Scope(cell.topic, cell.subject))

@@ -1,0 +1,210 @@
+"""From the store's counts to transitions of episodes, bucket by bucket. Blocking; knows no Kafka and no clock.
+
+All it needs to go on after a restart is the cursor and the episodes (in the store's state) and the counts
+themselves (in the index): baselines are learned again from the index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from pipeline.alerting.counts import CountTable, key_name
+from pipeline.alerting.detector import Detector, Rule, Verdicts
+from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
+
+_CHUNK = 288
+#: Counts of this many buckets before the cursor are read again, so that late posts are seen.
+_LATE = 24
+_HISTORY = timedelta(days=28)
+#: At the very first start, what is older is only learned from.
+_FIRST_LOOK = timedelta(days=1)
+_STATE = "evaluator"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A transition that somebody must hear of, and the keys that it mutes."""
+
+    episode: Episode
+    transition: Transition
+    muted: tuple[str, ...]
+
+
+class Evaluator:
+    """One at a time works on a store: the holder of the progress partition."""
+
+    def __init__(self, store: Store, counting: CountRule, rule: Rule, policy: Policy) -> None:
+        self._store, self._counting, self._rule, self._policy = store, counting, rule, policy
+        self._cursor: int | None = None
+        self._silent_until = 0
+        self._learned = False
+        self._table = CountTable(rule.span + _CHUNK)
+        self._detector = Detector(rule)
+        self._episodes: dict[Scope, Episode] = {}
+        self._past: list[tuple[Scope, datetime, datetime]] = []
+
+    @property
+    def cursor(self) -> datetime | None:
+        """The event time up to which buckets are evaluated."""
+        return None if self._cursor is None else _time(self._cursor)
+
+    def resume(self) -> None:
+        """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
+        state = self._store.state(_STATE)
+        self._learned = False
+        self._episodes, self._past, self._cursor = {}, [], None
+        self._table, self._detector = CountTable(self._rule.span + _CHUNK), Detector(self._rule)
+        if state is None:
+            return
+        self._cursor = state["cursor"]
+        for item in state["episodes"]:
+            episode = Episode.from_json(item)
+            self._episodes[Scope(episode.topic, episode.subject)] = episode
+        self._past = [
+            (Scope(topic, subject), datetime.fromisoformat(start), datetime.fromisoformat(end))
+            for topic, subject, start, end in state["past"]
+        ]
+
+    def save(self) -> None:
+        """Call when the events of `advance` are dealt with: from here on a restart goes on after them."""
+        if self._cursor is None:
+            return
+        oldest = _time(self._cursor) - _HISTORY
+        self._past = [row for row in self._past if row[2] > oldest]
+        self._store.put_state(
+            _STATE,
+            {
+                "cursor": self._cursor,
+                "episodes": [e.to_json() for e in self._episodes.values()],
+                "past": [[s.topic, s.subject, a.isoformat(), b.isoformat()] for s, a, b in self._past],
+            },
+        )
+
+    def advance(self, watermark: datetime) -> Iterator[list[Event]]:
+        """Evaluates every bucket that ends at or before the watermark; yields after each chunk of buckets."""
+        end = int(watermark.timestamp()) // BUCKET_S * BUCKET_S
+        if not self._learned and not self._learn(end):
+            return
+        while self._cursor is not None and self._cursor < end:
+            until = min(end, self._cursor + _CHUNK * BUCKET_S)
+            self._load(self._cursor - _LATE * BUCKET_S, until)
+            buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
+            events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
+            self._cursor = until
+            yield events
+
+    def _learn(self, end: int) -> bool:
+        """Baselines from the index, up to the cursor; False while nothing is indexed."""
+        self._store.refresh()
+        bounds = self._store.bounds()
+        if bounds is None:
+            return False
+        first = int(max(bounds[0], _time(end) - _HISTORY).timestamp()) // BUCKET_S * BUCKET_S
+        if self._cursor is None:
+            self._cursor = first
+            self._silent_until = end - int(_FIRST_LOOK.total_seconds())
+        at = min(first, self._cursor)
+        while at < self._cursor:
+            until = min(self._cursor, at + _CHUNK * BUCKET_S)
+            self._load(at, until)
+            for bucket_end in range(at + BUCKET_S, until + BUCKET_S, BUCKET_S):
+                self._step(bucket_end, score=False)
+            at = until
+        self._learned = True
+        return True
+
+    def _load(self, start: int, end: int) -> None:
+        self._store.refresh()
+        self._table.advance(end)
+        self._table.refill(self._store.counts(_time(start), _time(end), self._counting), start)
+
+    def _step(self, bucket_end: int, *, score: bool) -> Verdicts | None:
+        right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
+        columns = slice(right - self._rule.span, right)
+        entering = _time(bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S)
+        excluded = np.zeros(len(self._table.scopes), np.bool_)
+        running = [(s, e.started_at, e.updated_at + timedelta(hours=1)) for s, e in self._episodes.items()]
+        for scope, start, until in [*self._past, *running]:
+            row = self._table.row(scope)
+            if row is not None and start <= entering < until:
+                excluded[row] = True
+        return self._detector.step(
+            self._table.posts[:, columns], self._table.negatives[:, columns], excluded, score=score
+        )
+
+    def _evaluate(self, bucket_end: int) -> list[Event]:
+        verdicts = self._step(bucket_end, score=bucket_end > self._silent_until)
+        if verdicts is None:
+            return []
+        events: list[Event] = []
+        open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
+        firing = set(np.flatnonzero(verdicts.score >= self._policy.fire).tolist())
+        scopes = self._table.scopes
+        order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
+        right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
+        for row in order:
+            scope = scopes[row]
+            reading = _reading(verdicts, row, _time(bucket_end))
+            before = self._episodes.get(scope)
+            after, transition = step(
+                before, reading, self._policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
+            )
+            if after is None:
+                continue
+            if transition is Transition.OPENED:
+                after = replace(after, muted_by=self._explained_by(row, int(verdicts.window[row]), right))
+            self._episodes[scope] = after
+            if transition is Transition.RESOLVED:
+                del self._episodes[scope]
+                self._past.append((scope, after.started_at, after.updated_at))
+            if transition is not None and not after.muted_by:
+                muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
+                events.append(Event(after, transition, muted))
+        return events
+
+    def _explained_by(self, row: int, window: int, right: int) -> str:
+        """The open episode without whose posts key `row` would not fire; empty where there is none."""
+        scope, table = self._table.scopes[row], self._table
+        for other, episode in self._episodes.items():
+            if episode.muted_by or other == scope:
+                continue
+            if {scope.topic, other.topic} - {""} == {scope.topic, other.topic} and scope.topic != other.topic:
+                continue
+            if scope.subject and other.subject and scope.subject != other.subject:
+                continue
+            shared = table.row(Scope(scope.topic or other.topic, scope.subject or other.subject))
+            if shared is None:
+                continue
+            columns = slice(right - window, right)
+            rest_n = int((table.posts[row, columns] - table.posts[shared, columns]).sum())
+            rest_k = int((table.negatives[row, columns] - table.negatives[shared, columns]).sum())
+            if self._detector.score(row, window, rest_n, rest_k) < self._policy.fire:
+                return episode.id
+        return ""
+
+
+def _rank(scope: Scope) -> tuple[int, ...]:
+    """Subjects open first, then topics, then subjects within topics: so the most telling key mutes the others."""
+    return (2 if scope.topic and scope.subject else 1 if scope.topic else 0,)
+
+
+def _reading(v: Verdicts, row: int, at: datetime) -> Reading:
+    return Reading(
+        at=at,
+        score=round(float(v.score[row]), 3),
+        posts=int(v.posts[row]),
+        observed=int(v.negatives[row]),
+        expected=round(float(v.expected[row]), 2),
+        baseline=round(float(v.baseline[row]), 4),
+        window_s=int(v.window[row]) * BUCKET_S,
+        cold=bool(v.cold[row]),
+    )
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,76 @@
+"""An alert as analysts and channels read it: observed against expected, evidence, the query. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pipeline.alerting.episodes import Episode
+
+EXCERPT = 280
+
+
+def alert_document(
+    episode: Episode,
+    evidence: Sequence[Mapping[str, Any]],
+    query: str,
+    model: str,
+    muted: Sequence[str],
+    old: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The document of `opinion-alerts`; `old` is the one it replaces (its notification times are kept)."""
+    peak, old = episode.peak, old or {}
+    share = peak.observed / peak.posts if peak.posts else 0.0
+    return {
+        "key": episode.key,
+        "topic": episode.topic,
+        "subject": episode.subject,
+        "severity": episode.severity,
+        "state": "resolved" if episode.resolved_at else "open",
+        "started_at": episode.started_at.isoformat(),
+        "updated_at": episode.updated_at.isoformat(),
+        "resolved_at": episode.resolved_at.isoformat() if episode.resolved_at else None,
+        "first_notified_at": old.get("first_notified_at"),
+        "last_notified_at": old.get("last_notified_at"),
+        "observed": peak.observed,
+        "expected": peak.expected,
+        "posts": peak.posts,
+        "share": round(share, 4),
+        "expected_share": peak.baseline,
+        "lift": round(share / peak.baseline, 2) if peak.baseline else 0.0,
+        "score": peak.score,
+        "window_s": peak.window_s,
+        "cold": peak.cold,
+        "sequence": episode.sequence,
+        "related": sorted({*muted, *old.get("related", ())}),
+        "model": model,
+        "query": query,
+        "evidence": [_evidence(post) for post in evidence] or list(old.get("evidence", ())),
+        "pending": [],
+    }
+
+
+def _evidence(post: Mapping[str, Any]) -> dict[str, Any]:
+    text = post["title"] or post["text"]
+    return {
+        "id": post["_id"],
+        "source": post["source"],
+        "url": post["url"],
+        "published_at": post["@timestamp"],
+        "text": text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…",
+        "negative_score": post["negative_score"],
+        "reposts": post["heat"],
+    }
+
+
+def headline(alert: Mapping[str, Any], transition: str) -> str:
+    """One line without post text, fit for a log.
+
+    >>> headline({"key": "subject:Nova", "severity": "critical", "observed": 80, "posts": 100, "expected": 21.4,
+    ...           "window_s": 3600, "lift": 3.74}, "opened")
+    'critical opened: subject:Nova, 80 of 100 posts negative in 1 h, 21.4 expected (x3.74)'
+    """
+    return (
+        f"{alert['severity']} {transition}: {alert['key']}, {alert['observed']} of {alert['posts']} posts negative "
+        f"in {alert['window_s'] // 3600} h, {alert['expected']} expected (x{alert['lift']})"
+    )

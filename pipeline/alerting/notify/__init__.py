@@ -1,0 +1,1 @@
+"""Channels that tell people of an alert's transition."""

@@ -1,0 +1,183 @@
+"""The alert role's loop: wait for progress, evaluate, record, publish, notify. Knows no Faust.
+
+Order for each event: the alert document with what is still to be told (`pending`), the record in
+`opinion.alerts`, each channel, the document with the time it was told, and only then the evaluator's cursor. A
+crash in between repeats the message with the same idempotency key at the worst; none is missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+from pipeline.alerting.evaluator import Evaluator, Event
+from pipeline.alerting.explain import alert_document
+from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.watermark import Watermark
+from pipeline.errors import Fatal, Transient
+from pipeline.metrics import Metrics
+from pipeline.posts import Progress
+from pipeline.retry import delay_s, retried
+from pipeline.settings import AlertSettings
+from pipeline.store.base import CountRule, Scope, Store
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+EVIDENCE = 5
+#: A channel that stays down must not keep the evaluation from going on: the alert stays pending and is tried again.
+TRIES = 5
+
+Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
+
+
+class AlertWorker:
+    """`holds()` says whether this process has the progress partition: only then does it evaluate."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        evaluator: Evaluator,
+        settings: AlertSettings,
+        channels: Sequence[Channel],
+        publish: Publish,
+        holds: Callable[[], bool],
+        metrics: Metrics,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store, self._evaluator, self._settings = store, evaluator, settings
+        self._counting = CountRule(settings.head, tuple(settings.negative))
+        self._channels, self._publish, self._holds, self._metrics = channels, publish, holds, metrics
+        self._now, self._sleep = now, sleep
+        self._watermark = Watermark(settings.idle_s)
+        self._held = False
+        self.blind: str | None = None
+
+    def on_progress(self, news: Sequence[Progress]) -> None:
+        self._watermark.update(news, time.monotonic())
+
+    def evaluated_to(self, moment: datetime) -> bool:
+        """Whether every bucket that ends at or before `moment` has been evaluated, with nothing left to read."""
+        cursor = self._evaluator.cursor
+        return cursor is not None and cursor >= moment and not self._watermark.lagging()
+
+    async def run(self) -> None:
+        """Until cancelled; raises `Fatal` or a bug's exception."""
+        while True:
+            await self.tick()
+            await self._sleep(self._settings.evaluate_every_s)
+
+    async def tick(self) -> None:
+        """One look: takes over or lets go of the evaluation, then evaluates what can be evaluated."""
+        holds = self._holds()
+        if holds and not self._held:
+            await self._retry(self._evaluator.resume)
+            self.on_progress(list((await self._retry(self._store.load_progress)).values()))
+            await self._send_pending()
+            log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
+        self._held = holds
+        if not holds:
+            return
+        watermark = self._watermark.at(time.monotonic())
+        if watermark is not None:
+            chunks = self._evaluator.advance(watermark)
+            while (events := await self._retry(lambda: next(chunks, None))) is not None:
+                for event in events:
+                    await self._handle(event)
+                await self._retry(self._evaluator.save)
+            self._note_lag(watermark)
+        self._note_blindness()
+
+    async def _handle(self, event: Event) -> None:
+        episode = event.episode
+        known = {a["id"]: a for a in await self._retry(lambda: self._store.alerts(limit=200))}
+        old = known.get(episode.id)
+        if old and old["sequence"] >= episode.sequence and not old["pending"]:
+            return  # a replay after a restart: this was told
+        scope = Scope(episode.topic, episode.subject)
+        end = episode.peak.at
+        start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
+        evidence = await self._retry(lambda: self._store.evidence(scope, start, end, self._counting, EVIDENCE))
+        query = self._store.evidence_query(scope, start, end, self._counting)
+        model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
+        document = alert_document(episode, evidence, query, model, event.muted, old)
+        document["pending"] = [event.transition.value]
+        await self._retry(lambda: self._store.put_alert(episode.id, document))
+        await self._tell(episode.id, document)
+        await self._count_open()
+
+    async def _send_pending(self) -> None:
+        for alert in await self._retry(lambda: self._store.alerts(limit=1000)):
+            if alert["pending"]:
+                alert_id = alert.pop("id")
+                await self._tell(alert_id, alert)
+        await self._count_open()
+
+    async def _tell(self, alert_id: str, document: dict[str, Any]) -> None:
+        for transition in document["pending"]:
+            await retried(
+                lambda transition=transition: self._publish(  # type: ignore[misc]
+                    alert_id, {"transition": transition, "id": alert_id, **document}
+                ),
+                self._note,
+                self._sleep,
+            )
+            key = f"{alert_id}#{document['sequence']}-{transition}"
+            sent = [
+                await self._notify(c, Notice(key, transition, {"id": alert_id, **document})) for c in self._channels
+            ]
+            if not all(sent):
+                return
+        told = self._now().isoformat()
+        document.update(pending=[], last_notified_at=told, first_notified_at=document["first_notified_at"] or told)
+        await self._retry(lambda: self._store.put_alert(alert_id, document))
+
+    async def _notify(self, channel: Channel, notice: Notice) -> bool:
+        for attempt in range(TRIES):
+            try:
+                await channel.send(notice)
+            except Transient as error:
+                self._metrics.notifications.labels(channel.name, "retried").inc()
+                log.warning("notification %s: %s", notice.key, error)
+                await self._sleep(delay_s(attempt, error.retry_after_s, 0.5))
+            except Fatal as error:
+                self._metrics.notifications.labels(channel.name, "refused").inc()
+                log.error("notification %s: %s", notice.key, error)
+                return True
+            else:
+                self._metrics.notifications.labels(channel.name, "sent").inc()
+                return True
+        self._metrics.notifications.labels(channel.name, "pending").inc()
+        return False
+
+    async def _count_open(self) -> None:
+        alerts = await self._retry(lambda: self._store.alerts(open_only=True))
+        for severity in ("warning", "critical"):
+            self._metrics.open_alerts.labels(severity).set(sum(a["severity"] == severity for a in alerts))
+
+    def _note_lag(self, watermark: datetime) -> None:
+        cursor = self._evaluator.cursor
+        if cursor is not None:
+            self._metrics.evaluation_lag.set(max(0.0, (watermark - cursor).total_seconds()))
+        self._metrics.evaluations.inc()
+
+    def _note_blindness(self) -> None:
+        stuck = self._watermark.lagging() and self._watermark.quiet_s(time.monotonic()) > self._settings.blind_after_s
+        blind = "posts wait in Kafka, but the index does not move" if stuck else None
+        if blind and not self.blind:
+            log.error("blind: %s; no verdict until it does", blind)
+        self.blind = blind
+        self._metrics.blind.set(bool(blind))
+
+    def _note(self, error: Transient, attempt: int) -> None:
+        self._metrics.retries.labels("alert").inc()
+        if attempt in {0, 3} or attempt % 10 == 0:
+            log.warning("alerts: %s (try %d, goes on trying)", error, attempt + 1)
+
+    async def _retry(self, call: Callable[[], T]) -> T:
+        return await retried(lambda: asyncio.to_thread(call), self._note, self._sleep)

@@ -1,0 +1,218 @@
+"""The workers: Faust apps wired to the flow and to the alert role. Runs them in one asyncio loop until told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from models.bundle import BundleError, load_bundle
+from models.engine import EngineError
+from pipeline import delivery
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.notify.base import Channel
+from pipeline.alerting.notify.log import LogChannel
+from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.alerting.worker import AlertWorker
+from pipeline.errors import Fatal, Transient
+from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.labelling import Classifier, Labeller
+from pipeline.ledger import Partition
+from pipeline.metrics import Metrics
+from pipeline.posts import DeadLetter, Progress, Record
+from pipeline.settings import AlertSettings, Settings
+from pipeline.store.base import CountRule, Store
+from pipeline.subjects import SubjectMatcher
+
+log = logging.getLogger(__name__)
+HEARTBEAT_S = 5.0
+
+
+class Workers:
+    """The roles of one process. `start`, then `wait` until `stop` is called or something fails."""
+
+    def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
+        self._settings, self._brokers, self._store, self.metrics = settings, brokers, store, metrics
+        self._apps: list[delivery.StrictApp] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: list[Callable[[], Awaitable[None]]] = []
+        self._executor = ThreadPoolExecutor(4, thread_name_prefix="flow")
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.flow: Flow | None = None
+        self.alerts: AlertWorker | None = None
+
+    def add_classify(self, classifier: Classifier) -> None:
+        """Posts from the source topics into the store."""
+        kafka, settings = self._settings.kafka, self._settings
+        app = delivery.make_app("classify", kafka, self._brokers)
+        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        labeller = Labeller(
+            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_entries
+        )
+        self.flow = Flow(
+            labeller=labeller,
+            store=self._store,
+            dead_letters=_DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
+            progress=_ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
+            guard=DeadLetterGuard(settings.flow.dead_letter_limit, settings.flow.dead_letter_share),
+            metrics=self.metrics,
+            executor=self._executor,
+        )
+        flow = self.flow
+        app.on_partitions_assigned.connect(_reloader(flow), weak=False)
+        source = delivery.raw_topic(app, *kafka.topics)
+        delivery.consume(app, source, flow.process, settings.flow, self.fail)
+        self._apps.append(app)
+        self._background.append(lambda: self._heartbeat(app, flow))
+
+    def add_alert(self) -> None:
+        """Evaluation and notification; stands by while another process holds the progress partition."""
+        kafka, settings = self._settings.kafka, self._settings
+        app = delivery.make_app("alert", kafka, self._brokers)
+        alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
+
+        async def publish(key: str, alert: Mapping[str, Any]) -> None:
+            await _durable(alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
+
+        self.alerts = AlertWorker(
+            store=self._store,
+            evaluator=make_evaluator(self._store, settings.alerts),
+            settings=settings.alerts,
+            channels=make_channels(settings.alerts),
+            publish=publish,
+            holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
+            metrics=self.metrics,
+        )
+        worker = self.alerts
+
+        async def on_progress(records: Sequence[Record]) -> None:
+            worker.on_progress([Progress.from_json(json.loads(r.value)) for r in records if r.value])
+
+        delivery.consume(app, delivery.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
+        self._apps.append(app)
+        self._background.append(worker.run)
+
+    async def start(self) -> None:
+        for app in self._apps:
+            await delivery.start(app, self._brokers)
+        self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
+
+    async def wait(self) -> None:
+        """Returns after `stop`; raises what failed."""
+        await asyncio.shield(self._ended)
+
+    def stop(self) -> None:
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """Ends `wait` with `error`; the first one counts."""
+        if not self._ended.done():
+            self._ended.set_exception(error)
+
+    async def close(self, grace_s: float = 8.0) -> None:
+        """Stops reading, commits what is acked, leaves the groups."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for app in self._apps:
+            try:
+                await asyncio.wait_for(app.stop(), grace_s)
+            except Exception as error:
+                log.warning("the %s worker did not stop cleanly: %s", app.conf.id, type(error).__name__)
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.fail(error)
+
+    async def _heartbeat(self, app: delivery.StrictApp, flow: Flow) -> None:
+        """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            mine = {(t, p) for t in self._settings.kafka.topics for p in delivery.assigned(app, t)}
+            await flow.announce(mine)
+
+
+class _DeadTopic:
+    """Implements `DeadLetters`: the raw bytes, with reason, stage, origin and first sight as headers."""
+
+    def __init__(self, topic: Any) -> None:
+        self._topic = topic
+
+    async def send(self, letter: DeadLetter) -> None:
+        origin = str(letter.record.origin).encode()
+        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
+        headers = {
+            "reason": letter.reason.encode(),
+            "stage": letter.stage.encode(),
+            "origin": origin,
+            "first_seen": seen,
+        }
+        await _durable(self._topic, origin, letter.record.value, headers)
+
+
+class _ProgressTopic:
+    """Implements `ProgressLog`."""
+
+    def __init__(self, app: delivery.StrictApp, topic: Any) -> None:
+        self._app, self._topic = app, topic
+
+    async def send(self, progress: Progress) -> None:
+        key = f"{progress.topic}/{progress.partition}".encode()
+        await _durable(self._topic, key, json.dumps(progress.to_json()).encode())
+
+    def end_offset(self, partition: Partition) -> int:
+        return delivery.end_offset(self._app, *partition)
+
+
+def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
+    async def reload(*_args: Any, **_kwargs: Any) -> None:
+        flow.reload()
+
+    return reload
+
+
+async def _durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
+    try:
+        await delivery.send(topic, key, value, headers)
+    except Exception as error:
+        raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error
+
+
+def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
+    """The rule and the policy of the settings over a store."""
+    rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
+    policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
+    return Evaluator(store, CountRule(settings.head, tuple(settings.negative)), rule, policy)
+
+
+def make_channels(settings: AlertSettings) -> list[Channel]:
+    """The log, and the webhooks of the settings."""
+    return [
+        LogChannel(),
+        *(
+            WebhookChannel(
+                w.name, w.url, secret=w.secret.get_secret_value(), allow_private=w.allow_private, timeout_s=w.timeout_s
+            )
+            for w in settings.webhooks
+        ),
+    ]
+
+
+def open_classifier(settings: Settings) -> Classifier:
+    """The bundle of the settings; raises `Fatal` with the reason."""
+    try:
+        return load_bundle(settings.model.bundle, settings.model.device, threads=settings.model.threads)
+    except (BundleError, EngineError) as error:
+        raise Fatal(f"model.bundle: {error}", "give the folder of a good bundle") from None

@@ -1,0 +1,199 @@
+"""decode -> label -> index -> progress, for one micro-batch. Knows neither Kafka nor Faust.
+
+When `process` returns, every record of the batch is durable (indexed, or dead-lettered) and may be acked.
+Batches may overlap: one is labelled while the one before is indexed. Each stage takes them in the order in
+which `process` was called, so that the progress of a partition never skips a record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+from pipeline.errors import Fatal, Poison, Transient
+from pipeline.labelling import Labelled, Labeller
+from pipeline.ledger import Ledger, Partition
+from pipeline.metrics import Metrics
+from pipeline.posts import DeadLetter, Progress, Record, ScoredPost
+from pipeline.retry import retried
+from pipeline.store.base import Outcome, Store
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class DeadLetters(Protocol):
+    """Where poisons go."""
+
+    async def send(self, letter: DeadLetter) -> None:
+        """Returns when the letter is durable; raises `Transient`."""
+        ...
+
+
+class ProgressLog(Protocol):
+    """Where the alert role learns how far the index is."""
+
+    async def send(self, progress: Progress) -> None:
+        """Raises `Transient`."""
+        ...
+
+    def end_offset(self, partition: Partition) -> int:
+        """The end of a source partition when last seen, 0 where unknown."""
+        ...
+
+
+class DeadLetterGuard:
+    """Stops a flood: past `limit` letters, or where over `share` of the last `WINDOW` records are poison."""
+
+    WINDOW = 2000
+
+    def __init__(self, limit: int, share: float) -> None:
+        self._limit, self._share = limit, share
+        self._total = self._window_dead = self._window_all = 0
+
+    def admit(self, dead: int, records: int) -> None:
+        """Call before the letters of a batch are sent; raises `Fatal`, and then none of them is."""
+        if self._window_all >= self.WINDOW:
+            self._window_all, self._window_dead = self._window_all // 2, self._window_dead // 2
+        self._total, self._window_dead, self._window_all = (
+            self._total + dead,
+            self._window_dead + dead,
+            self._window_all + records,
+        )
+        flooded = self._window_all >= self.WINDOW // 2 and self._window_dead > self._share * self._window_all
+        if dead and (self._total > self._limit or flooded):
+            raise Fatal(
+                f"dead-letter limit reached: {self._total} dead letters, {self._window_dead} of the last "
+                f"{self._window_all} records",
+                "look at 'opinionwatch dead list', mend the sender, then start again: nothing was skipped "
+                "(flow.dead_letter_limit and flow.dead_letter_share set the limit)",
+            )
+
+
+class Flow:
+    """One per process; `version` is the model's sequence number (a higher one re-labels)."""
+
+    def __init__(
+        self,
+        *,
+        labeller: Labeller,
+        store: Store,
+        dead_letters: DeadLetters,
+        progress: ProgressLog,
+        guard: DeadLetterGuard,
+        metrics: Metrics,
+        executor: Executor,
+        version: int = 1,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
+        self._guard, self._metrics, self._executor, self._version = guard, metrics, executor, version
+        self._now, self._sleep = now, sleep
+        self._label_turn, self._index_turn = asyncio.Lock(), asyncio.Lock()
+        self._ledger: Ledger | None = None
+        self._broken = False
+        self.in_flight = 0
+        self.stalled: str | None = None
+
+    def reload(self) -> None:
+        """Call when partitions were assigned: another worker may have gone on with them meanwhile."""
+        self._ledger = None
+
+    async def process(self, records: Sequence[Record]) -> None:
+        """Raises `Fatal` or a bug's exception with nothing acked; `Transient` never leaves."""
+        self._metrics.consumed.inc(len(records))
+        self._metrics.in_flight.inc(len(records))
+        self._metrics.batch.observe(len(records))
+        self.in_flight += len(records)
+        received = self._now()
+        async with self._label_turn:
+            with self._metrics.inference.time():
+                labelled = await self._in_thread(lambda: self._labeller.label(records))
+            await self._index_turn.acquire()
+        try:
+            if self._broken:
+                raise Fatal("an earlier batch failed", "see the error before this one")
+            await self._finish(labelled, received)
+        except BaseException:
+            # A later batch must not carry the progress past the records of this one.
+            self._broken = True
+            raise
+        finally:
+            self._index_turn.release()
+
+    async def _finish(self, labelled: Labelled, received: datetime) -> None:
+        results = labelled.results
+        scored = [item for _, item in results if isinstance(item, ScoredPost)]
+        poisons = sum(isinstance(item, Poison) for _, item in results)
+        self._guard.admit(poisons, len(results))
+        if self._ledger is None:
+            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
+        outcomes = iter(await self._index(scored) if scored else [])
+        for record, item in results:
+            outcome, post = Outcome.REJECTED, None
+            if isinstance(item, Poison):
+                await self._bury(DeadLetter(record, item.stage, item.reason))
+            else:
+                outcome, post = next(outcomes), item.post
+                if outcome is Outcome.REJECTED:
+                    self._guard.admit(1, 0)
+                    await self._bury(DeadLetter(record, "index", "rejected"))
+            self._book(outcome)
+            self._ledger.enter(record, outcome, post)
+        self.in_flight -= len(results)
+        await self.announce({(r.origin.topic, r.origin.partition) for r, _ in results})
+        now = self._now()
+        self._metrics.received_to_indexed.observe((now - received).total_seconds())
+        if scored:
+            oldest = min(s.post.event_time for s in scored)
+            self._metrics.published_to_indexed.observe(max(0.0, (now - oldest).total_seconds()))
+
+    async def announce(self, partitions: set[Partition]) -> None:
+        """Writes the progress of partitions to the store and the progress topic."""
+        if self._ledger is None:
+            return
+        news = []
+        for key in sorted(partitions):
+            end = self._progress.end_offset(key)
+            if (entry := self._ledger.seen(key, end_offset=end, in_flight=self.in_flight)) is not None:
+                news.append(entry)
+                self._metrics.lag.labels(*map(str, key)).set(entry.lag)
+        await self._retry("progress", lambda: self._store.save_progress(news))
+        for entry in news:
+            await retried(lambda entry=entry: self._progress.send(entry), self._note("progress"), self._sleep)  # type: ignore[misc]
+        self.stalled = None
+
+    async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:
+        with self._metrics.indexing.time():
+            return await self._retry("index", lambda: self._store.index(scored, self._now(), self._version))
+
+    async def _bury(self, letter: DeadLetter) -> None:
+        await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)
+        self._metrics.dead.labels(letter.stage, letter.reason).inc()
+
+    def _book(self, outcome: Outcome) -> None:
+        self._metrics.in_flight.dec()
+        if outcome is Outcome.INDEXED:
+            self._metrics.indexed.inc()
+        elif outcome is not Outcome.REJECTED:
+            self._metrics.duplicate.labels("redelivered" if outcome is Outcome.REDELIVERED else "sent_twice").inc()
+
+    async def _retry(self, stage: str, call: Callable[[], T]) -> T:
+        return await retried(lambda: self._in_thread(call), self._note(stage), self._sleep)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+
+    def _note(self, stage: str) -> Callable[[Transient, int], None]:
+        def note(error: Transient, attempt: int) -> None:
+            self._metrics.retries.labels(stage).inc()
+            self.stalled = str(error)
+            if attempt in {0, 3} or attempt % 10 == 0:
+                log.warning("%s: %s (try %d, goes on trying)", stage, error, attempt + 1)
+
+        return note

@@ -1,0 +1,49 @@
+"""Every metric in one place. Law, checked in the fault tests: consumed = indexed + duplicate + dead + in flight."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Metrics:
+    """Names as in the contract, prefix `opinionwatch_`; one registry per process (or per test)."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        r = self.registry = registry or CollectorRegistry()
+        self.consumed = Counter("opinionwatch_posts_consumed", "Records taken from Kafka", registry=r)
+        self.indexed = Counter("opinionwatch_posts_indexed", "Documents newly written", registry=r)
+        self.duplicate = Counter(
+            "opinionwatch_posts_duplicate", "Records whose document was there", ["cause"], registry=r
+        )
+        self.dead = Counter("opinionwatch_posts_dead", "Dead letters", ["stage", "reason"], registry=r)
+        self.in_flight = Gauge("opinionwatch_posts_in_flight", "Records taken, not yet durable", registry=r)
+        self.lag = Gauge("opinionwatch_consumer_lag", "Records behind the end", ["topic", "partition"], registry=r)
+        self.batch = Histogram("opinionwatch_batch_size", "Records per micro-batch", buckets=_SIZES, registry=r)
+        self.tokens = Counter("opinionwatch_tokens", "Tokens inferred", registry=r)
+        self.padding = Counter("opinionwatch_padding_tokens", "Padding tokens inferred", registry=r)
+        self.cache = Counter("opinionwatch_cache_lookups", "Label cache look-ups", ["outcome"], registry=r)
+        self.inference = Histogram("opinionwatch_inference_seconds", "Per batch", buckets=_SECONDS, registry=r)
+        self.indexing = Histogram("opinionwatch_index_seconds", "Per batch", buckets=_SECONDS, registry=r)
+        self.received_to_indexed = Histogram(
+            "opinionwatch_received_to_indexed_seconds", "Per batch", buckets=_SECONDS, registry=r
+        )
+        self.published_to_indexed = Histogram(
+            "opinionwatch_published_to_indexed_seconds",
+            "Oldest post of a batch, event time to index",
+            buckets=(*_SECONDS, 3600, 86400),
+            registry=r,
+        )
+        self.retries = Counter("opinionwatch_retries", "Transient failures retried", ["stage"], registry=r)
+        self.evaluations = Counter("opinionwatch_alert_evaluations", "Buckets evaluated", registry=r)
+        self.evaluation_lag = Gauge(
+            "opinionwatch_alert_evaluation_lag_seconds", "Event time reached less event time evaluated", registry=r
+        )
+        self.blind = Gauge("opinionwatch_alert_blind", "1 while no verdict is possible", registry=r)
+        self.open_alerts = Gauge("opinionwatch_alerts_open", "Open alerts", ["severity"], registry=r)
+        self.notifications = Counter(
+            "opinionwatch_notifications", "Notifications by channel and outcome", ["channel", "outcome"], registry=r
+        )
+        self.model = Gauge("opinionwatch_model_info", "1 for the model in service", ["name", "version"], registry=r)

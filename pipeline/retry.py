@@ -1,0 +1,39 @@
+"""Retry in place: capped exponential backoff with jitter, until it works or the process is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from pipeline.errors import Transient
+
+T = TypeVar("T")
+CAP_S = 30.0
+
+
+def delay_s(attempt: int, at_least_s: float, jitter: float) -> float:
+    """Seconds before the next try; `attempt` counts from 0, `jitter` in [0, 1) spreads it over [half, whole].
+
+    >>> delay_s(0, 0.5, 0.0), delay_s(3, 0.5, 0.0), delay_s(20, 0.5, 0.0)
+    (0.25, 2.0, 15.0)
+    """
+    whole: float = min(CAP_S, at_least_s * 2 ** min(attempt, 16))
+    return whole * (0.5 + jitter / 2)
+
+
+async def retried(
+    call: Callable[[], Awaitable[T]],
+    on_retry: Callable[[Transient, int], None],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> T:
+    """The result of `call`; `Transient` is retried for ever, anything else passes."""
+    attempt = 0
+    while True:
+        try:
+            return await call()
+        except Transient as error:
+            on_retry(error, attempt)
+            await sleep(delay_s(attempt, error.retry_after_s, random.random()))  # noqa: S311
+            attempt += 1

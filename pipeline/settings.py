@@ -1,0 +1,226 @@
+"""Settings: defaults < `opinionwatch.toml` < environment < flags. The only module that reads the environment.
+
+Environment names are `OPINIONWATCH_` and the path with double underscores, e.g.
+`OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS`. A secret may come from a file: `OPINIONWATCH_STORE__PASSWORD_FILE`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from pipeline.errors import Fatal
+
+PREFIX = "OPINIONWATCH_"
+DEFAULT_FILE = Path("opinionwatch.toml")
+STARTER = Path(__file__).resolve().parent.parent / "models" / "starter"
+EMBEDDED = "embedded"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(_Section):
+    """`bootstrap_servers` is `embedded` or `host:port,...`."""
+
+    bootstrap_servers: str = EMBEDDED
+    topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
+    dead_topic: str = "opinion.dead"
+    progress_topic: str = "opinion.progress"
+    alerts_topic: str = "opinion.alerts"
+    group: str = "opinionwatch"
+    partitions: int = Field(default=4, ge=1, le=1000)
+    replication: int = Field(default=1, ge=1, le=9)
+    session_timeout_s: float = Field(default=20.0, ge=6, le=300)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+
+
+class StoreSettings(_Section):
+    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
+
+    url: str = Field(
+        default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
+    )
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    timeout_s: float = Field(default=30.0, gt=0)
+    analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
+    period: Literal["hour", "day", "month"] = "month"
+    replicas: int = Field(default=0, ge=0, le=9)
+
+
+class ModelSettings(_Section):
+    """Which bundle serves, and where it runs."""
+
+    bundle: str = str(STARTER)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    cache_entries: int = Field(default=100_000, ge=0)
+
+
+class FlowSettings(_Section):
+    """Micro-batches: at most `batch_records`, closed after `batch_wait_s`; `in_flight` of them at once."""
+
+    batch_records: int = Field(default=512, ge=1, le=10_000)
+    batch_wait_s: float = Field(default=0.05, gt=0, le=60)
+    in_flight: int = Field(default=2, ge=1, le=16)
+    dead_letter_limit: int = Field(default=10_000, ge=1)
+    dead_letter_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class WebhookSettings(_Section):
+    """Plain http and private addresses are refused unless `allow_private` says that the receiver is ours."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    url: str = Field(pattern=r"^https?://")
+    secret: SecretStr = SecretStr("")
+    allow_private: bool = False
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+
+
+class AlertSettings(_Section):
+    """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability."""
+
+    head: str = "sentiment"
+    negative: list[str] = Field(default=["negative"], min_length=1)
+    fire: float = Field(default=4.0, gt=0)
+    critical: float = Field(default=6.0, gt=0)
+    min_negatives: int = Field(default=10, ge=1)
+    min_lift: float = Field(default=1.5, ge=1)
+    renotify_s: float = Field(default=4 * 3600.0, gt=0)
+    evaluate_every_s: float = Field(default=1.0, gt=0)
+    idle_s: float = Field(default=15.0, gt=0)
+    blind_after_s: float = Field(default=300.0, gt=0)
+    webhooks: list[WebhookSettings] = []
+
+
+class HttpSettings(_Section):
+    """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz."""
+
+    host: str = "127.0.0.1"
+    console_port: int = Field(default=8080, ge=0, le=65535)
+    metrics_port: int = Field(default=9108, ge=0, le=65535)
+
+
+class Settings(_Section):
+    """Everything; see `opinionwatch config show`."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    model: ModelSettings = ModelSettings()
+    flow: FlowSettings = FlowSettings()
+    alerts: AlertSettings = AlertSettings()
+    http: HttpSettings = HttpSettings()
+    subjects: dict[str, list[str]] = {}
+
+    @property
+    def embedded(self) -> bool:
+        return self.kafka.bootstrap_servers == EMBEDDED
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Settings and, per dotted key that is no default, where its value came from."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+    def rows(self) -> Iterator[tuple[str, str, str]]:
+        """(key, value with secrets hidden, origin) of every setting, sorted."""
+        for key, value in sorted(_leaves(self.settings.model_dump(mode="json"))):
+            origin = next((o for k, o in self.origins.items() if k == key or key.startswith(k + ".")), "default")
+            yield key, json.dumps(value, ensure_ascii=False), origin
+
+
+def resolve(
+    file: Path | None = None, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+) -> Resolved:
+    """Merges the sources; `flags` maps dotted keys to values. Raises `Fatal` naming the key and its origin."""
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for key, value, origin in [
+        *_from_file(file),
+        *_from_environment(os.environ if environ is None else environ),
+        *((k, v, f"flag for {k}") for k, v in (flags or {}).items() if v is not None),
+    ]:
+        _put(merged, key, value, origin)
+        origins[key] = origin
+    try:
+        return Resolved(Settings.model_validate(merged), origins)
+    except ValidationError as error:
+        raise Fatal(_explain(error, origins), "see 'opinionwatch config show' for all keys and their values") from None
+
+
+def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
+    path = file or DEFAULT_FILE
+    try:
+        tables = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if file is None:
+            return
+        raise Fatal(f"settings file {path} does not exist", "give the path of a TOML file to --config") from None
+    except (OSError, ValueError) as error:
+        raise Fatal(f"settings file {path} cannot be read: {error}", "mend the file") from None
+    subjects = tables.pop("subjects", None)
+    for key, value in _leaves(tables):
+        yield key, value, f"file {path}"
+    if subjects is not None:
+        yield "subjects", subjects, f"file {path}"
+
+
+def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+    for name, text in sorted(environ.items()):
+        if not name.startswith(PREFIX):
+            continue
+        key = name.removeprefix(PREFIX).lower().replace("__", ".")
+        value: Any = text
+        if key.endswith("_file") and key.removesuffix("_file").endswith(("password", "secret")):
+            key = key.removesuffix("_file")
+            try:
+                value = Path(text).read_text("utf-8").strip()
+            except OSError as error:
+                raise Fatal(f"{name}: {text} cannot be read: {error.strerror}", "mount the secret file") from None
+        elif text[:1] in "[{":
+            try:
+                value = json.loads(text)
+            except ValueError:
+                raise Fatal(f"{name} starts like JSON but is not", "write a JSON list or object") from None
+        yield key, value, f"environment {name}"
+
+
+def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        tree = tree.setdefault(parent, {})
+        if not isinstance(tree, dict):
+            raise Fatal(f"setting {key} (from {origin}): {parent} is a value, not a section", "mend the key")
+    tree[last] = value
+
+
+def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    lines = []
+    for item in error.errors(include_input=False, include_url=False):
+        key = ".".join(map(str, item["loc"]))
+        origin = next((o for k, o in origins.items() if key == k or key.startswith(k + ".")), "default")
+        lines.append(f"setting {key} (from {origin}): {item['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,1 @@
+"""Where posts, alerts and progress live: one protocol, Elasticsearch for real, SQLite for a laptop."""

@@ -1,0 +1,126 @@
+"""The store's contract. Every call is synchronous, may block, and raises `Transient` or `Fatal` only.
+
+All writes are idempotent: the same call twice leaves the same documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any, Protocol
+
+from pipeline.posts import Progress, ScoredPost
+
+BUCKET_S = 300
+
+
+class Outcome(Enum):
+    """What became of one post of a batch."""
+
+    INDEXED = "indexed"
+    #: The document was there and came from this very record: a redelivery.
+    REDELIVERED = "redelivered"
+    #: The document was there and came from another record: the post was sent twice.
+    DUPLICATE = "duplicate"
+    #: The store can never take it (a mapping conflict): a dead letter.
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class CountRule:
+    """Which class of which head counts as negative."""
+
+    head: str = "sentiment"
+    negative: tuple[str, ...] = ("negative",)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Posts (reposts left out) of one topic, and of one subject where `subject` is not empty, in one bucket.
+
+    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`.
+    """
+
+    bucket: int
+    topic: str
+    subject: str
+    posts: int
+    negatives: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The posts an alert key stands for: a topic, a subject, or both; empty means any."""
+
+    topic: str = ""
+    subject: str = ""
+
+
+class Store(Protocol):
+    """See the module's docstring; times are aware UTC datetimes, ranges are half open."""
+
+    def setup(self) -> list[str]:
+        """Creates what is missing and says what, a line each; idempotent."""
+        ...
+
+    def check(self) -> str:
+        """A line about the store; raises where it cannot be used, with the remedy."""
+        ...
+
+    def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
+        """Durable when it returns. A higher `version` (>= 1) overwrites; an equal or lower one does not."""
+        ...
+
+    def refresh(self) -> None:
+        """Makes all that was indexed visible to the reads below."""
+        ...
+
+    def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+        """Cells of all buckets in the range: rows per topic, then rows per topic and subject."""
+        ...
+
+    def evidence(
+        self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int
+    ) -> list[dict[str, Any]]:
+        """Negative posts, one per repost group, those reposted most first, then the most negative."""
+        ...
+
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: CountRule) -> str:
+        """A query that a person can run to see the posts counted."""
+        ...
+
+    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+        """Documents with all words of `text` (a run of Han as a phrase), newest first."""
+        ...
+
+    def post(self, document_id: str) -> dict[str, Any] | None: ...
+
+    def ids(self) -> Iterable[str]:
+        """Every document id, each once."""
+        ...
+
+    def post_count(self) -> int: ...
+
+    def bounds(self) -> tuple[datetime, datetime] | None:
+        """The first and the last event time, or None where nothing is indexed."""
+        ...
+
+    def save_progress(self, progress: Sequence[Progress]) -> None:
+        """Keeps the furthest progress per source partition: one with a lower offset changes nothing."""
+        ...
+
+    def load_progress(self) -> dict[tuple[str, int], Progress]: ...
+
+    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None: ...
+
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
+        """Alert documents with their `id`, newest first."""
+        ...
+
+    def put_state(self, name: str, value: Mapping[str, Any]) -> None: ...
+
+    def state(self, name: str) -> dict[str, Any] | None: ...
+
+    def close(self) -> None: ...

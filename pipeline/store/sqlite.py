@@ -1,0 +1,257 @@
+"""The store on a laptop: SQLite with FTS5. Several processes may share the file (WAL)."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
+from pipeline.posts import Progress, ScoredPost
+from pipeline.store.base import BUCKET_S, Cell, CountRule, Outcome, Scope
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS posts (
+  rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, time REAL NOT NULL,
+  bucket INTEGER NOT NULL, repost INTEGER NOT NULL, topic TEXT NOT NULL, content_hash TEXT NOT NULL,
+  labels TEXT NOT NULL, negative_score REAL NOT NULL, origin TEXT NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS posts_time ON posts (time);
+CREATE INDEX IF NOT EXISTS posts_content ON posts (content_hash);
+CREATE TABLE IF NOT EXISTS post_subjects (
+  post INTEGER NOT NULL REFERENCES posts(rowid) ON DELETE CASCADE, subject TEXT NOT NULL,
+  PRIMARY KEY (post, subject)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS originals (content_hash TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (
+  topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (topic, "partition")) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, open INTEGER NOT NULL, started TEXT NOT NULL, document TEXT);
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
+"""
+_HAN = re.compile(r"([\u3400-\u9fff])")
+_WORD = re.compile(r"\w+")
+
+
+class SqliteStore:
+    """Implements `Store`; calls from several threads are taken one at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
+        except (OSError, sqlite3.Error) as error:
+            raise Fatal(f"store {path}: {error}", "give a writable path in store.url", EXIT_UNAVAILABLE) from None
+
+    def setup(self) -> list[str]:
+        with self._write() as db:
+            known = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            for statement in filter(str.strip, _SCHEMA.split(";\n")):
+                db.execute(statement)
+            made = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - known
+        return [f"table {name}" for name in ("posts", "alerts", "progress", "state") if name in made]
+
+    def check(self) -> str:
+        with self._read() as db:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
+                raise Fatal(f"store {self._path} has no tables", "run 'opinionwatch setup'")
+        return f"SQLite {sqlite3.sqlite_version} at {self._path}, {self.post_count()} posts"
+
+    def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
+        with self._write() as db:
+            return [self._index_one(db, post, ingested_at, version) for post in posts]
+
+    def _index_one(self, db: sqlite3.Connection, scored: ScoredPost, ingested_at: datetime, version: int) -> Outcome:
+        post = scored.post
+        db.execute("INSERT OR IGNORE INTO originals VALUES (?, ?)", (post.content_hash, post.id))
+        owner = db.execute("SELECT owner FROM originals WHERE content_hash = ?", (post.content_hash,)).fetchone()[0]
+        old = db.execute("SELECT rowid, version, origin FROM posts WHERE id = ?", (post.id,)).fetchone()
+        if old and old[1] >= version:
+            return Outcome.REDELIVERED if old[2] == str(post.origin) else Outcome.DUPLICATE
+        if old:
+            db.execute("DELETE FROM words WHERE rowid = ?", (old[0],))
+            db.execute("DELETE FROM posts WHERE rowid = ?", (old[0],))
+        document = scored.document(ingested_at, repost=owner != post.id)
+        time = post.event_time.timestamp()
+        row = db.execute(
+            "INSERT INTO posts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                post.id,
+                version,
+                time,
+                _bucket(time),
+                document["repost"],
+                document["topic"],
+                post.content_hash,
+                json.dumps(scored.labels),
+                scored.negative_score,
+                str(post.origin),
+                json.dumps(document, ensure_ascii=False),
+            ),
+        ).lastrowid
+        db.executemany("INSERT INTO post_subjects VALUES (?, ?)", [(row, s) for s in scored.subjects])
+        db.execute("INSERT INTO words (rowid, body) VALUES (?, ?)", (row, _spaced(post.full_text)))
+        return Outcome.INDEXED
+
+    def refresh(self) -> None:
+        """Nothing to do: a committed row is visible."""
+
+    def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+        arguments = (*self._negative(rule)[1], start.timestamp(), end.timestamp())
+        negative = f"sum({self._negative(rule)[0]})"
+        plain = f"""SELECT bucket, topic, '', count(*), {negative} FROM posts
+            WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic"""  # noqa: S608
+        subjects = f"""SELECT bucket, topic, subject, count(*), {negative} FROM posts JOIN post_subjects ON post = rowid
+            WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic, subject"""  # noqa: S608
+        with self._read() as db:
+            rows = [*db.execute(plain, arguments), *db.execute(subjects, arguments)]
+        return [Cell(*row) for row in rows]
+
+    def evidence(
+        self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int
+    ) -> list[dict[str, Any]]:
+        negative, labels = self._negative(rule)
+        where, arguments = self._scope(scope, start, end)
+        query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
+            AS heat FROM posts p WHERE {where} AND repost = 0 AND {negative}
+            ORDER BY heat DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
+        with self._read() as db:
+            rows = list(db.execute(query, (*arguments, *labels, limit)))
+        return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
+
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: CountRule) -> str:
+        where, arguments = self._scope(scope, start, end)
+        negative, labels = self._negative(rule)
+        query = f"SELECT document FROM posts p WHERE {where} AND repost = 0 AND {negative}"  # noqa: S608
+        for value in (*arguments, *labels):
+            quoted = str(value).replace("'", "''")
+            query = query.replace("?", quoted if isinstance(value, float) else f"'{quoted}'", 1)
+        return query
+
+    @staticmethod
+    def _scope(scope: Scope, start: datetime, end: datetime) -> tuple[str, list[Any]]:
+        where = "time >= ? AND time < ?"
+        arguments: list[Any] = [start.timestamp(), end.timestamp()]
+        if scope.topic:
+            where, arguments = f"{where} AND topic = ?", [*arguments, scope.topic]
+        if scope.subject:
+            where += " AND EXISTS (SELECT 1 FROM post_subjects s WHERE s.post = p.rowid AND s.subject = ?)"
+            arguments.append(scope.subject)
+        return where, arguments
+
+    @staticmethod
+    def _negative(rule: CountRule) -> tuple[str, list[str]]:
+        marks = ", ".join("?" * len(rule.negative))
+        return f"(json_extract(labels, ?) IN ({marks}))", [f'$."{rule.head}"', *rule.negative]
+
+    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+        phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
+        if not phrases:
+            return []
+        query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
+            ORDER BY time DESC LIMIT ?"""
+        with self._read() as db:
+            return [{**json.loads(d), "_id": key} for key, d in db.execute(query, (" AND ".join(phrases), limit))]
+
+    def post(self, document_id: str) -> dict[str, Any] | None:
+        with self._read() as db:
+            row = db.execute("SELECT document FROM posts WHERE id = ?", (document_id,)).fetchone()
+        return {**json.loads(row[0]), "_id": document_id} if row else None
+
+    def ids(self) -> Iterator[str]:
+        with self._read() as db:
+            rows = db.execute("SELECT id FROM posts").fetchall()
+        return (row[0] for row in rows)
+
+    def post_count(self) -> int:
+        with self._read() as db:
+            return int(db.execute("SELECT count(*) FROM posts").fetchone()[0])
+
+    def bounds(self) -> tuple[datetime, datetime] | None:
+        with self._read() as db:
+            first, last = db.execute("SELECT min(time), max(time) FROM posts").fetchone()
+        return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
+
+    def save_progress(self, progress: Sequence[Progress]) -> None:
+        with self._write() as db:
+            db.executemany(
+                """INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
+                SET next_offset = excluded.next_offset, value = excluded.value
+                WHERE excluded.next_offset >= next_offset""",
+                [(p.topic, p.partition, p.next_offset, json.dumps(p.to_json())) for p in progress],
+            )
+
+    def load_progress(self) -> dict[tuple[str, int], Progress]:
+        with self._read() as db:
+            rows = [Progress.from_json(json.loads(row[0])) for row in db.execute("SELECT value FROM progress")]
+        return {(p.topic, p.partition): p for p in rows}
+
+    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None:
+        with self._write() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
+                (
+                    alert_id,
+                    document["state"] == "open",
+                    document["started_at"],
+                    json.dumps(document, ensure_ascii=False),
+                ),
+            )
+
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
+        query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
+        with self._read() as db:
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, limit))]
+
+    def put_state(self, name: str, value: Mapping[str, Any]) -> None:
+        with self._write() as db:
+            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        with self._read() as db:
+            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return dict(json.loads(row[0])) if row else None
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._read() as db:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _read(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._db
+            except sqlite3.OperationalError as error:
+                if "no such table" in str(error):
+                    raise Fatal(f"store {self._path}: {error}", "run 'opinionwatch setup'") from None
+                raise Transient(f"store {self._path}: {error}") from error
+            except sqlite3.DatabaseError as error:
+                raise Fatal(f"store {self._path}: {error}", "restore the file or remove it", EXIT_UNAVAILABLE) from None
+
+
+def _bucket(time_s: float) -> int:
+    return int(time_s // BUCKET_S) * BUCKET_S
+
+
+def _spaced(text: str) -> str:
+    """Han characters as words of their own, as Elasticsearch's standard analyser splits them."""
+    return _HAN.sub(r" \1 ", text)
