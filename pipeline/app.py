@@ -44,6 +44,7 @@ class Workers:
         self._background: list[Callable[[], Awaitable[None]]] = []
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="flow")
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.classifier: Classifier | None = None
         self.flow: Flow | None = None
         self.alerts: AlertWorker | None = None
 
@@ -51,6 +52,7 @@ class Workers:
         """Posts from the source topics into the store."""
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("classify", kafka, self._brokers)
+        self.classifier = classifier
         counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
         labeller = Labeller(
             classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_entries

@@ -1,0 +1,136 @@
+"""Two weeks of posts, written by a seeded generator: brands, news, reposts, a neutral burst and a crisis. Pure.
+
+Day 9: a car launch makes a burst of volume without bad news. Day 14: phones of the brand Nova catch fire.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pipeline.demo import phrases
+from pipeline.demo.phrases import Voice
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+DAYS = 14
+BURST = START + timedelta(days=8, hours=12)
+CRISIS = START + timedelta(days=13, hours=9)
+BURST_POSTS, CRISIS_POSTS = 240, 200
+BRAND_POSTS_A_DAY, NEWS_POSTS_A_DAY = 260, 120
+_NEGATIVE, _NEUTRAL = 0.14, 0.46
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One record of the feed: its topic, its own time and its bytes."""
+
+    topic: str
+    at: datetime
+    value: bytes
+
+    @property
+    def timestamp_ms(self) -> int:
+        return round(self.at.timestamp() * 1000)
+
+
+def generate(seed: int = 7) -> list[Item]:
+    """All items in order of time; the same seed gives the same bytes.
+
+    About one item in a hundred is sent twice, and one in a thousand is no post at all: so the numbers of the
+    summary have something to add up.
+    """
+    rng = random.Random(seed)  # noqa: S311
+    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng)]
+    posts.sort(key=lambda p: p["published_at"])
+    items = []
+    for number, post in enumerate(posts):
+        post["id"] = f"demo-{number}"
+        at = datetime.fromisoformat(post["published_at"])
+        topic = "opinion.news" if post["kind"] == "news" else "opinion.forum"
+        item = Item(topic, at, json.dumps(post, ensure_ascii=False).encode())
+        items.append(item)
+        chance = rng.random()
+        if chance < 0.01:
+            items.append(item)
+        elif chance < 0.011:
+            items.append(Item(topic, at, b'{"source": "demo", "id": "broken", "text": \xff'))
+    return items
+
+
+def _moment(rng: random.Random) -> datetime:
+    """A time within the two weeks, more by day than by night."""
+    while True:
+        hour = rng.uniform(0, 24)
+        if rng.random() < (1.0 if 8 <= hour <= 22 else 0.35):
+            return START + timedelta(days=rng.randrange(DAYS), hours=hour)
+
+
+def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, **more: Any) -> dict[str, Any]:
+    source = {"forum": ("weibo", "openforum"), "news": ("wire", "xinwen")}[kind][lang == "en"]
+    url = f"https://{source}.example/p/{rng.randrange(10**9)}"
+    return {
+        "v": 1,
+        "source": source,
+        "kind": kind,
+        "url": url,
+        "text": text,
+        "author": f"user{rng.randrange(4000)}",
+        "published_at": at.isoformat(),
+        "lang": lang,
+        **more,
+    }
+
+
+def _say(rng: random.Random, voice: Voice, sentiment: str) -> str:
+    core = rng.choice({"negative": voice.negative, "neutral": voice.neutral, "positive": voice.positive}[sentiment])
+    detail = rng.choice(phrases.DETAILS[voice.lang]).format(
+        place=rng.choice(phrases.PLACES[voice.lang]), n=rng.randrange(2, 9000)
+    )
+    stop, gap = (".", " ") if voice.lang == "en" else ("。", "")
+    return gap.join(
+        part for part in (rng.choice(voice.openings), core + stop, rng.choice(voice.endings[sentiment]), detail) if part
+    )
+
+
+def _with_reposts(rng: random.Random, post: dict[str, Any], chance: float) -> Iterator[dict[str, Any]]:
+    yield post
+    while rng.random() < chance:
+        at = datetime.fromisoformat(post["published_at"]) + timedelta(minutes=rng.expovariate(1 / 20))
+        mark = f"RT @{post['author']}: " if post["lang"] == "en" else f"//@{post['author']}:"
+        yield _post(rng, min(at, START + timedelta(days=DAYS)), "forum", post["lang"], mark + post["text"])
+
+
+def _brand_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+    for _ in range(BRAND_POSTS_A_DAY * DAYS):
+        voice = rng.choice(rng.choice(list(phrases.BRANDS.values())))
+        dice = rng.random()
+        sentiment = "negative" if dice < _NEGATIVE else "neutral" if dice < _NEGATIVE + _NEUTRAL else "positive"
+        text = _say(rng, voice, sentiment)
+        yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
+
+
+def _news_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+    for _ in range(NEWS_POSTS_A_DAY * DAYS):
+        lang, form = rng.choice(rng.choice(list(phrases.NEWS.values())))
+        team, other = rng.sample(phrases.PLACES[lang], 2)
+        text = form.format(team=team, other=other, a=rng.randrange(1, 6), b=rng.randrange(5), n=rng.randrange(1, 9000))
+        yield _post(rng, _moment(rng), "news", lang, text, title=text.split(",")[0] if lang == "en" else "")
+
+
+def _burst(rng: random.Random) -> Iterator[dict[str, Any]]:
+    for _ in range(BURST_POSTS):
+        voice = rng.choice(phrases.BRANDS["Kestrel"])
+        at = BURST + timedelta(hours=rng.triangular(0, 4, 1))
+        yield _post(rng, at, "forum", voice.lang, _say(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
+
+
+def _crisis(rng: random.Random) -> Iterator[dict[str, Any]]:
+    for _ in range(CRISIS_POSTS):
+        voice = rng.choice(phrases.CRISIS)
+        at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
+        post = _post(rng, at, "forum", voice.lang, _say(rng, voice, "negative"))
+        yield from _with_reposts(rng, post, 0.3)

@@ -1,0 +1,209 @@
+"""Plays a feed through the real workers in one process and adds up what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from pipeline.app import Workers
+from pipeline.codec import decode
+from pipeline.demo.feed import Item
+from pipeline.embedded import EmbeddedBroker
+from pipeline.errors import Fatal, Poison
+from pipeline.labelling import Classifier
+from pipeline.metrics import Metrics
+from pipeline.posts import Origin, Record
+from pipeline.settings import Settings
+from pipeline.store.base import Store
+from pipeline.store.sqlite import SqliteStore
+
+log = logging.getLogger(__name__)
+#: The embedded broker drops old records: the feed waits while this many are not done.
+MAX_AHEAD = 1500
+DRAIN_S = 120.0
+_PARTITIONS = 4
+
+
+@dataclass
+class Session:
+    """A demo that runs; the view and the console read it."""
+
+    settings: Settings
+    store: Store
+    workers: Workers
+    items: Sequence[Item]
+    sent: int = 0
+    at: datetime | None = None
+    started: float = field(default_factory=time.monotonic)
+    finished: float | None = None
+    drained: bool = False
+
+    @property
+    def done(self) -> int:
+        """Records of which something became."""
+        m = self.workers.metrics
+        return total(m, "indexed") + total(m, "duplicate") + total(m, "dead")
+
+
+def total(metrics: Metrics, name: str) -> int:
+    """Sum over all labels of one of the posts counters."""
+    counter = {"consumed": metrics.consumed, "indexed": metrics.indexed}.get(name)
+    counter = counter or {"duplicate": metrics.duplicate, "dead": metrics.dead}[name]
+    return int(sum(s.value for family in counter.collect() for s in family.samples if s.name.endswith("_total")))
+
+
+def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str]]) -> Settings:
+    """The user's settings on the embedded broker and a store of the demo's own."""
+    return settings.model_copy(
+        update={
+            "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "embedded", "session_timeout_s": 30.0}),
+            "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/demo.sqlite"}),
+            "alerts": settings.alerts.model_copy(update={"idle_s": 3.0, "evaluate_every_s": 0.25}),
+            "subjects": settings.subjects or subjects,
+        }
+    )
+
+
+async def play(
+    settings: Settings,
+    subjects: dict[str, list[str]],
+    items: Sequence[Item],
+    classifier: Classifier,
+    *,
+    seconds: float,
+    attend: Callable[[Session], Any],
+) -> dict[str, Any]:
+    """Feeds `items` in about `seconds` (0: as fast as they are classified); returns the summary.
+
+    `attend(session)` is an async context manager, entered when the workers run: the view and the console; leaving
+    it may wait for the person.
+    """
+    with tempfile.TemporaryDirectory(prefix="opinionwatch-demo-") as folder:
+        settings = demo_settings(settings, Path(folder), subjects)
+        store = SqliteStore(Path(folder) / "demo.sqlite")
+        store.setup()
+        broker = EmbeddedBroker()
+        kafka = settings.kafka
+        broker.create(
+            sorted({*kafka.topics, *(i.topic for i in items), kafka.dead_topic, kafka.progress_topic})
+            + [kafka.alerts_topic]
+        )
+        workers = Workers(settings, broker.address, store, Metrics())
+        workers.add_classify(classifier)
+        workers.add_alert()
+        session = Session(settings, store, workers, items)
+        try:
+            await workers.start()
+            async with attend(session):
+                session.started = time.monotonic()
+                await _race(_run(session, broker, seconds), workers)
+        finally:
+            await workers.close()
+        summary = summarise(session)
+        store.close()
+        return summary
+
+
+async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
+    await _feed(session, broker, seconds)
+    deadline = time.monotonic() + DRAIN_S
+    while session.done < session.sent or (session.workers.flow and session.workers.flow.in_flight):
+        if time.monotonic() > deadline:
+            raise Fatal(f"{session.sent - session.done} records are not done after {DRAIN_S:.0f} s", "run it again", 70)
+        await asyncio.sleep(0.05)
+    session.finished = time.monotonic()
+    bounds = session.store.bounds()
+    alerts = session.workers.alerts
+    while bounds and alerts and not alerts.evaluated_to(_last_bucket(session)):
+        if time.monotonic() > deadline:
+            raise Fatal(f"the alert role is not done after {DRAIN_S:.0f} s", "run it again", 70)
+        await asyncio.sleep(0.05)
+    session.drained = True
+
+
+def _last_bucket(session: Session) -> datetime:
+    reached = max(p.event_time for p in session.store.load_progress().values())
+    return reached - timedelta(seconds=300)
+
+
+async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
+    for number, item in enumerate(session.items):
+        while session.sent - session.done > MAX_AHEAD:
+            await asyncio.sleep(0.02)
+        if seconds and (early := session.started + seconds * number / len(session.items) - time.monotonic()) > 0.01:
+            broker.flush()
+            await asyncio.sleep(early)
+        broker.send(item.topic, b"", item.value, item.timestamp_ms, number % _PARTITIONS)
+        session.sent, session.at = number + 1, item.at
+        if number % 50 == 0:
+            await asyncio.sleep(0)
+    broker.flush()
+
+
+async def _race(work: Any, workers: Workers) -> None:
+    """Ends with `work`, or with what failed in the workers, or when they are told to stop."""
+    tasks = [asyncio.ensure_future(work), asyncio.ensure_future(workers.wait())]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def summarise(session: Session) -> dict[str, Any]:
+    """The object that `--once --json` prints."""
+    metrics = session.workers.metrics
+    counts = {name: total(metrics, name) for name in ("consumed", "indexed", "duplicate", "dead")}
+    alerts = sorted(session.store.alerts(), key=lambda a: a["started_at"])
+    elapsed = (session.finished or time.monotonic()) - session.started
+    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
+    classifier = session.workers.classifier
+    return {
+        **counts,
+        "in_flight": counts["consumed"] - counts["indexed"] - counts["duplicate"] - counts["dead"],
+        "alerts": [{name: alert[name] for name in names} for alert in alerts],
+        "posts_per_s": round(counts["consumed"] / elapsed, 1),
+        "model": f"{classifier.name} {classifier.version}" if classifier else "",
+    }
+
+
+def read_feed(path: Path, default_topic: str, say: Callable[[str], None]) -> list[Item]:
+    """Posts of a JSONL file in the order of their times; a line that is no post is named, and played all the same.
+
+    So it becomes a dead letter, as it would in service. A line without a time has that of the line before.
+    """
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise Fatal(f"--feed {path}: {error.strerror}", "give a JSONL file of posts", 2) from None
+    items: list[Item] = []
+    at = datetime.now(UTC)
+    now_ms = round(at.timestamp() * 1000)
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        topic = default_topic
+        try:
+            post = decode(Record(Origin(path.name, 0, number), now_ms, line))
+            at = at if post.time_suspect or not _has_time(line) else post.event_time
+            topic = "opinion.news" if post.kind == "news" else default_topic
+        except Poison as poison:
+            say(f"{path}:{number}: {poison}")
+        items.append(Item(topic, at, line))
+    if not items:
+        raise Fatal(f"--feed {path} has no line", "give a JSONL file of posts", 2)
+    return sorted(items, key=lambda i: i.at)
+
+
+def _has_time(line: bytes) -> bool:
+    return bool(json.loads(line).get("published_at"))

@@ -1,0 +1,137 @@
+"""The live terminal view of the demo (rich): rates, topics and subjects with their negative share, alerts."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.alerting.counts import key_name
+from pipeline.demo.play import Session, total
+from pipeline.store.base import BUCKET_S, CountRule, Scope
+
+_BARS = "▁▂▃▄▅▆▇█"
+_STEPS = 24
+_STEP = timedelta(hours=14)
+
+
+class View:
+    """Draws a session; counts are read from the store at most once a second."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._shares: list[tuple[str, int, list[float | None]]] = []
+        self._alerts: list[dict[str, Any]] = []
+        self._read_at = 0.0
+
+    def __rich__(self) -> RenderableType:
+        if time.monotonic() - self._read_at > 1.0:
+            self._read()
+            self._read_at = time.monotonic()
+        return Group(self._head(), self._keys(), self._alert_panel())
+
+    def _read(self) -> None:
+        session = self._session
+        self._alerts = session.store.alerts(limit=20)
+        if session.at is None:
+            return
+        rule = CountRule(session.settings.alerts.head, tuple(session.settings.alerts.negative))
+        start = session.at - _STEPS * _STEP
+        posts: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
+        negatives: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
+        for cell in session.store.counts(start, session.at + timedelta(seconds=BUCKET_S), rule):
+            step = int((cell.bucket - start.timestamp()) // _STEP.total_seconds())
+            key = key_name(Scope("", cell.subject) if cell.subject else Scope(cell.topic))
+            posts[key][min(step, _STEPS - 1)] += cell.posts
+            negatives[key][min(step, _STEPS - 1)] += cell.negatives
+        self._shares = [
+            (key, sum(n), [k / m if m else None for k, m in zip(negatives[key], n, strict=True)])
+            for key, n in sorted(posts.items(), key=lambda item: (item[0].startswith("topic"), -sum(item[1])))
+        ]
+
+    def _head(self) -> RenderableType:
+        session, metrics = self._session, self._session.workers.metrics
+        elapsed = max(0.1, (session.finished or time.monotonic()) - session.started)
+        moment = f"{session.at:%a %d %b %H:%M}" if session.at else "–"
+        line = Text.assemble(
+            ("opinionwatch demo  ", "bold"),
+            f"event time {moment}   ",
+            (f"{session.done / elapsed:.0f} posts/s   ", "cyan"),
+            f"lag {session.sent - session.done}   ",
+            f"indexed {total(metrics, 'indexed')}  duplicate {total(metrics, 'duplicate')}  "
+            f"dead {total(metrics, 'dead')}",
+        )
+        share = session.sent / max(1, len(session.items))
+        width = 40
+        return Group(line, Text("━" * round(share * width) + "╌" * (width - round(share * width)), style="green"))
+
+    def _keys(self) -> RenderableType:
+        table = Table(expand=True, box=None, padding=(0, 1))
+        table.add_column("key")
+        table.add_column("posts", justify="right")
+        table.add_column("negative share, two weeks")
+        table.add_column("now", justify="right")
+        if not self._shares:
+            table.add_row("waiting for the first posts …", "", "", "")
+        for key, posts, shares in self._shares[:12]:
+            now = next((s for s in reversed(shares) if s is not None), 0.0)
+            table.add_row(key, str(posts), sparkline(shares), f"{now:.0%}", style="red" if now > 0.5 else "")
+        return Panel(table, title="topics and subjects", border_style="dim")
+
+    def _alert_panel(self) -> RenderableType:
+        if not self._alerts:
+            return Panel("no alert", title="alerts", border_style="green")
+        return Panel(Group(*(alert_text(a) for a in self._alerts[:3])), title="alerts", border_style="red")
+
+
+def sparkline(shares: list[float | None]) -> str:
+    """One bar per step, full height at a share of 1; a dot where there were no posts.
+
+    >>> sparkline([0.0, 0.5, 1.0, None])
+    '▁▅█·'
+    """
+    return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
+
+
+def alert_text(alert: dict[str, Any]) -> RenderableType:
+    """An alert as the terminal shows it: observed against expected, and the evidence."""
+    since = datetime.fromisoformat(alert["started_at"])
+    colour = "red" if alert["severity"] == "critical" else "yellow"
+    lines = [
+        Text.assemble(
+            (f"● {alert['severity']} ", f"bold {colour}"),
+            (alert["key"], "bold"),
+            f"  {alert['observed']} of {alert['posts']} posts negative in {alert['window_s'] // 3600} h, "
+            f"{alert['expected']:.1f} expected (x{alert['lift']})",
+        ),
+        Text(f"  since {since:%a %d %b %H:%M}, {alert['state']}" + _also(alert), style="dim"),
+    ]
+    for post in alert["evidence"][:3]:
+        text = " ".join(post["text"].split())
+        lines.append(
+            Text(f"  {post['negative_score']:.2f} +{post['reposts']} {text[:90]}  {post['url']}", style="italic")
+        )
+    return Group(*lines)
+
+
+def _also(alert: dict[str, Any]) -> str:
+    return f"; explains {', '.join(alert['related'])} too" if alert["related"] else ""
+
+
+def print_summary(summary: dict[str, Any], alerts: list[dict[str, Any]], console: Console) -> None:
+    """What `--once` prints without `--json`."""
+    console.print(
+        f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "
+        f"{summary['dead']} + in flight {summary['in_flight']}   ({summary['posts_per_s']} posts/s, {summary['model']})",
+        highlight=False,
+    )
+    for alert in alerts:
+        console.print(alert_text(alert))
+    if not alerts:
+        console.print("no alert")

@@ -1,0 +1,199 @@
+"""The command-line tools' side of Kafka: topics, ingest, lag, dead letters. The only module that imports kafka-python.
+
+It cannot talk to the embedded broker: these tools are for a real Kafka.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
+
+from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.settings import KafkaSettings
+
+MAX_BYTES = 10_000_000
+MAX_REPLAYS = 3
+_TIMEOUT_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A record of the dead-letter topic; `origin` is `topic/partition/offset` of the record that failed."""
+
+    partition: int
+    offset: int
+    origin: str
+    reason: str
+    stage: str
+    first_seen: str
+    replayed: int
+    value: bytes
+
+    @property
+    def id(self) -> str:
+        return f"{self.partition}-{self.offset}"
+
+
+def ensure_topics(kafka: KafkaSettings) -> list[str]:
+    """Creates what is missing; returns a line per topic made."""
+    wanted = {name: (kafka.partitions, {}) for name in kafka.topics}
+    wanted[kafka.dead_topic] = (1, {})
+    wanted[kafka.progress_topic] = (1, {"cleanup.policy": "compact"})
+    wanted[kafka.alerts_topic] = (1, {})
+    limits = {"max.message.bytes": str(MAX_BYTES + 100_000)}
+    with _reached(kafka):
+        admin = KafkaAdminClient(**_common(kafka))
+        try:
+            missing = [name for name in wanted if name not in set(admin.list_topics())]
+            new = [
+                NewTopic(
+                    name=n, num_partitions=wanted[n][0], replication_factor=kafka.replication,
+                    topic_configs={**wanted[n][1], **limits},
+                )
+                for n in missing
+            ]  # fmt: skip
+            if new:
+                admin.create_topics(new)
+        finally:
+            admin.close()
+    return [f"topic {name} ({wanted[name][0]} partitions)" for name in missing]
+
+
+def check_topics(kafka: KafkaSettings) -> str:
+    """A line about the brokers; raises `Fatal` where topics are missing."""
+    with _reached(kafka):
+        admin = KafkaAdminClient(**_common(kafka))
+        try:
+            known = set(admin.list_topics())
+        finally:
+            admin.close()
+    needed = [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
+    if missing := [name for name in needed if name not in known]:
+        raise Fatal(f"Kafka has no topic {', '.join(missing)}", "run 'opinionwatch setup'")
+    return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
+
+
+@contextmanager
+def producer(kafka: KafkaSettings) -> Iterator[Callable[..., None]]:
+    """Gives `send(topic, value, key=, timestamp_ms=, headers=)`; leaving waits until the brokers have everything."""
+    with _reached(kafka):
+        client = KafkaProducer(
+            **_common(kafka), acks="all", linger_ms=20, compression_type="gzip", max_request_size=MAX_BYTES + 100_000
+        )
+        futures: list[Any] = []
+
+        def send(topic: str, value: bytes, **more: Any) -> None:
+            futures.append(client.send(topic, value, **more))
+            if len(futures) >= 5000:
+                _collect(futures)
+
+        try:
+            yield send
+            client.flush()
+            _collect(futures)
+        finally:
+            client.close()
+
+
+def _collect(futures: list[Any]) -> None:
+    for future in futures:
+        future.get(timeout=60)
+    futures.clear()
+
+
+def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
+    """(topic, partition, committed by the classify group, end) of every source partition."""
+    with _reached(kafka):
+        consumer = KafkaConsumer(**_common(kafka), group_id=f"{kafka.group}-classify", enable_auto_commit=False)
+        try:
+            found = [
+                TopicPartition(topic, p) for topic in kafka.topics for p in consumer.partitions_for_topic(topic) or ()
+            ]
+            ends = consumer.end_offsets(found)
+            return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+        finally:
+            consumer.close()
+
+
+def dead_letters(kafka: KafkaSettings) -> Iterator[Letter]:
+    """All letters, oldest first. A redelivered poison stands there twice, under one origin."""
+    with _reached(kafka):
+        consumer = KafkaConsumer(**_common(kafka), enable_auto_commit=False, auto_offset_reset="earliest")
+        try:
+            parts = [TopicPartition(kafka.dead_topic, p) for p in consumer.partitions_for_topic(kafka.dead_topic) or ()]
+            if not parts:
+                raise Fatal(f"Kafka has no topic {kafka.dead_topic}", "run 'opinionwatch setup'")
+            consumer.assign(parts)
+            consumer.seek_to_beginning(*parts)
+            ends = consumer.end_offsets(parts)
+            while any(consumer.position(tp) < ends[tp] for tp in parts):
+                for records in consumer.poll(timeout_ms=1000).values():
+                    yield from (_letter(r) for r in records if r.offset < ends[TopicPartition(r.topic, r.partition)])
+        finally:
+            consumer.close()
+
+
+def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
+    """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused as replayed too often)."""
+    again = [letter for letter in letters if letter.replayed < MAX_REPLAYS]
+    with producer(kafka) as send:
+        for letter in again:
+            headers = [("replayed", str(letter.replayed + 1).encode()), ("origin", letter.origin.encode())]
+            send(letter.origin.rsplit("/", 2)[0], letter.value, key=letter.origin.encode(), headers=headers)
+    return len(again), len(letters) - len(again)
+
+
+def _letter(record: Any) -> Letter:
+    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers or ()}
+    return Letter(
+        partition=record.partition,
+        offset=record.offset,
+        origin=headers.get("origin", ""),
+        reason=headers.get("reason", ""),
+        stage=headers.get("stage", ""),
+        first_seen=headers.get("first_seen", ""),
+        replayed=int(headers.get("replayed", "0")),
+        value=record.value or b"",
+    )
+
+
+def _common(kafka: KafkaSettings) -> dict[str, Any]:
+    if kafka.bootstrap_servers == "embedded":
+        raise Fatal(
+            "this command needs a real Kafka; kafka.bootstrap_servers is 'embedded'",
+            "set OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or use 'opinionwatch demo'",
+            EXIT_USAGE,
+        )
+    options: dict[str, Any] = {
+        "bootstrap_servers": kafka.bootstrap_servers.split(","),
+        "security_protocol": kafka.security_protocol,
+        "client_id": "opinionwatch-cli",
+        "request_timeout_ms": 30_000,
+    }
+    if kafka.ca_file:
+        options["ssl_cafile"] = kafka.ca_file
+    if kafka.security_protocol.startswith("SASL"):
+        options.update(
+            sasl_mechanism=kafka.sasl_mechanism,
+            sasl_plain_username=kafka.username,
+            sasl_plain_password=kafka.password.get_secret_value(),
+        )
+    return options
+
+
+@contextmanager
+def _reached(kafka: KafkaSettings) -> Iterator[None]:
+    try:
+        yield
+    except KafkaError as error:
+        raise Fatal(
+            f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}",
+            "start the broker, or set kafka.bootstrap_servers, username and password",
+            EXIT_UNAVAILABLE,
+        ) from None
