@@ -44,6 +44,7 @@ class Workers:
         self._background: list[Callable[[], Awaitable[None]]] = []
         self._executor = ThreadPoolExecutor(4, thread_name_prefix="flow")
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.started = False
         self.classifier: Classifier | None = None
         self.flow: Flow | None = None
         self.alerts: AlertWorker | None = None
@@ -104,6 +105,7 @@ class Workers:
         for app in self._apps:
             await delivery.start(app, self._brokers)
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
+        self.started = True
 
     async def wait(self) -> None:
         """Returns after `stop`; raises what failed."""
@@ -160,6 +162,7 @@ class _DeadTopic:
             "stage": letter.stage.encode(),
             "origin": origin,
             "first_seen": seen,
+            "replayed": str(letter.record.replayed).encode(),
         }
         await _durable(self._topic, origin, letter.record.value, headers)
 

@@ -224,7 +224,11 @@ def consume(
 
 def _record(message: Any) -> Record:
     origin = Origin(message.topic, message.partition, message.offset)
-    return Record(origin, round(message.timestamp * 1000), message.value or b"")
+    headers = dict(message.headers or {})
+    replayed = headers.get("replayed", b"0")
+    return Record(
+        origin, round(message.timestamp * 1000), message.value or b"", int(replayed) if replayed.isdigit() else 0
+    )
 
 
 async def start(app: StrictApp, brokers: str, timeout_s: float = 30.0) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
@@ -97,8 +98,13 @@ class Flow:
         self._label_turn, self._index_turn = asyncio.Lock(), asyncio.Lock()
         self._ledger: Ledger | None = None
         self._broken = False
-        self.in_flight = 0
+        self._in_flight: Counter[Partition] = Counter()
         self.stalled: str | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Records taken that are not durable yet."""
+        return self._in_flight.total()
 
     def reload(self) -> None:
         """Call when partitions were assigned: another worker may have gone on with them meanwhile."""
@@ -109,7 +115,7 @@ class Flow:
         self._metrics.consumed.inc(len(records))
         self._metrics.in_flight.inc(len(records))
         self._metrics.batch.observe(len(records))
-        self.in_flight += len(records)
+        self._in_flight.update(_partition(r) for r in records)
         received = self._now()
         async with self._label_turn:
             with self._metrics.inference.time():
@@ -145,8 +151,8 @@ class Flow:
                     await self._bury(DeadLetter(record, "index", "rejected"))
             self._book(outcome)
             self._ledger.enter(record, outcome, post)
-        self.in_flight -= len(results)
-        await self.announce({(r.origin.topic, r.origin.partition) for r, _ in results})
+        self._in_flight.subtract(_partition(r) for r, _ in results)
+        await self.announce({_partition(r) for r, _ in results})
         now = self._now()
         self._metrics.received_to_indexed.observe((now - received).total_seconds())
         if scored:
@@ -160,7 +166,7 @@ class Flow:
         news = []
         for key in sorted(partitions):
             end = self._progress.end_offset(key)
-            if (entry := self._ledger.seen(key, end_offset=end, in_flight=self.in_flight)) is not None:
+            if (entry := self._ledger.seen(key, end_offset=end, in_flight=self._in_flight[key])) is not None:
                 news.append(entry)
                 self._metrics.lag.labels(*map(str, key)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(news))
@@ -197,3 +203,7 @@ class Flow:
                 log.warning("%s: %s (try %d, goes on trying)", stage, error, attempt + 1)
 
         return note
+
+
+def _partition(record: Record) -> Partition:
+    return record.origin.topic, record.origin.partition

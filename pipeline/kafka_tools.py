@@ -42,7 +42,7 @@ class Letter:
 
 def ensure_topics(kafka: KafkaSettings) -> list[str]:
     """Creates what is missing; returns a line per topic made."""
-    wanted = {name: (kafka.partitions, {}) for name in kafka.topics}
+    wanted: dict[str, tuple[int, dict[str, str]]] = {name: (kafka.partitions, {}) for name in kafka.topics}
     wanted[kafka.dead_topic] = (1, {})
     wanted[kafka.progress_topic] = (1, {"cleanup.policy": "compact"})
     wanted[kafka.alerts_topic] = (1, {})
@@ -59,7 +59,7 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
                 for n in missing
             ]  # fmt: skip
             if new:
-                admin.create_topics(new)
+                admin.create_topics(new, wait_for_metadata=True)
         finally:
             admin.close()
     return [f"topic {name} ({wanted[name][0]} partitions)" for name in missing]

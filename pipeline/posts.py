@@ -22,11 +22,15 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch."""
+    """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch.
+
+    `replayed` counts how often it was sent again from the dead letters.
+    """
 
     origin: Origin
     timestamp_ms: int
     value: bytes
+    replayed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

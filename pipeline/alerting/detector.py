@@ -136,11 +136,15 @@ class Detector:
     def score(self, row: int, window: int, n: int, k: int) -> float:
         """The score that key `row` would have with `k` negatives of `n` posts in a window of `window` buckets."""
         share = float(self._baseline()[row])
-        if k < self.rule.min_negatives or k < self.rule.min_lift * n * share:
+        if k < self.rule.min_negatives or not self.rises(row, n, k):
             return 0.0
         m = 1 / self._rho(self.rule.windows.index(window))[row] - 1
         ends = np.array([share * m]), np.array([(1 - share) * m])
         return -float(log10_tail(np.array([k]), np.array([n]), *ends)[0])
+
+    def rises(self, row: int, n: int, k: int) -> bool:
+        """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
+        return k >= self.rule.min_lift * n * float(self._baseline()[row])
 
     def _baseline(self) -> Floats:
         total = self._n.sum()
@@ -184,3 +188,18 @@ def log10_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: 
         tails[row] = np.logaddexp.reduce(terms) / np.log(10) if len(x) else 0.0
     capped: Floats = np.minimum(tails, 0.0)
     return capped
+
+
+def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:
+    """Index of the bucket in which a rise most likely began: the suffix with the highest log-likelihood ratio.
+
+    int64[buckets] each, oldest first; `baseline` in (0, 1). 0 where no suffix lies above the baseline.
+
+    >>> onset(np.array([5, 5, 5, 5]), np.array([1, 1, 5, 4]), 0.2)
+    2
+    """
+    n = np.cumsum(posts[::-1])[::-1]
+    k = np.cumsum(negatives[::-1])[::-1]
+    share = np.clip(k / np.maximum(n, 1), 1e-9, 1 - 1e-9)
+    ratio = k * np.log(share / baseline) + (n - k) * np.log((1 - share) / (1 - baseline))
+    return int(np.argmax(np.where(share > baseline, ratio, 0.0)))

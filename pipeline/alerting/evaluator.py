@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from pipeline.alerting.counts import CountTable, key_name
-from pipeline.alerting.detector import Detector, Rule, Verdicts
+from pipeline.alerting.detector import Detector, Rule, Verdicts, onset
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
 
@@ -157,7 +157,12 @@ class Evaluator:
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                after = replace(after, muted_by=self._explained_by(row, int(verdicts.window[row]), right))
+                window = slice(right - int(verdicts.window[row]), right)
+                if self._is_a_subjects(row, window):
+                    continue
+                after = replace(
+                    after, started_at=self._onset(row, window, reading), muted_by=self._explained_by(row, window)
+                )
             self._episodes[scope] = after
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
@@ -167,25 +172,51 @@ class Evaluator:
                 events.append(Event(after, transition, muted))
         return events
 
-    def _explained_by(self, row: int, window: int, right: int) -> str:
+    def _onset(self, row: int, window: slice, reading: Reading) -> datetime:
+        first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
+        return reading.at - timedelta(seconds=reading.window_s - first * BUCKET_S)
+
+    def _explained_by(self, row: int, window: slice) -> str:
         """The open episode without whose posts key `row` would not fire; empty where there is none."""
-        scope, table = self._table.scopes[row], self._table
+        scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            if episode.muted_by or other == scope:
-                continue
-            if {scope.topic, other.topic} - {""} == {scope.topic, other.topic} and scope.topic != other.topic:
-                continue
-            if scope.subject and other.subject and scope.subject != other.subject:
-                continue
-            shared = table.row(Scope(scope.topic or other.topic, scope.subject or other.subject))
-            if shared is None:
-                continue
-            columns = slice(right - window, right)
-            rest_n = int((table.posts[row, columns] - table.posts[shared, columns]).sum())
-            rest_k = int((table.negatives[row, columns] - table.negatives[shared, columns]).sum())
-            if self._detector.score(row, window, rest_n, rest_k) < self._policy.fire:
+            shared = None if episode.muted_by or other == scope else _intersection(scope, other)
+            if shared is not None and not self._fires_without(row, shared, window):
                 return episode.id
         return ""
+
+    def _is_a_subjects(self, row: int, window: slice) -> bool:
+        """Whether a topic rises only because one of its subjects does: then that subject is the key to watch."""
+        scope, table = self._table.scopes[row], self._table
+        if scope.subject:
+            return False
+        for other in table.scopes:
+            if other.topic != scope.topic or not other.subject or self._fires_without(row, other, window):
+                continue
+            subject = table.row(Scope("", other.subject))
+            if subject is not None and self._detector.rises(
+                subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
+            ):
+                return True
+        return False
+
+    def _fires_without(self, row: int, shared: Scope, window: slice) -> bool:
+        """Whether key `row` would fire without the posts that it shares with another key."""
+        table, other = self._table, self._table.row(shared)
+        if other is None:
+            return True
+        n = int((table.posts[row, window] - table.posts[other, window]).sum())
+        k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
+        return self._detector.score(row, window.stop - window.start, n, k) >= self._policy.fire
+
+
+def _intersection(one: Scope, other: Scope) -> Scope | None:
+    """The posts of both keys as a key; None where no key counts them (two subjects, two topics)."""
+    if (one.topic and other.topic and one.topic != other.topic) or (
+        one.subject and other.subject and one.subject != other.subject
+    ):
+        return None
+    return Scope(one.topic or other.topic, one.subject or other.subject)
 
 
 def _rank(scope: Scope) -> tuple[int, ...]:

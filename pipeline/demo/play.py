@@ -170,7 +170,7 @@ def summarise(session: Session) -> dict[str, Any]:
     classifier = session.workers.classifier
     return {
         **counts,
-        "in_flight": counts["consumed"] - counts["indexed"] - counts["duplicate"] - counts["dead"],
+        "in_flight": session.workers.flow.in_flight if session.workers.flow else 0,
         "alerts": [{name: alert[name] for name in names} for alert in alerts],
         "posts_per_s": round(counts["consumed"] / elapsed, 1),
         "model": f"{classifier.name} {classifier.version}" if classifier else "",

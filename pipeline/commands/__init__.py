@@ -1,0 +1,1 @@
+"""The commands of `opinionwatch`, a file per concern; `cli.py` mounts them."""

@@ -1,0 +1,64 @@
+"""What every command shares: options, settings, and errors as one line with the remedy and the right exit code."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
+from pipeline.settings import Resolved, Settings, resolve
+
+log = logging.getLogger(__name__)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: opinionwatch.toml).")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output, for machines.")]
+
+
+def settings_of(config: Path | None, **flags: Any) -> Settings:
+    """Flags are dotted keys with `__` for the dot; None means not given."""
+    return resolved(config, **flags).settings
+
+
+def resolved(config: Path | None, **flags: Any) -> Resolved:
+    return resolve(config, {key.replace("__", "."): value for key, value in flags.items()})
+
+
+def print_json(value: Any) -> None:
+    """To standard output, Chinese as it is."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Runs a command line; the exit code of the contract, and no traceback for what can be expected."""
+    try:
+        command()
+    except SystemExit as exit_:
+        return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+    except Fatal as error:
+        sys.stderr.write(f"opinionwatch: {error}\n")
+        return error.exit_code
+    except Transient as error:
+        sys.stderr.write(f"opinionwatch: {error}; start that service or correct its address in the settings\n")
+        return EXIT_UNAVAILABLE
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return 0
+    except Exception as error:
+        place = error.__traceback__
+        while place and place.tb_next:
+            place = place.tb_next
+        where = f"{Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}" if place else "?"
+        sys.stderr.write(f"opinionwatch: a bug: {type(error).__name__} at {where}; please report it\n")
+        return EXIT_BUG
+    return 0

@@ -1,0 +1,123 @@
+"""`opinionwatch dead list|show|replay`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from pipeline import kafka_tools
+from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
+from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.kafka_tools import Letter
+from pipeline.settings import KafkaSettings
+
+app = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
+
+Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, e.g. not_utf8.")]
+Stage = Annotated[str | None, typer.Option("--stage", help="Only this stage: decode, classify or index.")]
+
+
+@app.command("list")
+def list_(reason: Reason = None, stage: Stage = None, as_json: AsJson = False, config: Config = None) -> None:
+    """Dead letters, oldest first, each origin once.
+
+    Example: opinionwatch dead list --reason missing_field
+    """
+    found = list(_letters(settings_of(config).kafka, reason, stage))
+    if as_json:
+        print_json([_row(letter) for letter in found])
+        return
+    for letter in found:
+        out.print(
+            f"{letter.id:10} {letter.stage:9} {letter.reason:16} {letter.origin:32} {letter.first_seen} "
+            f"{len(letter.value)} bytes" + (f", replayed {letter.replayed}" if letter.replayed else ""),
+            markup=False,
+        )
+    reasons = ", ".join(f"{count} {name}" for name, count in Counter(x.reason for x in found).most_common())
+    out.print(f"{len(found)} dead letters{': ' + reasons if reasons else ''}", markup=False)
+
+
+@app.command()
+def show(
+    letter_id: Annotated[str, typer.Argument(help="An id of 'dead list'.")],
+    raw: Annotated[bool, typer.Option("--raw", help="The bytes as they came, to standard output.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """One dead letter; hostile bytes are shown escaped.
+
+    Example: opinionwatch dead show 0-17
+    """
+    letter = _find(settings_of(config).kafka, letter_id)
+    if raw:
+        typer.get_binary_stream("stdout").write(letter.value)
+    elif as_json:
+        print_json({**_row(letter), "value": escaped(letter.value)})
+    else:
+        for name, value in _row(letter).items():
+            out.print(f"{name:10} {value}", markup=False)
+        out.print(escaped(letter.value), markup=False)
+
+
+@app.command()
+def replay(
+    letter_id: Annotated[str | None, typer.Argument(help="One id; without it, all that pass the filters.")] = None,
+    reason: Reason = None,
+    stage: Stage = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be sent.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Sends dead letters to their topics again, each at most three times.
+
+    Example: opinionwatch dead replay --reason unknown_version --dry-run
+    """
+    kafka = settings_of(config).kafka
+    chosen = [_find(kafka, letter_id)] if letter_id else list(_letters(kafka, reason, stage))
+    again = sum(letter.replayed < kafka_tools.MAX_REPLAYS for letter in chosen)
+    sent, refused = (again, len(chosen) - again) if dry_run else kafka_tools.replay(kafka, chosen)
+    if as_json:
+        print_json({"replayed": sent, "refused": refused, "dry_run": dry_run})
+        return
+    verb = "would replay" if dry_run else "replayed"
+    out.print(f"{verb} {sent}, refused {refused} (replayed {kafka_tools.MAX_REPLAYS} times before)")
+
+
+def escaped(value: bytes) -> str:
+    """Printable text of any bytes: control, bidirectional and undecodable ones as escapes.
+
+    >>> escaped(b"a\\x1b[31m\\xff")
+    'a\\\\x1b[31m\\\\xff'
+    """
+    text = value.decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> Iterator[Letter]:
+    seen: set[str] = set()
+    for letter in kafka_tools.dead_letters(kafka):
+        if reason in {None, letter.reason} and stage in {None, letter.stage} and letter.origin not in seen:
+            seen.add(letter.origin)
+            yield letter
+
+
+def _find(kafka: KafkaSettings, letter_id: str) -> Letter:
+    found = next((x for x in kafka_tools.dead_letters(kafka) if x.id == letter_id), None)
+    if found is None:
+        raise Fatal(f"no dead letter {letter_id}", "see 'opinionwatch dead list'", EXIT_USAGE)
+    return found
+
+
+def _row(letter: Letter) -> dict[str, object]:
+    return {
+        "id": letter.id,
+        "origin": letter.origin,
+        "stage": letter.stage,
+        "reason": letter.reason,
+        "first_seen": letter.first_seen,
+        "replayed": letter.replayed,
+        "bytes": len(letter.value),
+    }

@@ -1,0 +1,106 @@
+"""HTTP of the console: alerts, shares and search, read-only. The page itself is in `static/`."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from importlib import resources
+from typing import Any
+
+from aiohttp import web
+
+from pipeline.alerting.counts import key_name
+from pipeline.errors import Fatal, PipelineError
+from pipeline.status import from_store
+from pipeline.store.base import CountRule, Scope, Store
+
+_TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_STEPS = 42
+MAX_HITS = 50
+
+
+def refuse_open_host(host: str) -> None:
+    """The console has no log-in yet: raises `Fatal` for an address that others reach."""
+    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+        raise Fatal(
+            f"http.host {host} would open the console to others without a log-in",
+            "keep 127.0.0.1 and put a proxy that authenticates in front",
+        )
+
+
+def console_app(store: Store, rule: CountRule) -> web.Application:
+    """Pages and `/api/...`; every blocking read runs in a thread."""
+    app = web.Application(middlewares=[_guard])
+    for name, kind in _TYPES.items():
+        path = "/" if name == "index.html" else f"/{name}"
+        app.router.add_get(path, _static(resources.files("pipeline.console") / "static" / name, kind))
+
+    async def status(_: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(lambda: from_store(store)))
+
+    async def alerts(_: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(lambda: store.alerts(limit=100)))
+
+    async def shares(_: web.Request) -> web.Response:
+        return web.json_response(await asyncio.to_thread(lambda: key_shares(store, rule)))
+
+    async def search(request: web.Request) -> web.Response:
+        text = request.query.get("q", "")[:200]
+        return web.json_response(await asyncio.to_thread(lambda: store.search(text, MAX_HITS)))
+
+    app.add_routes(
+        [
+            web.get("/api/status", status),
+            web.get("/api/alerts", alerts),
+            web.get("/api/shares", shares),
+            web.get("/api/search", search),
+        ]
+    )
+    return app
+
+
+def key_shares(store: Store, rule: CountRule) -> list[dict[str, Any]]:
+    """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
+    bounds = store.bounds()
+    if bounds is None:
+        return []
+    step = timedelta(hours=8)
+    end = bounds[1] + timedelta(minutes=5)
+    start = end - _STEPS * step
+    posts: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
+    negatives: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
+    for cell in store.counts(start, end, rule):
+        key = key_name(Scope("", cell.subject) if cell.subject else Scope(cell.topic))
+        at = min(_STEPS - 1, max(0, int((cell.bucket - start.timestamp()) // step.total_seconds())))
+        posts[key][at] += cell.posts
+        negatives[key][at] += cell.negatives
+    return [{"key": key, "posts": posts[key], "negatives": negatives[key]} for key in sorted(posts)]
+
+
+def _static(file: Any, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:
+    text = file.read_text("utf-8")
+
+    async def serve(_: web.Request) -> web.Response:
+        return web.Response(text=text, content_type=kind)
+
+    return serve
+
+
+@web.middleware
+async def _guard(request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Any:
+    try:
+        answer = await handler(request)
+    except PipelineError as error:
+        answer = web.json_response({"error": str(error)}, status=503)
+    answer.headers.update(_HEADERS)
+    return answer

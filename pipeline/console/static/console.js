@@ -1,0 +1,103 @@
+"use strict";
+// All text goes in by textContent, links only where they are http(s): a post can be hostile.
+
+function make(tag, text, className) {
+  const node = document.createElement(tag);
+  if (text !== undefined) node.textContent = text;
+  if (className) node.className = className;
+  return node;
+}
+
+function link(url, text) {
+  if (!/^https?:\/\//i.test(url)) return make("span", text);
+  const node = make("a", text);
+  node.href = url;
+  node.rel = "noopener noreferrer nofollow";
+  node.target = "_blank";
+  return node;
+}
+
+function when(iso) {
+  return iso ? new Date(iso).toISOString().slice(0, 16).replace("T", " ") + " UTC" : "–";
+}
+
+async function get(path) {
+  const answer = await fetch(path);
+  const value = await answer.json();
+  if (!answer.ok) throw new Error(value.error || answer.statusText);
+  return value;
+}
+
+function alertCard(alert) {
+  const card = make("article", undefined, `alert ${alert.severity} ${alert.state}`);
+  card.append(make("h3", `${alert.key} — ${alert.severity}, ${alert.state}`));
+  card.append(make("p", `${alert.observed} of ${alert.posts} posts negative in ${alert.window_s / 3600} h, ` +
+    `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}` +
+    (alert.cold ? "; cold start: less than 7 days of history" : "")));
+  card.append(make("p", `since ${when(alert.started_at)}, resolved ${when(alert.resolved_at)}` +
+    (alert.related.length ? `; explains ${alert.related.join(", ")} too` : ""), "dim"));
+  const list = make("ul");
+  for (const post of alert.evidence) {
+    const item = make("li");
+    item.append(link(post.url, post.text), make("span", `  ${post.negative_score.toFixed(2)}, ${post.reposts} reposts`, "dim"));
+    list.append(item);
+  }
+  card.append(list);
+  return card;
+}
+
+function shareRow(row) {
+  const line = make("tr");
+  const total = row.posts.reduce((a, b) => a + b, 0);
+  line.append(make("td", row.key), make("td", String(total), "n"));
+  const space = "http://www.w3.org/2000/svg";
+  const chart = document.createElementNS(space, "svg");
+  chart.setAttribute("viewBox", `0 0 ${row.posts.length * 6} 24`);
+  chart.setAttribute("preserveAspectRatio", "none");
+  let now = null;
+  row.posts.forEach((posts, i) => {
+    if (!posts) return;
+    now = row.negatives[i] / posts;
+    const bar = document.createElementNS(space, "rect");
+    const height = Math.max(1, now * 24);
+    for (const [name, value] of Object.entries({ x: i * 6, y: 24 - height, width: 5, height })) bar.setAttribute(name, value);
+    if (now > 0.5 && posts >= 10) bar.setAttribute("class", "high");
+    chart.append(bar);
+  });
+  const cell = make("td");
+  cell.append(chart);
+  line.append(cell, make("td", now === null ? "–" : `${Math.round(now * 100)} %`, "n"));
+  return line;
+}
+
+async function refresh() {
+  const status = document.getElementById("status");
+  try {
+    const [state, alerts, shares] = await Promise.all([get("/api/status"), get("/api/alerts"), get("/api/shares")]);
+    status.textContent = `consumed ${state.consumed} = indexed ${state.indexed} + duplicate ${state.duplicate} + ` +
+      `dead ${state.dead} + in flight ${state.in_flight}; lag ${state.lag}; open alerts ${state.open_alerts}; ${state.model}`;
+    if (alerts.length) document.getElementById("alerts").replaceChildren(...alerts.map(alertCard));
+    if (shares.length) document.getElementById("shares").replaceChildren(...shares.map(shareRow));
+  } catch (error) {
+    status.textContent = `not connected: ${error.message}`;
+  }
+  setTimeout(refresh, 2000);
+}
+
+document.getElementById("search").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const hits = document.getElementById("hits");
+  try {
+    const found = await get("/api/search?q=" + encodeURIComponent(document.getElementById("q").value));
+    hits.replaceChildren(...(found.length ? found.map((post) => {
+      const row = make("div", undefined, "hit");
+      row.append(make("span", post.sentiment, `tag ${post.sentiment}`), make("span", post.topic, "tag"));
+      row.append(link(post.url, post.title || post.text), make("div", `${post.source}, ${when(post["@timestamp"])}`, "dim"));
+      return row;
+    }) : [make("p", "Nothing found. A run of Chinese characters is searched as a phrase.", "empty")]));
+  } catch (error) {
+    hits.replaceChildren(make("p", error.message, "empty"));
+  }
+});
+
+refresh();

@@ -1,0 +1,47 @@
+"""/metrics, /livez and /readyz. Ready means progress: an open port alone is not enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from pipeline.errors import Fatal
+from pipeline.metrics import Metrics
+
+
+def health_app(metrics: Metrics, not_ready: Callable[[], str | None]) -> web.Application:
+    """`not_ready()` says what is missing, None where work is going on."""
+
+    async def show_metrics(_: web.Request) -> web.Response:
+        return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    async def alive(_: web.Request) -> web.Response:
+        return web.Response(text="alive\n")
+
+    async def ready(_: web.Request) -> web.Response:
+        reason = not_ready()
+        return web.Response(text=f"not ready: {reason}\n", status=503) if reason else web.Response(text="ready\n")
+
+    app = web.Application()
+    app.add_routes([web.get("/metrics", show_metrics), web.get("/livez", alive), web.get("/readyz", ready)])
+    return app
+
+
+@asynccontextmanager
+async def serving(app: web.Application, host: str, port: int, setting: str) -> Any:
+    """Serves while the context lasts and gives the port (that of the system's choice for 0)."""
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise Fatal(f"{host}:{port} cannot be opened: {error.strerror}", f"set {setting}") from None
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
