@@ -46,7 +46,9 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Episode:
-    """`started_at` is when the rise most likely began, `fired_at` the end of the window that fired; `peak` is the highest reading.
+    """`started_at` is when the rise most likely began, `fired_at` the end of the window that fired.
+
+    `peak` is the reading with the highest score.
 
     `muted_by` is the id of the episode that explains this one: it is followed, but nobody is told.
     """

@@ -7,7 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from enum import Enum
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -27,7 +27,7 @@ from pipeline.store.open import open_store
 log = logging.getLogger(__name__)
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a process does."""
 
     classify = "classify"

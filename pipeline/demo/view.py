@@ -128,7 +128,8 @@ def print_summary(summary: dict[str, Any], alerts: list[dict[str, Any]], console
     """What `--once` prints without `--json`."""
     console.print(
         f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "
-        f"{summary['dead']} + in flight {summary['in_flight']}   ({summary['posts_per_s']} posts/s, {summary['model']})",
+        f"{summary['dead']} + in flight {summary['in_flight']}   "
+        f"({summary['posts_per_s']} posts/s, {summary['model']})",
         highlight=False,
     )
     for alert in alerts:

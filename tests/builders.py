@@ -1,0 +1,62 @@
+"""Posts and fakes that several test groups share."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from models.engine import EngineError
+from models.labels import Head, Prediction
+from pipeline.codec import decode
+from pipeline.posts import Origin, Record, ScoredPost
+
+START = datetime(2026, 3, 2, tzinfo=UTC)
+HEADS = {
+    "topic": Head("topic", ("sports", "technology")),
+    "sentiment": Head("sentiment", ("negative", "neutral", "positive")),
+}
+
+
+def record(offset: int, partition: int = 0, topic: str = "opinion.forum", **fields: Any) -> Record:
+    """A record of a valid post; `minute` sets its time after START."""
+    minute = fields.pop("minute", offset)
+    at = START + timedelta(minutes=minute)
+    post = {"v": 1, "id": str(offset), "source": "test", "text": f"post {offset}", "published_at": at.isoformat()}
+    value = json.dumps({**post, **fields}, ensure_ascii=False).encode()
+    return Record(Origin(topic, partition, offset), round(at.timestamp() * 1000), value)
+
+
+def scored(offset: int, *, sentiment: str = "neutral", topic: str = "technology", **fields: Any) -> ScoredPost:
+    """A labelled post as the flow hands it to a store."""
+    subjects = tuple(fields.pop("subjects", ()))
+    negative = fields.pop("negative_score", 0.9 if sentiment == "negative" else 0.1)
+    post = decode(record(offset, **fields))
+    labels = {"topic": topic, "sentiment": sentiment}
+    return ScoredPost(post, labels, {"topic": 0.8, "sentiment": 0.7}, negative, subjects, "dummy", "1")
+
+
+class DummyClassifier:
+    """Deterministic: negative where the text says "bad", the topic by a hash; raises where it says "nan"."""
+
+    name, version = "dummy", "1"
+
+    def __init__(self) -> None:
+        self.tokens = self.padded_tokens = 0
+        self.texts: list[str] = []
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        if any("nan" in text for text in texts):
+            raise EngineError("not a number")
+        self.texts += texts
+        return [self._one(text) for text in texts]
+
+    @staticmethod
+    def _one(text: str) -> Prediction:
+        topic = np.array([0.2, 0.8] if hashlib.md5(text.encode()).digest()[0] % 2 else [0.8, 0.2], np.float32)
+        sentiment = np.array([0.8, 0.1, 0.1] if "bad" in text else [0.1, 0.8, 0.1], np.float32)
+        return Prediction(HEADS, {"topic": topic, "sentiment": sentiment})

@@ -1,0 +1,181 @@
+"""One suite for every implementation of `Store`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Fatal
+from pipeline.posts import Progress
+from pipeline.store.base import Cell, CountRule, Outcome, Scope, Store
+from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+
+RULE = CountRule()
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("elasticsearch", marks=pytest.mark.services)])
+def blank(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """A store before setup."""
+    opened: Store
+    if request.param == "sqlite":
+        opened = SqliteStore(tmp_path / "store.sqlite")
+    else:
+        opened = ElasticsearchStore(request.getfixturevalue("empty_elasticsearch"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store(blank: Store) -> Store:
+    blank.setup()
+    return blank
+
+
+def index(store: Store, *posts: object, version: int = 1) -> list[Outcome]:
+    outcomes = store.index(posts, START, version)  # type: ignore[arg-type]
+    store.refresh()
+    return outcomes
+
+
+def test_before_setup_it_refuses_and_names_the_remedy(blank: Store) -> None:
+    with pytest.raises(Fatal, match="opinionwatch setup"):
+        blank.check()
+    with pytest.raises(Fatal, match="opinionwatch setup"):
+        blank.index([scored(1)], START, 1)
+
+
+def test_setup_twice_makes_nothing_more(store: Store) -> None:
+    assert store.setup() == []
+    assert "0 posts" in store.check()
+
+
+def test_a_document_has_every_field_of_the_contract(store: Store) -> None:
+    index(store, scored(1, title="标题", url="https://x.example/1", author="a", lang="zh", mood="calm", likes=3))
+    found = store.post(scored(1).post.id)
+    assert found is not None
+    expected = scored(1).document(START, repost=False).keys() | {"_id"}
+    assert found.keys() == expected
+    assert found["@timestamp"] == (START + timedelta(minutes=1)).isoformat()
+    assert found["extra"] == {"mood": "calm"}
+    assert found["engagement"]["likes"] == 3
+    assert found["origin"] == {"topic": "opinion.forum", "partition": 0, "offset": 1}
+    assert store.post("no such id") is None
+
+
+def test_the_same_record_again_is_a_redelivery_and_another_with_its_id_a_duplicate(store: Store) -> None:
+    first, twin = scored(1), scored(7, id="1", text="post 1", minute=1)
+    assert index(store, first) == [Outcome.INDEXED]
+    assert index(store, first, twin) == [Outcome.REDELIVERED, Outcome.DUPLICATE]
+    assert store.post_count() == 1
+    assert list(store.ids()) == [first.post.id]
+
+
+def test_a_higher_version_relabels_and_a_lower_one_does_not(store: Store) -> None:
+    index(store, scored(1, sentiment="neutral"))
+    assert index(store, scored(1, sentiment="negative"), version=2) == [Outcome.INDEXED]
+    index(store, scored(1, sentiment="positive"), version=1)
+    found = store.post(scored(1).post.id)
+    assert found and found["sentiment"] == "negative"
+    assert store.post_count() == 1
+
+
+def test_reposts_are_known_whatever_the_order_and_the_batch(store: Store) -> None:
+    index(store, scored(1, text="手机 爆炸了"), scored(2, text="//@小明:手机 爆炸了"))
+    index(store, scored(3, text="手机 爆炸了 http://t.cn/a"), scored(1, text="手机 爆炸了"))
+    reposts = {}
+    for offset in (1, 2, 3):
+        document = store.post(scored(offset).post.id)
+        assert document
+        reposts[offset] = document["repost"]
+    assert reposts == {1: False, 2: True, 3: True}
+
+
+def test_counts_leave_reposts_out_and_split_by_topic_and_subject(store: Store) -> None:
+    index(
+        store,
+        scored(0, text="a", sentiment="negative", subjects=["Nova"]),
+        scored(1, text="RT @x: a", sentiment="negative", subjects=["Nova"]),
+        scored(2, text="b", subjects=["Nova", "Kestrel"]),
+        scored(3, text="c", topic="sports"),
+        scored(8, text="d", sentiment="negative"),
+    )
+    bucket = int(START.timestamp())
+    assert sorted(store.counts(START, START + DAY, RULE), key=str) == sorted(
+        [
+            Cell(bucket, "technology", "", 2, 1),
+            Cell(bucket, "sports", "", 1, 0),
+            Cell(bucket + 300, "technology", "", 1, 1),
+            Cell(bucket, "technology", "Nova", 2, 1),
+            Cell(bucket, "technology", "Kestrel", 1, 0),
+        ],
+        key=str,
+    )
+    assert store.counts(START, START, RULE) == []
+    by_topic = CountRule("topic", ("sports",))
+    assert sum(c.negatives for c in store.counts(START, START + DAY, by_topic) if not c.subject) == 1
+
+
+def test_counts_of_more_cells_than_a_page(store: Store) -> None:
+    posts = [scored(i, minute=5 * i, text=f"t{i}", topic=f"topic{i % 3}") for i in range(5200)]
+    for at in range(0, len(posts), 1000):
+        store.index(posts[at : at + 1000], START, 1)
+    store.refresh()
+    cells = store.counts(START, START + 30 * DAY, RULE)
+    assert len(cells) == 5200
+    assert {c.posts for c in cells} == {1}
+    assert sorted(store.ids()) == sorted(p.post.id for p in posts)
+    assert store.bounds() == (posts[0].post.event_time, posts[-1].post.event_time)
+
+
+def test_evidence_is_negative_once_per_group_and_hottest_first(store: Store) -> None:
+    index(
+        store,
+        scored(0, text="mild", sentiment="negative", negative_score=0.6, subjects=["Nova"]),
+        scored(1, text="hot", sentiment="negative", negative_score=0.5, subjects=["Nova"]),
+        scored(2, text="RT @x: hot", sentiment="negative", negative_score=0.5, subjects=["Nova"]),
+        scored(3, text="worst", sentiment="negative", negative_score=0.99, subjects=["Nova"]),
+        scored(4, text="fine", subjects=["Nova"]),
+        scored(5, text="other", sentiment="negative", subjects=["Kestrel"]),
+    )
+    found = store.evidence(Scope("", "Nova"), START, START + DAY, RULE, 2)
+    assert [(d["text"], d["heat"]) for d in found] == [("hot", 1), ("worst", 0)]
+    assert "Nova" in store.evidence_query(Scope("technology", "Nova"), START, START + DAY, RULE)
+
+
+@pytest.mark.parametrize(
+    ("query", "hits"),
+    [("电池", 1), ("池电", 0), ("battery", 1), ("手机 电池", 1), ("", 0), ('" OR 1=1 --', 0), ("不存在的词", 0)],
+)
+def test_search_finds_chinese_phrases_and_english_words(store: Store, query: str, hits: int) -> None:
+    index(store, scored(1, text="新手机的电池很好"), scored(2, title="Battery", text="the Battery dies"))
+    assert len(store.search(query, 10)) == hits
+
+
+def test_progress_never_goes_back(store: Store) -> None:
+    ahead = Progress("opinion.forum", 3, 50, 60, START, indexed=40, duplicate=8, dead=2)
+    store.save_progress([ahead])
+    store.save_progress([replace(ahead, next_offset=20, indexed=1)])
+    assert store.load_progress() == {("opinion.forum", 3): ahead}
+    store.save_progress([replace(ahead, end_offset=99, in_flight=7)])
+    assert store.load_progress()["opinion.forum", 3].end_offset == 99
+
+
+def test_alerts_and_state_are_read_back(store: Store) -> None:
+    early = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "evidence": [{"text": "中文"}]}
+    late = {**early, "state": "resolved", "started_at": (START + DAY).isoformat()}
+    store.put_alert("a", early)
+    store.put_alert("b", late)
+    assert [a["id"] for a in store.alerts()] == ["b", "a"]
+    assert store.alerts(open_only=True) == [{**early, "id": "a"}]
+    store.put_alert("a", {**early, "state": "resolved"})
+    assert store.alerts(open_only=True) == []
+    assert store.state("evaluator") is None
+    store.put_state("evaluator", {"cursor": 5, "episodes": []})
+    assert store.state("evaluator") == {"cursor": 5, "episodes": []}

@@ -1,0 +1,1 @@
+"""Real services without Docker: Kafka and Elasticsearch from their published artifacts."""
