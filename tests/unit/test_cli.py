@@ -1,0 +1,109 @@
+"""The command line: exit codes, one line with the remedy, no traceback, no torch."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.services.process import free_port
+
+POSTS = ["新手机充电时爆炸，太失望了。", "Lovely hotel, friendly staff!", "", "Parliament votes on Thursday."]
+
+
+def cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
+        capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ},
+    )  # fmt: skip
+
+
+def test_serving_loads_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, pipeline.cli, pipeline.app, pipeline.embedded, pipeline.console.server\n"
+        "from models import load_bundle\nfrom pipeline.settings import STARTER\n"
+        "load_bundle(STARTER).predict(['x'])\n"
+        "print([m for m in ('torch', 'transformers', 'training') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "code", "words"),
+    [
+        (["status", "--json"], {"OPINIONWATCH_STORE__URL": "http://127.0.0.1:9"}, 69, ["127.0.0.1:9"]),
+        (["run", "classify"], {}, 2, ["embedded", "opinionwatch demo"]),
+        (["config", "show"], {"OPINIONWATCH_FLOW__IN_FLIGHT": "0"}, 78, ["flow.in_flight", "environment"]),
+        (["config", "show", "--config", "none.toml"], {}, 78, ["none.toml"]),
+        (["classify", "none.jsonl"], {}, 2, ["none.jsonl"]),
+        (["classify", "none.jsonl", "--model", "/nowhere"], {}, 78, ["/nowhere", "manifest.json"]),
+        (["alerts", "show", "x"], {}, 78, ["opinionwatch setup"]),
+        (["no-such-command"], {}, 2, ["no-such-command"]),
+    ],
+)
+def test_an_error_is_one_line_with_its_code(
+    arguments: list[str], environ: dict[str, str], code: int, words: list[str]
+) -> None:
+    done = cli(*arguments, **environ)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_broker_that_is_not_there_is_one_line_and_69(tmp_path: Path) -> None:
+    environ = {
+        "OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "OPINIONWATCH_STORE__URL": f"sqlite:///{tmp_path}/s.sqlite",
+    }
+    (tmp_path / "p.jsonl").write_text("{}\n")
+    for arguments in (["setup"], ["run", "classify"], ["ingest", "p.jsonl", "--topic", "opinion.forum"]):
+        done = cli(*arguments, **environ)
+        assert done.returncode == 69, (arguments, done.stderr)
+        assert "Traceback" not in done.stderr
+        assert "kafka.bootstrap_servers" in done.stderr
+
+
+def test_classify_keeps_rows_and_order_in_jsonl_and_csv(tmp_path: Path) -> None:
+    (tmp_path / "posts.jsonl").write_text("".join(json.dumps({"n": i, "text": t}) + "\n" for i, t in enumerate(POSTS)))
+    with (tmp_path / "posts.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["n", "text"], *([i, t] for i, t in enumerate(POSTS))])
+    done = cli("classify", "posts.jsonl", "--out", "out.jsonl")
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(r["n"], r["text"]) for r in rows] == list(enumerate(POSTS))
+    assert [r["sentiment"] for r in rows[:2]] == ["negative", "positive"]
+    assert rows[0]["negative_score"] > 0.5 > rows[1]["negative_score"]
+    assert cli("classify", "posts.csv", "--out", "out.csv").returncode == 0
+    with (tmp_path / "out.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(r["text"], r["topic"], float(r["topic_score"])) for r in table] == [
+        (r["text"], r["topic"], r["topic_score"]) for r in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b'{"text": "a"}\n{"no": 1}\n', ":2: "), (b'{"text": "a"}\n[\n', ":2: "), (b'{"text": "\xff"}\n', "UTF-8")],
+)
+def test_classify_names_the_line_at_fault(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "posts.jsonl").write_bytes(content)
+    done = cli("classify", "posts.jsonl")
+    assert done.returncode == 2
+    assert words in done.stderr
+
+
+def test_every_command_has_help_with_an_example() -> None:
+    for name in ("demo", "setup", "check", "run", "ingest", "status", "classify", "train", "evaluate"):
+        done = cli(name, "--help", COLUMNS="200")
+        assert done.returncode == 0
+        assert "Example: opinionwatch" in done.stdout, name
+    for names in ("dead list", "dead show", "dead replay", "alerts list", "alerts show", "config show", "bench flow"):
+        assert "Example: " in cli(*names.split(), "--help", COLUMNS="200").stdout, names

@@ -1,0 +1,130 @@
+"""The rule and the episodes."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import betabinom
+
+from pipeline.alerting.detector import Detector, Rule, Verdicts, log10_tail
+from pipeline.alerting.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
+from tests.builders import START
+
+RULE = Rule()
+
+
+@given(st.integers(1, 300), st.floats(0.0, 1.0), st.floats(0.02, 0.9), st.floats(0.003, 0.3))
+@settings(max_examples=60)
+def test_the_tail_is_that_of_scipy(n: int, part: float, share: float, rho: float) -> None:
+    k, m = max(1, round(n * part)), 1 / rho - 1
+    ours = log10_tail(np.array([k]), np.array([n]), np.array([share * m]), np.array([(1 - share) * m]))[0]
+    theirs = betabinom.sf(k - 1, n, share * m, (1 - share) * m)
+    assert ours == pytest.approx(np.log10(theirs), abs=1e-4) if theirs > 1e-9 else ours < -8
+
+
+def run(posts: np.ndarray, negatives: np.ndarray) -> list[Verdicts]:
+    """Verdicts bucket by bucket of int64[n_keys, buckets]."""
+    detector, found = Detector(RULE), []
+    padded = [np.pad(a, ((0, 0), (RULE.span, 0))) for a in (posts, negatives)]
+    quiet = np.zeros(len(posts), np.bool_)
+    for end in range(1, posts.shape[1] + 1):
+        verdict = detector.step(*(a[:, end : end + RULE.span] for a in padded), quiet)
+        assert verdict is not None
+        found.append(verdict)
+    return found
+
+
+def quiet_weeks(seed: int, days: int = 14, keys: int = 3) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    posts = rng.poisson(5, (keys, days * 288))
+    return posts, rng.binomial(posts, 0.2)
+
+
+def test_a_spike_fires_within_an_hour_and_only_in_its_key() -> None:
+    posts, negatives = quiet_weeks(1)
+    start = 13 * 288
+    negatives[1, start : start + 72] = np.random.default_rng(2).binomial(posts[1, start : start + 72], 0.7)
+    verdicts = run(posts, negatives)
+    fired = [i for i, v in enumerate(verdicts) if v.score[1] >= 4]
+    assert start < fired[0] <= start + 12
+    assert max(v.score[0] for v in verdicts) < 4
+    assert max(v.score[2] for v in verdicts) < 4
+
+
+def test_a_burst_of_volume_with_the_usual_share_does_not_fire() -> None:
+    posts, _ = quiet_weeks(3)
+    posts[0, 3000:3040] *= 10
+    negatives = np.random.default_rng(4).binomial(posts, 0.2)
+    assert max(v.score.max() for v in run(posts, negatives)) < 4
+
+
+def test_a_fall_and_a_few_posts_never_fire() -> None:
+    posts, negatives = quiet_weeks(5)
+    negatives[0, -100:] = 0
+    posts[1] = 0
+    negatives[1] = 0
+    posts[1, -5:] = negatives[1, -5:] = 1
+    assert max(v.score[:2].max() for v in run(posts, negatives)) < 4
+
+
+def test_a_cold_key_needs_forty_percent_of_fifty() -> None:
+    posts = np.full((1, 40), 4)
+    assert run(posts, np.full((1, 40), 1))[-1].score[0] == 0
+    last = run(posts, np.full((1, 40), 3))[-1]
+    assert last.score[0] > 4
+    assert last.cold[0]
+
+
+POLICY = Policy()
+
+
+def reading(minute: int, score: float) -> Reading:
+    return Reading(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False)
+
+
+def play(scores: list[float]) -> list[tuple[Transition, Episode]]:
+    episode: Episode | None = None
+    told = []
+    for number, score in enumerate(scores):
+        episode, transition = step(episode, reading(5 * number, score), POLICY, key="k", topic="t", subject="")
+        if transition is not None and episode is not None:
+            told.append((transition, episode))
+        if transition is Transition.RESOLVED:
+            episode = None
+    return told
+
+
+def test_one_spike_is_opened_escalated_reminded_and_resolved_once() -> None:
+    told = play([0, 4.5, 5, 7, *[7] * 60, 3, *[1] * 10])
+    assert [t for t, _ in told] == [
+        Transition.OPENED, Transition.ESCALATED, Transition.REMINDER, Transition.RESOLVED,
+    ]  # fmt: skip
+    assert told[-1][1].severity == CRITICAL
+    assert len({e.id for _, e in told}) == 1
+
+
+@given(st.lists(st.floats(0, 9), max_size=120))
+def test_every_episode_opens_once_and_ends_after_half_an_hour_of_calm(scores: list[float]) -> None:
+    told = play(scores)
+    kinds = [t for t, _ in told]
+    for before, after in pairwise(kinds):
+        assert (before is Transition.RESOLVED) == (after is Transition.OPENED)
+    for transition, episode in told:
+        number = round((episode.updated_at - START) / timedelta(minutes=5))
+        if transition is Transition.RESOLVED:
+            assert all(s < POLICY.end_below for s in scores[number - 6 : number + 1])
+        if transition is Transition.OPENED:
+            assert scores[number] >= POLICY.fire
+    sequences = [e.sequence for _, e in told]
+    assert all(b == a + 1 or b == 0 for a, b in pairwise(sequences))
+
+
+def test_an_episode_survives_its_json() -> None:
+    episode = play([5.0])[0][1]
+    assert Episode.from_json(episode.to_json()) == episode
+    assert isinstance(Episode.from_json(episode.to_json()).started_at, datetime)

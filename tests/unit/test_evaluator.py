@@ -1,0 +1,86 @@
+"""From counts to events: muting, restarts, late posts. On SQLite, with the real rule."""
+
+from __future__ import annotations
+
+import random
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy, Transition
+from pipeline.alerting.evaluator import Evaluator, Event
+from pipeline.store.base import CountRule
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+
+CRISIS = START + timedelta(days=9)
+END = START + timedelta(days=10)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> SqliteStore:
+    """Ten days of two brands in two topics; on the tenth Nova is in trouble for three hours."""
+    rng = random.Random(3)
+    posts = []
+    for number in range(6000):
+        at = rng.uniform(0, 10 * 24 * 60)
+        sentiment = "negative" if rng.random() < 0.2 else "neutral"
+        posts.append((at, sentiment, rng.choice(["technology", "sports"]), rng.choice(["Nova", "Kestrel", ""])))
+    posts += [(9 * 24 * 60 + rng.uniform(0, 180), "negative", "technology", "Nova") for _ in range(90)]
+    store = SqliteStore(tmp_path_factory.mktemp("evaluator") / "store.sqlite")
+    store.setup()
+    rows = [
+        scored(i, minute=at, text=f"t{i}", sentiment=s, topic=topic, subjects=[subject] if subject else [])
+        for i, (at, s, topic, subject) in enumerate(sorted(posts))
+    ]
+    store.index(rows, START, 1)
+    return store
+
+
+def evaluator(store: SqliteStore) -> Evaluator:
+    made = Evaluator(store, CountRule(), Rule(), Policy())
+    made.resume()
+    return made
+
+
+def events(made: Evaluator, *watermarks: datetime) -> list[Event]:
+    found = []
+    for watermark in watermarks:
+        for chunk in made.advance(watermark):
+            found += chunk
+            made.save()
+    return found
+
+
+@pytest.fixture(autouse=True)
+def _no_state(store: SqliteStore) -> None:
+    store._db.execute("DELETE FROM state")
+
+
+def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
+    found = [e for e in events(evaluator(store), START + timedelta(hours=1), END) if e.episode.fired_at > CRISIS]
+    opened = [e for e in found if e.transition is Transition.OPENED]
+    assert [e.episode.key for e in opened] == ["subject:Nova"]
+    assert CRISIS - timedelta(minutes=15) <= opened[0].episode.started_at <= opened[0].episode.fired_at
+    assert opened[0].episode.fired_at <= CRISIS + timedelta(minutes=60)
+    assert found[-1].transition is Transition.RESOLVED
+
+
+def test_steps_and_restarts_of_any_size_give_the_same_events(store: SqliteStore) -> None:
+    whole = events(evaluator(store), START + timedelta(hours=1), END)
+    store._db.execute("DELETE FROM state")
+    rng, at, pieces = random.Random(5), START + timedelta(hours=1), []
+    while at < END:
+        pieces += events(evaluator(store), at)
+        at += timedelta(minutes=rng.choice([3, 40, 700]))
+    pieces += events(evaluator(store), END)
+    told = [(e.episode.id, e.transition, e.episode.sequence) for e in whole]
+    assert [(e.episode.id, e.transition, e.episode.sequence) for e in pieces] == told
+
+
+def test_at_the_very_first_start_old_spikes_are_only_learned_from(store: SqliteStore) -> None:
+    late = END + timedelta(days=5)
+    store.index([scored(9999, minute=15 * 24 * 60, text="later")], START, 1)
+    assert events(evaluator(store), late) == []
