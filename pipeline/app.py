@@ -10,8 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from models.bundle import BundleError, load_bundle
-from models.engine import EngineError
 from pipeline import delivery
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
@@ -20,7 +18,7 @@ from pipeline.alerting.notify.base import Channel
 from pipeline.alerting.notify.log import LogChannel
 from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.alerting.worker import AlertWorker
-from pipeline.errors import Fatal, Transient
+from pipeline.errors import Transient
 from pipeline.flow import DeadLetterGuard, Flow
 from pipeline.labelling import Classifier, Labeller
 from pipeline.ledger import Partition
@@ -213,11 +211,3 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
             for w in settings.webhooks
         ),
     ]
-
-
-def open_classifier(settings: Settings) -> Classifier:
-    """The bundle of the settings; raises `Fatal` with the reason."""
-    try:
-        return load_bundle(settings.model.bundle, settings.model.device, threads=settings.model.threads)
-    except (BundleError, EngineError) as error:
-        raise Fatal(f"model.bundle: {error}", "give the folder of a good bundle") from None

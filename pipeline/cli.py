@@ -1,34 +1,56 @@
-"""The command line. Training's commands are mounted lazily: serving never imports torch."""
+"""The command line. A command's module is imported when it is called: `status` need not wait for the workers' code."""
 
 from __future__ import annotations
 
 import sys
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from pipeline.commands import alerts, bench, classify, config, dead, demo, kafka, training, workers
 from pipeline.commands.common import guarded
 
-app = typer.Typer(
-    name="opinionwatch",
-    help="Watches public opinion: labels posts from Kafka, indexes them, raises an alert when the bad news jumps.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-app.command()(demo.demo)
-app.command()(kafka.setup)
-app.command()(kafka.check)
-app.command()(workers.run)
-app.command()(kafka.ingest)
-app.command()(kafka.status)
-app.add_typer(dead.app, name="dead")
-app.add_typer(alerts.app, name="alerts")
-app.command()(classify.classify)
-app.command()(training.train)
-app.command()(training.evaluate)
-app.add_typer(config.app, name="config")
-app.add_typer(bench.app, name="bench")
+_COMMANDS = {
+    "demo": "demo:demo",
+    "setup": "kafka:setup",
+    "check": "kafka:check",
+    "run": "workers:run",
+    "ingest": "kafka:ingest",
+    "status": "kafka:status",
+    "dead": "dead:app",
+    "alerts": "alerts:app",
+    "classify": "classify:classify",
+    "train": "training:train",
+    "evaluate": "training:evaluate",
+    "config": "config:app",
+    "bench": "bench:app",
+}
+
+
+class _LazyGroup(TyperGroup):
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name].split(":")
+        found = getattr(import_module(f"pipeline.commands.{module}"), name)
+        if not isinstance(found, typer.Typer):
+            command, found = found, typer.Typer(add_completion=False)
+            found.command(cmd_name)(command)
+        made = typer.main.get_command(found)
+        made.name = cmd_name
+        return made
+
+
+app = typer.Typer(name="opinionwatch", cls=_LazyGroup, no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _root() -> None:
+    """Watches public opinion: labels posts from Kafka, indexes them, raises an alert when the bad news jumps."""
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ It cannot talk to the embedded broker: these tools are for a real Kafka.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
-from kafka.errors import KafkaError
+from kafka.errors import KafkaConnectionError, KafkaError
 
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.settings import KafkaSettings
+from pipeline.settings import EMBEDDED, KafkaSettings
 
 MAX_BYTES = 10_000_000
 MAX_REPLAYS = 3
@@ -164,7 +165,7 @@ def _letter(record: Any) -> Letter:
 
 
 def _common(kafka: KafkaSettings) -> dict[str, Any]:
-    if kafka.bootstrap_servers == "embedded":
+    if kafka.bootstrap_servers == EMBEDDED:
         raise Fatal(
             "this command needs a real Kafka; kafka.bootstrap_servers is 'embedded'",
             "set OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or use 'opinionwatch demo'",
@@ -190,10 +191,22 @@ def _common(kafka: KafkaSettings) -> dict[str, Any]:
 @contextmanager
 def _reached(kafka: KafkaSettings) -> Iterator[None]:
     try:
+        if kafka.bootstrap_servers != EMBEDDED and not any(map(_listens, kafka.bootstrap_servers.split(","))):
+            raise KafkaConnectionError("nobody listens there")
         yield
     except KafkaError as error:
         raise Fatal(
-            f"Kafka at {kafka.bootstrap_servers}: {type(error).__name__}",
+            f"Kafka at {kafka.bootstrap_servers} cannot be used: {type(error).__name__}",
             "start the broker, or set kafka.bootstrap_servers, username and password",
             EXIT_UNAVAILABLE,
         ) from None
+
+
+def _listens(address: str) -> bool:
+    """Whether a port is open: the client itself would try a closed one for half a minute."""
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host, int(port)), timeout=5):
+            return True
+    except (OSError, ValueError):
+        return False

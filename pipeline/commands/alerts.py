@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from pipeline.alerting.text import alert_text
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
-from pipeline.demo.view import alert_text
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.store.open import open_store
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from models.text import content_hash
-from pipeline.app import open_classifier
+from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.demo.feed import Item, generate
@@ -48,7 +48,7 @@ def flow(
     configure(logging.ERROR)
     settings = settings_of(config)
     items = _distinct(generate() if feed is None else read_feed(feed, "opinion.forum", err.print), posts)
-    classifier = open_classifier(settings)
+    classifier = open_classifier(settings.model)
     batch = settings.flow.batch_records
     rows: list[dict[str, float]] = []
     for number in range(repeat):

@@ -15,7 +15,7 @@ import typer
 from rich.progress import Progress
 
 from models.labels import Prediction
-from pipeline.app import open_classifier
+from pipeline.classifier import open_classifier
 from pipeline.commands.common import Config, err, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
 
@@ -36,7 +36,7 @@ def classify(
     """
     settings = settings_of(config, model__bundle=str(model) if model else None)
     as_csv = file.suffix.lower() == ".csv"
-    classifier = open_classifier(settings)
+    classifier = open_classifier(settings.model)
     head, negative = settings.alerts.head, settings.alerts.negative
     with ExitStack() as stack:
         source = _opened(file, stack)

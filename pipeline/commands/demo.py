@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 from rich.live import Live
 
-from pipeline.app import open_classifier
+from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
@@ -75,7 +75,9 @@ def demo(
         final.extend(session.store.alerts())
 
     seconds = 0.0 if once and not live else SECONDS
-    summary = asyncio.run(play(settings, subjects, items, open_classifier(settings), seconds=seconds, attend=attend))
+    summary = asyncio.run(
+        play(settings, subjects, items, open_classifier(settings.model), seconds=seconds, attend=attend)
+    )
     if as_json:
         print_json(summary)
     else:

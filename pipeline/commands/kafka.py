@@ -13,7 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import kafka_tools
-from pipeline.app import open_classifier
+from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import Fatal, PipelineError, Poison, Transient
@@ -71,7 +71,7 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
 
 
 def _model(settings: Settings) -> str:
-    model = open_classifier(settings)
+    model = open_classifier(settings.model)
     return f"{model.name} {model.version} from {settings.model.bundle}"
 
 

@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 
 from pipeline import kafka_tools
-from pipeline.app import Workers, open_classifier
+from pipeline.app import Workers
+from pipeline.classifier import open_classifier
 from pipeline.commands.common import Config, settings_of
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.errors import EXIT_USAGE, Fatal
@@ -68,7 +69,7 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, workers.stop)
     if role in {Role.classify, Role.all}:
-        classifier = open_classifier(settings)
+        classifier = open_classifier(settings.model)
         store.put_state("model", {"name": classifier.name, "version": classifier.version})
         workers.add_classify(classifier)
         log.info("model %s %s", classifier.name, classifier.version)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline.alerting.counts import key_name
+from pipeline.alerting.text import alert_text
 from pipeline.demo.play import Session, total
 from pipeline.store.base import BUCKET_S, CountRule, Scope
 
@@ -97,31 +98,6 @@ def sparkline(shares: list[float | None]) -> str:
     '▁▅█·'
     """
     return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
-
-
-def alert_text(alert: dict[str, Any]) -> RenderableType:
-    """An alert as the terminal shows it: observed against expected, and the evidence."""
-    since = datetime.fromisoformat(alert["started_at"])
-    colour = "red" if alert["severity"] == "critical" else "yellow"
-    lines = [
-        Text.assemble(
-            (f"● {alert['severity']} ", f"bold {colour}"),
-            (alert["key"], "bold"),
-            f"  {alert['observed']} of {alert['posts']} posts negative in {alert['window_s'] // 3600} h, "
-            f"{alert['expected']:.1f} expected (x{alert['lift']})",
-        ),
-        Text(f"  since {since:%a %d %b %H:%M}, {alert['state']}" + _also(alert), style="dim"),
-    ]
-    for post in alert["evidence"][:3]:
-        text = " ".join(post["text"].split())
-        lines.append(
-            Text(f"  {post['negative_score']:.2f} +{post['reposts']} {text[:90]}  {post['url']}", style="italic")
-        )
-    return Group(*lines)
-
-
-def _also(alert: dict[str, Any]) -> str:
-    return f"; explains {', '.join(alert['related'])} too" if alert["related"] else ""
 
 
 def print_summary(summary: dict[str, Any], alerts: list[dict[str, Any]], console: Console) -> None:

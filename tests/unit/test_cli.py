@@ -10,7 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from pipeline.cli import app
 from tests.services.process import free_port
 
 POSTS = ["新手机充电时爆炸，太失望了。", "Lovely hotel, friendly staff!", "", "Parliament votes on Thursday."]
@@ -100,10 +102,12 @@ def test_classify_names_the_line_at_fault(tmp_path: Path, content: bytes, words:
     assert words in done.stderr
 
 
-def test_every_command_has_help_with_an_example() -> None:
-    for name in ("demo", "setup", "check", "run", "ingest", "status", "classify", "train", "evaluate"):
-        done = cli(name, "--help", COLUMNS="200")
-        assert done.returncode == 0
-        assert "Example: opinionwatch" in done.stdout, name
-    for names in ("dead list", "dead show", "dead replay", "alerts list", "alerts show", "config show", "bench flow"):
-        assert "Example: " in cli(*names.split(), "--help", COLUMNS="200").stdout, names
+@pytest.mark.parametrize(
+    "names",
+    ["demo", "setup", "check", "run", "ingest", "status", "classify", "train", "evaluate", "dead list", "dead show"]
+    + ["dead replay", "alerts list", "alerts show", "config show", "bench flow"],
+)
+def test_every_command_has_help_with_an_example(names: str) -> None:
+    shown = CliRunner().invoke(app, [*names.split(), "--help"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "Example: " in shown.stdout

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -24,7 +23,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SqliteStore:
     """Ten days of two brands in two topics; on the tenth Nova is in trouble for three hours."""
     rng = random.Random(3)
     posts = []
-    for number in range(6000):
+    for _ in range(6000):
         at = rng.uniform(0, 10 * 24 * 60)
         sentiment = "negative" if rng.random() < 0.2 else "neutral"
         posts.append((at, sentiment, rng.choice(["technology", "sports"]), rng.choice(["Nova", "Kestrel", ""])))

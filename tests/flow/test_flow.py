@@ -1,0 +1,197 @@
+"""The flow with faulty neighbours: nothing is lost, nothing twice, and the numbers add up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pipeline.errors import Fatal, Transient
+from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.labelling import Labeller
+from pipeline.ledger import Partition
+from pipeline.metrics import Metrics
+from pipeline.posts import DeadLetter, Origin, Progress, Record
+from pipeline.store.base import CountRule, Outcome
+from pipeline.store.sqlite import SqliteStore
+from pipeline.subjects import SubjectMatcher
+from tests.builders import START, DummyClassifier, record
+
+T = TypeVar("T")
+
+
+class Recorder:
+    """Implements `DeadLetters` and `ProgressLog`; fails the first `failures` calls."""
+
+    def __init__(self, failures: int = 0) -> None:
+        self.letters: list[DeadLetter] = []
+        self.progress: list[Progress] = []
+        self.failures = failures
+
+    async def send(self, item: Any) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Transient("not now")
+        (self.letters if isinstance(item, DeadLetter) else self.progress).append(item)
+
+    def end_offset(self, partition: Partition) -> int:
+        return 1000
+
+
+class FaultyStore(SqliteStore):
+    """Raises what `faults` holds, one a call, before (or after) the write."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.faults: list[tuple[str, Exception]] = []
+        self.rejected: set[int] = set()
+
+    def index(self, posts: Any, ingested_at: Any, version: int) -> list[Outcome]:
+        when, error = self.faults.pop(0) if self.faults else ("", None)
+        if when == "before" and error:
+            raise error
+        good = [p for p in posts if p.post.origin.offset not in self.rejected]
+        written = iter(super().index(good, ingested_at, version))
+        if when == "after" and error:
+            raise error
+        return [Outcome.REJECTED if p.post.origin.offset in self.rejected else next(written) for p in posts]
+
+
+class Rig:
+    """A flow on a faulty store and recorders."""
+
+    def __init__(self, folder: Path, *, limit: int = 100, share: float = 1.0) -> None:
+        self.store = FaultyStore(folder / "store.sqlite")
+        self.store.setup()
+        self.dead, self.log, self.metrics = Recorder(), Recorder(), Metrics(CollectorRegistry())
+        self.classifier = DummyClassifier()
+        self._limit, self._share = limit, share
+        self.executor = ThreadPoolExecutor(3)
+        self.restart()
+
+    def restart(self) -> None:
+        subjects = SubjectMatcher({"Nova": ["nova"]})
+        self.flow = Flow(
+            labeller=Labeller(self.classifier, subjects, CountRule(), self.metrics, 100),
+            store=self.store,
+            dead_letters=self.dead,
+            progress=self.log,
+            guard=DeadLetterGuard(self._limit, self._share),
+            metrics=self.metrics,
+            executor=self.executor,
+            now=lambda: START,
+            sleep=lambda _: asyncio.sleep(0),
+        )
+
+    def value(self, name: str) -> float:
+        return sum(
+            s.value for f in self.metrics.registry.collect() for s in f.samples if s.name == f"opinionwatch_{name}"
+        )
+
+    def check_the_law(self) -> None:
+        done = self.value("posts_indexed_total") + self.value("posts_duplicate_total") + self.value("posts_dead_total")
+        assert self.value("posts_consumed_total") == done + self.value("posts_in_flight")
+        assert self.value("posts_in_flight") == self.flow.in_flight
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.executor.shutdown()
+    made.store.close()
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    return asyncio.run(asyncio.wait_for(work, 30))
+
+
+def records(n: int, **fields: Any) -> list[Record]:
+    return [record(i, text=f"nova post {i}", **fields) for i in range(n)]
+
+
+def test_posts_are_labelled_indexed_and_announced(rig: Rig) -> None:
+    run(rig.flow.process([record(0, text="bad nova"), record(1, text="fine"), record(2, text="RT @a: bad nova")]))
+    found = rig.store.post(next(iter(rig.store.search("bad", 1)))["_id"])
+    assert found
+    assert (found["sentiment"], found["subjects"], found["model"]) == (
+        "negative", ["Nova"], {"name": "dummy", "version": "1"},
+    )  # fmt: skip
+    assert rig.classifier.texts == ["bad nova", "fine"], "the repost costs no inference"
+    assert rig.log.progress == [Progress("opinion.forum", 0, 3, 1000, rig.log.progress[0].event_time, indexed=3)]
+    rig.check_the_law()
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_store_that_fails_before_or_after_the_write_loses_and_doubles_nothing(rig: Rig, when: str) -> None:
+    rig.store.faults = [(when, Transient("503"))] * 3
+    run(rig.flow.process(records(20)))
+    assert rig.store.post_count() == 20
+    assert rig.store.load_progress()["opinion.forum", 0].indexed == 20
+    assert rig.value("retries_total") == 3
+    rig.check_the_law()
+
+
+def test_poisons_are_buried_with_their_bytes_and_the_flow_goes_on(rig: Rig) -> None:
+    batch = [*records(3), Record(Origin("opinion.forum", 0, 3), 5, b"\xff\x00"), record(4, text="nan"), record(5)]
+    rig.store.rejected = {5}
+    rig.dead.failures = 2
+    run(rig.flow.process(batch))
+    assert [(x.stage, x.reason, x.record.value) for x in rig.dead.letters] == [
+        ("decode", "not_utf8", b"\xff\x00"),
+        ("classify", "unscorable", batch[4].value),
+        ("index", "rejected", batch[5].value),
+    ]
+    assert rig.store.post_count() == 3
+    assert rig.store.load_progress()["opinion.forum", 0].dead == 3
+    rig.check_the_law()
+
+
+def test_a_flood_of_poisons_stops_at_the_limit_before_one_too_many_is_sent(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, limit=5)
+    poisons = [Record(Origin("opinion.forum", 0, i), 5, b"{") for i in range(12)]
+    run(rig.flow.process(poisons[:4]))
+    with pytest.raises(Fatal, match="dead-letter limit"):
+        run(rig.flow.process(poisons[4:8]))
+    assert len(rig.dead.letters) == 4
+    rig.executor.shutdown()
+
+
+def test_nothing_of_a_later_batch_is_announced_after_a_failed_one(rig: Rig) -> None:
+    """Batches overlap: the second waits while the first one's write fails for good."""
+    rig.store.faults = [("before", Fatal("403"))]
+    items = records(20)
+
+    async def both() -> list[BaseException | None]:
+        return await asyncio.gather(rig.flow.process(items[:10]), rig.flow.process(items[10:]), return_exceptions=True)
+
+    assert [type(r) for r in run(both())] == [Fatal, Fatal]
+    assert rig.log.progress == []
+    assert rig.store.load_progress() == {}
+
+
+def test_a_crash_between_index_and_commit_changes_no_count(rig: Rig) -> None:
+    items = [*records(10), record(10, id="3", text="nova post 3", minute=3)]
+    run(rig.flow.process(items[:6]))
+    for start in (0, 4, 9):
+        rig.restart()
+        run(rig.flow.process(items[start:]))
+    entry = rig.store.load_progress()["opinion.forum", 0]
+    assert (entry.indexed, entry.duplicate, entry.dead, entry.next_offset) == (10, 1, 0, 11)
+    assert rig.store.post_count() == 10
+
+
+def test_after_a_rebalance_the_books_are_those_of_the_store(rig: Rig) -> None:
+    items = records(30)
+    run(rig.flow.process(items[:10]))
+    mine = rig.flow
+    rig.restart()
+    run(rig.flow.process(items[10:20]))
+    mine.reload()
+    run(mine.process(items[20:]))
+    assert rig.store.load_progress()["opinion.forum", 0].indexed == 30
