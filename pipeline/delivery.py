@@ -27,6 +27,8 @@ from pipeline.posts import Origin, Record
 from pipeline.settings import FlowSettings, KafkaSettings
 
 log = logging.getLogger(__name__)
+#: A dead letter is as large as the record that it buries; the topics take as much (see kafka_tools).
+MAX_RECORD_BYTES = 10_100_000
 
 
 class Prefix:
@@ -131,6 +133,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         consumer_auto_offset_reset="earliest",
         producer_acks=-1,
         producer_compression_type="gzip",
+        producer_max_request_size=MAX_RECORD_BYTES,
         stream_wait_empty=False,
         stream_buffer_maxsize=2048,
         topic_allow_declare=False,
