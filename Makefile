@@ -1,26 +1,30 @@
 # One virtual environment, made once; `make help` lists the targets.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 PIP_FLAGS = -q --disable-pip-version-check
 SERVE = .venv/.serve
 ALL = .venv/.all
 
-.PHONY: help venv venv-all test test-fast lint clean
+.PHONY: help demo venv venv-all test test-fast lint bench services-up services-down clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
-$(SERVE): pyproject.toml
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv || python3 -m venv .venv
-	.venv/bin/pip install $(PIP_FLAGS) -e '.[cpu,demo,console]'
+$(SERVE): pyproject.toml constraints.txt
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@echo "installing the serving environment (no torch) ..." >&2
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[cpu,demo,console]' >&2
 	@touch $@
 
 .venv/.dev: $(SERVE)
-	.venv/bin/pip install $(PIP_FLAGS) -e '.[dev]'
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]' >&2
 	@touch $@
 
 $(ALL): .venv/.dev
-	.venv/bin/pip install $(PIP_FLAGS) -e '.[train]'
+	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[train]' >&2
 	@touch $@
+
+demo: $(SERVE)       ## two weeks of posts in a minute, one crisis, one alert; ARGS="--once --json --no-console"
+	@.venv/bin/opinionwatch demo $(ARGS)
 
 venv: $(SERVE)       ## what serving, the demo and the console need
 venv-all: $(ALL)     ## the same, plus training and development
@@ -31,11 +35,20 @@ lint: .venv/.dev     ## formatter, linter, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test-fast: .venv/.dev  ## no services, under two minutes
-	.venv/bin/pytest -q -m "not services" $(ARGS)
+test-fast: .venv/.dev  ## no services and no whole demo, under two minutes
+	.venv/bin/pytest -q -m "not services and not demo" $(ARGS)
 
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	.venv/bin/pytest -q $(ARGS)
+
+bench: $(SERVE)      ## posts a second end to end against the bare engine
+	.venv/bin/opinionwatch bench flow $(ARGS)
+
+services-up: .venv/.dev    ## a real Kafka and a real Elasticsearch for you, without Docker
+	.venv/bin/python -m tests.services up
+
+services-down: .venv/.dev  ## stops them and removes their data
+	.venv/bin/python -m tests.services down
 
 clean:               ## removes the environment and caches
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache

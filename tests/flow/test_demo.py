@@ -37,6 +37,7 @@ def test_the_feed_is_the_same_every_time_and_adds_up() -> None:
     assert sum(abs((i.at - BURST).total_seconds()) < 4 * 3600 for i in items) > 200
 
 
+@pytest.mark.demo
 def test_the_crisis_fires_once_the_burst_does_not_and_the_numbers_are_exact() -> None:
     items = generate()
     summary, _ = demo()
@@ -83,6 +84,7 @@ def test_a_feed_that_is_not_there_or_empty_is_a_usage_error(tmp_path: Path, cont
     assert "posts.jsonl" in done.stderr
 
 
+@pytest.mark.demo
 def test_ctrl_c_ends_cleanly_and_the_console_answers(tmp_path: Path) -> None:
     port = free_port()
     process = ServiceProcess("demo", [*PYTHON, "demo", "--json", "--port", str(port)], tmp_path / "demo.log")
