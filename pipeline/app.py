@@ -105,6 +105,16 @@ class Workers:
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
         self.started = True
 
+    def not_ready(self) -> str | None:
+        """What keeps this process from making progress; None where nothing does."""
+        if not self.started:
+            return "starting"
+        if self.flow and self.flow.stalled:
+            return f"retrying: {self.flow.stalled}"
+        if self.alerts and self.alerts.blind:
+            return f"blind: {self.alerts.blind}"
+        return None
+
     async def wait(self) -> None:
         """Returns after `stop`; raises what failed."""
         await asyncio.shield(self._ended)

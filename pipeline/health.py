@@ -13,7 +13,7 @@ from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 
 
-def health_app(metrics: Metrics, not_ready: Callable[[], str | None]) -> web.Application:
+def add_health(app: web.Application, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
     """`not_ready()` says what is missing, None where work is going on."""
 
     async def show_metrics(_: web.Request) -> web.Response:
@@ -26,9 +26,7 @@ def health_app(metrics: Metrics, not_ready: Callable[[], str | None]) -> web.App
         reason = not_ready()
         return web.Response(text=f"not ready: {reason}\n", status=503) if reason else web.Response(text="ready\n")
 
-    app = web.Application()
     app.add_routes([web.get("/metrics", show_metrics), web.get("/livez", alive), web.get("/readyz", ready)])
-    return app
 
 
 @asynccontextmanager

@@ -107,9 +107,14 @@ class AlertSettings(_Section):
 
 
 class HttpSettings(_Section):
-    """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz."""
+    """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
+
+    The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
+    something in front of it authenticates.
+    """
 
     host: str = "127.0.0.1"
+    behind_proxy: bool = False
     console_port: int = Field(default=8080, ge=0, le=65535)
     metrics_port: int = Field(default=9108, ge=0, le=65535)
 

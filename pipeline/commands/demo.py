@@ -16,11 +16,14 @@ from rich.live import Live
 
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.console.server import console_app, refuse_open_host
 from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, print_summary
+from pipeline.health import add_health, serving
 from pipeline.logs import configure
+from pipeline.store.base import CountRule
 
 SECONDS = 60.0
 
@@ -53,14 +56,11 @@ def demo(
             loop.add_signal_handler(number, session.workers.stop)
         async with AsyncExitStack() as stack:
             if not no_console:
-                from pipeline.console.server import console_app, refuse_open_host
-                from pipeline.health import serving
-                from pipeline.store.base import CountRule
-
                 http = session.settings.http
-                refuse_open_host(http.host)
+                refuse_open_host(http)
                 rule = CountRule(session.settings.alerts.head, tuple(session.settings.alerts.negative))
                 console = console_app(session.store, rule)
+                add_health(console, session.workers.metrics, session.workers.not_ready)
                 address = await stack.enter_async_context(
                     serving(console, http.host, http.console_port, "http.console_port or --port")
                 )

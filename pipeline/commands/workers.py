@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+from aiohttp import web
 
 from pipeline import kafka_tools
 from pipeline.app import Workers
@@ -18,7 +18,7 @@ from pipeline.classifier import open_classifier
 from pipeline.commands.common import Config, settings_of
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.errors import EXIT_USAGE, Fatal
-from pipeline.health import health_app, serving
+from pipeline.health import add_health, serving
 from pipeline.logs import configure
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
@@ -78,10 +78,11 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
     http = settings.http
     async with AsyncExitStack() as stack:
         if http.metrics_port:
-            app = health_app(metrics, _readiness(workers))
+            app = web.Application()
+            add_health(app, metrics, workers.not_ready)
             await stack.enter_async_context(serving(app, http.host, http.metrics_port, "http.metrics_port"))
         if role in {Role.console, Role.all}:
-            refuse_open_host(http.host)
+            refuse_open_host(http)
             counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
             port = await stack.enter_async_context(
                 serving(console_app(store, counting), http.host, http.console_port, "http.console_port")
@@ -95,16 +96,3 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
             log.info("stopping")
             await workers.close()
             store.close()
-
-
-def _readiness(workers: Workers) -> Callable[[], str | None]:
-    def not_ready() -> str | None:
-        if not workers.started:
-            return "starting"
-        if workers.flow and workers.flow.stalled:
-            return f"retrying: {workers.flow.stalled}"
-        if workers.alerts and workers.alerts.blind:
-            return f"blind: {workers.alerts.blind}"
-        return None
-
-    return not_ready

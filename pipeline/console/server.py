@@ -14,6 +14,7 @@ from aiohttp import web
 
 from pipeline.alerting.counts import key_name
 from pipeline.errors import Fatal, PipelineError
+from pipeline.settings import HttpSettings
 from pipeline.status import from_store
 from pipeline.store.base import CountRule, Scope, Store
 
@@ -29,12 +30,12 @@ _STEPS = 42
 MAX_HITS = 50
 
 
-def refuse_open_host(host: str) -> None:
+def refuse_open_host(http: HttpSettings) -> None:
     """The console has no log-in yet: raises `Fatal` for an address that others reach."""
-    if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+    if not http.behind_proxy and http.host != "localhost" and not ipaddress.ip_address(http.host).is_loopback:
         raise Fatal(
-            f"http.host {host} would open the console to others without a log-in",
-            "keep 127.0.0.1 and put a proxy that authenticates in front",
+            f"http.host {http.host} would open the console to others without a log-in",
+            "keep 127.0.0.1, or put a proxy that authenticates in front and set http.behind_proxy",
         )
 
 
