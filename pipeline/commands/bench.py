@@ -6,8 +6,10 @@ import asyncio
 import logging
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +22,6 @@ from pipeline.commands.common import AsJson, Config, err, out, print_json, setti
 from pipeline.demo.feed import Item, generate
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.errors import Poison
-from pipeline.labelling import Classifier
 from pipeline.logs import configure
 from pipeline.posts import Origin, Record
 from pipeline.settings import Settings
@@ -48,14 +49,12 @@ def flow(
     configure(logging.ERROR)
     settings = settings_of(config)
     items = _distinct(generate() if feed is None else read_feed(feed, "opinion.forum", err.print), posts)
-    classifier = open_classifier(settings.model)
-    batch = settings.flow.batch_records
     rows: list[dict[str, float]] = []
     for number in range(repeat):
-        bare, whole = _bare(classifier, items, batch), _whole(settings, classifier, items)
+        bare, whole = _alone(_bare, settings, items), _alone(_whole, settings, items)
         rows.append({"engine_posts_per_s": bare, "flow_posts_per_s": whole, "ratio": whole / bare})
         err.print(f"{number + 1}/{repeat}: engine {bare:.0f}/s, flow {whole:.0f}/s, ratio {whole / bare:.2f}")
-    summary: dict[str, Any] = {"posts": len(items), "model": f"{classifier.name} {classifier.version}"}
+    summary: dict[str, Any] = {"posts": len(items), "model": settings.model.bundle}
     for name in rows[0]:
         values = sorted(row[name] for row in rows)
         summary[name] = {"median": round(statistics.median(values), 3), "min": values[0], "max": values[-1]}
@@ -83,18 +82,28 @@ def _text(item: Item) -> str:
     return decode(Record(Origin(item.topic, 0, 0), item.timestamp_ms, item.value)).full_text
 
 
-def _bare(classifier: Classifier, items: list[Item], batch: int) -> float:
-    texts = [_text(item) for item in items]
+def _alone(measure: Callable[[Settings, list[Item]], float], settings: Settings, items: list[Item]) -> float:
+    """In a process of its own, so that nothing of the measurement before is left running."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, settings, items).result()
+
+
+def _bare(settings: Settings, items: list[Item]) -> float:
+    classifier, texts = open_classifier(settings.model), [_text(item) for item in items]
+    classifier.predict(texts[:64])
+    batch = settings.flow.batch_records
     started = time.monotonic()
     for at in range(0, len(texts), batch):
         classifier.predict(texts[at : at + batch])
     return len(texts) / (time.monotonic() - started)
 
 
-def _whole(settings: Settings, classifier: Classifier, items: list[Item]) -> float:
+def _whole(settings: Settings, items: list[Item]) -> float:
     @asynccontextmanager
     async def attend(_: Session) -> AsyncIterator[None]:
         yield
 
+    classifier = open_classifier(settings.model)
+    classifier.predict([_text(item) for item in items[:64]])
     summary = asyncio.run(play(settings, {}, items, classifier, seconds=0, attend=attend))
     return float(summary["posts_per_s"])
