@@ -20,6 +20,7 @@ _COMMANDS = {
     "status": "kafka:status",
     "dead": "dead:app",
     "alerts": "alerts:app",
+    "backtest": "backtest:backtest",
     "classify": "classify:classify",
     "train": "training:train",
     "evaluate": "training:evaluate",

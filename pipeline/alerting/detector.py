@@ -21,6 +21,7 @@ moment estimate of beta-binomial overdispersion.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,6 +49,22 @@ class Rule:
     warm_after: int = 7 * _DAY
     cold_share: float = 0.4
     cold_posts: int = 50
+
+    @classmethod
+    def every(cls, bucket_s: int, **changes: Any) -> Rule:
+        """The same rule over buckets of another length (a divisor of an hour).
+
+        >>> Rule.every(3600).windows, Rule.every(3600).warm_after
+        ((1, 3, 6), 168)
+        """
+        hour = 3600 // bucket_s
+        lengths = {
+            "windows": (hour, 3 * hour, 6 * hour),
+            "guard": 2 * hour,
+            "half_life": 168 * hour,
+            "warm_after": 168 * hour,
+        }
+        return cls(**{**lengths, **changes})
 
     @property
     def span(self) -> int:

@@ -68,9 +68,8 @@ def demo(
             view = stack.enter_context(Live(View(session), console=out, refresh_per_second=4)) if live else None
             yield
             if session.drained and not once:
-                if view is not None:
-                    view.update(View(session), refresh=True)
-                err.print("the feed is over; the console stays open, Ctrl-C ends it")
+                # Printing beside a live view would tear it.
+                (view.console if view else err).print("the feed is over; the console stays open, Ctrl-C ends it")
                 await session.workers.wait()
         final.extend(session.store.alerts())
 

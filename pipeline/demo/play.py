@@ -90,6 +90,7 @@ async def play(
         settings = demo_settings(settings, Path(folder), subjects)
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
+        store.put_state("model", {"name": classifier.name, "version": classifier.version})
         broker = EmbeddedBroker()
         kafka = settings.kafka
         broker.create(

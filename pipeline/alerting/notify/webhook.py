@@ -44,17 +44,16 @@ class WebhookChannel:
         headers = {"Content-Type": "application/json", "Idempotency-Key": notice.key}
         if self._secret:
             headers["X-Opinionwatch-Signature"] = signature(self._secret, body, int(time.time()))
-        connector = aiohttp.TCPConnector(resolver=_OnceResolver(self.name, allow_private=self._private))
         try:
+            # aiohttp asks no resolver about an address written as numbers: so all is resolved and judged here.
+            connector = aiohttp.TCPConnector(resolver=_Resolved(await self._addresses()))
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False) as session,
                 session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer,
             ):
                 await answer.content.read(MAX_ANSWER_BYTES)
                 status = answer.status
-        except (aiohttp.ClientError, TimeoutError) as error:
-            if isinstance(error.__cause__, Fatal):
-                raise error.__cause__ from None
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Transient(f"webhook {self.name}: {type(error).__name__}") from error
         if status in {408, 425, 429} or status >= 500:
             raise Transient(f"webhook {self.name}: status {status}", retry_after_s=1.0)
@@ -62,6 +61,27 @@ class WebhookChannel:
             raise Fatal(
                 f"webhook {self.name}: status {status}", "check the URL and the receiver; redirects are refused"
             )
+
+    async def _addresses(self) -> list[ResolveResult]:
+        """The receiver's addresses; raises `Fatal` where one of them is not public and that is not allowed."""
+        parts = urlsplit(self._url)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        results: list[ResolveResult] = []
+        for family, _, proto, _, address in infos:
+            if not self._private and not ipaddress.ip_address(address[0]).is_global:
+                raise Fatal(f"webhook {self.name}: {host} is no public address", "set allow_private for your own host")
+            results.append(
+                ResolveResult(
+                    hostname=host,
+                    host=str(address[0]),
+                    port=port,
+                    family=family,
+                    proto=proto,
+                    flags=socket.AI_NUMERICHOST,
+                )
+            )
+        return results
 
 
 def signature(secret: str, body: bytes, at_s: int) -> str:
@@ -74,32 +94,16 @@ def signature(secret: str, body: bytes, at_s: int) -> str:
     return f"t={at_s},v1={digest}"
 
 
-class _OnceResolver(AbstractResolver):
-    """Resolves once per request and refuses addresses that are not global: no rebinding, no loopback."""
+class _Resolved(AbstractResolver):
+    """Answers with what was resolved and judged before: no second look-up, so no rebinding."""
 
-    def __init__(self, name: str, *, allow_private: bool) -> None:
-        self._name, self._private = name, allow_private
+    def __init__(self, results: list[ResolveResult]) -> None:
+        self._results = results
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family)
-        results: list[ResolveResult] = []
-        for kind, _, proto, _, address in infos:
-            if not self._private and not ipaddress.ip_address(address[0]).is_global:
-                refusal = Fatal(f"webhook {self._name}: {host} is no public address", "set allow_private for your host")
-                raise OSError(str(refusal)) from refusal
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=port,
-                    family=kind,
-                    proto=proto,
-                    flags=socket.AI_NUMERICHOST,
-                )
-            )
-        return results
+        return self._results
 
     async def close(self) -> None:
         """Holds nothing."""

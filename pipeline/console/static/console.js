@@ -70,6 +70,12 @@ function shareRow(row) {
   return line;
 }
 
+function busiest(rows) {
+  const total = (row) => row.posts.reduce((a, b) => a + b, 0);
+  const rank = (row) => (row.key.startsWith("topic:") ? 1 : 0);
+  return rows.filter((row) => total(row) >= 20).sort((a, b) => rank(a) - rank(b) || total(b) - total(a)).slice(0, 40);
+}
+
 async function refresh() {
   const status = document.getElementById("status");
   try {
@@ -77,7 +83,7 @@ async function refresh() {
     status.textContent = `consumed ${state.consumed} = indexed ${state.indexed} + duplicate ${state.duplicate} + ` +
       `dead ${state.dead} + in flight ${state.in_flight}; lag ${state.lag}; open alerts ${state.open_alerts}; ${state.model}`;
     if (alerts.length) document.getElementById("alerts").replaceChildren(...alerts.map(alertCard));
-    if (shares.length) document.getElementById("shares").replaceChildren(...shares.map(shareRow));
+    if (shares.length) document.getElementById("shares").replaceChildren(...busiest(shares).map(shareRow));
   } catch (error) {
     status.textContent = `not connected: ${error.message}`;
   }

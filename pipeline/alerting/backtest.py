@@ -1,0 +1,168 @@
+"""The rule over history: scores, episodes, the false-alert rate, and the threshold for a rate one wants. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import nbinom
+
+from pipeline.alerting.detector import Detector, Rule, onset
+from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.history import History
+
+Floats = NDArray[np.float64]
+#: Upper ends of the volume tiers, posts an hour.
+TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
+_GRID = np.arange(2.0, 20.01, 0.1)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Per key and bucket, [n_keys, n_buckets]: the score and the window that gave it."""
+
+    score: Floats
+    window: NDArray[np.int64]
+    posts: NDArray[np.int64]
+    observed: NDArray[np.int64]
+    expected: Floats
+    baseline: Floats
+    cold: NDArray[np.bool_]
+
+
+def negative_scores(history: History, rule: Rule) -> Scores:
+    """The negative lane. Buckets that score over 4 do not teach the baseline."""
+    detector, span = Detector(rule), rule.span
+    posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
+    n_keys, n_buckets = history.posts.shape
+    columns: dict[str, list[Any]] = {name: [] for name in Scores.__dataclass_fields__}
+    hot = np.zeros((n_keys, n_buckets + span), np.bool_)
+    lag = max(rule.windows) + rule.guard + 1
+    for end in range(1, n_buckets + 1):
+        entering = span + end - lag
+        v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
+        assert v is not None  # noqa: S101
+        hot[:, span + end - 1] = v.score >= 4
+        for name, value in zip(
+            columns, (v.score, v.window, v.posts, v.negatives, v.expected, v.baseline, v.cold), strict=True
+        ):
+            columns[name].append(value)
+    return Scores(**{name: np.stack(values, axis=1) for name, values in columns.items()})
+
+
+def volume_scores(history: History, *, days: int = 14, width_h: int = 1) -> Scores:
+    """The volume lane: posts of the last hour against the same clock time of the `days` before.
+
+    Negative binomial, its mean and dispersion by moments over those days (half an hour to either side), the tail
+    as -log10. Needs 3 days; rises of at least x2 and 10 posts only.
+    """
+    hour = 3600 // history.bucket_s
+    width, day = width_h * hour, 24 * hour
+    padded = np.pad(np.cumsum(history.posts, axis=1), ((0, 0), (1, 0)))
+    n_keys, n_buckets = history.posts.shape
+    window = np.zeros((n_keys, n_buckets))
+    window[:, width - 1 :] = padded[:, width:] - padded[:, :-width]
+    score, expected, cold = np.zeros_like(window), np.zeros_like(window), np.ones_like(window, np.bool_)
+    half = max(1, hour // 2)
+    for at in range(3 * day + half, n_buckets):
+        back = [
+            at - d * day + s for d in range(1, days + 1) for s in (-half, 0, half) if at - d * day - half >= width - 1
+        ]
+        past = window[:, back]
+        mean = np.maximum(past.mean(1), 0.5)
+        variance = np.maximum(past.var(1, ddof=1), mean * 1.05)
+        n = mean * mean / (variance - mean)
+        now = window[:, at]
+        tail = nbinom.sf(now - 1, n, n / (n + mean))
+        rise = (now >= 10) & (now >= 2 * mean)
+        score[:, at] = np.where(rise, -np.log10(np.maximum(tail, 1e-300)), 0.0)
+        expected[:, at], cold[:, at] = mean, len(back) < 3 * 7
+    counts = window.astype(np.int64)
+    return Scores(score, np.full_like(counts, width), counts, counts, expected, np.zeros_like(window), cold)
+
+
+def tier_of(history: History) -> list[str]:
+    """The volume tier of each key, by its mean posts an hour."""
+    rates = history.posts.mean(1) * 3600 / history.bucket_s
+    return [next(name for name, end in TIERS.items() if rate < end) for rate in rates]
+
+
+def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Policy) -> list[Episode]:
+    """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open."""
+    found: list[Episode] = []
+    for k, key in enumerate(history.keys):
+        mine = replace(policy, fire=fire[k], critical=max(policy.critical, fire[k]))
+        current: Episode | None = None
+        if scores.score[k].max(initial=0.0) < mine.fire:
+            continue
+        for b in range(history.posts.shape[1]):
+            if current is None and scores.score[k, b] < mine.fire:
+                continue
+            before = current
+            current, transition = step(before, _reading(history, scores, k, b), mine, key=key, topic="", subject="")
+            if transition is Transition.OPENED and current is not None:
+                current = replace(current, started_at=_onset(history, scores, k, b, current))
+            if transition is Transition.RESOLVED and current is not None:
+                found.append(current)
+                current = None
+        if current is not None:
+            found.append(current)
+    return sorted(found, key=lambda e: (e.fired_at, e.key))
+
+
+def calibrate(history: History, scores: Scores, target: float) -> dict[str, float]:
+    """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history."""
+    tiers = tier_of(history)
+    weeks = history.posts.shape[1] * history.bucket_s / (7 * 86_400)
+    chosen = {}
+    for name in dict.fromkeys(tiers):
+        rows = scores.score[[i for i, t in enumerate(tiers) if t == name]]
+        calm = max(1, 1800 // history.bucket_s)
+        chosen[name] = next(
+            (float(f) for f in _GRID if sum(_count(row, f, calm) for row in rows) <= target * weeks * len(rows)),
+            float(_GRID[-1]),
+        )
+    return chosen
+
+
+def thresholds(history: History, fire: float, by_tier: Mapping[str, float]) -> list[float]:
+    """The threshold of each key: its tier's, or `fire` where the calibration saw no such tier."""
+    return [by_tier.get(tier, fire) for tier in tier_of(history)]
+
+
+def _count(row: Floats, fire: float, calm: int, end_below: float = 2.0) -> int:
+    """Episodes of one key: from `fire` on until `calm` buckets in a row lie below `end_below`."""
+    count, quiet = 0, calm
+    for value in row[(row >= fire) | (row < end_below)] if row.max(initial=0.0) >= fire else ():
+        if value >= fire:
+            count += quiet >= calm
+            quiet = 0
+        else:
+            quiet += 1
+    return count
+
+
+def _reading(history: History, s: Scores, k: int, b: int) -> Reading:
+    return Reading(
+        at=history.end_of(b),
+        score=round(float(s.score[k, b]), 3),
+        posts=int(s.posts[k, b]),
+        observed=int(s.observed[k, b]),
+        expected=round(float(s.expected[k, b]), 2),
+        baseline=round(float(s.baseline[k, b]), 4),
+        window_s=int(s.window[k, b]) * history.bucket_s,
+        cold=bool(s.cold[k, b]),
+    )
+
+
+def _onset(history: History, s: Scores, k: int, b: int, episode: Episode) -> Any:
+    baseline = float(s.baseline[k, b])
+    if not baseline:
+        return episode.started_at
+    window = slice(max(0, b + 1 - int(s.window[k, b])), b + 1)
+    first = onset(history.posts[k, window], history.negatives[k, window], baseline)
+    return history.end_of(b) - timedelta(seconds=(window.stop - window.start - first) * history.bucket_s)

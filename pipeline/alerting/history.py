@@ -1,0 +1,110 @@
+"""Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
+
+A bucket that a key has no row for counts as no posts; the gaps are reported.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import EXIT_USAGE, Fatal
+
+BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
+COLUMNS = ("timestamp", "key", "posts", "negative")
+
+
+@dataclass(frozen=True)
+class History:
+    """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`."""
+
+    keys: tuple[str, ...]
+    start: datetime
+    bucket_s: int
+    posts: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    gaps: tuple[str, ...] = ()
+
+    def end_of(self, bucket: int) -> datetime:
+        return self.start + timedelta(seconds=(bucket + 1) * self.bucket_s)
+
+    @property
+    def key_weeks(self) -> float:
+        return float(self.posts.size * self.bucket_s / (7 * 86_400))
+
+
+def read_history(lines: Iterable[str], name: str) -> History:
+    """Raises `Fatal` naming the row (the header is row 1) and the field."""
+    reader = csv.DictReader(lines)
+    if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
+        raise _bad(name, 1, f"has no column {', '.join(missing)}", f"the columns are {','.join(COLUMNS)}")
+    rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
+    offsets: set[timedelta | None] = set()
+    for number, row in enumerate(reader, 2):
+        at = _time(row["timestamp"], name, number)
+        offsets.add(at.utcoffset())
+        if len(offsets) > 1:
+            raise _bad(name, number, "mixes time zones", "write all timestamps with one offset, best Z")
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        posts, negative = (_count(row[c], c, name, number) for c in ("posts", "negative"))
+        if negative > posts:
+            raise _bad(name, number, f"negative {negative} is more than posts {posts}", "correct the counts")
+        series = rows.setdefault(row["key"] or "", [])
+        if series and at <= series[-1][0]:
+            raise _bad(name, number, f"timestamp is not after the row before of key {row['key']!r}", "sort the file")
+        series.append((at, posts, negative, number))
+    if not rows:
+        raise _bad(name, 2, "is missing", "the file has no row of counts")
+    return _gridded(rows, name)
+
+
+def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> History:
+    steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
+    bucket_s = int(min(steps, default=3600))
+    first_row = next(iter(rows.values()))[0][3]
+    if bucket_s not in BUCKETS_S:
+        minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
+        raise _bad(name, first_row, f"buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
+    start = min(series[0][0] for series in rows.values())
+    n_buckets = round((max(s[-1][0] for s in rows.values()) - start).total_seconds() // bucket_s) + 1
+    keys = tuple(sorted(rows))
+    posts, negatives = np.zeros((2, len(keys), n_buckets), np.int64)
+    gaps = []
+    for k, key in enumerate(keys):
+        before: datetime | None = None
+        for at, n, negative, number in rows[key]:
+            place, rest = divmod((at - start).total_seconds(), bucket_s)
+            if rest:
+                raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
+            if before is not None and (at - before).total_seconds() > bucket_s:
+                gaps.append(f"row {number}: no row of key {key!r} for {at - before - timedelta(seconds=bucket_s)}")
+            posts[k, int(place)], negatives[k, int(place)] = n, negative
+            before = at
+    return History(keys, start, bucket_s, posts, negatives, tuple(gaps))
+
+
+def _time(text: str | None, name: str, number: int) -> datetime:
+    try:
+        return datetime.fromisoformat(text or "")
+    except ValueError:
+        raise _bad(name, number, f"timestamp {text!r} is no ISO 8601 time", "e.g. 2026-11-24T05:00:00Z") from None
+
+
+def _count(text: str | None, column: str, name: str, number: int) -> int:
+    try:
+        value = int(text or "")
+    except ValueError:
+        raise _bad(name, number, f"{column} {text!r} is no whole number", "write counts") from None
+    if value < 0:
+        raise _bad(name, number, f"{column} {value} is below 0", "write counts")
+    return value
+
+
+def _bad(name: str, number: int, problem: str, remedy: str) -> Fatal:
+    return Fatal(f"{name}: row {number}: {problem}", remedy, EXIT_USAGE)

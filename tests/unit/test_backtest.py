@@ -1,0 +1,122 @@
+"""The rule over history: bad rows are named, spikes found, the calibrated rate held on data not calibrated on."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from pipeline.alerting.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy
+from pipeline.alerting.history import History, read_history
+from pipeline.errors import EXIT_USAGE, Fatal
+
+HEADER = "timestamp,key,posts,negative"
+START = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["2026-01-01T00:00:00Z,a,5,-1"], ["row 2", "negative", "below 0"]),
+        (["2026-01-01T00:00:00Z,a,5,6"], ["row 2", "more than posts"]),
+        (["2026-01-01T01:00:00Z,a,5,1", "2026-01-01T00:00:00Z,a,5,1"], ["row 3", "sort"]),
+        (["2026-01-01T00:00:00Z,a,5,1", "2026-01-01T01:00:00+08:00,a,5,1"], ["row 3", "time zones"]),
+        (["2026-01-01T00:00:00Z,a,5,1", "2026-01-01T00:07:00Z,a,5,1"], ["row 2", "buckets of 420 s"]),
+        (["2026-01-01T00:00:00Z,a,5,1", "2026-01-01T01:00:00Z,a,5,1", "2026-01-01T00:30:01Z,b,5,1"], ["row 4", "grid"]),
+        (["yesterday,a,5,1"], ["row 2", "yesterday"]),
+        (["2026-01-01T00:00:00Z,a,five,1"], ["row 2", "posts"]),
+        ([], ["no row"]),
+    ],
+)
+def test_a_bad_row_is_named(rows: list[str], words: list[str]) -> None:
+    with pytest.raises(Fatal) as caught:
+        read_history([HEADER, *rows], "h.csv")
+    assert caught.value.exit_code == EXIT_USAGE
+    for word in ["h.csv", *words]:
+        assert word in str(caught.value)
+
+
+def test_a_missing_column_is_named() -> None:
+    with pytest.raises(Fatal, match="negative"):
+        read_history(["timestamp,key,posts", "2026-01-01T00:00:00Z,a,5"], "h.csv")
+
+
+def test_a_gap_counts_as_no_posts_and_is_reported() -> None:
+    rows = [f"2026-01-01T{h:02}:00:00Z,a,5,1" for h in (0, 1, 4)]
+    history = read_history([HEADER, *rows], "h.csv")
+    assert history.posts.tolist() == [[5, 5, 0, 0, 5]]
+    assert "row 4" in history.gaps[0]
+
+
+def simulated(seed: int, *, keys: int = 12, weeks: int = 5, rate: float = 25.0) -> History:
+    """Quiet history in buckets of 15 minutes: daily cycle, overdispersed share of a fifth."""
+    rng = np.random.default_rng(seed)
+    buckets = weeks * 7 * 96
+    cycle = 1 + 0.5 * np.sin(2 * np.pi * np.arange(buckets) / 96)
+    posts = rng.poisson(rate * cycle, (keys, buckets))
+    share = rng.beta(0.2 * 100, 0.8 * 100, (keys, buckets))
+    names = tuple(f"k{i}" for i in range(keys))
+    return History(names, START, 900, posts, rng.binomial(posts, share))
+
+
+def spiked(history: History, at: int, times: float) -> History:
+    """The same with `times` the negatives for 6 hours from bucket `at` on, in every key."""
+    negatives = history.negatives.copy()
+    negatives[:, at : at + 24] = np.minimum(
+        history.posts[:, at : at + 24], np.round(negatives[:, at : at + 24] * times)
+    )
+    return History(history.keys, history.start, history.bucket_s, history.posts, negatives)
+
+
+def test_calibrated_on_one_seed_the_rate_holds_on_another_and_spikes_are_found() -> None:
+    rule, policy = Rule.every(900), Policy()
+    quiet, other = simulated(1), simulated(2)
+    by_tier = calibrate(quiet, negative_scores(quiet, rule), 0.1)
+    fire = thresholds(other, 4.0, by_tier)
+    false = episodes(other, negative_scores(other, rule), fire, policy)
+    assert len(false) / other.key_weeks <= 0.15
+    at = 4 * 7 * 96
+    begin = other.start + timedelta(seconds=900 * at)
+    spike = spiked(other, at, 3)
+    found = [e for e in episodes(spike, negative_scores(spike, rule), fire, policy) if e.fired_at > begin]
+    hits = {e.key: e for e in found if e.fired_at <= begin + timedelta(hours=6)}
+    assert len(hits) >= 11
+    delays = sorted((e.fired_at - begin) / timedelta(minutes=1) for e in hits.values())
+    assert delays[len(delays) // 2] <= 60
+    during = [e.key for e in found if e.fired_at <= begin + timedelta(hours=12)]
+    assert len(during) == len(set(during)), "one episode per spike"
+    for e in hits.values():
+        assert abs((e.started_at - begin) / timedelta(hours=1)) <= 2
+
+
+def test_a_spike_does_not_poison_its_own_baseline() -> None:
+    history = simulated(3)
+    at = 4 * 7 * 96
+    twice = spiked(spiked(history, at - 96, 4), at, 4)
+    begin = history.start + timedelta(seconds=900 * at)
+    found = episodes(twice, negative_scores(twice, Rule.every(900)), [5.0] * 12, Policy())
+    assert len({e.key for e in found if begin < e.fired_at <= begin + timedelta(hours=6)}) == 12
+
+
+def test_volume_surges_are_the_volume_lanes() -> None:
+    history = simulated(4)
+    posts, negatives = history.posts.copy(), history.negatives.copy()
+    at = 4 * 7 * 96
+    posts[:, at : at + 8] *= 6
+    negatives[:, at : at + 8] = np.random.default_rng(9).binomial(posts[:, at : at + 8], 0.2)
+    surge = History(history.keys, history.start, history.bucket_s, posts, negatives)
+    begin = history.start + timedelta(seconds=900 * at)
+    loud = episodes(surge, volume_scores(surge), [6.0] * 12, Policy())
+    assert {e.key for e in loud if begin < e.fired_at <= begin + timedelta(hours=2)} == set(history.keys)
+    share = episodes(surge, negative_scores(surge, Rule.every(900)), [5.0] * 12, Policy())
+    assert not [e for e in share if begin < e.fired_at <= begin + timedelta(hours=8)]
+
+
+def test_an_episode_of_a_backtest_is_plain_json() -> None:
+    history = spiked(simulated(5, keys=1), 3000, 4)
+    found = episodes(history, negative_scores(history, Rule.every(900)), [5.0], Policy())
+    assert json.dumps([e.to_json() for e in found])
