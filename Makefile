@@ -41,8 +41,9 @@ test-fast: .venv/.dev  ## no services and no whole demo, under two minutes
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	.venv/bin/pytest -q $(ARGS)
 
-bench: $(SERVE)      ## posts a second end to end against the bare engine
-	.venv/bin/opinionwatch bench flow $(ARGS)
+bench: .venv/.dev      ## posts a second against the bare engine; the alert rule beside the baseline to beat
+	.venv/bin/opinionwatch bench flow
+	.venv/bin/python -m tests.bench.detector
 
 services-up: .venv/.dev    ## a real Kafka and a real Elasticsearch for you, without Docker
 	.venv/bin/python -m tests.services up
