@@ -28,8 +28,10 @@ from pipeline.store.base import CountRule, Scope, Store
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 EVIDENCE = 5
-#: A channel that stays down must not keep the evaluation from going on: the alert stays pending and is tried again.
-TRIES = 5
+#: A channel that stays down must not keep the evaluation from going on: the alert stays pending, and is tried again
+#: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
+TRIES = 3
+PENDING_EVERY_S = 30.0
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -56,6 +58,7 @@ class AlertWorker:
         self._now, self._sleep = now, sleep
         self._watermark = Watermark(settings.idle_s)
         self._held = False
+        self._pending_at = 0.0
         self.blind: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
@@ -91,6 +94,8 @@ class AlertWorker:
                     await self._handle(event)
                 await self._retry(self._evaluator.save)
             self._note_lag(watermark)
+        if time.monotonic() - self._pending_at > PENDING_EVERY_S:
+            await self._send_pending()
         self._note_blindness()
 
     async def _handle(self, event: Event) -> None:
@@ -106,12 +111,14 @@ class AlertWorker:
         query = self._store.evidence_query(scope, start, end, self._counting)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
         document = alert_document(episode, evidence, query, model, event.muted, old)
-        document["pending"] = [event.transition.value]
+        document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), event.transition.value]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
         await self._tell(episode.id, document)
         await self._count_open()
 
     async def _send_pending(self) -> None:
+        """What a channel did not take when it was due."""
+        self._pending_at = time.monotonic()
         for alert in await self._retry(lambda: self._store.alerts(limit=1000)):
             if alert["pending"]:
                 alert_id = alert.pop("id")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from importlib import resources
@@ -12,11 +11,11 @@ from typing import Any
 
 from aiohttp import web
 
-from pipeline.alerting.counts import key_name
+from pipeline.alerting.shares import key_shares
 from pipeline.errors import Fatal, PipelineError
 from pipeline.settings import HttpSettings
 from pipeline.status import from_store
-from pipeline.store.base import CountRule, Scope, Store
+from pipeline.store.base import CountRule, Store
 
 _TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
 _HEADERS = {
@@ -53,7 +52,7 @@ def console_app(store: Store, rule: CountRule) -> web.Application:
         return web.json_response(await asyncio.to_thread(lambda: store.alerts(limit=100)))
 
     async def shares(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: key_shares(store, rule)))
+        return web.json_response(await asyncio.to_thread(lambda: two_weeks(store, rule)))
 
     async def search(request: web.Request) -> web.Response:
         text = request.query.get("q", "")[:200]
@@ -70,22 +69,13 @@ def console_app(store: Store, rule: CountRule) -> web.Application:
     return app
 
 
-def key_shares(store: Store, rule: CountRule) -> list[dict[str, Any]]:
+def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:
     """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
     bounds = store.bounds()
     if bounds is None:
         return []
-    step = timedelta(hours=8)
-    end = bounds[1] + timedelta(minutes=5)
-    start = end - _STEPS * step
-    posts: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
-    negatives: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
-    for cell in store.counts(start, end, rule):
-        key = key_name(Scope("", cell.subject) if cell.subject else Scope(cell.topic))
-        at = min(_STEPS - 1, max(0, int((cell.bucket - start.timestamp()) // step.total_seconds())))
-        posts[key][at] += cell.posts
-        negatives[key][at] += cell.negatives
-    return [{"key": key, "posts": posts[key], "negatives": negatives[key]} for key in sorted(posts)]
+    found = key_shares(store, rule, bounds[1] + timedelta(minutes=5), timedelta(hours=8), _STEPS)
+    return [{"key": key, "posts": posts, "negatives": negatives} for key, (posts, negatives) in sorted(found.items())]
 
 
 def _static(file: Any, kind: str) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from datetime import timedelta
 from typing import Any
 
@@ -12,10 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.alerting.counts import key_name
+from pipeline.alerting.shares import key_shares
 from pipeline.alerting.text import alert_text
 from pipeline.demo.play import Session, total
-from pipeline.store.base import BUCKET_S, CountRule, Scope
+from pipeline.store.base import BUCKET_S, CountRule
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEPS = 24
@@ -43,17 +42,12 @@ class View:
         if session.at is None:
             return
         rule = CountRule(session.settings.alerts.head, tuple(session.settings.alerts.negative))
-        start = session.at - _STEPS * _STEP
-        posts: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
-        negatives: dict[str, list[int]] = defaultdict(lambda: [0] * _STEPS)
-        for cell in session.store.counts(start, session.at + timedelta(seconds=BUCKET_S), rule):
-            step = int((cell.bucket - start.timestamp()) // _STEP.total_seconds())
-            key = key_name(Scope("", cell.subject) if cell.subject else Scope(cell.topic))
-            posts[key][min(step, _STEPS - 1)] += cell.posts
-            negatives[key][min(step, _STEPS - 1)] += cell.negatives
+        found = key_shares(session.store, rule, session.at + timedelta(seconds=BUCKET_S), _STEP, _STEPS)
         self._shares = [
-            (key, sum(n), [k / m if m else None for k, m in zip(negatives[key], n, strict=True)])
-            for key, n in sorted(posts.items(), key=lambda item: (item[0].startswith("topic"), -sum(item[1])))
+            (key, sum(n), [k / m if m else None for k, m in zip(negatives, n, strict=True)])
+            for key, (n, negatives) in sorted(
+                found.items(), key=lambda item: (item[0].startswith("topic"), -sum(item[1][0]))
+            )
         ]
 
     def _head(self) -> RenderableType:

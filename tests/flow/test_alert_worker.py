@@ -1,0 +1,142 @@
+"""The alert role with faulty channels and restarts: none missed, and never twice without the same key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pipeline.alerting import worker as module
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.worker import AlertWorker
+from pipeline.errors import Fatal, Transient
+from pipeline.metrics import Metrics
+from pipeline.posts import Progress
+from pipeline.settings import AlertSettings
+from pipeline.store.base import CountRule
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+
+
+class FakeChannel:
+    """Implements `Channel`; fails while `down`."""
+
+    name = "fake"
+
+    def __init__(self) -> None:
+        self.down: Exception | None = None
+        self.got: list[Notice] = []
+
+    async def send(self, notice: Notice) -> None:
+        if self.down:
+            raise self.down
+        self.got.append(notice)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[SqliteStore]:
+    """Half a day in which everything about Nova turns bad after six hours: a cold start with a clear crisis."""
+    made = SqliteStore(tmp_path / "store.sqlite")
+    made.setup()
+    made.index(
+        [
+            scored(
+                i, minute=i, text=f"t{i}", sentiment="negative" if i > 360 and i % 5 else "neutral", subjects=["Nova"]
+            )
+            for i in range(720)
+        ],
+        START,
+        1,
+    )
+    yield made
+    made.close()
+
+
+def worker(store: SqliteStore, channel: FakeChannel, published: list[str]) -> AlertWorker:
+    async def publish(key: str, alert: Mapping[str, Any]) -> None:
+        published.append(f"{key} {alert['transition']}")
+
+    made = AlertWorker(
+        store=store,
+        evaluator=Evaluator(store, CountRule(), Rule(), Policy()),
+        settings=AlertSettings(idle_s=0.001),
+        channels=[channel],
+        publish=publish,
+        holds=lambda: True,
+        metrics=Metrics(CollectorRegistry()),
+        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+        sleep=lambda _: asyncio.sleep(0),
+    )
+    made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
+    return made
+
+
+def tick(made: AlertWorker) -> None:
+    asyncio.run(made.tick())
+
+
+def test_an_alert_is_told_once_and_not_again_after_a_restart(store: SqliteStore) -> None:
+    channel, published = FakeChannel(), list[str]()
+    tick(worker(store, channel, published))
+    first = [n.key for n in channel.got]
+    assert first[0].startswith("subject:Nova@")
+    assert first[0].endswith("#0-opened")
+    assert len(set(first)) == len(first) == len(published)
+    tick(worker(store, channel, published))
+    assert [n.key for n in channel.got] == first
+    alert = store.alerts()[0]
+    assert alert["pending"] == []
+    assert alert["first_notified_at"].startswith("2026-11-24")
+
+
+def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteStore) -> None:
+    channel, published = FakeChannel(), list[str]()
+    tick(worker(store, channel, published))
+    first = [n.key for n in channel.got]
+    store._db.execute("DELETE FROM state")
+    tick(worker(store, channel, published))
+    assert [n.key for n in channel.got] == first
+
+
+def test_a_channel_that_is_down_gets_everything_later_in_order(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PENDING_EVERY_S", -1.0)
+    channel = FakeChannel()
+    channel.down = Transient("503")
+    made = worker(store, channel, [])
+    tick(made)
+    assert channel.got == []
+    assert store.alerts()[0]["pending"][0] == "opened"
+    assert store.alerts()[0]["first_notified_at"] is None
+    channel.down = None
+    tick(made)
+    assert [n.transition for n in channel.got][0] == "opened"
+    assert store.alerts()[0]["pending"] == []
+    got = len(channel.got)
+    tick(made)
+    assert len(channel.got) == got
+
+
+def test_a_receiver_that_refuses_for_good_does_not_block_the_rest(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    channel.down = Fatal("404")
+    tick(worker(store, channel, []))
+    assert store.alerts()[0]["pending"] == []
+
+
+def test_a_standby_does_nothing(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    made._holds = lambda: False
+    tick(made)
+    assert channel.got == []
+    assert store.alerts() == []
