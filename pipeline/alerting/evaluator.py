@@ -58,7 +58,6 @@ class Evaluator:
         state = self._store.state(_STATE)
         self._learned = False
         self._episodes, self._past, self._cursor = {}, [], None
-        self._table, self._detector = CountTable(self._rule.span + _CHUNK), Detector(self._rule)
         if state is None:
             return
         self._cursor = state["cursor"]
@@ -99,7 +98,8 @@ class Evaluator:
             yield events
 
     def _learn(self, end: int) -> bool:
-        """Baselines from the index, up to the cursor; False while nothing is indexed."""
+        """Baselines from the index, up to the cursor; False while nothing is indexed. May be called again."""
+        self._table, self._detector = CountTable(self._rule.span + _CHUNK), Detector(self._rule)
         self._store.refresh()
         bounds = self._store.bounds()
         if bounds is None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from datetime import datetime, timedelta
+from typing import Any
 
 import pytest
 
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy, Transition
 from pipeline.alerting.evaluator import Evaluator, Event
-from pipeline.store.base import CountRule
+from pipeline.errors import Transient
+from pipeline.store.base import Cell, CountRule
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
 
@@ -83,3 +86,30 @@ def test_at_the_very_first_start_old_spikes_are_only_learned_from(store: SqliteS
     late = END + timedelta(days=5)
     store.index([scored(9999, minute=15 * 24 * 60, text="later")], START, 1)
     assert events(evaluator(store), late) == []
+
+
+def test_a_store_that_fails_while_history_is_learned_changes_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events(evaluator(store), START + timedelta(hours=1), CRISIS)
+    state = store.state("evaluator")
+    assert state
+    whole = events(evaluator(store), END)
+    store.put_state("evaluator", state)
+    calls = iter(range(1000))
+    counts = store.counts
+
+    def faulty(*arguments: Any) -> list[Cell]:
+        if next(calls) in {2, 5}:
+            raise Transient("503")
+        return counts(*arguments)
+
+    monkeypatch.setattr(store, "counts", faulty)
+    made = evaluator(store)
+    found: list[Event] = []
+    for _ in range(4):
+        with contextlib.suppress(Transient):
+            found += events(made, END)
+    told = [(e.episode.id, e.transition, e.episode.peak.score) for e in whole]
+    assert [(e.episode.id, e.transition, e.episode.peak.score) for e in found] == told
+    assert told
