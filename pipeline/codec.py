@@ -36,7 +36,7 @@ KNOWN = frozenset(
         "extra",
     }
 )
-#: `published_at` counts where it is no later than the record's time by this much, and not older than MAX_AGE.
+#: `published_at` counts where it is no later than the record's time by this much, and not before EARLIEST.
 MAX_AHEAD = timedelta(hours=1)
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 

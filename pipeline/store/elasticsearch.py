@@ -76,7 +76,6 @@ class ElasticsearchStore:
             self._create(index)
             self._ready_indices.add(index)
         owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
-        pending = list(range(len(posts)))
         outcomes: list[Outcome | None] = [None] * len(posts)
         operations: list[list[dict[str, Any]]] = [
             [
@@ -93,7 +92,7 @@ class ElasticsearchStore:
             for p in posts
         ]
         conflicts: list[int] = []
-        for number, got in zip(pending, self._bulk(operations), strict=True):
+        for number, got in enumerate(self._bulk(operations)):
             if got is ItemVerdict.WRITTEN:
                 outcomes[number] = Outcome.INDEXED
             elif got is ItemVerdict.CONFLICT:
