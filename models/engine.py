@@ -77,7 +77,7 @@ class OnnxEngine:
             start += len(head.labels)
             exponent = np.exp(part - part.max())
             probabilities[head.name] = exponent / exponent.sum()
-        return Prediction(self.heads, probabilities)
+        return Prediction(self.heads, probabilities, self.name, self.version)
 
 
 def usable_cores() -> int:

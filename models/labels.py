@@ -32,12 +32,20 @@ class Head:
 class Prediction:
     """Calibrated class probabilities of one text, per head."""
 
-    __slots__ = ("_heads", "_probabilities")
+    __slots__ = ("_heads", "_probabilities", "model_name", "model_version")
 
-    def __init__(self, heads: dict[str, Head], probabilities: dict[str, NDArray[np.float32]]) -> None:
-        """`probabilities[head]` is float32[n_labels], summing to 1."""
+    def __init__(
+        self,
+        heads: dict[str, Head],
+        probabilities: dict[str, NDArray[np.float32]],
+        model_name: str = "",
+        model_version: str = "",
+    ) -> None:
+        """`probabilities[head]` is float32[n_labels], summing to 1; the model is the one that made them."""
         self._heads = heads
         self._probabilities = probabilities
+        self.model_name = model_name
+        self.model_version = model_version
 
     @property
     def heads(self) -> tuple[str, ...]:

@@ -22,6 +22,8 @@ _COMMANDS = {
     "alerts": "alerts:app",
     "backtest": "backtest:backtest",
     "classify": "classify:classify",
+    "models": "models:app",
+    "labels": "labels:app",
     "train": "training:train",
     "evaluate": "training:evaluate",
     "config": "config:app",

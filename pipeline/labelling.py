@@ -20,10 +20,19 @@ from pipeline.subjects import SubjectMatcher
 class Classifier(Protocol):
     """What the flow needs of an engine: `models.OnnxEngine`, or a dummy in tests and benchmarks."""
 
-    name: str
-    version: str
-    tokens: int
-    padded_tokens: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def tokens(self) -> int:
+        """Tokens inferred so far, padding left out; may start anew with another model."""
+        ...
+
+    @property
+    def padded_tokens(self) -> int: ...
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order; raises `EngineError` where the answer is no number."""
@@ -53,7 +62,7 @@ class Labeller:
         self._rule = rule
         self._metrics = metrics
         self._cache: LruCache[str, Prediction] = LruCache(cache_entries)
-        metrics.model.labels(classifier.name, classifier.version).set(1)
+        metrics.serves(classifier.name, classifier.version)
 
     def label(self, records: Sequence[Record]) -> Labelled:
         """Never raises for a bad post: that is a `Poison` in the result."""
@@ -76,7 +85,7 @@ class Labeller:
             if post.content_hash in known or post.content_hash in texts:
                 continue
             cached = self._cache.get(post.content_hash)
-            if cached is None:
+            if cached is None or cached.model_version != self.classifier.version:
                 texts[post.content_hash] = post.full_text
             else:
                 known[post.content_hash] = cached
@@ -87,8 +96,9 @@ class Labeller:
             known[key] = prediction
             if isinstance(prediction, Prediction):
                 self._cache.put(key, prediction)
-        self._metrics.tokens.inc(self.classifier.tokens - tokens)
-        self._metrics.padding.inc(self.classifier.padded_tokens - padded - (self.classifier.tokens - tokens))
+        done = max(0, self.classifier.tokens - tokens)
+        self._metrics.tokens.inc(done)
+        self._metrics.padding.inc(max(0, self.classifier.padded_tokens - padded - done))
         return known
 
     def _predict(self, texts: list[str]) -> list[Prediction | Poison]:
@@ -114,8 +124,8 @@ class Labeller:
             scores={h: prediction.score(h) for h in heads},
             negative_score=min(1.0, sum(probabilities.get(label, 0.0) for label in self._rule.negative)),
             subjects=self._subjects.find(post.full_text),
-            model_name=self.classifier.name,
-            model_version=self.classifier.version,
+            model_name=prediction.model_name,
+            model_version=prediction.model_version,
         )
 
 

@@ -47,3 +47,21 @@ class Metrics:
             "opinionwatch_notifications", "Notifications by channel and outcome", ["channel", "outcome"], registry=r
         )
         self.model = Gauge("opinionwatch_model_info", "1 for the model in service", ["name", "version"], registry=r)
+        self.swaps = Counter(
+            "opinionwatch_model_swaps", "Models taken into service or refused", ["outcome"], registry=r
+        )
+        self.shadow = Counter(
+            "opinionwatch_shadow_labels",
+            "Labels of the challenger beside the champion's",
+            ["head", "agree"],
+            registry=r,
+        )
+        self.drift = Gauge(
+            "opinionwatch_drift", "Jensen-Shannon divergence from the training reference, in bits", ["head"], registry=r
+        )
+        self.label_queue = Gauge("opinionwatch_labels", "Labels given by people", registry=r)
+
+    def serves(self, name: str, version: str) -> None:
+        """Says which model labels from now on."""
+        self.model.clear()
+        self.model.labels(name, version).set(1)

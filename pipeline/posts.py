@@ -149,3 +149,35 @@ class Progress:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Progress:
         return cls(**{**value, "event_time": datetime.fromisoformat(value["event_time"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """What a person said of a text: class `label` of `head`.
+
+    `post` is the id of the indexed document, or the content hash of a text that is not indexed. `suggested` is
+    what the model `model` had said.
+    """
+
+    post: str
+    head: str
+    label: str
+    annotator: str
+    at: datetime
+    text: str
+    source: str = ""
+    lang: str = ""
+    suggested: str = ""
+    model: str = ""
+
+    @property
+    def id(self) -> str:
+        """One label per text, head and annotator: the newest counts."""
+        return hashlib.sha256("\x00".join((self.post, self.head, self.annotator)).encode()).hexdigest()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "at": self.at.isoformat()}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Label:
+        return cls(**{**value, "at": datetime.fromisoformat(value["at"])})

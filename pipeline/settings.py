@@ -62,9 +62,17 @@ class StoreSettings(_Section):
 
 
 class ModelSettings(_Section):
-    """Which bundle serves, and where it runs."""
+    """Which bundle serves, and where it runs.
+
+    With `registry` (a folder or an fsspec URL) the version that `alias` names there serves instead of `bundle`, and
+    is exchanged while the workers run. `shadow_share` of the posts are labelled by the `challenger` too.
+    """
 
     bundle: str = str(STARTER)
+    registry: str = ""
+    alias: str = "champion"
+    poll_s: float = Field(default=5.0, gt=0)
+    shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     cache_entries: int = Field(default=100_000, ge=0)

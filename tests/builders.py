@@ -59,4 +59,4 @@ class DummyClassifier:
     def _one(text: str) -> Prediction:
         topic = np.array([0.2, 0.8] if hashlib.md5(text.encode()).digest()[0] % 2 else [0.8, 0.2], np.float32)
         sentiment = np.array([0.8, 0.1, 0.1] if "bad" in text else [0.1, 0.8, 0.1], np.float32)
-        return Prediction(HEADS, {"topic": topic, "sentiment": sentiment})
+        return Prediction(HEADS, {"topic": topic, "sentiment": sentiment}, "dummy", "1")

@@ -47,7 +47,7 @@ def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) ->
         attention_probs_dropout_prob=dropout,
     )
     model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)
-    missing, unexpected = model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()}, strict=False)
+    missing, unexpected = model.load_state_dict({k: torch.tensor(v) for k, v in weights.items()}, strict=False)
     if missing or unexpected:
         raise TrainingConfigError(f"{folder} is no MiniLM-shaped bundle: missing {missing}, unexpected {unexpected}")
     tokenizer = json.loads(contents[manifest.tokenizer_file])
@@ -67,9 +67,20 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
         if node.op_type in {"MatMulInteger", "MatMul"} and len(node.input) > 1 and node.input[1] in constants:
             parameter = node.name.strip("/").rsplit("/", 1)[0].replace("/", ".")
             kernel = node.input[1]
-            matrix = _dequantised(constants, kernel) if kernel.endswith(_QUANTIZED) else constants[kernel]
-            found[f"{parameter}.weight"] = np.ascontiguousarray(matrix.T)
+            found[f"{parameter}.weight"] = np.ascontiguousarray(_matrix(constants, kernel).T)
+    fused = [node for node in graph_of.graph.node if node.op_type in {"Attention", "QAttention"}]
+    for layer, node in enumerate(fused):
+        projections = np.split(_matrix(constants, node.input[1]).T, 3)
+        biases = np.split(constants[node.input[2]], 3)
+        for part, matrix, bias in zip(("query", "key", "value"), projections, biases, strict=True):
+            parameter = f"encoder.encoder.layer.{layer}.attention.self.{part}"
+            found[f"{parameter}.weight"], found[f"{parameter}.bias"] = np.ascontiguousarray(matrix), bias
     return found
+
+
+def _matrix(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
+    values = _dequantised(constants, name) if name.endswith(_QUANTIZED) else constants[name]
+    return values.astype(np.float32, copy=False)
 
 
 def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:

@@ -100,8 +100,7 @@ class AlertWorker:
 
     async def _handle(self, event: Event) -> None:
         episode = event.episode
-        known = {a["id"]: a for a in await self._retry(lambda: self._store.alerts(limit=200))}
-        old = known.get(episode.id)
+        old = await self._retry(lambda: self._store.alert(episode.id))
         if old and old["sequence"] >= episode.sequence and not old["pending"]:
             return  # a replay after a restart: this was told
         scope = Scope(episode.topic, episode.subject)
@@ -111,7 +110,8 @@ class AlertWorker:
         query = self._store.evidence_query(scope, start, end, self._counting)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
         document = alert_document(episode, evidence, query, model, event.muted, old)
-        document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), event.transition.value]))
+        due = f"{episode.sequence}-{event.transition.value}"
+        document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
         await self._tell(episode.id, document)
         await self._count_open()
@@ -126,7 +126,8 @@ class AlertWorker:
         await self._count_open()
 
     async def _tell(self, alert_id: str, document: dict[str, Any]) -> None:
-        for transition in document["pending"]:
+        for due in document["pending"]:
+            key, transition = f"{alert_id}#{due}", due.partition("-")[2]
             await retried(
                 lambda transition=transition: self._publish(  # type: ignore[misc]
                     alert_id, {"transition": transition, "id": alert_id, **document}
@@ -134,7 +135,6 @@ class AlertWorker:
                 self._note,
                 self._sleep,
             )
-            key = f"{alert_id}#{document['sequence']}-{transition}"
             sent = [
                 await self._notify(c, Notice(key, transition, {"id": alert_id, **document})) for c in self._channels
             ]

@@ -46,7 +46,7 @@ def show(
 
     Example: opinionwatch alerts show 'subject:Nova@20260315T0930Z'
     """
-    alert = next((a for a in open_store(settings_of(config).store).alerts() if a["id"] == alert_id), None)
+    alert = open_store(settings_of(config).store).alert(alert_id)
     if alert is None:
         raise Fatal(f"no alert {alert_id}", "see 'opinionwatch alerts list'", EXIT_USAGE)
     if as_json:

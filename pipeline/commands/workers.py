@@ -14,7 +14,7 @@ from aiohttp import web
 
 from pipeline import kafka_tools
 from pipeline.app import Workers
-from pipeline.classifier import open_classifier
+from pipeline.classifier import serve_classifier
 from pipeline.commands.common import Config, settings_of
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.errors import EXIT_USAGE, Fatal
@@ -69,7 +69,8 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, workers.stop)
     if role in {Role.classify, Role.all}:
-        classifier = open_classifier(settings.model)
+        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        classifier = serve_classifier(settings.model, counting, metrics, store)
         store.put_state("model", {"name": classifier.name, "version": classifier.version})
         workers.add_classify(classifier)
         log.info("model %s %s", classifier.name, classifier.version)

@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
 
-from pipeline.posts import Progress, ScoredPost
+from pipeline.posts import Label, Progress, ScoredPost
 
 BUCKET_S = 300
 
@@ -97,6 +97,22 @@ class Store(Protocol):
 
     def post(self, document_id: str) -> dict[str, Any] | None: ...
 
+    def documents(self, start: datetime, end: datetime) -> Iterable[dict[str, Any]]:
+        """Post documents with their `_id`, by event time; read in pages."""
+        ...
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        """Overwrites documents (given with their `_id`) that have a lower version; how many were."""
+        ...
+
+    def put_labels(self, labels: Sequence[Label]) -> None:
+        """A label with the id of an older one takes its place."""
+        ...
+
+    def labels(self) -> Iterable[Label]:
+        """Every label, the oldest first."""
+        ...
+
     def ids(self) -> Iterable[str]:
         """Every document id, each once."""
         ...
@@ -114,6 +130,8 @@ class Store(Protocol):
     def load_progress(self) -> dict[tuple[str, int], Progress]: ...
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None: ...
+
+    def alert(self, alert_id: str) -> dict[str, Any] | None: ...
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         """Alert documents with their `id`, newest first."""

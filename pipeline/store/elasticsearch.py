@@ -11,7 +11,7 @@ from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from models.cache import LruCache
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
-from pipeline.posts import Progress, ScoredPost
+from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store import templates as names
 from pipeline.store.base import BUCKET_S, Cell, CountRule, Outcome, Scope
 from pipeline.store.bulk import ItemVerdict, item_verdicts
@@ -233,20 +233,46 @@ class ElasticsearchStore:
         hits = self._search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
         return {**hits[0]["_source"], "_id": document_id} if hits else None
 
+    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+        hits = self._scan(names.POSTS, query=_filter([_range(start, end)]), sort=[{"@timestamp": "asc"}])
+        return ({**h["_source"], "_id": h["_id"]} for h in hits)
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        operations: list[list[dict[str, Any]]] = []
+        for document in documents:
+            at = datetime.fromisoformat(document["@timestamp"])
+            target = {"_index": names.posts_index(at, self._period), "_id": document["_id"], "version": version}
+            operations.append(
+                [
+                    {"index": {**target, "version_type": "external"}},
+                    {k: v for k, v in document.items() if k != "_id"},
+                ]
+            )
+        return self._bulk(operations).count(ItemVerdict.WRITTEN)
+
+    def put_labels(self, labels: Sequence[Label]) -> None:
+        self._bulk([[{"index": {"_index": names.LABELS, "_id": x.id}}, x.to_json()] for x in labels])
+        self._call(lambda: self._es.indices.refresh(index=names.LABELS))
+
+    def labels(self) -> Iterator[Label]:
+        hits = self._scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
+        return (Label.from_json(h["_source"]) for h in hits)
+
     def ids(self) -> Iterator[str]:
-        pit = self._call(lambda: self._es.open_point_in_time(index=names.POSTS, keep_alive="1m"))["id"]
+        hits = self._scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
+        return (h["_id"] for h in hits)
+
+    def _scan(self, index: str, **search: Any) -> Iterator[dict[str, Any]]:
+        """All hits of a search at one point in time, page by page."""
+        pit = self._call(lambda: self._es.open_point_in_time(index=index, keep_alive="2m"))["id"]
         after: list[Any] | None = None
         while True:
             hits = self._call(
                 lambda after=after: self._es.search(  # type: ignore[misc]
-                    pit={"id": pit, "keep_alive": "1m"},
-                    size=_PAGE,
-                    source=False,
-                    sort=[{"_shard_doc": "asc"}],
-                    search_after=after,
+                    pit={"id": pit, "keep_alive": "2m"}, size=_PAGE, search_after=after, **search
                 )
             )["hits"]["hits"]
-            yield from (h["_id"] for h in hits)
+            yield from hits
             if len(hits) < _PAGE:
                 break
             after = hits[-1]["sort"]
@@ -288,6 +314,10 @@ class ElasticsearchStore:
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None:
         self._call(lambda: self._es.index(index=names.ALERTS, id=alert_id, document=document, refresh=True))
+
+    def alert(self, alert_id: str) -> dict[str, Any] | None:
+        found = self._call(lambda: self._es.mget(index=names.ALERTS, ids=[alert_id]))["docs"][0]
+        return {**found["_source"], "id": alert_id} if found.get("found") else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
-from pipeline.posts import Progress, ScoredPost
+from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store.base import BUCKET_S, Cell, CountRule, Outcome, Scope
 
 _SCHEMA = """
@@ -31,9 +31,11 @@ CREATE TABLE IF NOT EXISTS progress (
   topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (topic, "partition")) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, open INTEGER NOT NULL, started TEXT NOT NULL, document TEXT);
+CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
 """
+_PAGE = 2000
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _WORD = re.compile(r"\w+")
 
@@ -57,7 +59,7 @@ class SqliteStore:
             for statement in filter(str.strip, _SCHEMA.split(";\n")):
                 db.execute(statement)
             made = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - known
-        return [f"table {name}" for name in ("posts", "alerts", "progress", "state") if name in made]
+        return [f"table {name}" for name in ("posts", "alerts", "labels", "progress", "state") if name in made]
 
     def check(self) -> str:
         with self._read() as db:
@@ -166,6 +168,51 @@ class SqliteStore:
             row = db.execute("SELECT document FROM posts WHERE id = ?", (document_id,)).fetchone()
         return {**json.loads(row[0]), "_id": document_id} if row else None
 
+    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+        after = (start.timestamp(), -1)
+        query = """SELECT id, document, time, rowid FROM posts WHERE (time, rowid) > (?, ?) AND time < ?
+            ORDER BY time, rowid LIMIT ?"""
+        while True:
+            with self._read() as db:
+                rows = db.execute(query, (*after, end.timestamp(), _PAGE)).fetchall()
+            yield from ({**json.loads(document), "_id": key} for key, document, _, _ in rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][2:]
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        written = 0
+        with self._write() as db:
+            for document in documents:
+                body = {k: v for k, v in document.items() if k != "_id"}
+                row = db.execute(
+                    """UPDATE posts SET version = ?, topic = ?, labels = ?, negative_score = ?, document = ?
+                    WHERE id = ? AND version < ?""",
+                    (
+                        version,
+                        body["topic"],
+                        json.dumps(body["labels"]),
+                        body["negative_score"],
+                        json.dumps(body, ensure_ascii=False),
+                        document["_id"],
+                        version,
+                    ),
+                )
+                written += row.rowcount
+        return written
+
+    def put_labels(self, labels: Sequence[Label]) -> None:
+        with self._write() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)",
+                [(x.id, x.at.isoformat(), json.dumps(x.to_json(), ensure_ascii=False)) for x in labels],
+            )
+
+    def labels(self) -> Iterator[Label]:
+        with self._read() as db:
+            rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
+        return (Label.from_json(json.loads(row[0])) for row in rows)
+
     def ids(self) -> Iterator[str]:
         with self._read() as db:
             rows = db.execute("SELECT id FROM posts").fetchall()
@@ -205,6 +252,11 @@ class SqliteStore:
                     json.dumps(document, ensure_ascii=False),
                 ),
             )
+
+    def alert(self, alert_id: str) -> dict[str, Any] | None:
+        with self._read() as db:
+            row = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        return {**json.loads(row[0]), "id": alert_id} if row else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"

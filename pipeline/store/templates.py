@@ -64,8 +64,9 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "evidence": {"type": "object", "enabled": False},
     }
     labels = {
-        **{name: _KEYWORD for name in ("post", "head", "label", "annotator", "model")},
+        **{name: _KEYWORD for name in ("post", "head", "label", "annotator", "model", "suggested", "source", "lang")},
         "at": {"type": "date"},
+        "text": text,
     }
     state = {"kind": _KEYWORD, "name": _KEYWORD, "value": {"type": "object", "enabled": False}}
     return {

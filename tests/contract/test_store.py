@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Fatal
-from pipeline.posts import Progress
+from pipeline.posts import Label, Progress
 from pipeline.store.base import Cell, CountRule, Outcome, Scope, Store
 from pipeline.store.elasticsearch import ElasticsearchStore
 from pipeline.store.sqlite import SqliteStore
@@ -179,3 +179,45 @@ def test_alerts_and_state_are_read_back(store: Store) -> None:
     assert store.state("evaluator") is None
     store.put_state("evaluator", {"cursor": 5, "episodes": []})
     assert store.state("evaluator") == {"cursor": 5, "episodes": []}
+
+
+def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("sqlite", "elasticsearch"):
+        monkeypatch.setattr(f"pipeline.store.{module}._PAGE", 2)
+    index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
+    found = list(store.documents(START, START + timedelta(minutes=9)))
+    assert sorted(d["id"] for d in found[:2]) == ["1", "3"]
+    assert [d["id"] for d in found[2:]] == ["2", "0"]
+
+
+def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store) -> None:
+    index(store, scored(1, sentiment="negative", subjects=["Nova"]), scored(2, sentiment="negative"))
+    first, second = store.documents(START, START + DAY)
+    calm = {"sentiment": "neutral", "labels": {"topic": "sports", "sentiment": "neutral"}, "topic": "sports"}
+    assert store.replace([{**first, **calm, "corrected": True}], 1000) == 1
+    assert store.replace([{**first, "corrected": False}, {**second, **calm}], 7) == 1
+    assert store.replace([{**second, **calm}], 7) == 0, "the same again changes nothing"
+    store.refresh()
+    changed = store.post(first["_id"])
+    assert changed
+    assert (changed["corrected"], changed["topic"], changed["subjects"]) == (True, "sports", ["Nova"])
+    cells = store.counts(START, START + DAY, RULE)
+    assert {(c.topic, c.subject, c.negatives) for c in cells} == {("sports", "", 0), ("sports", "Nova", 0)}
+    assert index(store, scored(1, sentiment="negative")) == [Outcome.REDELIVERED]
+
+
+def test_labels_come_by_time_and_the_newest_of_an_annotator_counts(store: Store) -> None:
+    one = Label("p1", "sentiment", "negative", "ann", START, "文本", "weibo", "zh", "neutral", "starter 0.2.0")
+    two = replace(one, annotator="bob", label="neutral", at=START - DAY)
+    store.put_labels([one, two])
+    store.put_labels([replace(one, label="positive", at=START + DAY)])
+    assert [(x.annotator, x.label) for x in store.labels()] == [("bob", "neutral"), ("ann", "positive")]
+    assert list(store.labels())[0] == two
+
+
+def test_an_alert_is_found_by_its_id(store: Store) -> None:
+    assert store.alert("none") is None
+    store.put_alert("a", {"state": "open", "started_at": START.isoformat(), "severity": "warning"})
+    assert store.alert("a") == {
+        "id": "a", "state": "open", "started_at": START.isoformat(), "severity": "warning"
+    }  # fmt: skip

@@ -115,11 +115,12 @@ def test_a_channel_that_is_down_gets_everything_later_in_order(
     made = worker(store, channel, [])
     tick(made)
     assert channel.got == []
-    assert store.alerts()[0]["pending"][0] == "opened"
+    assert store.alerts()[0]["pending"][0] == "0-opened"
     assert store.alerts()[0]["first_notified_at"] is None
     channel.down = None
     tick(made)
     assert [n.transition for n in channel.got][0] == "opened"
+    assert channel.got[0].key.endswith("#0-opened"), "the key that the receiver may have taken before"
     assert store.alerts()[0]["pending"] == []
     got = len(channel.got)
     tick(made)

@@ -1,0 +1,126 @@
+"""The engine in service, replaced between batches when an alias of the registry names another version.
+
+A thread watches the alias, loads and checks the new bundle beside the running engine, and leaves it for the next
+`predict` to take over. A bundle that is refused changes nothing. The engine before is kept, so that a rollback
+needs no loading.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+
+from models.bundle import load_bundle
+from models.engine import Device, OnnxEngine
+from models.labels import Prediction
+from models.registry import Registry, RegistryError
+
+log = logging.getLogger(__name__)
+Refusal = Callable[[OnnxEngine], str | None]
+
+
+class HotSwap:
+    """Stands for an engine: `predict` from one thread at a time, as an engine itself."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        alias: str,
+        *,
+        device: Device = "auto",
+        threads: int | None = None,
+        refuse: Refusal = lambda _: None,
+        on_swap: Callable[[OnnxEngine], None] = lambda _: None,
+        on_failure: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Loads the version that `alias` names; raises what `load_bundle` and the registry raise.
+
+        `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
+        `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused.
+        """
+        self._registry, self._alias = registry, alias
+        self._device, self._threads = device, threads
+        self._refuse, self._on_swap, self._on_failure = refuse, on_swap, on_failure
+        self._id = self.target()
+        self._engine = self._load(self._id)
+        self._kept: tuple[str, OnnxEngine] | None = None
+        self._next: tuple[str, OnnxEngine] | None = None
+        self._refused: str | None = None
+        self._ended = threading.Event()
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    @property
+    def version(self) -> str:
+        return self._engine.version
+
+    @property
+    def tokens(self) -> int:
+        return self._engine.tokens
+
+    @property
+    def padded_tokens(self) -> int:
+        return self._engine.padded_tokens
+
+    def target(self) -> str:
+        """The id that the alias names; raises `RegistryError` where it names none."""
+        found = self._registry.alias(self._alias)
+        if found is None:
+            raise RegistryError(
+                f"{self._registry.url} has no {self._alias}; run 'opinionwatch models register' and 'models promote'"
+            )
+        return found
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """As the engine's; a version that waits takes over first."""
+        waiting = self._next
+        if waiting is not None:
+            self._kept, (self._id, self._engine), self._next = (self._id, self._engine), waiting, None
+            log.info("model %s takes over", self._id)
+            self._on_swap(self._engine)
+        return self._engine.predict(texts)
+
+    def poll(self) -> None:
+        """One look at the alias; never raises."""
+        try:
+            wanted = self.target()
+            current = self._next[0] if self._next else self._id
+            if wanted in {current, self._refused}:
+                return
+            if self._kept and self._kept[0] == wanted:
+                self._next = self._kept
+            else:
+                self._next = (wanted, self._load(wanted))
+            self._refused = None
+        except Exception as error:
+            self._refused = self._registry_says()
+            log.error("model %s stays: %s: %s", self._id, type(error).__name__, error)
+            self._on_failure(self._refused or "")
+
+    def watch(self, every_s: float) -> None:
+        """Polls in a thread of its own until `close`."""
+
+        def loop() -> None:
+            while not self._ended.wait(every_s):
+                self.poll()
+
+        threading.Thread(target=loop, name="model-watch", daemon=True).start()
+
+    def close(self) -> None:
+        self._ended.set()
+
+    def _registry_says(self) -> str | None:
+        try:
+            return self._registry.alias(self._alias)
+        except Exception:
+            return None
+
+    def _load(self, version_id: str) -> OnnxEngine:
+        self._registry.verify(version_id)
+        engine = load_bundle(self._registry.fetch(version_id), self._device, threads=self._threads)
+        if reason := self._refuse(engine):
+            raise ValueError(reason)
+        return engine

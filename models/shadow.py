@@ -1,0 +1,39 @@
+"""A challenger that labels a share of the traffic too: how often it disagrees is known before it serves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from models.labels import Prediction
+from models.text import content_hash
+
+
+class Predicts(Protocol):
+    """What both engines are here."""
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]: ...
+
+
+class Shadow:
+    """Compares the labels of `challenger` with those given; what it says is never served."""
+
+    def __init__(self, challenger: Predicts, share: float, tell: Callable[[str, bool, int], None]) -> None:
+        """`share` in [0, 1] of the texts, chosen by content so that every worker chooses the same.
+
+        `tell(head, agree, n)` counts.
+        """
+        self._challenger, self._share, self._tell = challenger, share, tell
+
+    def compare(self, texts: Sequence[str], served: Sequence[Prediction]) -> None:
+        chosen = [(t, p) for t, p in zip(texts, served, strict=True) if shadowed(t, self._share)]
+        if not chosen:
+            return
+        for (_, champion), other in zip(chosen, self._challenger.predict([t for t, _ in chosen]), strict=True):
+            for head in set(champion.heads) & set(other.heads):
+                self._tell(head, champion.label(head) == other.label(head), 1)
+
+
+def shadowed(text: str, share: float) -> bool:
+    """Whether a text belongs to the share that is compared."""
+    return int(content_hash(text)[-6:], 16) < share * 0x1000000

@@ -1,0 +1,257 @@
+"""`opinionwatch labels import|export|queue|stats`."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.agreement import cohen_kappa
+from models.bundle import BundleError, read_manifest
+from models.labelfiles import LabelFileError, LabelledText, read_labelled
+from models.registry import Registry
+from models.text import content_hash
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.labelqueue import queue as label_queue
+from pipeline.posts import Label
+from pipeline.relabel import CORRECTION, corrected
+from pipeline.settings import Settings
+from pipeline.store.base import CountRule, Store
+from pipeline.store.open import open_store
+
+app = typer.Typer(
+    help="Labels that people give: the queue, the import, what they disagree about.", no_args_is_help=True
+)
+HeadName = Annotated[str | None, typer.Option("--head", help="Head of labels that name none (default: alerts.head).")]
+_SHOWN = 20
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Label Studio JSON, doccano JSONL or Argilla records.")],
+    head: HeadName = None,
+    annotator: Annotated[str | None, typer.Option("--annotator", help="Of rows that name none.")] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Takes labels into the store and corrects the posts they belong to; a second import changes nothing.
+
+    Example: opinionwatch labels import corrections.jsonl --head sentiment
+    """
+    settings = settings_of(config)
+    try:
+        rows, problems = read_labelled(file, head or settings.alerts.head)
+    except LabelFileError as error:
+        raise Fatal(str(error), "mend the file", EXIT_USAGE) from None
+    known = classes_of(settings)
+    refused = [str(p) for p in problems]
+    store = open_store(settings.store)
+    labels: list[Label] = []
+    for row in rows:
+        found = [f"{row.place}: {_unknown(h, x, known)}" for h, x in row.labels.items() if x not in known.get(h, ())]
+        refused += found
+        if not found:
+            labels += _labels(row, store, annotator or getpass.getuser())
+    store.put_labels(labels)
+    posts = _correct(store, labels, CountRule(settings.alerts.head, tuple(settings.alerts.negative)))
+    if as_json:
+        print_json({"imported": len(labels), "refused": len(refused), "posts_corrected": posts, "reasons": refused})
+    else:
+        for line in refused[:_SHOWN]:
+            err.print(line, markup=False)
+        out.print(f"imported {len(labels)} labels, refused {len(refused)} rows, corrected {posts} posts")
+    if rows and not labels:
+        raise Fatal(f"{file}: no label could be used", "see the reasons above", EXIT_USAGE)
+
+
+@app.command()
+def export(
+    out_file: Annotated[Path | None, typer.Option("--out", help="Where to write (default: standard output).")] = None,
+    config: Config = None,
+) -> None:
+    """All labels as JSONL, one text a line, as 'labels import' and 'train --data' read it.
+
+    Example: opinionwatch labels export --out labels.jsonl
+    """
+    store = open_store(settings_of(config).store)
+    with ExitStack() as stack:
+        target = stack.enter_context(out_file.open("w", encoding="utf-8")) if out_file else sys.stdout
+        for row in exported(store):
+            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+@app.command()
+def queue(
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    days: Annotated[float, typer.Option("--days", min=0.01, help="Of event time, up to the newest post.")] = 7.0,
+    head: HeadName = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Posts to label next: those the model is least sure of and those in alerts, topics in turn.
+
+    Example: opinionwatch labels queue --limit 100 --json > to-label.json
+    """
+    settings = settings_of(config)
+    store = open_store(settings.store)
+    bounds = store.bounds()
+    chosen: list[dict[str, Any]] = []
+    if bounds is not None:
+        end = bounds[1] + timedelta(seconds=1)
+        done = frozenset(x.post for x in store.labels())
+        evidence = frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"])
+        documents = store.documents(end - timedelta(days=days), end)
+        chosen = label_queue(documents, done, evidence, head or settings.alerts.head, limit)
+    if as_json:
+        print_json([_queued(d) for d in chosen])
+        return
+    for row in chosen:
+        text = " ".join((row["title"] or row["text"]).split())[:80]
+        out.print(f"{row['_id'][:12]}  {row['worth']:.2f}  {row['topic']:14} {row['sentiment']:9} {text}", markup=False)
+    if not chosen:
+        out.print("nothing to label: no post in that time that has no label yet")
+
+
+@app.command()
+def stats(as_json: AsJson = False, config: Config = None) -> None:
+    """How many labels there are, by whom, how often the model was right, and how far annotators agree.
+
+    Example: opinionwatch labels stats
+    """
+    found = summary(list(open_store(settings_of(config).store).labels()))
+    if as_json:
+        print_json(found)
+        return
+    out.print(f"{found['labels']} labels on {found['texts']} texts")
+    for head, row in found["heads"].items():
+        counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
+        right = f"; the model was right in {row['model_right']:.0%}" if row["model_right"] is not None else ""
+        out.print(f"  {head}: {counts}{right}", markup=False)
+    for pair in found["agreement"]:
+        out.print(
+            f"  {pair['head']}: {pair['annotators'][0]} and {pair['annotators'][1]} agree with kappa "
+            f"{pair['kappa']:.2f} on {pair['texts']} texts",
+            markup=False,
+        )
+
+
+def summary(labels: list[Label]) -> dict[str, Any]:
+    """Counts per head and annotator, the model's share of right suggestions, Cohen's kappa per pair."""
+    heads: dict[str, dict[str, Any]] = {}
+    by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    for x in labels:
+        by_head[x.head][x.annotator][x.post] = x.label
+    for head in by_head:
+        mine = [x for x in labels if x.head == head]
+        judged = [x for x in mine if x.suggested]
+        heads[head] = {
+            "classes": dict(Counter(x.label for x in mine).most_common()),
+            "annotators": dict(Counter(x.annotator for x in mine).most_common()),
+            "model_right": sum(x.suggested == x.label for x in judged) / len(judged) if judged else None,
+        }
+    agreement = []
+    for head, people in by_head.items():
+        for one, other in combinations(sorted(people), 2):
+            both = people[one].keys() & people[other].keys()
+            if both:
+                kappa = cohen_kappa([(people[one][p], people[other][p]) for p in both])
+                agreement.append(
+                    {"head": head, "annotators": [one, other], "texts": len(both), "kappa": round(kappa, 4)}
+                )
+    return {"labels": len(labels), "texts": len({x.post for x in labels}), "heads": heads, "agreement": agreement}
+
+
+def exported(store: Store) -> Iterator[dict[str, Any]]:
+    """One row per text and annotator."""
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for x in store.labels():
+        row = rows.setdefault(
+            (x.post, x.annotator),
+            {"post": x.post, "text": x.text, "source": x.source, "lang": x.lang, "annotator": x.annotator,
+             "at": x.at.isoformat(), "labels": {}, "suggested": {}, "model": x.model},
+        )  # fmt: skip
+        row["labels"][x.head] = x.label
+        row["at"] = x.at.isoformat()
+        if x.suggested:
+            row["suggested"][x.head] = x.suggested
+    yield from rows.values()
+
+
+def classes_of(settings: Settings) -> dict[str, list[str]]:
+    """Heads and classes of the model in service, from its manifest alone."""
+    folder = Path(settings.model.bundle)
+    try:
+        if settings.model.registry:
+            registry = Registry(settings.model.registry)
+            champion = registry.alias(settings.model.alias)
+            folder = registry.fetch(champion) if champion else folder
+        return {h.name: h.labels for h in read_manifest(folder).heads}
+    except (BundleError, ValueError) as error:
+        raise Fatal(f"model.bundle: {error}", "give a good bundle") from None
+
+
+def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
+    if head not in known:
+        return f"head {head!r} is none of the model's ({', '.join(known)})"
+    return f"label {label!r} is no class of {head!r} ({', '.join(known[head])})"
+
+
+def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
+    post = store.post(row.id) if len(row.id) == 64 else None
+    try:
+        at = datetime.fromisoformat(row.at) if row.at else datetime.now(UTC)
+    except ValueError:
+        at = datetime.now(UTC)
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    said = {**(post["labels"] if post and not post["corrected"] else {}), **row.suggested}
+    model = f"{post['model']['name']} {post['model']['version']}" if post else ""
+    return [
+        Label(
+            post=row.id if post else content_hash(row.full_text),
+            head=head,
+            label=label,
+            annotator=row.annotator or annotator,
+            at=at,
+            text=row.full_text,
+            source=row.source or (post["source"] if post else ""),
+            lang=row.lang or (post["lang"] if post else ""),
+            suggested=said.get(head, ""),
+            model=model,
+        )
+        for head, label in row.labels.items()
+    ]
+
+
+def _correct(store: Store, labels: list[Label], rule: CountRule) -> int:
+    by_post: dict[str, dict[str, str]] = defaultdict(dict)
+    newest: dict[str, datetime] = {}
+    for x in sorted(labels, key=lambda x: x.at):
+        by_post[x.post][x.head] = x.label
+        newest[x.post] = x.at
+    written = 0
+    for key, heads in by_post.items():
+        document = store.post(key)
+        if document is not None:
+            version = CORRECTION + int(newest[key].timestamp())
+            written += store.replace([corrected(document, heads, rule)], version)
+    return written
+
+
+def _queued(document: Mapping[str, Any]) -> dict[str, Any]:
+    kept = ("title", "text", "url", "source", "lang", "worth")
+    return {
+        "post": document["_id"],
+        **{k: document[k] for k in kept},
+        "suggested": document["labels"],
+        "model": document["model"],
+    }

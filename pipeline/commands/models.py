@@ -1,0 +1,179 @@
+"""`opinionwatch models list|show|register|promote|rollback|relabel`."""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+from rich.progress import Progress
+
+from models.bundle import BundleError, read_manifest
+from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError
+from pipeline.classifier import open_classifier
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.relabel import relabel_posts
+from pipeline.settings import Settings
+from pipeline.store.base import CountRule
+from pipeline.store.open import open_store
+
+app = typer.Typer(help="The registry of models: which one serves, and the way back.", no_args_is_help=True)
+T = TypeVar("T")
+Version = Annotated[str, typer.Argument(help="An id of 'models list'.")]
+Reason = Annotated[str, typer.Option("--reason", help="Stands in the audit trail.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False, config: Config = None) -> None:
+    """All versions, the oldest first, and which aliases name them.
+
+    Example: opinionwatch models list
+    """
+    registry = registry_of(settings_of(config))
+    entries, names = refusing(registry.entries), refusing(registry.aliases)
+    rows = [{**asdict(e), "aliases": sorted(a for a, id_ in names.items() if id_ == e.id)} for e in entries]
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        named = ", ".join(row["aliases"])
+        out.print(
+            f"{row['id']:32} {row['registered_at'][:19]}  {row['size_bytes'] / 1e6:6.1f} MB  {named}", markup=False
+        )
+    if not rows:
+        out.print("the registry is empty: 'opinionwatch models register BUNDLE' puts the first version there")
+
+
+@app.command()
+def show(version: Version, as_json: AsJson = False, config: Config = None) -> None:
+    """One version: its heads, its scores and what happened to it.
+
+    Example: opinionwatch models show starter-0.2.0
+    """
+    registry = registry_of(settings_of(config))
+    entry: Entry = refusing(lambda: registry.entry(version))
+    manifest = refusing(lambda: read_manifest(registry.fetch(version)))
+    trail = [e for e in registry.audit() if version in e.values()]
+    heads = {h.name: h.labels for h in manifest.heads}
+    if as_json:
+        print_json({**asdict(entry), "heads": heads, "training": manifest.training, "audit": trail})
+        return
+    out.print(f"{entry.id}, number {entry.sequence}, registered {entry.registered_at[:19]}", markup=False)
+    for head, labels in heads.items():
+        out.print(f"  {head}: {', '.join(labels)}", markup=False)
+    for name, value in entry.metrics.items():
+        out.print(f"  {name:55} {value}", markup=False)
+    for event in trail:
+        what = " ".join(f"{k}={v}" for k, v in event.items() if k not in {"at", "action"})
+        out.print(f"{event['at'][:19]} {event['action']} {what}", markup=False)
+
+
+@app.command()
+def register(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Verifies a bundle and copies it into the registry; nothing serves it yet.
+
+    Example: opinionwatch models register my-bundle
+    """
+    registry = registry_of(settings_of(config))
+    entry = refusing(lambda: registry.register(bundle, by=getpass.getuser()))
+    if as_json:
+        print_json(asdict(entry))
+    else:
+        out.print(f"registered {entry.id} as number {entry.sequence}", markup=False)
+
+
+@app.command()
+def promote(
+    version: Version,
+    alias: Annotated[str, typer.Option("--alias", help="champion serves, challenger runs in its shadow.")] = CHAMPION,
+    reason: Reason = "by hand",
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Makes a version the champion: the workers take it over between two batches, without a restart.
+
+    Example: opinionwatch models promote starter-0.3.0 --reason "better on the golden set"
+    """
+    if alias not in {CHAMPION, CHALLENGER}:
+        raise Fatal(f"--alias {alias}", f"it is {CHAMPION} or {CHALLENGER}", EXIT_USAGE)
+    registry = registry_of(settings_of(config))
+    refusing(lambda: registry.verify(version))
+    refusing(lambda: registry.point(alias, version, by=getpass.getuser(), reason=reason))
+    if as_json:
+        print_json(registry.aliases())
+    else:
+        out.print(f"{version} is {alias}", markup=False)
+
+
+@app.command()
+def rollback(reason: Reason = "by hand", as_json: AsJson = False, config: Config = None) -> None:
+    """The champion before this one serves again.
+
+    Example: opinionwatch models rollback --reason "too many false alarms"
+    """
+    registry = registry_of(settings_of(config))
+    back = refusing(lambda: registry.rollback(by=getpass.getuser(), reason=reason))
+    if as_json:
+        print_json(registry.aliases())
+    else:
+        out.print(f"{back} is {CHAMPION} again", markup=False)
+
+
+@app.command()
+def relabel(
+    days: Annotated[float, typer.Option("--days", min=0.0, help="Of event time, up to the newest post.")] = 7.0,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Labels the last days anew with the champion, so that a new model does not look like a spike.
+
+    Example: opinionwatch models relabel --days 7
+    """
+    settings = settings_of(config)
+    registry = registry_of(settings)
+    champion = refusing(lambda: registry.alias(settings.model.alias))
+    if champion is None:
+        raise Fatal(f"the registry has no {settings.model.alias}", "promote a version first", EXIT_USAGE)
+    store = open_store(settings.store)
+    bounds = store.bounds()
+    changed = seen = 0
+    if bounds is not None:
+        end = bounds[1] + timedelta(seconds=1)
+        start = datetime.min.replace(tzinfo=UTC) if days <= 0 else end - timedelta(days=days)
+        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        classifier, sequence = open_classifier(settings.model), registry.entry(champion).sequence
+        with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+            task = bar.add_task("posts", total=None)
+            for done, new in relabel_posts(store, classifier, counting, start, end, sequence):
+                seen, changed = seen + done, changed + new
+                bar.update(task, advance=done)
+    if as_json:
+        print_json({"model": champion, "posts": seen, "relabelled": changed})
+    else:
+        out.print(f"{changed} of {seen} posts carry labels of {champion} now", markup=False)
+
+
+def registry_of(settings: Settings) -> Registry:
+    """The registry of the settings; raises `Fatal` where none is set."""
+    if not settings.model.registry:
+        raise Fatal("model.registry is not set", "set OPINIONWATCH_MODEL__REGISTRY to a folder or an fsspec URL")
+    return refusing(lambda: Registry(settings.model.registry))
+
+
+def refusing(call: Callable[[], T]) -> T:
+    """Runs `call`; what the registry or a bundle refuses becomes a `Fatal`."""
+    try:
+        return call()
+    except (RegistryError, BundleError) as error:
+        raise Fatal(str(error)) from None
+    except OSError as error:
+        raise Fatal(f"model.registry: {error}", "check the path and its rights") from None

@@ -1,0 +1,59 @@
+"""Posts of the index labelled anew: by another model, or by a person. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from models.labels import Prediction
+from pipeline.labelling import Classifier
+from pipeline.store.base import CountRule, Store
+
+_BATCH = 512
+#: Document versions: the stream writes 1, a model its sequence number + 1, a person more than any model.
+CORRECTION = 1_000_000_000
+
+
+def relabel_posts(
+    store: Store, classifier: Classifier, rule: CountRule, start: datetime, end: datetime, sequence: int
+) -> Iterator[tuple[int, int]]:
+    """Yields (posts read, posts written) per batch; corrected posts and those of a later model stay as they are."""
+    documents = iter(store.documents(start, end))
+    while batch := list(islice(documents, _BATCH)):
+        old = [d for d in batch if not d["corrected"]]
+        texts = [f"{d['title']}\n{d['text']}" if d["title"] and d["text"] else d["title"] or d["text"] for d in old]
+        predictions = classifier.predict(texts)
+        new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
+        yield len(batch), store.replace(new, sequence + 1)
+
+
+def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountRule) -> dict[str, Any]:
+    """The document (with its `_id`) as the model of `prediction` labels it."""
+    heads = prediction.heads
+    probabilities = prediction.probabilities(rule.head)
+    return {
+        **document,
+        **_shown({h: prediction.label(h) for h in heads}, {h: prediction.score(h) for h in heads}),
+        "negative_score": round(min(1.0, sum(probabilities.get(label, 0.0) for label in rule.negative)), 4),
+        "model": {"name": prediction.model_name, "version": prediction.model_version},
+    }
+
+
+def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: CountRule) -> dict[str, Any]:
+    """The document with a person's labels in place of the model's, certain, and marked."""
+    merged = {**document["labels"], **labels}
+    scores = {h: 1.0 if h in labels else document.get(f"{h}_score", 0.0) for h in merged}
+    negative = document["negative_score"]
+    if rule.head in labels:
+        negative = float(labels[rule.head] in rule.negative)
+    return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
+
+
+def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "labels": dict(labels),
+        **{h: labels.get(h, "") for h in ("topic", "sentiment")},
+        **{f"{h}_score": round(scores.get(h, 0.0), 4) for h in ("topic", "sentiment")},
+    }

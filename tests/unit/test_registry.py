@@ -1,0 +1,123 @@
+"""Versions, aliases, audit and rollback, in a folder and in an object store; engines exchanged under work."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+
+from models.bundle import BundleError
+from models.hotswap import HotSwap
+from models.registry import CHAMPION, Registry, RegistryError
+from models.shadow import Shadow, shadowed
+from pipeline.settings import STARTER
+from tests.builders import DummyClassifier
+
+
+def bundle(folder: Path, version: str) -> Path:
+    made = folder / f"bundle-{version}"
+    shutil.copytree(STARTER, made)
+    manifest = json.loads((made / "manifest.json").read_text())
+    (made / "manifest.json").write_text(json.dumps({**manifest, "version": version}))
+    return made
+
+
+@pytest.fixture(params=["folder", "object store"])
+def registry(request: pytest.FixtureRequest, tmp_path: Path) -> Registry:
+    url = str(tmp_path / "registry") if request.param == "folder" else f"memory://{uuid.uuid4().hex}"
+    return Registry(url, cache=tmp_path / "cache")
+
+
+def test_the_life_of_two_versions(registry: Registry, tmp_path: Path) -> None:
+    assert registry.entries() == []
+    assert registry.alias(CHAMPION) is None
+    one = registry.register(bundle(tmp_path, "1"), by="ann")
+    assert registry.register(tmp_path / "bundle-1", by="ann") == one, "the same bundle is one entry"
+    two = registry.register(bundle(tmp_path, "2"), by="ann")
+    assert [(e.id, e.sequence) for e in registry.entries()] == [("starter-1", 1), ("starter-2", 2)]
+    with pytest.raises(RegistryError, match="no earlier champion"):
+        registry.rollback(by="ann", reason="-")
+    registry.point(CHAMPION, one.id, by="ann", reason="first")
+    registry.point(CHAMPION, two.id, by="ann", reason="better")
+    registry.point(CHAMPION, two.id, by="ann", reason="again")
+    assert registry.aliases() == {CHAMPION: two.id}
+    registry.verify(two.id)
+    assert (registry.fetch(two.id) / "manifest.json").exists()
+    assert registry.rollback(by="bob", reason="worse") == one.id
+    assert [(e["action"], e["by"]) for e in registry.audit()] == [
+        ("register", "ann"), ("register", "ann"), ("point", "ann"), ("point", "ann"), ("rollback", "bob"),
+    ]  # fmt: skip
+
+
+def test_a_version_is_never_overwritten_and_a_bad_bundle_never_registered(registry: Registry, tmp_path: Path) -> None:
+    folder = bundle(tmp_path, "1")
+    registry.register(folder, by="ann")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, "metrics": {"x": 1}}))
+    with pytest.raises(RegistryError, match="another version"):
+        registry.register(folder, by="ann")
+    (folder / "tokenizer.json").write_text("{}")
+    with pytest.raises(BundleError, match="tokenizer"):
+        registry.register(folder, by="ann")
+    for name in ("starter-9", "../x"):
+        with pytest.raises(RegistryError, match="models list"):
+            registry.point(CHAMPION, name, by="ann", reason="-")
+
+
+def test_an_engine_is_exchanged_between_batches_and_comes_back(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for version in ("1", "2"):
+        registry.register(bundle(tmp_path, version), by="ann")
+    with pytest.raises(RegistryError, match="no champion"):
+        HotSwap(registry, CHAMPION)
+    registry.point(CHAMPION, "starter-1", by="ann", reason="-")
+    taken: list[str] = []
+    engine = HotSwap(registry, CHAMPION, device="cpu", on_swap=lambda e: taken.append(e.version))
+    assert engine.predict(["good"])[0].model_version == "1"
+    registry.point(CHAMPION, "starter-2", by="ann", reason="-")
+    engine.poll()
+    assert engine.version == "1", "nothing changes but at a batch"
+    assert engine.predict(["good"])[0].model_version == "2"
+    registry.rollback(by="ann", reason="-")
+    shutil.rmtree(tmp_path / "registry" / "versions" / "starter-1")
+    engine.poll()
+    assert engine.predict(["good"])[0].model_version == "1", "the engine before is kept: a rollback loads nothing"
+    assert taken == ["2", "1"]
+
+
+def test_a_version_that_is_refused_never_serves(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for version in ("1", "2", "3"):
+        registry.register(bundle(tmp_path, version), by="ann")
+    registry.point(CHAMPION, "starter-1", by="ann", reason="-")
+    failures: list[str] = []
+    engine = HotSwap(
+        registry,
+        CHAMPION,
+        device="cpu",
+        refuse=lambda e: "unfit" if e.version == "3" else None,
+        on_failure=failures.append,
+    )
+    model = tmp_path / "registry" / "versions" / "starter-2" / "model.int8.onnx"
+    model.write_bytes(model.read_bytes()[:-1] + b"!")
+    for version in ("starter-2", "starter-3"):
+        registry.point(CHAMPION, version, by="ann", reason="-")
+        for _ in range(3):
+            engine.poll()
+        assert engine.predict(["good"])[0].model_version == "1"
+    assert failures == ["starter-2", "starter-3"], "a refusal is told once"
+
+
+def test_the_shadow_counts_disagreement_on_its_share_of_the_texts() -> None:
+    texts = [f"text {i}" for i in range(2000)]
+    assert 0.2 < sum(shadowed(t, 0.25) for t in texts) / len(texts) < 0.3
+    told: list[tuple[str, bool]] = []
+    shadow = Shadow(DummyClassifier(), 1.0, lambda head, agree, _: told.append((head, agree)))
+    champion = DummyClassifier()
+    shadow.compare(["bad", "fine"], champion.predict(["bad", "fine"]))
+    shadow.compare(["bad"], champion.predict(["fine"]))
+    assert told.count(("sentiment", False)) == 1
+    assert told.count(("sentiment", True)) == 2
