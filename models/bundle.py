@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from models.drift import Profile
 from models.engine import Device, EngineError, OnnxEngine
 from models.labels import Head
 from models.tokenizer import BundleTokenizer
@@ -51,7 +52,7 @@ class Golden(_Strict):
 
 
 class Manifest(_Strict):
-    """`manifest.json`; `metrics` and `training` are for people and reports."""
+    """`manifest.json`; `metrics` and `training` are for people and reports, `reference` is for drift."""
 
     format: int = Field(ge=FORMAT, le=FORMAT)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -69,6 +70,7 @@ class Manifest(_Strict):
     metrics: dict[str, float] = {}
     label_maps: dict[str, dict[str, list[str]]] = {}
     training: dict[str, str | int | float] = {}
+    reference: Profile | None = None
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -121,6 +123,7 @@ def load_bundle(path: str | Path, device: Device = "auto", *, threads: int | Non
             model=contents[manifest.model_file],
             device=device,
             threads=threads,
+            reference=manifest.reference,
         )
         check_golden(engine, manifest)
     except EngineError:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.batching import by_length
+from models.drift import Profile
 from models.labels import Head, Prediction
 from models.tokenizer import BundleTokenizer
 
@@ -35,11 +36,14 @@ class OnnxEngine:
         device: Device = "auto",
         budget_tokens: int = 1024,
         threads: int | None = None,
+        reference: Profile | None = None,
     ) -> None:
+        """`reference` is what the model saw and said when it was made, for drift."""
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
         self._tokenizer = tokenizer
+        self.reference = reference
         self._budget = budget_tokens
         self._session, self.provider = _session(model, device, threads or usable_cores())
         self.tokens = 0
@@ -54,6 +58,10 @@ class OnnxEngine:
             for row, index in enumerate(group):
                 results[index] = self._prediction(logits[row])
         return [result for result in results if result is not None]
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
+        return self._tokenizer.unknown_share(texts)
 
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
         width = max(map(len, rows))

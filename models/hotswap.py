@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from models.bundle import load_bundle
+from models.drift import Profile
 from models.engine import Device, OnnxEngine
 from models.labels import Prediction
 from models.registry import Registry, RegistryError
@@ -65,6 +66,10 @@ class HotSwap:
     def padded_tokens(self) -> int:
         return self._engine.padded_tokens
 
+    @property
+    def reference(self) -> Profile | None:
+        return self._engine.reference
+
     def target(self) -> str:
         """The id that the alias names; raises `RegistryError` where it names none."""
         found = self._registry.alias(self._alias)
@@ -73,6 +78,9 @@ class HotSwap:
                 f"{self._registry.url} has no {self._alias}; run 'opinionwatch models register' and 'models promote'"
             )
         return found
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        return self._engine.unknown_share(texts)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """As the engine's; a version that waits takes over first."""

@@ -23,3 +23,9 @@ class BundleTokenizer:
         """Token ids per text, in order, each of length 2..max_tokens."""
         encodings = self._tokenizer.encode_batch([text[: self._cut] for text in texts])
         return [encoding.ids for encoding in encodings]
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
+        unknown = next((i for t in ("[UNK]", "<unk>") if (i := self._tokenizer.token_to_id(t)) is not None), None)
+        ids = [i for row in self.encode(texts) for i in row[1:-1]]
+        return sum(i == unknown for i in ids) / len(ids) if ids else 0.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from models.bundle import BundleError, load_bundle
+from models.drift import Profile
 from models.engine import EngineError, OnnxEngine
 from models.hotswap import HotSwap
 from models.labels import Prediction
@@ -85,6 +86,13 @@ class _Shadowed:
     @property
     def padded_tokens(self) -> int:
         return self._champion.padded_tokens
+
+    @property
+    def reference(self) -> Profile | None:
+        return self._champion.reference
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        return self._champion.unknown_share(texts)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         served = self._champion.predict(texts)

@@ -24,8 +24,11 @@ _COMMANDS = {
     "classify": "classify:classify",
     "models": "models:app",
     "labels": "labels:app",
+    "retrain": "retrain:retrain",
     "train": "training:train",
     "evaluate": "training:evaluate",
+    "export": "training:export",
+    "noise": "training:noise",
     "config": "config:app",
     "bench": "bench:app",
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from models.cache import LruCache
+from models.drift import Profile, Watch
 from models.engine import EngineError
 from models.labels import Prediction
 from pipeline.codec import decode
@@ -33,6 +34,15 @@ class Classifier(Protocol):
 
     @property
     def padded_tokens(self) -> int: ...
+
+    @property
+    def reference(self) -> Profile | None:
+        """What the model saw and said when it was made; None where its bundle does not say."""
+        ...
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        """Share of the tokens that the model's vocabulary does not know, in [0, 1]."""
+        ...
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order; raises `EngineError` where the answer is no number."""
@@ -62,6 +72,7 @@ class Labeller:
         self._rule = rule
         self._metrics = metrics
         self._cache: LruCache[str, Prediction] = LruCache(cache_entries)
+        self._drift: tuple[str, Watch] | None = None
         metrics.serves(classifier.name, classifier.version)
 
     def label(self, records: Sequence[Record]) -> Labelled:
@@ -92,14 +103,26 @@ class Labeller:
         self._metrics.cache.labels("hit").inc(len(posts) - len(texts))
         self._metrics.cache.labels("miss").inc(len(texts))
         tokens, padded = self.classifier.tokens, self.classifier.padded_tokens
-        for key, prediction in zip(texts, self._predict(list(texts.values())), strict=True):
+        fresh = self._predict(list(texts.values()))
+        for key, prediction in zip(texts, fresh, strict=True):
             known[key] = prediction
             if isinstance(prediction, Prediction):
                 self._cache.put(key, prediction)
+        self._watch_drift([p for p in fresh if isinstance(p, Prediction)])
         done = max(0, self.classifier.tokens - tokens)
         self._metrics.tokens.inc(done)
         self._metrics.padding.inc(max(0, self.classifier.padded_tokens - padded - done))
         return known
+
+    def _watch_drift(self, predictions: Sequence[Prediction]) -> None:
+        reference = self.classifier.reference
+        if reference is None:
+            return
+        if self._drift is None or self._drift[0] != self.classifier.version:
+            tell = self._metrics.drift
+            watch = Watch(reference.classes, lambda head, value: tell.labels(head).set(value))
+            self._drift = (self.classifier.version, watch)
+        self._drift[1].add(predictions)
 
     def _predict(self, texts: list[str]) -> list[Prediction | Poison]:
         """Halves a failing batch down to the text at fault."""

@@ -23,10 +23,15 @@ def relabel_posts(
     documents = iter(store.documents(start, end))
     while batch := list(islice(documents, _BATCH)):
         old = [d for d in batch if not d["corrected"]]
-        texts = [f"{d['title']}\n{d['text']}" if d["title"] and d["text"] else d["title"] or d["text"] for d in old]
-        predictions = classifier.predict(texts)
+        predictions = classifier.predict([text_of(d) for d in old])
         new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
         yield len(batch), store.replace(new, sequence + 1)
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """Title and text of an indexed post, as the classifier reads them."""
+    title, text = str(document["title"]), str(document["text"])
+    return f"{title}\n{text}" if title and text else title or text
 
 
 def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountRule) -> dict[str, Any]:

@@ -114,6 +114,24 @@ class AlertSettings(_Section):
     webhooks: list[WebhookSettings] = []
 
 
+class TrainingSettings(_Section):
+    """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters.
+
+    The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
+    `rehearsal` posts of the index per label keep what the model knows already.
+    """
+
+    work: str = "opinionwatch-training"
+    recipe: str = ""
+    data: list[str] = []
+    golden: list[str] = []
+    rehearsal: int = Field(default=4, ge=0, le=100)
+    min_new_labels: int = Field(default=200, ge=1)
+    promote: Literal["auto", "by_hand"] = "auto"
+    worse_by: float = Field(default=0.01, ge=0, le=1)
+    class_falls_by: float = Field(default=0.05, ge=0, le=1)
+
+
 class HttpSettings(_Section):
     """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
 
@@ -135,6 +153,7 @@ class Settings(_Section):
     model: ModelSettings = ModelSettings()
     flow: FlowSettings = FlowSettings()
     alerts: AlertSettings = AlertSettings()
+    training: TrainingSettings = TrainingSettings()
     http: HttpSettings = HttpSettings()
     subjects: dict[str, list[str]] = {}
 

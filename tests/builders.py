@@ -44,10 +44,14 @@ class DummyClassifier:
     """Deterministic: negative where the text says "bad", the topic by a hash; raises where it says "nan"."""
 
     name, version = "dummy", "1"
+    reference = None
 
     def __init__(self) -> None:
         self.tokens = self.padded_tokens = 0
         self.texts: list[str] = []
+
+    def unknown_share(self, texts: Sequence[str]) -> float:
+        return 0.0
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         if any("nan" in text for text in texts):

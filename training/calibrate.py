@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.engine import OnnxEngine
-from training.config import TrainingConfig
-from training.data import load_source
+from training.data import Example
+
+_MIN_ROWS = 20
 
 
 def fit_temperature(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> float:
@@ -27,14 +28,15 @@ def fit_temperature(logits: NDArray[np.float32], allowed: NDArray[np.bool_]) -> 
     return float(min(np.geomspace(0.5, 3.0, 60), key=loss))
 
 
-def fit_temperatures(engine: OnnxEngine, config: TrainingConfig, data: Path) -> dict[str, float]:
-    """Per head, over the recipe's calibration files; 1 where none has labels for it. `engine` has temperatures 1."""
-    fitted = dict.fromkeys(config.heads, 1.0)
-    examples = [e for s in config.calibration for e in load_source(config, s, data, evaluation=True)]
+def fit_temperatures(
+    engine: OnnxEngine, heads: Mapping[str, Sequence[str]], examples: Sequence[Example]
+) -> dict[str, float]:
+    """Per head, on the labelled rows given; 1 where fewer than 20 are labelled. `engine` has temperatures 1."""
+    fitted = dict.fromkeys(heads, 1.0)
     predictions = engine.predict([e.text for e in examples])
-    for head, labels in config.heads.items():
+    for head, labels in heads.items():
         rows = [i for i, e in enumerate(examples) if head in e.targets]
-        if not rows:
+        if len(rows) < _MIN_ROWS:
             continue
         allowed = np.zeros((len(rows), len(labels)), np.bool_)
         for row, i in enumerate(rows):

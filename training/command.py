@@ -1,65 +1,269 @@
-"""`opinionwatch train` and `evaluate`: recipe -> weights -> calibrated, scored bundle."""
+"""`opinionwatch train` and `evaluate`: rows -> weights -> calibrated, scored bundle with a report."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import resource
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 
-from models.bundle import load_bundle
-from models.engine import usable_cores
+from models.bundle import BundleError, load_bundle, read_manifest
+from models.engine import OnnxEngine, usable_cores
 from training.calibrate import fit_temperatures
-from training.config import load_config
-from training.evaluate import evaluate_bundle
+from training.config import TrainingConfig, TrainingConfigError, load_config
+from training.data import Example
+from training.dataset import read_dataset
+from training.distributed import World, join_world
+from training.evaluate import evaluate_sets, robustness, seconds_per_1000, short
 from training.export import export_onnx, open_engine, write_bundle
-from training.recipe import train_recipe
+from training.job import Job, evaluation_sets, job_of_files, job_of_recipe
+from training.keeping import keep_other_heads
+from training.loop import Progress, fine_tune, save
+from training.network import Classifier
+from training.noise import suspects
+from training.report import write_report
+from training.starting import starting_point
+from training.trackers import open_trackers
 
 SERVING_TOKENS = 128
+_SEEN = 2000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the command line says; `data` are labelled files, `data_dir` the folder of a recipe's files."""
+
+    out: Path
+    base: str
+    version: str
+    config: Path | None = None
+    data: tuple[Path, ...] = ()
+    data_dir: Path | None = None
+    head: str = "label"
+    name: str | None = None
 
 
 def train(
-    config: Path, data: Path, base: Path, out: Path, version: str, say: Callable[[str], None]
-) -> dict[str, dict[str, float]]:
-    """Trains (resuming in `OUT.work`), exports, calibrates, scores; returns the scores that the manifest holds."""
+    request: Request, say: Callable[[str], None], progress: Callable[[Progress], None] | None = None
+) -> dict[str, Any]:
+    """Trains (going on from `OUT.work` where a run was ended), exports, calibrates, scores; returns the report.
+
+    Raises `TrainingConfigError` before any training where the request cannot work.
+    """
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     torch.set_num_threads(usable_cores())
-    recipe = load_config(config)
-    work = out.with_name(out.name + ".work")
+    world = join_world()
+    config = load_config(request.config) if request.config else TrainingConfig()
+    job = _job(request, config)
+    for line in job.lines if world.first else ():
+        say(line)
+    work = request.out.with_name(request.out.name + ".work")
+    say_first = say if world.first else (lambda _: None)
+    if world.first:
+        _same_or_new(work, request, config, say)
     started = time.monotonic()
-    model, definition = train_recipe(recipe, data, base, work, say)
+    tell = progress or (lambda p: say_first(progress_line(p)))
+    model, definition = _trained(request, config, job, work, say_first, tell, world)
     minutes = (time.monotonic() - started) / 60
-    exported = export_onnx(model, work)
-    raw = open_engine(
-        exported,
+    if not world.first:
+        return {}
+    name = request.name or config.name
+    report = _bundle(model, definition, config, job, request, name, minutes, work)
+    report["data"] = job.report
+    (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
+    write_report(report, request.out / "report.html")
+    load_bundle(request.out, device="cpu")
+    return report
+
+
+def evaluate(
+    bundle: Path, data: Sequence[Path], head: str, config: Path | None, data_dir: Path | None
+) -> dict[str, Any]:
+    """Scores of a bundle on labelled files, or on the evaluation files of a recipe."""
+    engine = load_bundle(bundle, device="cpu")
+    heads = {h.name: list(h.labels) for h in engine.heads.values()}
+    if config is not None:
+        if data_dir is None:
+            raise TrainingConfigError("--config names files: say their folder with --data-dir")
+        return evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir))
+    found = read_dataset(data, heads=heads, head=head)
+    rows = [*found.train, *found.validation, *found.test]
+    return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
+
+
+def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, Any]]:
+    """Labels that the other rows speak against, the most suspect first."""
+    found = read_dataset(data, head=head)
+    return suspects([*found.train, *found.validation, *found.test], found.heads, limit)
+
+
+def export(bundle: Path, out: Path) -> Path:
+    """The bundle's int8 weights as an fp32 bundle: the reference that int8 is compared with."""
+    from training.restore import restore_bundle
+
+    manifest = read_manifest(bundle)
+    heads = {h.name: h.labels for h in manifest.heads}
+    model, definition = restore_bundle(bundle, heads, 0.0)
+    work = out.with_name(out.name + ".work")
+    return write_bundle(
+        export_onnx(model, work, precision="fp32"),
         definition,
-        recipe.heads,
-        dict.fromkeys(recipe.heads, 1.0),
-        SERVING_TOKENS,
-        name=recipe.name,
-        version=version,
+        heads,
+        {h.name: h.temperature for h in manifest.heads},
+        out,
+        name=manifest.name,
+        version=f"{manifest.version}-fp32",
+        max_tokens=manifest.max_tokens,
+        maps=manifest.label_maps,
+        metrics={},
+        training=manifest.training,
+        precision="fp32",
     )
-    temperatures = fit_temperatures(raw, recipe, data)
-    scores = evaluate_bundle(raw, recipe, data)
+
+
+def progress_line(p: Progress) -> str:
+    """One report as a line."""
+    scored = f"  validation macro F1 {p.validation:.4f}" if p.validation is not None else ""
+    return (
+        f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.rows_per_s:.0f} rows/s  {p.minutes_left:.1f} min left{scored}"
+    )
+
+
+def _same_or_new(work: Path, request: Request, config: TrainingConfig, say: Callable[[str], None]) -> None:
+    """A work folder of another request is emptied: only the same run may go on from it."""
+    files = [hashlib.sha256(f.read_bytes()).hexdigest() for f in request.data]
+    wanted = json.dumps([request.base, request.head, files, config.model_dump()], ensure_ascii=False)
+    mark = work / "request.json"
+    if mark.exists() and mark.read_text("utf-8") == wanted:
+        say(f"going on with the run in {work}")
+        return
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    mark.write_text(wanted, "utf-8")
+
+
+def _job(request: Request, config: TrainingConfig) -> Job:
+    if request.data:
+        manifest = Path(request.base) / "manifest.json"
+        base_heads = {}
+        if manifest.exists():
+            try:
+                base_heads = {h.name: h.labels for h in read_manifest(Path(request.base)).heads}
+            except BundleError as error:
+                raise TrainingConfigError(f"--base {request.base}: {error}") from None
+        return job_of_files(config, request.data, request.head, base_heads)
+    if config.sources:
+        return job_of_recipe(config, request.data_dir)
+    raise TrainingConfigError("nothing to train on: give --data FILE, or --config with [[sources]] and --data-dir")
+
+
+def _trained(
+    request: Request,
+    config: TrainingConfig,
+    job: Job,
+    work: Path,
+    say: Callable[[str], None],
+    tell: Callable[[Progress], None],
+    world: World,
+) -> tuple[Classifier, str]:
+    model, definition = starting_point(request.base, config, job.heads, job.train, work, request.data_dir, say)
+    weights = work / "weights.pt"
+    if not weights.exists():
+        rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
+        say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
+        settings = config.train.model_dump()
+        trackers = open_trackers(config.train.track, work / "runs", settings) if world.first else []
+        fine_tune(
+            model,
+            Tokenizer.from_str(definition),
+            rows,
+            config.train,
+            work,
+            tell,
+            validation=job.validation,
+            trackers=trackers,
+            world=world,
+        )
+        for tracker in trackers:
+            tracker.close()
+        if world.first:
+            save(weights, model.state_dict())
+    if weights.exists():
+        model.load_state_dict(torch.load(weights, weights_only=True))
+    return model.eval(), definition
+
+
+def _bundle(
+    model: Classifier,
+    definition: str,
+    config: TrainingConfig,
+    job: Job,
+    request: Request,
+    name: str,
+    minutes: float,
+    work: Path,
+) -> dict[str, Any]:
+    exported = export_onnx(model, work)
+    positions = int(getattr(model.encoder.config, "max_position_embeddings", SERVING_TOKENS))
+    tokens = min(SERVING_TOKENS, positions)
+    plain = dict.fromkeys(job.heads, 1.0)
+    raw = open_engine(exported, definition, job.heads, plain, tokens, name=name, version=request.version)
+    temperatures = fit_temperatures(raw, job.heads, job.validation)
+    engine = open_engine(exported, definition, job.heads, temperatures, tokens, name=name, version=request.version)
+    after = evaluate_sets(engine, job.heads, job.evaluation, every_class=job.every_class)
+    rows: list[Example] = next(iter(job.evaluation.values()), [])
+    seen = [e.text for e in (job.validation or job.train)[:_SEEN]]
     write_bundle(
         exported,
         definition,
-        recipe.heads,
+        job.heads,
         temperatures,
-        out,
-        name=recipe.name,
-        version=version,
-        max_tokens=SERVING_TOKENS,
-        maps=recipe.maps,
-        metrics={f"{key}/{name}": round(value, 4) for key, row in scores.items() for name, value in row.items()},
-        training={"config": config.name, "base": base.name, "epochs": recipe.train.epochs, "minutes": round(minutes)},
+        request.out,
+        name=name,
+        version=request.version,
+        max_tokens=tokens,
+        maps=config.maps,
+        metrics=short(after),
+        training={
+            "base": Path(request.base).name,
+            "rows": len(job.train),
+            "method": config.train.method,
+            "epochs": config.train.epochs,
+            "minutes": round(minutes, 1),
+            "attention_heads": int(model.encoder.config.num_attention_heads),
+        },
+        seen=seen,
     )
-    load_bundle(out, device="cpu")
-    return scores
+    return {
+        "name": name,
+        "version": request.version,
+        "base": request.base,
+        "heads": job.heads,
+        "settings": config.train.model_dump(),
+        "minutes": round(minutes, 2),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "temperatures": temperatures,
+        "seconds_per_1000_posts": round(seconds_per_1000([engine], seen)[0], 3),
+        "before": _before(request.base, job),
+        "after": after,
+        "robustness": robustness(engine, rows),
+    }
 
 
-def evaluate(bundle: Path, config: Path, data: Path) -> dict[str, dict[str, float]]:
-    """Scores of a bundle on the evaluation files of a recipe."""
-    return evaluate_bundle(load_bundle(bundle, device="cpu"), load_config(config), data)
+def _before(base: str, job: Job) -> dict[str, Any]:
+    """The scores of the base, where it is a bundle with these heads."""
+    if not (Path(base) / "manifest.json").exists():
+        return {}
+    engine: OnnxEngine = load_bundle(base, device="cpu")
+    same = {h: x for h, x in job.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
+    return evaluate_sets(engine, same, job.evaluation, every_class=job.every_class) if same else {}

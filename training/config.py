@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -28,7 +28,7 @@ class Target(_Strict):
     field: str = "label"
     map: str | None = None
     constant: list[str] | None = None
-    balance: float = Field(0.0, ge=0, le=1)
+    balance: float = Field(default=0.0, ge=0, le=1)
 
 
 class Source(_Strict):
@@ -36,23 +36,51 @@ class Source(_Strict):
 
     file: str
     heads: dict[str, Target] = {}
-    limit: int | None = Field(None, gt=0)
-    repeat: int = Field(1, ge=1)
+    limit: int | None = Field(default=None, gt=0)
+    repeat: int = Field(default=1, ge=1)
     held_out_fifth: bool = False
 
 
 class Hyperparameters(_Strict):
-    """Lengths in tokens, rates per step, time in minutes."""
+    """How to train; lengths in tokens, rates per step. The modules named hold the methods and their sources.
 
-    max_tokens: int = Field(96, ge=8, le=512)
-    batch_tokens: int = Field(3072, ge=64)
-    epochs: float = Field(2.0, gt=0)
-    encoder_rate: float = 2e-4
-    fresh_rate: float = 1e-3
-    weight_decay: float = 0.01
-    warmup: float = Field(0.05, ge=0, lt=1)
-    label_smoothing: float = Field(0.05, ge=0, lt=1)
-    dropout: float = Field(0.1, ge=0, lt=1)
+    - what learns (`methods.py`): `method` full, lora, frozen (heads only) or gradual (layers from the top down)
+    - how (`loop.py`): `optimizer`, `decay` after `warmup` (share of the steps), `accumulation` of batches per step,
+      `early_stopping`: evaluations without a better validation macro F1 (0: off), one every `evaluate_every` epochs
+    - `loss` (`losses.py`) with `label_smoothing`; focal for imbalance, gce for noisy labels
+    - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
+    - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
+    - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
+      swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)
+    """
+
+    max_tokens: int = Field(default=96, ge=8, le=512)
+    batch_tokens: int = Field(default=3072, ge=64)
+    epochs: float = Field(default=2.0, gt=0)
+    method: Literal["full", "lora", "frozen", "gradual"] = "full"
+    lora_rank: int = Field(default=16, ge=1, le=256)
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    encoder_rate: float = Field(default=2e-4, gt=0)
+    fresh_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    accumulation: int = Field(default=1, ge=1)
+    early_stopping: int = Field(default=0, ge=0)
+    evaluate_every: float = Field(default=1.0, gt=0)
+    loss: Literal["cross_entropy", "focal", "gce"] = "cross_entropy"
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    resample: float = Field(default=0.0, ge=0, le=1)
+    keep_heads: float = Field(default=0.3, ge=0, le=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    adversarial: float = Field(default=0.0, ge=0)
+    token_dropout: float = Field(default=0.0, ge=0, lt=1)
+    neighbours: float = Field(default=0.0, ge=0, lt=1)
+    span_swap: float = Field(default=0.0, ge=0, le=1)
+    mixup: float = Field(default=0.0, ge=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    track: list[Literal["tensorboard", "wandb", "mlflow"]] = ["tensorboard"]
     seed: int = 17
 
 
@@ -66,20 +94,29 @@ class VocabularyConfig(_Strict):
 
 
 class TrainingConfig(_Strict):
-    """A whole recipe; see `training/configs/starter.toml`."""
+    """A whole recipe; see `training/configs/starter.toml`.
 
-    name: str
-    heads: dict[str, list[str]]
+    `vocabulary` makes one from the data (needs a Hugging Face base); without it, the base's own is kept.
+    Without `sources` the rows come from `--data`; without `heads` they are those of the data. `source_cap` is the
+    largest share of the rows that one source may have.
+    """
+
+    name: str = Field(default="model", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    heads: dict[str, list[str]] = {}
     maps: dict[str, dict[str, list[str]]] = {}
-    sources: list[Source]
+    sources: list[Source] = []
+    source_cap: float = Field(default=1.0, gt=0, le=1)
     unlabelled: list[str] = []
     evaluation: list[Source] = []
     calibration: list[Source] = []
     train: Hyperparameters = Hyperparameters()
-    vocabulary: VocabularyConfig = VocabularyConfig()
+    vocabulary: VocabularyConfig | None = None
 
     @model_validator(mode="after")
     def _targets_exist(self) -> Self:
+        for head, labels in self.heads.items():
+            if len(set(labels)) != len(labels) or len(labels) < 2:
+                raise ValueError(f"heads.{head}: it needs at least two labels, each once")
         for source in [*self.sources, *self.evaluation, *self.calibration]:
             for head, target in source.heads.items():
                 if head not in self.heads:

@@ -41,4 +41,5 @@ def initial_rows(
     for row, piece in enumerate(vocabulary.pieces):
         if piece in known and not "\u3400" <= piece.removeprefix("##")[:1] <= "\u9fff":
             rows[row] = base_rows[known[piece]]
-    return rows
+    filled: NDArray[np.float32] = rows
+    return filled

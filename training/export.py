@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import onnx
 import torch
@@ -14,13 +18,14 @@ from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
 from models.bundle import ALLOWED_DOMAINS
+from models.drift import profile
 from models.engine import OnnxEngine
 from models.labels import Head
 from models.tokenizer import BundleTokenizer
 from training.network import Classifier
 
 OPSET = 18
-MODEL_FILE = "model.int8.onnx"
+MODEL_FILES = {"int8": "model.int8.onnx", "fp32": "model.fp32.onnx"}
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN = (
     "The new phone overheats and support never answers, I want a refund.",
@@ -32,22 +37,25 @@ GOLDEN = (
 )
 
 
-def export_onnx(model: Classifier, work: Path) -> Path:
-    """Writes `work/model.int8.onnx`: attention fused by onnxruntime's optimizer, then dynamic int8 per channel."""
+def export_onnx(model: Classifier, work: Path, precision: Literal["int8", "fp32"] = "int8") -> Path:
+    """Writes the graph with attention fused by onnxruntime's optimizer, in int8 (dynamic, per channel) or fp32."""
     work.mkdir(parents=True, exist_ok=True)
-    plain, fused, small = work / "model.fp32.onnx", work / "model.fused.onnx", work / MODEL_FILE
+    plain, fused, small = (work / f"model.{name}.onnx" for name in ("plain", "fused", "int8"))
+    model.cpu()
     model.encoder.set_attn_implementation("eager")
     example = torch.ones(2, 8, dtype=torch.long)
-    torch.onnx.export(
-        model.eval(),
-        (example, example),
-        str(plain),
-        input_names=["input_ids", "attention_mask"],
-        output_names=["logits"],
-        opset_version=OPSET,
-        dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer: the golden texts and the parity test judge the result
+        torch.onnx.export(
+            model.eval(),
+            (example, example),
+            str(plain),
+            input_names=["input_ids", "attention_mask"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
+            dynamo=False,
+        )
     shape = model.encoder.config
     fusions = FusionOptions("bert")
     fusions.enable_embed_layer_norm = False  # the fused operator keeps the embeddings, two thirds of the file, in fp32
@@ -59,14 +67,20 @@ def export_onnx(model: Classifier, work: Path) -> Path:
         optimization_options=fusions,
     )
     optimized.save_model_to_file(str(fused))
-    quantize_dynamic(
-        fused,
-        small,
-        per_channel=True,
-        weight_type=QuantType.QInt8,
-        op_types_to_quantize=["MatMul", "Attention", "Gather", "Gemm"],
-        extra_options={"DefaultTensorType": 1},
-    )
+    if precision == "fp32":
+        return fused
+    logging.disable(logging.WARNING)  # advice about a pre-processing that the fused graph does not need
+    try:
+        quantize_dynamic(
+            fused,
+            small,
+            per_channel=True,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Attention", "Gather", "Gemm"],
+            extra_options={"DefaultTensorType": 1},
+        )
+    finally:
+        logging.disable(logging.NOTSET)
     return small
 
 
@@ -83,22 +97,28 @@ def write_bundle(
     maps: Mapping[str, Mapping[str, Sequence[str]]],
     metrics: Mapping[str, float],
     training: Mapping[str, str | int | float],
+    seen: Sequence[str] = (),
+    precision: Literal["int8", "fp32"] = "int8",
 ) -> Path:
-    """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `definition`) and returns it."""
+    """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `definition`) and returns it.
+
+    `seen` are texts that stand for what the model will see, for the drift reference.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).write_bytes(model.read_bytes())
+    model_file = MODEL_FILES[precision]
+    (out / model_file).write_bytes(model.read_bytes())
     (out / TOKENIZER_FILE).write_text(definition, "utf-8")
-    graph = onnx.load(out / MODEL_FILE)
+    graph = onnx.load(out / model_file)
     used = {node.domain or "ai.onnx" for node in graph.graph.node}
     if foreign := used - set(ALLOWED_DOMAINS):
         raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
-    engine = open_engine(out / MODEL_FILE, definition, heads, temperatures, max_tokens, name=name, version=version)
+    engine = open_engine(out / model_file, definition, heads, temperatures, max_tokens, name=name, version=version)
     golden = [
         {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in heads}}
         for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
     ]
     files = {}
-    for file in (MODEL_FILE, TOKENIZER_FILE):
+    for file in (model_file, TOKENIZER_FILE):
         data = (out / file).read_bytes()
         files[file] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     manifest = {
@@ -107,8 +127,8 @@ def write_bundle(
         "version": version,
         "heads": [{"name": h, "labels": list(labels), "temperature": temperatures[h]} for h, labels in heads.items()],
         "max_tokens": max_tokens,
-        "precision": "int8",
-        "model_file": MODEL_FILE,
+        "precision": precision,
+        "model_file": model_file,
         "tokenizer_file": TOKENIZER_FILE,
         "files": files,
         "opset": OPSET,
@@ -118,6 +138,7 @@ def write_bundle(
         "metrics": dict(metrics),
         "label_maps": {k: {raw: list(classes) for raw, classes in v.items()} for k, v in maps.items()},
         "training": dict(training),
+        "reference": asdict(profile(seen, engine.predict(seen), engine.unknown_share(seen))) if seen else None,
     }
     (out / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1), "utf-8")
     return out

@@ -1,33 +1,71 @@
-"""The fine-tuning loop: token-budget batches, AdamW, warm-up and cosine decay, checkpoints, bf16 where it pays."""
+"""The fine-tuning loop.
+
+Token-budget batches of like lengths, the chosen method, optimizer, schedule, loss and augmentation, bf16 where it
+pays, early stopping on validation rows, checkpoints from which a killed run goes on, several processes by torchrun.
+"""
 
 from __future__ import annotations
 
 import math
+import random
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from training.adversarial import perturbed
+from training.augmentation import Augmenter, mixed, nearest_tokens
 from training.batches import token_budget_batches
 from training.config import Hyperparameters
 from training.data import Example
+from training.distributed import World
 from training.losses import masked_set_loss
+from training.methods import Unfreezing, device_of, merge, prepare
 from training.network import Classifier
+from training.sampling import resampled
+from training.scores import macro_f1
+from training.trackers import Tracker
+
+_REPORT_EVERY = 200
+_REPORT_EVERY_S = 15.0
+_SAVE_EVERY_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """One report: steps done and planned, mean loss since the last report, rows per second, minutes left."""
+    """One report: steps done and planned, mean loss since the last report, rows per second, minutes left.
+
+    `validation` is the mean macro F1 over the heads where this step was an evaluation.
+    """
 
     step: int
     steps: int
     loss: float
     rows_per_s: float
     minutes_left: float
+    validation: float | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """What a checkpoint holds beside weights: `stale` counts evaluations without a better one."""
+
+    step: int = 0
+    best: float = -1.0
+    stale: int = 0
+    stopped: bool = False
+
+    def judge(self, scored: float, patience: int) -> bool:
+        """Whether this evaluation is the best so far; stops after `patience` that were not."""
+        better = scored > self.best
+        self.best, self.stale = (scored, 0) if better else (self.best, self.stale + 1)
+        self.stopped = self.stale >= patience
+        return better
 
 
 def fine_tune(
@@ -35,69 +73,208 @@ def fine_tune(
     tokenizer: Tokenizer,
     examples: Sequence[Example],
     settings: Hyperparameters,
-    checkpoint: Path,
+    work: Path,
     report: Callable[[Progress], None],
     *,
-    every: int = 200,
+    validation: Sequence[Example] = (),
+    trackers: Sequence[Tracker] = (),
+    world: World | None = None,
 ) -> None:
-    """Trains `model` in place; resumes from `checkpoint` where it exists and removes it at the end."""
+    """Trains `model` in place; goes on from `work/checkpoint.pt` where it exists and removes it at the end.
+
+    With validation rows and `early_stopping`, the weights of the best evaluation are those kept.
+    """
+    world = world or World()
     torch.manual_seed(settings.seed)
+    prepare(model, settings)
+    model.to(world.device)
     ids = encode(tokenizer, [e.text for e in examples], settings.max_tokens)
-    lengths = [len(i) for i in ids]
-    plan = [
-        batch
-        for epoch in range(math.ceil(settings.epochs))
-        for batch in token_budget_batches(lengths, settings.batch_tokens, seed=settings.seed + epoch)
-    ]
-    plan = plan[: int(len(plan) * settings.epochs / math.ceil(settings.epochs))]
-    optimizer = _optimizer(model, settings)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: rate_factor(s, len(plan), settings.warmup))
-    first = _resume(checkpoint, model, optimizer, schedule)
-    bf16 = bf16_pays()
-    model.train()
-    started, rows, losses = time.monotonic(), 0, 0.0
-    for step in range(first, len(plan)):
-        batch = [examples[i] for i in plan[step]]
-        input_ids, mask = pad([ids[i] for i in plan[step]])
-        allowed, weights = targets(batch, model.widths)
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16):
-            logits = model(input_ids, mask)
-        loss = masked_set_loss(model.split(logits), allowed, weights, settings.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        rows, losses = rows + len(batch), losses + loss.item()
-        if (step + 1) % every == 0 or step + 1 == len(plan):
-            done = step + 1 - first
-            elapsed = time.monotonic() - started
-            report(
-                Progress(
-                    step + 1,
-                    len(plan),
-                    losses / ((step % every) + 1),
-                    rows / elapsed,
-                    elapsed / done * (len(plan) - step - 1) / 60,
-                )
-            )
-            losses = 0.0
-            if (step + 1) % (5 * every) == 0:
-                _save(checkpoint, model, optimizer, schedule, step + 1)
-    checkpoint.unlink(missing_ok=True)
+    plan = batch_plan(examples, [len(row) for row in ids], settings, world)
+    run = _Run(model, settings, len(plan), world)
+    checkpoint, best_file = work / "checkpoint.pt", work / "best.pt"
+    state = run.resume(checkpoint)
+    near = nearest_tokens(model.words.weight) if settings.neighbours else ()
+    augment = Augmenter(settings.token_dropout, settings.neighbours, settings.span_swap, near)
+    epoch_steps = max(1, round(len(plan) / settings.epochs))
+    evaluate_at = max(1, round(epoch_steps * settings.evaluate_every))
+    torch.manual_seed(settings.seed + state.step)
+    meter, saved = _Meter(state.step, len(plan), world), time.monotonic()
+    told = saved
+    while state.step < len(plan) and not state.stopped:
+        group = plan[state.step]
+        rng = random.Random(settings.seed * 1_000_003 + state.step * world.size + world.rank)  # noqa: S311
+        batches = [([examples[i] for i in b], [augment(ids[i], rng) for i in b]) for b in group]
+        meter.add(run.step(batches, state.step / len(plan), rng), sum(map(len, group)))
+        state.step += 1
+        last = state.step == len(plan)
+        scored: float | None = None
+        if validation and settings.early_stopping and (state.step % evaluate_at == 0 or last):
+            scored = _mean_f1(model, tokenizer, validation, settings)
+            if state.judge(scored, settings.early_stopping) and world.first:
+                save(best_file, model.state_dict())
+        due = state.step % _REPORT_EVERY == 0 or time.monotonic() - told > _REPORT_EVERY_S
+        if world.first and (scored is not None or due or last):
+            told = time.monotonic()
+            news = meter.read(state.step, scored)
+            report(news)
+            for tracker in trackers:
+                tracker.log(state.step, _figures(news, run.rate()))
+        if world.first and time.monotonic() - saved > _SAVE_EVERY_S and not last:
+            run.save(checkpoint, state)
+            saved = time.monotonic()
+    if best_file.exists():
+        model.load_state_dict(torch.load(best_file, weights_only=True))
+    merge(model, settings)
+    model.to("cpu")
+    if world.first:
+        checkpoint.unlink(missing_ok=True)
+        best_file.unlink(missing_ok=True)
 
 
-def bf16_pays() -> bool:
-    """Whether this processor multiplies bf16 in hardware; elsewhere oneDNN emulates it, 80 times slower than fp32."""
+class _Meter:
+    """Loss since the last reading, speed and time left since the start."""
+
+    def __init__(self, first: int, steps: int, world: World) -> None:
+        self._first, self._steps, self._world = first, steps, world
+        self._started, self._rows = time.monotonic(), 0
+        self._losses: list[float] = []
+
+    def add(self, loss: float, rows: int) -> None:
+        self._losses.append(loss)
+        self._rows += rows
+
+    def read(self, step: int, scored: float | None) -> Progress:
+        elapsed = time.monotonic() - self._started
+        left = elapsed / (step - self._first) * (self._steps - step) / 60
+        loss = sum(self._losses) / len(self._losses)
+        self._losses = []
+        return Progress(step, self._steps, loss, self._rows * self._world.size / elapsed, left, scored)
+
+
+class _Run:
+    """Optimizer, schedule and one step of them."""
+
+    def __init__(self, model: Classifier, settings: Hyperparameters, steps: int, world: World) -> None:
+        self._model, self._settings, self._world = model, settings, world
+        self._unfreezing = Unfreezing(model) if settings.method == "gradual" else None
+        self._optimizer = make_optimizer(model, settings)
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, lambda s: rate_factor(s, steps, settings.warmup, settings.decay)
+        )
+        self._bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_pays(world.device))
+        self._forward = world.wrap(model)
+
+    def step(
+        self, batches: Sequence[tuple[Sequence[Example], Sequence[Sequence[int]]]], done: float, rng: Any
+    ) -> float:
+        """One optimizer step over accumulated batches; the mean loss."""
+        settings, model = self._settings, self._model
+        if self._unfreezing:
+            self._unfreezing.at(done)
+        model.train()
+        if settings.method == "frozen":
+            model.encoder.train(False)
+        self._optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for examples, ids in batches:
+            loss = self._loss(examples, ids, rng) / len(batches)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.item()
+            if settings.adversarial:
+                with perturbed(model.words, settings.adversarial) as moved:
+                    if moved:
+                        (self._loss(examples, ids, rng) / len(batches)).backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.grad is not None), 1.0)
+        self._optimizer.step()
+        self._schedule.step()
+        return total
+
+    def _loss(self, examples: Sequence[Example], ids: Sequence[Sequence[int]], rng: random.Random) -> Tensor:
+        settings, model, device = self._settings, self._model, self._world.device
+        input_ids, mask = (t.to(device) for t in pad(ids))
+        allowed, weights = targets(examples, model.widths)
+        allowed = {h: t.to(device) for h, t in allowed.items()}
+        weights = {h: t.to(device) for h, t in weights.items()}
+
+        def loss_of(logits: Tensor, order: list[int] | None = None) -> Tensor:
+            a, w = (allowed, weights) if order is None else (_taken(allowed, order), _taken(weights, order))
+            return masked_set_loss(model.split(logits), a, w, settings.label_smoothing, settings.loss)
+
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            if not settings.mixup or len(examples) < 2:
+                return loss_of(self._forward(input_ids, mask))
+            pooled, order, weight = mixed(model.pooled(input_ids, mask), settings.mixup, rng)
+            logits = model.classify(pooled)
+        return weight * loss_of(logits) + (1 - weight) * loss_of(logits, order)
+
+    def rate(self) -> float:
+        """The first group's learning rate now."""
+        return float(self._schedule.get_last_lr()[0])
+
+    def save(self, path: Path, state: _State) -> None:
+        parts: dict[str, Any] = {"model": self._model, "optimizer": self._optimizer, "schedule": self._schedule}
+        save(path, {**{k: v.state_dict() for k, v in parts.items()}, "state": asdict(state)})
+
+    def resume(self, path: Path) -> _State:
+        if not path.exists():
+            return _State()
+        kept = torch.load(path, weights_only=True)
+        self._model.load_state_dict(kept["model"])
+        self._optimizer.load_state_dict(kept["optimizer"])
+        self._schedule.load_state_dict(kept["schedule"])
+        return _State(**kept["state"])
+
+
+def batch_plan(
+    examples: Sequence[Example], lengths: Sequence[int], settings: Hyperparameters, world: World
+) -> list[list[list[int]]]:
+    """For each step of this process its batches (`accumulation` of them), as indexes of examples."""
+    batches: list[list[int]] = []
+    for epoch in range(math.ceil(settings.epochs)):
+        drawn = resampled(examples, settings.resample, seed=settings.seed + epoch)
+        made = token_budget_batches([lengths[i] for i in drawn], settings.batch_tokens, seed=settings.seed + epoch)
+        batches += [[drawn[i] for i in batch] for batch in made]
+    batches = batches[: max(1, int(len(batches) * settings.epochs / math.ceil(settings.epochs)))]
+    size = settings.accumulation
+    while len(batches) % (size * world.size):
+        batches.append(batches[len(batches) % max(1, len(batches) // 2)])
+    mine = batches[world.rank :: world.size]
+    return [mine[i : i + size] for i in range(0, len(mine), size)]
+
+
+def bf16_pays(device: torch.device) -> bool:
+    """Whether bf16 is multiplied in hardware; elsewhere oneDNN emulates it, 80 times slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
 
 
-def rate_factor(step: int, steps: int, warmup: float) -> float:
-    """Linear warm-up over `warmup` (share of steps), then cosine decay to 0; in [0, 1]."""
+def rate_factor(step: int, steps: int, warmup: float, decay: str) -> float:
+    """Linear warm-up over `warmup` (share of steps), then cosine or linear decay to 0, or none; in [0, 1]."""
     ramp = max(1, int(steps * warmup))
     if step < ramp:
         return (step + 1) / ramp
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - ramp) / max(1, steps - ramp))))
+    share = min(1.0, (step - ramp) / max(1, steps - ramp))
+    return {"cosine": 0.5 * (1 + math.cos(math.pi * share)), "linear": 1 - share, "constant": 1.0}[decay]
+
+
+def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Optimizer:
+    """AdamW or SGD with two rates: fresh parts (heads, word embedding, adapters) and the encoder."""
+    fresh: list[Tensor] = []
+    encoder: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and settings.method != "gradual":
+            continue
+        new = name.startswith("output") or "lora_" in name or ("word_embeddings" in name and settings.method == "full")
+        (fresh if new else encoder).append(parameter)
+    groups = [
+        {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
+        {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    return torch.optim.AdamW(groups, fused=True)
 
 
 def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
@@ -118,7 +295,7 @@ def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     return padded, mask
 
 
-def targets(batch: Sequence[Example], widths: dict[str, int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+def targets(batch: Sequence[Example], widths: Mapping[str, int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Per head: bool[batch, classes] of allowed classes, float32[batch] of weights."""
     allowed = {h: torch.zeros(len(batch), n, dtype=torch.bool) for h, n in widths.items()}
     weights = {h: torch.ones(len(batch)) for h in widths}
@@ -129,45 +306,41 @@ def targets(batch: Sequence[Example], widths: dict[str, int]) -> tuple[dict[str,
     return allowed, weights
 
 
-def _optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Optimizer:
-    fresh, encoder = [], []
-    for name, parameter in model.named_parameters():
-        (fresh if name.startswith("output") or "word_embeddings" in name else encoder).append(parameter)
-    groups = [
-        {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
-        {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
-    ]
-    return torch.optim.AdamW(groups, fused=True)
+def predict(
+    model: Classifier, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, batch_tokens: int = 4096
+) -> dict[str, Tensor]:
+    """Probabilities per head, float32[len(texts), classes], in the order given; no gradients."""
+    ids = encode(tokenizer, texts, max_tokens)
+    found = {head: torch.zeros(len(texts), n) for head, n in model.widths.items()}
+    device, was_training = device_of(model), model.training
+    model.eval()
+    with torch.inference_mode():
+        for batch in token_budget_batches([len(row) for row in ids], batch_tokens, seed=0):
+            input_ids, mask = (t.to(device) for t in pad([ids[i] for i in batch]))
+            for head, logits in model.split(model(input_ids, mask)).items():
+                found[head][batch] = logits.softmax(1).cpu()
+    model.train(was_training)
+    return found
 
 
-def _save(
-    path: Path,
-    model: Classifier,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
-    step: int,
-) -> None:
+def save(path: Path, value: Any) -> None:
+    """Written beside and renamed: a kill in between leaves the file before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    torch.save(
-        {
-            "model": model.state_dict(),
-            "optimizer": optimizer.state_dict(),
-            "schedule": schedule.state_dict(),
-            "step": step,
-        },
-        partial,
-    )
+    torch.save(value, partial)
     partial.replace(path)
 
 
-def _resume(
-    path: Path, model: Classifier, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LambdaLR
-) -> int:
-    if not path.exists():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return int(state["step"])
+def _mean_f1(model: Classifier, tokenizer: Tokenizer, rows: Sequence[Example], settings: Hyperparameters) -> float:
+    found = predict(model, tokenizer, [e.text for e in rows], settings.max_tokens)
+    scores = [macro_f1(found[h].numpy(), rows, h) for h in model.widths if any(h in e.targets for e in rows)]
+    return sum(scores) / max(1, len(scores))
+
+
+def _taken(tensors: dict[str, Tensor], order: list[int]) -> dict[str, Tensor]:
+    return {h: t[order] for h, t in tensors.items()}
+
+
+def _figures(news: Progress, rate: float) -> dict[str, float]:
+    figures = {"train/loss": news.loss, "train/rate": rate, "train/rows_per_s": news.rows_per_s}
+    return figures if news.validation is None else {**figures, "validation/macro_f1": news.validation}

@@ -1,29 +1,52 @@
-"""Cross-entropy over sets of allowed classes, masked where a row has no label for a head."""
+"""Losses over sets of allowed classes, masked where a row has no label for a head."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+LossName = Literal["cross_entropy", "focal", "gce"]
+FOCAL_GAMMA = 2.0
+GCE_Q = 0.7
+
 
 def masked_set_loss(
-    logits: dict[str, Tensor], allowed: dict[str, Tensor], weights: dict[str, Tensor], smoothing: float
+    logits: dict[str, Tensor],
+    allowed: dict[str, Tensor],
+    weights: dict[str, Tensor],
+    smoothing: float,
+    loss: LossName = "cross_entropy",
 ) -> Tensor:
-    """Mean over the labelled (row, head) pairs of -log(sum of the probabilities of the allowed classes).
+    """Mean over the labelled (row, head) pairs of a loss of p = the sum of the probabilities of the allowed classes.
 
     `logits[h]` is float32[batch, classes], `allowed[h]` bool of the same shape (a row without a label for h
     is all false), `weights[h]` float32[batch]. `smoothing` in [0, 1) mixes in the uniform cross-entropy
     (Szegedy et al. 2016). Returns 0 where nothing is labelled.
+
+    - cross_entropy: -log p
+    - focal: -(1 - p)^2 log p, less weight on what is easy (Lin et al. 2017)
+    - gce: (1 - p^0.7) / 0.7, bounded, so that a wrong label cannot pull without end (Zhang and Sabuncu 2018)
     """
     total = next(iter(logits.values())).sum() * 0.0
-    pairs = torch.zeros(())
+    pairs = torch.zeros((), device=total.device)
     for head, scores in logits.items():
         labelled = allowed[head].any(1)
         if not bool(labelled.any()):
             continue
         log_probabilities = scores[labelled].log_softmax(1)
         hit = log_probabilities.masked_fill(~allowed[head][labelled], -torch.inf).logsumexp(1)
-        loss = -(1 - smoothing) * hit - smoothing * log_probabilities.mean(1)
-        total = total + (loss * weights[head][labelled]).sum()
+        each = -(1 - smoothing) * _of(hit, loss) - smoothing * log_probabilities.mean(1)
+        total = total + (each * weights[head][labelled]).sum()
         pairs = pairs + labelled.sum()
     return total / pairs.clamp(min=1)
+
+
+def _of(log_p: Tensor, loss: LossName) -> Tensor:
+    """The negated loss, so that cross-entropy is log p itself."""
+    if loss == "focal":
+        return (1 - log_p.exp()) ** FOCAL_GAMMA * log_p
+    if loss == "gce":
+        return ((GCE_Q * log_p).exp() - 1) / GCE_Q
+    return log_p

@@ -5,7 +5,6 @@ The int8 weights are dequantised: a start for further training, not the exact we
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ from transformers import BertConfig, BertModel
 from models.bundle import read_manifest, verified_files
 from training.config import TrainingConfigError
 from training.network import Classifier
-from training.vocabulary import definition_of, share_han_forms
 
 _QUANTIZED = "_quantized"
 
@@ -26,32 +24,55 @@ _QUANTIZED = "_quantized"
 def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
     """The classifier of a BERT bundle, ready to train, and its `tokenizer.json`.
 
-    Raises `TrainingConfigError` where the heads differ from the configuration's or a weight is missing.
+    Classes that the bundle knows keep their weights; new heads and classes start at random. Raises
+    `TrainingConfigError` where the graph is not one of ours.
     """
     manifest = read_manifest(folder)
-    given = {h.name: h.labels for h in manifest.heads}
-    if given != heads:
-        raise TrainingConfigError(f"{folder}: its heads {sorted(given)} and labels differ from [heads] of the recipe")
     contents = verified_files(folder, manifest)
     weights = _weights(onnx.load_from_string(contents[manifest.model_file]))
-    words = weights["encoder.embeddings.word_embeddings.weight"]
-    layers = {name.split(".layer.")[1].split(".")[0] for name in weights if ".layer." in name}
-    config = BertConfig(
-        vocab_size=words.shape[0],
-        hidden_size=words.shape[1],
-        num_hidden_layers=len(layers),
-        num_attention_heads=words.shape[1] // 32,
-        intermediate_size=weights["encoder.encoder.layer.0.intermediate.dense.bias"].shape[0],
-        max_position_embeddings=weights["encoder.embeddings.position_embeddings.weight"].shape[0],
-        hidden_dropout_prob=dropout,
-        attention_probs_dropout_prob=dropout,
-    )
-    model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)
-    missing, unexpected = model.load_state_dict({k: torch.tensor(v) for k, v in weights.items()}, strict=False)
+    try:
+        words = weights["encoder.embeddings.word_embeddings.weight"]
+        layers = {name.split(".layer.")[1].split(".")[0] for name in weights if ".layer." in name}
+        config = BertConfig(
+            vocab_size=words.shape[0],
+            hidden_size=words.shape[1],
+            num_hidden_layers=len(layers),
+            num_attention_heads=int(manifest.training.get("attention_heads", words.shape[1] // 32)),
+            intermediate_size=weights["encoder.encoder.layer.0.intermediate.dense.bias"].shape[0],
+            max_position_embeddings=weights["encoder.embeddings.position_embeddings.weight"].shape[0],
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+    except KeyError as error:
+        raise TrainingConfigError(f"{folder} is no bundle that training can go on from: no {error}") from None
+    model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)  # type: ignore[no-untyped-call]
+    given = {h.name: h.labels for h in manifest.heads}
+    old_matrix, old_bias = weights.pop("output.weight"), weights.pop("output.bias")
+    _keep_classes(model, heads, given, old_matrix, old_bias)
+    state = {k: torch.tensor(v) for k, v in weights.items()}
+    missing, unexpected = model.load_state_dict({**state, **_outputs(model)}, strict=False)
     if missing or unexpected:
-        raise TrainingConfigError(f"{folder} is no MiniLM-shaped bundle: missing {missing}, unexpected {unexpected}")
-    tokenizer = json.loads(contents[manifest.tokenizer_file])
-    return model, definition_of(share_han_forms(tokenizer["model"]["vocab"]))
+        raise TrainingConfigError(f"{folder} is no BERT-shaped bundle: missing {missing}, unexpected {unexpected}")
+    return model, contents[manifest.tokenizer_file].decode("utf-8")
+
+
+def _keep_classes(
+    model: Classifier,
+    heads: dict[str, list[str]],
+    given: dict[str, list[str]],
+    matrix: NDArray[np.float32],
+    bias: NDArray[np.float32],
+) -> None:
+    rows = {pair: i for i, pair in enumerate((h, x) for h, labels in given.items() for x in labels)}
+    with torch.no_grad():
+        for new, pair in enumerate((h, x) for h, labels in heads.items() for x in labels):
+            if (old := rows.get(pair)) is not None:
+                model.output.weight[new] = torch.tensor(matrix[old])
+                model.output.bias[new] = float(bias[old])
+
+
+def _outputs(model: Classifier) -> dict[str, torch.Tensor]:
+    return {f"output.{k}": v for k, v in model.output.state_dict().items()}
 
 
 def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
@@ -86,5 +107,6 @@ def _matrix(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.
 def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
     stem = name.removesuffix(_QUANTIZED)
     zero, scale = constants[stem + "_zero_point"], constants[stem + "_scale"]
-    values: NDArray[np.float32] = (constants[name].astype(np.float32) - zero.astype(np.float32)) * scale
+    shifted = constants[name].astype(np.float32) - zero.astype(np.float32)
+    values: NDArray[np.float32] = shifted * scale.astype(np.float32)
     return values

@@ -7,19 +7,21 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 from rich.progress import Progress
 
 from models.bundle import BundleError, read_manifest
+from models.drift import distances, profile
 from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
-from pipeline.relabel import relabel_posts
+from pipeline.labelling import Classifier
+from pipeline.relabel import relabel_posts, text_of
 from pipeline.settings import Settings
-from pipeline.store.base import CountRule
+from pipeline.store.base import CountRule, Store
 from pipeline.store.open import open_store
 
 app = typer.Typer(help="The registry of models: which one serves, and the way back.", no_args_is_help=True)
@@ -160,6 +162,66 @@ def relabel(
         print_json({"model": champion, "posts": seen, "relabelled": changed})
     else:
         out.print(f"{changed} of {seen} posts carry labels of {champion} now", markup=False)
+
+
+@app.command()
+def drift(
+    days: Annotated[float, typer.Option("--days", min=0.01, help="Of event time, up to the newest post.")] = 1.0,
+    limit: Annotated[int, typer.Option("--limit", min=100, help="Posts to look at.")] = 2000,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """How far posts and labels have moved from what the model was made on, and what accuracy is to be expected.
+
+    Example: opinionwatch models drift --days 7
+    """
+    settings = settings_of(config)
+    store, engine = open_store(settings.store), open_classifier(settings.model)
+    if engine.reference is None:
+        raise Fatal(f"{engine.name} {engine.version} keeps no reference", "train it anew: 'opinionwatch train'")
+    found = drift_of(store, engine, days, limit)
+    if as_json:
+        print_json(found)
+        return
+    if not found["posts"]:
+        out.print("no post in that time")
+        return
+    for name, row in found["distances"].items():
+        out.print(f"{name:24} {row['value']:.4f} bits ({row['low']:.4f} to {row['high']:.4f})", markup=False)
+    for head, row in found["expected_accuracy"].items():
+        out.print(f"expected accuracy {head:14} {row['now']:.3f}, when made {row['reference']:.3f}", markup=False)
+    for head, share in found["agreement_with_labels"].items():
+        out.print(f"agreement with the newest labels {head:10} {share:.3f}", markup=False)
+    now, then = found["unknown_tokens"]["now"], found["unknown_tokens"]["reference"]
+    out.print(f"unknown tokens {now:.4f}, when made {then:.4f}; {found['posts']} posts")
+
+
+def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> dict[str, Any]:
+    """Distances with intervals, expected accuracy and unknown tokens beside the reference, agreement with labels."""
+    bounds, then = store.bounds(), engine.reference
+    documents = []
+    if bounds is not None:
+        end = bounds[1] + timedelta(seconds=1)
+        documents = [d for d in store.documents(end - timedelta(days=days), end) if not d["repost"]][-limit:]
+    if then is None or not documents:
+        return {"posts": 0}
+    texts = [text_of(d) for d in documents]
+    now = profile(texts, engine.predict(texts), engine.unknown_share(texts))
+    newest: dict[str, list[bool]] = {}
+    for label in list(store.labels())[-1000:]:
+        if label.suggested:
+            newest.setdefault(label.head, []).append(label.suggested == label.label)
+    return {
+        "model": f"{engine.name} {engine.version}",
+        "posts": len(documents),
+        "distances": {name: asdict(d) for name, d in distances(then, now).items()},
+        "expected_accuracy": {
+            h: {"now": round(v, 4), "reference": round(then.expected_accuracy.get(h, 0.0), 4)}
+            for h, v in now.expected_accuracy.items()
+        },
+        "unknown_tokens": {"now": now.unknown_tokens, "reference": then.unknown_tokens},
+        "agreement_with_labels": {h: round(sum(x) / len(x), 4) for h, x in newest.items()},
+    }
 
 
 def registry_of(settings: Settings) -> Registry:

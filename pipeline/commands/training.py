@@ -1,60 +1,164 @@
-"""`opinionwatch train` and `evaluate`: they need the extra `train`, which serving does not have."""
+"""`opinionwatch train`, `evaluate`, `export` and `noise`: they need the extra `train`, which serving does not have."""
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from pipeline.commands.common import AsJson, err, out, print_json
-from pipeline.errors import EXIT_CONFIG, Fatal
+from pipeline.commands.common import AsJson, err, out, print_json, settings_of
+from pipeline.errors import EXIT_CONFIG, EXIT_USAGE, Fatal
 
-ConfigFile = Annotated[Path, typer.Option("--config", help="The recipe (TOML).")]
-DataDir = Annotated[Path, typer.Option("--data-dir", help="Folder of the files that the recipe names.")]
+Recipe = Annotated[Path | None, typer.Option("--config", help="Recipe (TOML): heads, sources, hyperparameters.")]
+DataDir = Annotated[Path | None, typer.Option("--data-dir", help="Folder of the files that a recipe names.")]
+Data = Annotated[
+    list[Path] | None,
+    typer.Option("--data", help="Labelled file (JSONL, CSV, Label Studio, doccano, Argilla); more than once."),
+]
+HeadName = Annotated[str, typer.Option("--head", help="Head of labels that name none.")]
 
 
 def train(
-    config: ConfigFile,
-    data_dir: DataDir,
-    base: Annotated[Path, typer.Option("--base", help="A BERT encoder's folder, or a bundle to go on from.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="The bundle to write; its work folder resumes.")],
-    version: Annotated[str, typer.Option("--version", help="The bundle's version.")] = "0.0.1",
+    data: Data = None,
+    config: Recipe = None,
+    base: Annotated[
+        str | None,
+        typer.Option("--base", help="A bundle, a model folder, or a name on the hub (default: the model in service)."),
+    ] = None,
+    out_dir: Annotated[Path, typer.Option("--out", help="The bundle to write; its work folder resumes.")] = Path(
+        "trained"
+    ),
+    data_dir: DataDir = None,
+    head: HeadName = "label",
+    name: Annotated[str | None, typer.Option("--name", help="The bundle's name.")] = None,
+    version: Annotated[str | None, typer.Option("--version", help="The bundle's version (default: the time).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Fine-tunes and exports a bundle; started again, it goes on from the last checkpoint.
+    """Fine-tunes and exports a bundle with a report; started again after Ctrl-C, it goes on where it was.
 
-    Example: opinionwatch train --config training/configs/starter.toml --data-dir DATA --base MINILM --out my-bundle
+    Example: opinionwatch train --data my.jsonl
     """
-    scores = _module().train(config, data_dir, base, out_dir, version, lambda line: err.print(line, markup=False))
-    _show(scores, as_json)
+    command = training("command")
+    request = command.Request(
+        out=out_dir,
+        base=base or settings_of(None).model.bundle,
+        version=version or f"{datetime.now(UTC):%Y%m%d.%H%M}",
+        config=config,
+        data=tuple(data or ()),
+        data_dir=data_dir,
+        head=head,
+        name=name,
+    )
+    report = refusing(lambda: _with_bar(command, request))
+    if as_json:
+        print_json(report)
+    elif report:
+        show_scores(report["after"], report["before"])
+        out.print(f"bundle {out_dir}, report {out_dir / 'report.html'}", markup=False)
 
 
 def evaluate(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
-    config: ConfigFile,
-    data_dir: DataDir,
+    data: Data = None,
+    config: Recipe = None,
+    data_dir: DataDir = None,
+    head: HeadName = "label",
     as_json: AsJson = False,
 ) -> None:
-    """Accuracy, macro recall and macro F1 of a bundle on the evaluation files of a recipe.
+    """Accuracy, precision, recall and F1 of a bundle on labelled files, per class, in slices, with intervals.
 
-    Example: opinionwatch evaluate models/starter --config training/configs/starter.toml --data-dir DATA
+    Example: opinionwatch evaluate models/starter --data labelled.jsonl --head sentiment --json
     """
-    _show(_module().evaluate(bundle, config, data_dir), as_json)
+    if not data and config is None:
+        raise Fatal("nothing to evaluate on", "give --data FILE, or --config and --data-dir", EXIT_USAGE)
+    found = refusing(lambda: training("command").evaluate(bundle, data or (), head, config, data_dir))
+    if as_json:
+        print_json(found)
+    else:
+        show_scores(found, {})
 
 
-def _module() -> Any:
+def export(
+    bundle: Annotated[Path, typer.Argument(help="A bundle.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
+) -> None:
+    """The same model in fp32: what int8 is compared with, and what a GPU turns into fp16.
+
+    Example: opinionwatch export models/starter --out starter-fp32
+    """
+    refusing(lambda: training("command").export(bundle, out_dir))
+    out.print(f"bundle {out_dir}", markup=False)
+
+
+def noise(
+    data: Data = None,
+    head: HeadName = "label",
+    limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Labels that look wrong, the most suspect first: a list to review before training.
+
+    Example: opinionwatch noise --data my.jsonl --limit 20
+    """
+    if not data:
+        raise Fatal("no file given", "give --data FILE", EXIT_USAGE)
+    rows = refusing(lambda: training("command").noise_report(data, head, limit))
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        text = " ".join(row["text"].split())[:70]
+        out.print(f"{row['margin']:.2f}  {row['head']}: {row['given']} -> {row['suggested']}  {text}", markup=False)
+    if not rows:
+        out.print("no label looks wrong")
+
+
+def training(name: str) -> Any:
+    """A module of `training`; raises `Fatal` where the extra is not installed."""
     try:
-        from importlib import import_module
-
-        return import_module("training.command")
+        return import_module(f"training.{name}")
     except ImportError as error:
         raise Fatal(f"training needs {error.name}", "pip install 'opinionwatch[train]' (5 GB)", EXIT_CONFIG) from None
 
 
-def _show(scores: dict[str, dict[str, float]], as_json: bool) -> None:
-    if as_json:
-        print_json(scores)
-        return
-    for name, row in scores.items():
-        out.print(f"{name:45} " + "  ".join(f"{k} {v:.3f}" if v <= 1 else f"{k} {v:.0f}" for k, v in row.items()))
+def refusing(call: Any) -> Any:
+    """Runs `call`; what training refuses becomes a `Fatal`."""
+    refusals = (training("config").TrainingConfigError, import_module("models.bundle").BundleError)
+    try:
+        return call()
+    except refusals as error:
+        raise Fatal(str(error), "", EXIT_CONFIG) from None
+
+
+def _with_bar(command: Any, request: Any) -> Any:
+    with ExitStack() as stack:
+        if not err.is_terminal:
+            return command.train(request, lambda line: err.print(line, markup=False))
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
+        bar = stack.enter_context(Progress(*columns, TimeRemainingColumn(), console=err))
+        task = bar.add_task("training", total=None)
+
+        def tell(p: Any) -> None:
+            bar.update(
+                task, total=p.steps, completed=p.step, description=f"loss {p.loss:.3f}, {p.rows_per_s:.0f} rows/s"
+            )
+
+        return command.train(request, lambda line: bar.console.print(line, markup=False), tell)
+
+
+def show_scores(after: dict[str, Any], before: dict[str, Any]) -> None:
+    """A line per set and head."""
+    for key, row in after.items():
+        low, high = row["interval"]["accuracy"]
+        old = f", before {before[key]['accuracy']:.3f} and {before[key]['macro_f1']:.3f}" if key in before else ""
+        out.print(
+            f"{key:40} accuracy {row['accuracy']:.3f} ({low:.3f} to {high:.3f})  "
+            f"precision {row['macro_precision']:.3f}  recall {row['macro_recall']:.3f}  "
+            f"macro F1 {row['macro_f1']:.3f}{old}  {row['rows']} rows",
+            markup=False,
+        )

@@ -1,0 +1,134 @@
+"""How far what the model sees and says has moved from what it saw and said when it was made. Pure.
+
+A profile is what a bundle keeps of its validation rows: class shares and confidence per head, languages, share of
+unknown tokens. Distances are Jensen-Shannon divergences in bits (Lin 1991), in [0, 1]: 0 the same, 1 nothing shared.
+The expected accuracy is the mean calibrated confidence (average confidence, Guillory et al. 2021, without its
+correction): as good as the calibration is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.labels import Prediction
+from models.text import language
+
+CONFIDENCE_BINS = 10
+_RESAMPLES = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Shares that sum to 1 (but `unknown_tokens`, a share of its own), over `rows` texts."""
+
+    rows: int
+    classes: dict[str, dict[str, float]]
+    confidence: dict[str, list[float]]
+    expected_accuracy: dict[str, float]
+    languages: dict[str, float]
+    unknown_tokens: float
+
+
+def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tokens: float) -> Profile:
+    """The profile of texts and what was said of them; needs at least one."""
+    heads = predictions[0].heads
+    n = len(texts)
+    scores = {h: np.array([p.score(h) for p in predictions]) for h in heads}
+    return Profile(
+        rows=n,
+        classes={h: _shares(Counter(p.label(h) for p in predictions)) for h in heads},
+        confidence={h: (np.bincount(_bins(s), minlength=CONFIDENCE_BINS) / n).tolist() for h, s in scores.items()},
+        expected_accuracy={h: float(s.mean()) for h, s in scores.items()},
+        languages=_shares(Counter(map(language, texts))),
+        unknown_tokens=unknown_tokens,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Distance:
+    """A divergence in bits with its 95 % interval under resampling of the newer rows."""
+
+    value: float
+    low: float
+    high: float
+
+
+def distances(reference: Profile, now: Profile, *, seed: int = 17) -> dict[str, Distance]:
+    """Per head `classes/HEAD` and `confidence/HEAD`, and `languages`."""
+    found: dict[str, Distance] = {}
+    for head in reference.classes.keys() & now.classes.keys():
+        found[f"classes/{head}"] = _distance(reference.classes[head], now.classes[head], now.rows, seed)
+        bins = [dict(enumerate(p.confidence[head])) for p in (reference, now)]
+        found[f"confidence/{head}"] = _distance(bins[0], bins[1], now.rows, seed)
+    found["languages"] = _distance(reference.languages, now.languages, now.rows, seed)
+    return dict(sorted(found.items()))
+
+
+def divergence(p: NDArray[np.float64], q: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Jensen-Shannon divergence in bits along the last axis.
+
+    >>> float(divergence(np.array([1.0, 0.0]), np.array([0.0, 1.0])))
+    1.0
+    """
+    middle = (p + q) / 2
+    return (_relative(p, middle) + _relative(q, middle)) / 2
+
+
+def _relative(p: NDArray[np.float64], m: NDArray[np.float64]) -> NDArray[np.float64]:
+    ratio = np.divide(p, m, out=np.ones_like(m * p), where=(p > 0) & (m > 0))
+    result: NDArray[np.float64] = (p * np.log2(ratio)).sum(-1)
+    return result
+
+
+def _distance(p: Mapping[Any, float], q: Mapping[Any, float], rows: int, seed: int) -> Distance:
+    keys = list(dict.fromkeys([*p, *q]))
+    a, b = (np.array([m.get(k, 0.0) for k in keys], np.float64) for m in (p, q))
+    draws = np.random.default_rng(seed).multinomial(rows, b / b.sum(), _RESAMPLES) / rows
+    low, high = np.quantile(divergence(a, draws), [0.025, 0.975])
+    return Distance(float(divergence(a, b)), float(low), float(high))
+
+
+class Watch:
+    """The last `window` labels of each head against a reference, told every `every` labels."""
+
+    def __init__(
+        self,
+        reference: Mapping[str, Mapping[str, float]],
+        tell: Callable[[str, float], None],
+        *,
+        window: int = 5000,
+        every: int = 500,
+    ) -> None:
+        """`reference[head]` are class shares; `tell(head, divergence)`."""
+        self._reference, self._tell, self._every = reference, tell, every
+        self._seen: dict[str, deque[str]] = {head: deque(maxlen=window) for head in reference}
+        self._new = 0
+
+    def add(self, predictions: Iterable[Prediction]) -> None:
+        for prediction in predictions:
+            for head, seen in self._seen.items():
+                seen.append(prediction.label(head))
+            self._new += 1
+        if self._new >= self._every:
+            self._new = 0
+            for head, seen in self._seen.items():
+                keys = list(self._reference[head])
+                counts = Counter(seen)
+                p = np.array([self._reference[head][k] for k in keys])
+                q = np.array([counts[k] for k in keys], np.float64)
+                self._tell(head, float(divergence(p, q / max(1.0, q.sum()))))
+
+
+def _shares(counts: Counter[str]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {k: n / total for k, n in sorted(counts.items())}
+
+
+def _bins(scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.minimum((scores * CONFIDENCE_BINS).astype(np.int64), CONFIDENCE_BINS - 1)

@@ -1,0 +1,150 @@
+"""`opinionwatch retrain`: the scheduled job. Idempotent, locked, and safe to kill at any point."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from fcntl import LOCK_EX, LOCK_NB, flock
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from models.bundle import load_bundle, read_manifest
+from models.registry import CHALLENGER, CHAMPION, Registry
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.models import refusing as registry_refusing
+from pipeline.commands.models import registry_of
+from pipeline.commands.training import refusing, training
+from pipeline.errors import Fatal
+from pipeline.retraining import alert_rates, new_labels, write_rows
+from pipeline.settings import Settings
+from pipeline.store.base import Store
+from pipeline.store.open import open_store
+
+_BY = "retrain"
+_STATE = "retrain"
+
+
+def retrain(
+    min_new_labels: Annotated[
+        int | None, typer.Option("--min-new-labels", min=1, help="Below it, nothing is done (training.min_new_labels).")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Fine-tunes the champion on the labels, lets the gate judge the result, and promotes it where it is better.
+
+    For cron, a systemd timer or a CronJob: with nothing new it says so and exits 0; two never train at once; after a
+    crash the next run goes on; the champion serves all the while.
+
+    Example: opinionwatch retrain --min-new-labels 200
+    """
+    settings = settings_of(config, training__min_new_labels=min_new_labels)
+    registry, store = registry_of(settings), open_store(settings.store)
+    work = Path(settings.training.work)
+    work.mkdir(parents=True, exist_ok=True)
+    with _locked(work) as free:
+        done = _run(settings, registry, store, work) if free else {"outcome": "locked", "reason": "another one runs"}
+    if as_json:
+        print_json(done)
+    else:
+        out.print(f"{done['outcome']}: {done['reason']}", markup=False)
+
+
+def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> dict[str, Any]:
+    champion = registry_refusing(lambda: registry.alias(CHAMPION))
+    if champion is None:
+        raise Fatal("the registry has no champion", "register and promote one: 'opinionwatch models register BUNDLE'")
+    begun = work / "run.json"
+    if begun.exists():
+        run = json.loads(begun.read_text("utf-8"))
+        err.print(f"going on with the run of {run['at']}", markup=False)
+    else:
+        labels = list(store.labels())
+        known = int((store.state(_STATE) or {}).get("labels", 0))
+        fresh = new_labels(labels, known)
+        if fresh < settings.training.min_new_labels:
+            wanted = settings.training.min_new_labels
+            return {"outcome": "nothing new", "reason": f"{fresh} new labels, {wanted} wanted", "new_labels": fresh}
+        run = _begin(settings, registry, store, work, champion, len(labels), fresh)
+    done = _train_and_judge(settings, registry, store, work, run)
+    store.put_state(_STATE, {"labels": run["labels"], "at": run["at"], "outcome": done["outcome"]})
+    begun.unlink()
+    return done
+
+
+def _begin(
+    settings: Settings, registry: Registry, store: Store, work: Path, champion: str, labels: int, fresh: int
+) -> dict[str, Any]:
+    """Freezes the data of the run, so that one that was killed goes on with the same."""
+    heads = {h.name: h.labels for h in read_manifest(registry.fetch(champion)).heads}
+    counts = write_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal)
+    at = datetime.now(UTC)
+    run = {
+        "at": at.isoformat(timespec="seconds"),
+        "champion": champion,
+        "version": f"{at:%Y%m%d.%H%M%S}",
+        "labels": labels,
+        "new_labels": fresh,
+        "rows": dict(counts),
+    }
+    (work / "run.json").write_text(json.dumps(run), "utf-8")
+    return run
+
+
+def _train_and_judge(
+    settings: Settings, registry: Registry, store: Store, work: Path, run: dict[str, Any]
+) -> dict[str, Any]:
+    command, gate = training("command"), training("gate")
+    champion = registry_refusing(lambda: registry.fetch(run["champion"]))
+    name, target = read_manifest(champion).name, work / "bundle"
+    request = command.Request(
+        out=target,
+        base=str(champion),
+        version=run["version"],
+        config=Path(settings.training.recipe) if settings.training.recipe else None,
+        data=(work / "rows.jsonl", *map(Path, settings.training.data)),
+        name=name,
+    )
+    report = refusing(lambda: command.train(request, lambda line: err.print(line, markup=False)))
+    entry = registry_refusing(lambda: registry.register(target, by=_BY))
+    registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
+    rates = alert_rates(store, load_bundle(target, settings.model.device), settings.alerts)
+    policy = gate.Policy(worse_by=settings.training.worse_by, class_falls_by=settings.training.class_falls_by)
+    golden = [Path(p) for p in settings.training.golden]
+    compare = training("comparison").compare
+    verdict = refusing(lambda: compare(champion, target, work / "rows.jsonl", golden, policy, rates))
+    path = work / f"verdict-{entry.id}.json"
+    path.write_text(json.dumps(verdict, ensure_ascii=False, indent=1), "utf-8")
+    done = {
+        "reason": verdict["reason"],
+        "champion": run["champion"],
+        "challenger": entry.id,
+        "new_labels": run["new_labels"],
+        "rows": run["rows"],
+        "minutes": report["minutes"],
+        "accuracy": verdict["accuracy"],
+        "checks": verdict["checks"],
+        "verdict": str(path),
+    }
+    if not verdict["promoted"]:
+        return {"outcome": "refused", **done}
+    if settings.training.promote == "by_hand":
+        done["reason"] = f"{verdict['reason']}; promote it with 'opinionwatch models promote {entry.id}'"
+        return {"outcome": "passed", **done}
+    registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
+    return {"outcome": "promoted", **done}
+
+
+@contextmanager
+def _locked(work: Path) -> Iterator[bool]:
+    with (work / ".lock").open("w") as file:
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

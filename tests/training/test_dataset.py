@@ -1,0 +1,66 @@
+"""What labelled files hold, what is left out and why, and the errors that come before any training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.training.conftest import toy_rows, write_jsonl
+from training.config import TrainingConfigError
+from training.dataset import part_of, read_dataset
+
+
+def test_parts_are_fixed_by_content(tmp_path: Path) -> None:
+    few = read_dataset([write_jsonl(tmp_path / "a.jsonl", toy_rows(300))], head="sentiment")
+    more = read_dataset([write_jsonl(tmp_path / "b.jsonl", toy_rows(300) + toy_rows(300, seed=5))], head="sentiment")
+    assert {e.text for e in few.test} <= {e.text for e in more.test}
+    assert not {e.text for e in more.test} & {e.text for e in more.train}
+    assert 0.7 < len(more.train) / more.report.used < 0.9
+    assert part_of("Hello there") == part_of("RT @x: hello THERE https://t.example/1")
+
+
+def test_duplicates_merge_conflicts_go_and_the_majority_counts(tmp_path: Path) -> None:
+    rows = toy_rows(100)
+    long = "a long text about the hotel that was fine, with a friendly desk and a bath of marble, number "
+    rows += [{"text": "same text", "label": "positive"}, {"text": "SAME  text", "label": "negative"}]
+    rows += [
+        {"text": "voted", "label": x, "annotator": str(i)} for i, x in enumerate(["positive", "positive", "negative"])
+    ]
+    rows += [{"text": f"{long}{i}", "label": "positive"} for i in (1, 2)]
+    found = read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], head="sentiment")
+    assert found.report.conflicting == ["a.jsonl:101, a.jsonl:102"]
+    assert found.report.exact_duplicates == 3
+    assert found.report.near_duplicates == 1
+    kept = {e.text: e.targets for e in [*found.train, *found.validation, *found.test]}
+    assert kept["voted"] == {"sentiment": (found.heads["sentiment"].index("positive"),)}
+
+
+def test_a_source_cannot_fill_the_data(tmp_path: Path) -> None:
+    rows = [{**r, "source": "loud" if i < 900 else "quiet"} for i, r in enumerate(toy_rows(1000))]
+    found = read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], head="sentiment", source_cap=0.5)
+    assert found.report.capped["loud"] == pytest.approx(400, abs=30)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (toy_rows(3), "3 usable rows, training needs at least 20"),
+        ([r for r in toy_rows(100) if r["label"] == "positive"], "one class only, 'positive'"),
+        ([*toy_rows(100), {"text": "x", "label": "odd"}], "'odd' has one row only"),
+        ([{"text": "", "label": "a"}] * 30, "0 usable rows.*a.jsonl:1: field 'text' is missing or empty"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_said_before_training(
+    tmp_path: Path, rows: list[dict[str, str]], message: str
+) -> None:
+    with pytest.raises(TrainingConfigError, match=message):
+        read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], head="sentiment")
+
+
+def test_a_label_outside_the_scheme_is_left_out_and_named(tmp_path: Path) -> None:
+    rows = [*toy_rows(100), {"text": "x", "label": "furious"}]
+    scheme = {"sentiment": ["negative", "positive"], "topic": ["a", "b"]}
+    found = read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], heads=scheme, head="sentiment")
+    assert found.heads == scheme
+    assert found.report.problems == ["a.jsonl:101: sentiment=furious is not in the label scheme"]
