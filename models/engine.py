@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,12 +18,23 @@ from models.tokenizer import BundleTokenizer
 Device = Literal["auto", "cpu", "cuda"]
 
 
+#: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
+_MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
+
+
 class EngineError(RuntimeError):
     """The engine cannot start or answered nonsense; the message says the remedy."""
 
 
+class OutOfMemoryError(EngineError):
+    """Not even one text fits into the memory there is, or the device is broken; a new process may help."""
+
+
 class OnnxEngine:
-    """One session of one bundle; `predict` may be called from one thread at a time."""
+    """One session of one bundle; `predict` may be called from one thread at a time.
+
+    Where memory runs out, a batch is halved down to one text; then the session is built anew, once.
+    """
 
     def __init__(
         self,
@@ -45,7 +56,10 @@ class OnnxEngine:
         self._tokenizer = tokenizer
         self.reference = reference
         self._budget = budget_tokens
-        self._session, self.provider = _session(model, device, threads or usable_cores())
+        self._budget_now = budget_tokens
+        self._build: Callable[[], tuple[Any, str]] = lambda: _session(model, device, threads or usable_cores())
+        self._session, self.provider = self._build()
+        self._rebuilt = False
         self.tokens = 0
         self.padded_tokens = 0
 
@@ -53,8 +67,8 @@ class OnnxEngine:
         """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
         ids = self._tokenizer.encode(texts)
         results: list[Prediction | None] = [None] * len(ids)
-        for group in by_length([len(row) for row in ids], self._budget):
-            logits = self._run([ids[i] for i in group])
+        for group in by_length([len(row) for row in ids], self._budget_now):
+            logits = self._within_memory([ids[i] for i in group])
             for row, index in enumerate(group):
                 results[index] = self._prediction(logits[row])
         return [result for result in results if result is not None]
@@ -62,6 +76,20 @@ class OnnxEngine:
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
         return self._tokenizer.unknown_share(texts)
+
+    def _within_memory(self, rows: list[list[int]]) -> NDArray[np.float32]:
+        try:
+            return self._run(rows)
+        except OutOfMemoryError:
+            if len(rows) == 1:
+                if self._rebuilt:
+                    raise
+                self._rebuilt = True
+                self._session, self.provider = self._build()
+                return self._run(rows)
+        self._budget_now = max(1, self._budget_now // 2)
+        half = len(rows) // 2
+        return np.concatenate([self._within_memory(rows[:half]), self._within_memory(rows[half:])])
 
     def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
         width = max(map(len, rows))
@@ -72,7 +100,13 @@ class OnnxEngine:
             mask[i, : len(row)] = 1
         self.tokens += int(mask.sum())
         self.padded_tokens += mask.size
-        logits: NDArray[np.float32] = self._session.run(["logits"], {"input_ids": input_ids, "attention_mask": mask})[0]
+        feeds = {"input_ids": input_ids, "attention_mask": mask}
+        try:
+            logits: NDArray[np.float32] = self._session.run(["logits"], feeds)[0]
+        except Exception as error:
+            if any(sign in str(error) for sign in _MEMORY_SIGNS):
+                raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {width} tokens") from None
+            raise EngineError(f"the model cannot be run: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
         return logits

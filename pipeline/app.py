@@ -14,9 +14,7 @@ from pipeline import delivery
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.notify.base import Channel
-from pipeline.alerting.notify.log import LogChannel
-from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Transient
 from pipeline.flow import DeadLetterGuard, Flow
@@ -208,16 +206,3 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     return Evaluator(store, CountRule(settings.head, tuple(settings.negative)), rule, policy)
-
-
-def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The log, and the webhooks of the settings."""
-    return [
-        LogChannel(),
-        *(
-            WebhookChannel(
-                w.name, w.url, secret=w.secret.get_secret_value(), allow_private=w.allow_private, timeout_s=w.timeout_s
-            )
-            for w in settings.webhooks
-        ),
-    ]

@@ -131,6 +131,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         broker_commit_interval=1.0,
         broker_max_poll_records=2000,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=f"{kafka.instance}-{role}" if kafka.instance else None,
         producer_acks=-1,
         producer_compression_type="gzip",
         producer_max_request_size=MAX_RECORD_BYTES,

@@ -19,7 +19,7 @@ from pipeline.errors import Fatal, Poison, Transient
 from pipeline.labelling import Labelled, Labeller
 from pipeline.ledger import Ledger, Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import DeadLetter, Progress, Record, ScoredPost
+from pipeline.posts import DeadLetter, Post, Progress, Record, ScoredPost
 from pipeline.retry import retried
 from pipeline.store.base import Outcome, Store
 
@@ -137,9 +137,8 @@ class Flow:
         scored = [item for _, item in results if isinstance(item, ScoredPost)]
         poisons = sum(isinstance(item, Poison) for _, item in results)
         self._guard.admit(poisons, len(results))
-        if self._ledger is None:
-            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
         outcomes = iter(await self._index(scored) if scored else [])
+        done: list[tuple[Record, Outcome, Post | None]] = []
         for record, item in results:
             outcome, post = Outcome.REJECTED, None
             if isinstance(item, Poison):
@@ -149,6 +148,11 @@ class Flow:
                 if outcome is Outcome.REJECTED:
                     self._guard.admit(1, 0)
                     await self._bury(DeadLetter(record, "index", "rejected"))
+            done.append((record, outcome, post))
+        # A rebalance during any wait drops the ledger: from here to the announcement there is none.
+        while self._ledger is None:
+            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
+        for record, outcome, post in done:
             self._book(outcome)
             self._ledger.enter(record, outcome, post)
         self._in_flight.subtract(_partition(r) for r, _ in results)

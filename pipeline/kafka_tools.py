@@ -25,7 +25,10 @@ _TIMEOUT_MS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A record of the dead-letter topic; `origin` is `topic/partition/offset` of the record that failed."""
+    """A record of the dead-letter topic; `origin` is `topic/partition/offset` of the record that failed.
+
+    With `dropped` (by whom) it is no letter but the mark that the letters of its origin are done with.
+    """
 
     partition: int
     offset: int
@@ -35,6 +38,7 @@ class Letter:
     first_seen: str
     replayed: int
     value: bytes
+    dropped: str = ""
 
     @property
     def id(self) -> str:
@@ -122,6 +126,32 @@ def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
             consumer.close()
 
 
+def refuse_deleted(kafka: KafkaSettings) -> None:
+    """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
+    with _reached(kafka):
+        consumer = KafkaConsumer(**_common(kafka), group_id=f"{kafka.group}-classify", enable_auto_commit=False)
+        try:
+            found = [TopicPartition(t, p) for t in kafka.topics for p in consumer.partitions_for_topic(t) or ()]
+            begins = consumer.beginning_offsets(found)
+            gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
+        finally:
+            consumer.close()
+    lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
+    if lost and kafka.on_deleted == "stop":
+        raise Fatal(
+            f"Kafka has deleted records that were never read: {', '.join(f'{n} of {tp}' for tp, n in lost.items())}",
+            "send them again from their source, or set kafka.on_deleted = 'skip' to go on without them",
+        )
+
+
+def drop(kafka: KafkaSettings, letters: Sequence[Letter], by: str) -> None:
+    """Marks letters as dropped: they are no longer listed, their bytes stay in the topic until its retention ends."""
+    with producer(kafka) as send:
+        for origin in dict.fromkeys(letter.origin for letter in letters):
+            headers = [("origin", origin.encode()), ("dropped", by.encode())]
+            send(kafka.dead_topic, b"", key=origin.encode(), headers=headers)
+
+
 def dead_letters(kafka: KafkaSettings) -> Iterator[Letter]:
     """All letters, oldest first. A redelivered poison stands there twice, under one origin."""
     with _reached(kafka):
@@ -161,6 +191,7 @@ def _letter(record: Any) -> Letter:
         first_seen=headers.get("first_seen", ""),
         replayed=int(headers.get("replayed", "0")),
         value=record.value or b"",
+        dropped=headers.get("dropped", ""),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from models.cache import LruCache
 from models.drift import Profile, Watch
-from models.engine import EngineError
+from models.engine import EngineError, OutOfMemoryError
 from models.labels import Prediction
 from pipeline.codec import decode
 from pipeline.errors import Fatal, Poison
@@ -130,11 +130,14 @@ class Labeller:
             return []
         try:
             return list(self.classifier.predict(texts))
+        except OutOfMemoryError as error:
+            if len(texts) == 1:
+                raise Fatal(f"the model: {error}", "give it more memory, or start the worker again") from None
         except EngineError as error:
             if len(texts) == 1:
                 return [Poison("classify", "unscorable", str(error))]
-            half = len(texts) // 2
-            return self._predict(texts[:half]) + self._predict(texts[half:])
+        half = len(texts) // 2
+        return self._predict(texts[:half]) + self._predict(texts[half:])
 
     def _scored(self, post: Post, prediction: Prediction) -> ScoredPost:
         heads = prediction.heads

@@ -11,10 +11,12 @@ import os
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import time
 from pathlib import Path
 from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from pipeline.errors import Fatal
 
@@ -29,7 +31,12 @@ class _Section(BaseModel):
 
 
 class KafkaSettings(_Section):
-    """`bootstrap_servers` is `embedded` or `host:port,...`."""
+    """`bootstrap_servers` is `embedded` or `host:port,...`.
+
+    `on_deleted`: what a worker does when retention has deleted records that it had not read: stop and say how many,
+    or go on without them. `instance` names a worker for static membership: one that comes back under its name within
+    `session_timeout_s` keeps its partitions, and a rolling restart moves none.
+    """
 
     bootstrap_servers: str = EMBEDDED
     topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
@@ -40,6 +47,8 @@ class KafkaSettings(_Section):
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
     session_timeout_s: float = Field(default=20.0, ge=6, le=300)
+    instance: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,200}$")
+    on_deleted: Literal["stop", "skip"] = "stop"
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str = ""
@@ -98,6 +107,66 @@ class WebhookSettings(_Section):
     timeout_s: float = Field(default=10.0, gt=0, le=60)
 
 
+class ChannelSettings(_Section):
+    """Where alerts go. What the kinds need besides `name`:
+
+    - webhook (`body`: opinionwatch or alertmanager), alertmanager, slack, dingtalk, feishu, wecom: `url`; the
+      webhook, dingtalk and feishu sign with `secret`
+    - email: `host`, `port`, `sender`, `to`, and `username` and `secret` where the server wants them
+
+    A URL may hold a token: it is kept secret, and may come from `url_file`, as `secret` from `secret_file`. Only
+    alerts of `severities` whose key matches one of `keys` go there.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    kind: Literal["webhook", "alertmanager", "slack", "dingtalk", "feishu", "wecom", "email"]
+    url: SecretStr = SecretStr("")
+    url_file: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    body: Literal["opinionwatch", "alertmanager"] = "opinionwatch"
+    allow_private: bool = False
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+    language: Literal["en", "zh"] = "en"
+    severities: list[Literal["warning", "critical"]] = ["warning", "critical"]
+    keys: list[str] = ["*"]
+    host: str = ""
+    port: int = Field(default=587, ge=1, le=65535)
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    sender: str = ""
+    to: list[str] = []
+    username: str = ""
+
+
+class QuietSettings(_Section):
+    """Warnings wait until `end`; times are HH:MM in `zone`, over midnight where `end` is not after `start`."""
+
+    start: time
+    end: time
+    zone: str = "UTC"
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = [
+        "mon", "tue", "wed", "thu", "fri", "sat", "sun",
+    ]  # fmt: skip
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, ZoneInfoNotFoundError):
+            raise ValueError(f"no time zone {value!r}; e.g. Asia/Shanghai") from None
+        return value
+
+
+class MaintenanceSettings(_Section):
+    """Nothing is told of `keys` (patterns) from `start` to `end`, both with an offset."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+    keys: list[str] = ["*"]
+    reason: str = ""
+
+
 class AlertSettings(_Section):
     """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability."""
 
@@ -112,6 +181,9 @@ class AlertSettings(_Section):
     idle_s: float = Field(default=15.0, gt=0)
     blind_after_s: float = Field(default=300.0, gt=0)
     webhooks: list[WebhookSettings] = []
+    channels: list[ChannelSettings] = []
+    quiet: list[QuietSettings] = []
+    maintenance: list[MaintenanceSettings] = []
 
 
 class TrainingSettings(_Section):

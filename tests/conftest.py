@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,16 +39,8 @@ def elasticsearch_server() -> Iterator[ElasticsearchServer]:
 @pytest.fixture
 def empty_elasticsearch(elasticsearch_server: ElasticsearchServer) -> str:
     """The URL of a server without our indices and templates."""
-    url = elasticsearch_server.url
-    with urllib.request.urlopen(f"{url}/_cat/indices/opinion-*?format=json&h=index", timeout=30) as answer:
-        paths = [row["index"] for row in json.load(answer)]
-    for path in [*paths, "_index_template/opinion-*"]:
-        request = urllib.request.Request(f"{url}/{path}", method="DELETE")
-        try:
-            urllib.request.urlopen(request, timeout=30).close()
-        except urllib.error.HTTPError as error:
-            assert error.code == 404, error.read()
-    return url
+    elasticsearch_server.empty()
+    return elasticsearch_server.url
 
 
 @pytest.fixture

@@ -47,6 +47,9 @@ def alert_document(
         "query": query,
         "evidence": [_evidence(post) for post in evidence] or list(old.get("evidence", ())),
         "pending": [],
+        "held": old.get("held", ""),
+        "terms": list(old.get("terms", ())),
+        "spread": dict(old.get("spread", {})),
     }
 
 

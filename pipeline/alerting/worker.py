@@ -11,12 +11,14 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, worth_telling
 from pipeline.alerting.evaluator import Evaluator, Event
 from pipeline.alerting.explain import alert_document
 from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.terms import distinctive, spread
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
@@ -28,10 +30,18 @@ from pipeline.store.base import CountRule, Scope, Store
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 EVIDENCE = 5
+#: Negative posts that terms and sources are taken from.
+EXPLAINED = 300
 #: A channel that stays down must not keep the evaluation from going on: the alert stays pending, and is tried again
 #: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
 TRIES = 3
 PENDING_EVERY_S = 30.0
+
+
+def operator_state(alert_id: str) -> str:
+    """The name of the store's state that holds what people said of an alert; nobody but people writes it."""
+    return f"operator-{alert_id}"
+
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -56,6 +66,8 @@ class AlertWorker:
         self._counting = CountRule(settings.head, tuple(settings.negative))
         self._channels, self._publish, self._holds, self._metrics = channels, publish, holds, metrics
         self._now, self._sleep = now, sleep
+        self._quiet = [Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet]
+        self._maintenance = [Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance]
         self._watermark = Watermark(settings.idle_s)
         self._held = False
         self._pending_at = 0.0
@@ -110,11 +122,21 @@ class AlertWorker:
         query = self._store.evidence_query(scope, start, end, self._counting)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
         document = alert_document(episode, evidence, query, model, event.muted, old)
+        document |= await self._retry(lambda: self._explained(scope, start, end, evidence))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
         await self._tell(episode.id, document)
         await self._count_open()
+
+    def _explained(
+        self, scope: Scope, start: datetime, end: datetime, evidence: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """What sets the negative posts apart from the time before, and who they come from."""
+        negative = self._store.evidence(scope, start, end, self._counting, EXPLAINED)
+        week = self._store.evidence(scope, start - timedelta(days=7), start, self._counting, EXPLAINED)
+        texts, before = ([f"{p['title']} {p['text']}" for p in posts] for posts in (negative or evidence, week))
+        return {"terms": distinctive(texts, before), "spread": spread(negative or evidence)}
 
     async def _send_pending(self) -> None:
         """What a channel did not take when it was due."""
@@ -126,7 +148,8 @@ class AlertWorker:
         await self._count_open()
 
     async def _tell(self, alert_id: str, document: dict[str, Any]) -> None:
-        for due in document["pending"]:
+        said = await self._retry(lambda: self._store.state(operator_state(alert_id))) or {}
+        for due in worth_telling(document["pending"]):
             key, transition = f"{alert_id}#{due}", due.partition("-")[2]
             await retried(
                 lambda transition=transition: self._publish(  # type: ignore[misc]
@@ -135,14 +158,29 @@ class AlertWorker:
                 self._note,
                 self._sleep,
             )
+            decision = decide(transition, document, said, self._quiet, self._maintenance, self._now())
+            if decision.tell is Tell.HOLD:
+                await self._note_held(alert_id, document, decision.reason)
+                return
+            if decision.tell is Tell.DROP:
+                self._metrics.notifications.labels("all", "dropped").inc()
+                log.info("notification %s is not sent: %s", key, decision.reason)
+                continue
             sent = [
                 await self._notify(c, Notice(key, transition, {"id": alert_id, **document})) for c in self._channels
             ]
             if not all(sent):
                 return
         told = self._now().isoformat()
-        document.update(pending=[], last_notified_at=told, first_notified_at=document["first_notified_at"] or told)
+        document.update(
+            pending=[], held="", last_notified_at=told, first_notified_at=document["first_notified_at"] or told
+        )
         await self._retry(lambda: self._store.put_alert(alert_id, document))
+
+    async def _note_held(self, alert_id: str, document: dict[str, Any], reason: str) -> None:
+        if document.get("held") != reason:
+            document["held"] = reason
+            await self._retry(lambda: self._store.put_alert(alert_id, document))
 
     async def _notify(self, channel: Channel, notice: Notice) -> bool:
         for attempt in range(TRIES):

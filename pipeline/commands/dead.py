@@ -1,7 +1,8 @@
-"""`opinionwatch dead list|show|replay`."""
+"""`opinionwatch dead list|show|replay|drop`."""
 
 from __future__ import annotations
 
+import getpass
 from collections import Counter
 from collections.abc import Iterator
 from typing import Annotated
@@ -86,6 +87,32 @@ def replay(
     out.print(f"{verb} {sent}, refused {refused} (replayed {kafka_tools.MAX_REPLAYS} times before)")
 
 
+@app.command()
+def drop(
+    letter_id: Annotated[str | None, typer.Argument(help="One id; without it, all that pass the filters.")] = None,
+    reason: Reason = None,
+    stage: Stage = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Takes dead letters off the list for good; who did it stays in the topic.
+
+    Example: opinionwatch dead drop --reason not_json --dry-run
+    """
+    kafka = settings_of(config).kafka
+    chosen = [_find(kafka, letter_id)] if letter_id else list(_letters(kafka, reason, stage))
+    if chosen and not dry_run:
+        if not yes and not typer.confirm(f"drop {len(chosen)} dead letters?", err=True):
+            raise typer.Exit(1)
+        kafka_tools.drop(kafka, chosen, getpass.getuser())
+    if as_json:
+        print_json({"dropped": len(chosen), "dry_run": dry_run})
+    else:
+        out.print(f"{'would drop' if dry_run else 'dropped'} {len(chosen)}")
+
+
 def escaped(value: bytes) -> str:
     """Printable text of any bytes: control, bidirectional and undecodable ones as escapes.
 
@@ -97,11 +124,13 @@ def escaped(value: bytes) -> str:
 
 
 def _letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> Iterator[Letter]:
-    seen: set[str] = set()
+    kept: dict[str, Letter] = {}
     for letter in kafka_tools.dead_letters(kafka):
-        if reason in {None, letter.reason} and stage in {None, letter.stage} and letter.origin not in seen:
-            seen.add(letter.origin)
-            yield letter
+        if letter.dropped:
+            kept.pop(letter.origin, None)
+        elif reason in {None, letter.reason} and stage in {None, letter.stage}:
+            kept.setdefault(letter.origin, letter)
+    yield from kept.values()
 
 
 def _find(kafka: KafkaSettings, letter_id: str) -> Letter:

@@ -195,3 +195,16 @@ def test_after_a_rebalance_the_books_are_those_of_the_store(rig: Rig) -> None:
     mine.reload()
     run(mine.process(items[20:]))
     assert rig.store.load_progress()["opinion.forum", 0].indexed == 30
+
+
+def test_a_rebalance_while_a_batch_is_written_loses_no_count(rig: Rig) -> None:
+    index = rig.store.index
+
+    def rebalanced(*arguments: Any) -> list[Outcome]:
+        rig.flow.reload()
+        return index(*arguments)
+
+    rig.store.index = rebalanced  # type: ignore[method-assign]
+    run(rig.flow.process(records(5)))
+    assert sum(p.indexed for p in rig.store.load_progress().values()) == 5
+    rig.check_the_law()

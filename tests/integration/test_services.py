@@ -4,13 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 import time
-import urllib.request
-import uuid
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,99 +13,12 @@ import pytest
 
 from pipeline import kafka_tools
 from pipeline.demo.feed import CRISIS, generate
-from pipeline.demo.phrases import SUBJECTS
 from pipeline.posts import document_id
 from pipeline.settings import KafkaSettings
-from pipeline.store.elasticsearch import ElasticsearchStore
-from tests.services.kafka import Kafka
-from tests.services.process import ServiceProcess, free_port
+from tests.services.process import free_port
+from tests.system import System, drained, until
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
-PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
-
-
-class System:
-    """One set of topics and indices, its settings in the environment, and the command line on them."""
-
-    def __init__(self, kafka: Kafka, elasticsearch_url: str, folder: Path) -> None:
-        tag = uuid.uuid4().hex[:8]
-        self.folder, self.topic = folder, f"{tag}.forum"
-        self.env = {
-            **os.environ,
-            "OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS": kafka.address,
-            "OPINIONWATCH_KAFKA__TOPICS": json.dumps([self.topic]),
-            "OPINIONWATCH_KAFKA__DEAD_TOPIC": f"{tag}.dead",
-            "OPINIONWATCH_KAFKA__PROGRESS_TOPIC": f"{tag}.progress",
-            "OPINIONWATCH_KAFKA__ALERTS_TOPIC": f"{tag}.alerts",
-            "OPINIONWATCH_KAFKA__GROUP": tag,
-            "OPINIONWATCH_KAFKA__SESSION_TIMEOUT_S": "6",
-            "OPINIONWATCH_STORE__URL": elasticsearch_url,
-            "OPINIONWATCH_ALERTS__IDLE_S": "4",
-            "OPINIONWATCH_SUBJECTS": json.dumps(SUBJECTS),
-        }
-        self.store = ElasticsearchStore(elasticsearch_url)
-        self.workers: list[ServiceProcess] = []
-
-    def cli(self, *arguments: str, code: int = 0) -> Any:
-        """Runs a command; its JSON, or its text."""
-        done = subprocess.run(
-            [*PYTHON, *arguments], env=self.env, capture_output=True, text=True, timeout=120, check=False
-        )
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr[-2000:]}"
-        return json.loads(done.stdout) if "--json" in arguments else done.stdout
-
-    def run(self, role: str, **env: str) -> ServiceProcess:
-        """Starts a worker and waits until it is ready."""
-        port = free_port()
-        arguments = ["run", role, "--metrics-port", str(port), "--port", "0"]
-        worker = ServiceProcess(role, [*PYTHON, *arguments], self.folder / f"{role}.log", {**self.env, **env})
-        worker.start(lambda: self._ready(port))
-        self.workers.append(worker)
-        return worker
-
-    @staticmethod
-    def _ready(port: int) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
-        except OSError:
-            return False
-
-    def ingest(self, posts: list[dict[str, Any]]) -> dict[str, Any]:
-        file = self.folder / "posts.jsonl"
-        file.write_text("".join(json.dumps(p, ensure_ascii=False) + "\n" for p in posts))
-        return dict(self.cli("ingest", str(file), "--topic", self.topic, "--json"))
-
-    def status(self) -> dict[str, Any]:
-        return dict(self.cli("status", "--json"))
-
-    def logs(self) -> str:
-        return "".join(file.read_text(errors="replace") for file in self.folder.glob("*.log"))
-
-
-@pytest.fixture
-def system(kafka_server: Kafka, empty_elasticsearch: str, tmp_path: Path) -> Iterator[System]:
-    made = System(kafka_server, empty_elasticsearch, tmp_path)
-    made.cli("setup")
-    yield made
-    for worker in made.workers:
-        worker.kill()
-    made.store.close()
-
-
-def until(true: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.5)
-
-
-def drained(system: System, posts: int) -> Callable[[], bool]:
-    def done() -> bool:
-        state = system.status()
-        return bool(state["lag"] == 0 and state["consumed"] >= posts)
-
-    return done
 
 
 def real_posts(folder: Path, limits: dict[str, int]) -> list[dict[str, Any]]:

@@ -66,6 +66,18 @@ class ElasticsearchServer:
     def start(self) -> None:
         self.process.start(self._answers, timeout_s=120)
 
+    def empty(self) -> None:
+        """Removes our indices and templates."""
+        with urllib.request.urlopen(f"{self.url}/_cat/indices/opinion-*?format=json&h=index", timeout=30) as answer:
+            paths = [row["index"] for row in json.load(answer)]
+        for path in [*paths, "_index_template/opinion-*"]:
+            request = urllib.request.Request(f"{self.url}/{path}", method="DELETE")
+            try:
+                urllib.request.urlopen(request, timeout=30).close()
+            except urllib.error.HTTPError as error:
+                if error.code != 404:
+                    raise
+
     def _answers(self) -> bool:
         try:
             with urllib.request.urlopen(f"{self.url}/_cluster/health", timeout=2) as answer:

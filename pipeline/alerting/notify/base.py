@@ -17,7 +17,10 @@ class Notice:
 
 
 class Channel(Protocol):
-    name: str
+    """A way to tell people."""
+
+    @property
+    def name(self) -> str: ...
 
     async def send(self, notice: Notice) -> None:
         """Returns when the receiver has it; raises `Transient` (try again) or `Fatal` (it never will)."""

@@ -1,4 +1,4 @@
-"""A generic webhook: JSON by POST, signed. Refuses to be turned against our own network.
+"""A generic webhook: JSON by POST, signed; its body is ours, or Alertmanager's webhook body of version 4.
 
 The receiver checks `X-Opinionwatch-Signature: t=SECONDS,v1=HEX`, HEX = HMAC-SHA256(secret, "SECONDS." + body), and
 drops a repeated `Idempotency-Key`.
@@ -6,82 +6,64 @@ drops a repeated `Idempotency-Key`.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
-import ipaddress
 import json
-import socket
 import time
-from urllib.parse import urlsplit
+from typing import Any, Literal
 
-import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
-
+from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.base import Notice
-from pipeline.errors import Fatal, Transient
-
-MAX_ANSWER_BYTES = 65_536
+from pipeline.alerting.notify.http import Poster
 
 
 class WebhookChannel:
     """Implements `Channel`."""
 
     def __init__(
-        self, name: str, url: str, *, secret: str = "", allow_private: bool = False, timeout_s: float = 10.0
+        self,
+        name: str,
+        url: str,
+        *,
+        secret: str = "",
+        allow_private: bool = False,
+        timeout_s: float = 10.0,
+        body: Literal["opinionwatch", "alertmanager"] = "opinionwatch",
     ) -> None:
         """Raises `Fatal` for a URL that may not be called."""
-        if urlsplit(url).scheme != "https" and not allow_private:
-            raise Fatal(f"webhook {name}: the URL must be https", "use https, or set allow_private for your own host")
-        self.name, self._url, self._secret, self._private = name, url, secret, allow_private
-        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self.name, self._secret, self._body = name, secret, body
+        self._poster = Poster(name, url, allow_private=allow_private, timeout_s=timeout_s)
 
     async def send(self, notice: Notice) -> None:
-        body = json.dumps(
-            {"version": "1", "idempotency_key": notice.key, "transition": notice.transition, "alert": notice.alert},
-            ensure_ascii=False,
-        ).encode()
-        headers = {"Content-Type": "application/json", "Idempotency-Key": notice.key}
+        value = version_4(notice, self.name) if self._body == "alertmanager" else plain(notice)
+        body = json.dumps(value, ensure_ascii=False).encode()
+        headers = {"Idempotency-Key": notice.key}
         if self._secret:
             headers["X-Opinionwatch-Signature"] = signature(self._secret, body, int(time.time()))
-        try:
-            # aiohttp asks no resolver about an address written as numbers: so all is resolved and judged here.
-            connector = aiohttp.TCPConnector(resolver=_Resolved(await self._addresses()))
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False) as session,
-                session.post(self._url, data=body, headers=headers, allow_redirects=False) as answer,
-            ):
-                await answer.content.read(MAX_ANSWER_BYTES)
-                status = answer.status
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(f"webhook {self.name}: {type(error).__name__}") from error
-        if status in {408, 425, 429} or status >= 500:
-            raise Transient(f"webhook {self.name}: status {status}", retry_after_s=1.0)
-        if not 200 <= status < 300:
-            raise Fatal(
-                f"webhook {self.name}: status {status}", "check the URL and the receiver; redirects are refused"
-            )
+        await self._poster.post(body, headers)
 
-    async def _addresses(self) -> list[ResolveResult]:
-        """The receiver's addresses; raises `Fatal` where one of them is not public and that is not allowed."""
-        parts = urlsplit(self._url)
-        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        results: list[ResolveResult] = []
-        for family, _, proto, _, address in infos:
-            if not self._private and not ipaddress.ip_address(address[0]).is_global:
-                raise Fatal(f"webhook {self.name}: {host} is no public address", "set allow_private for your own host")
-            results.append(
-                ResolveResult(
-                    hostname=host,
-                    host=str(address[0]),
-                    port=port,
-                    family=family,
-                    proto=proto,
-                    flags=socket.AI_NUMERICHOST,
-                )
-            )
-        return results
+
+def plain(notice: Notice) -> dict[str, Any]:
+    """Our own body: the whole alert document."""
+    return {"version": "1", "idempotency_key": notice.key, "transition": notice.transition, "alert": notice.alert}
+
+
+def version_4(notice: Notice, receiver: str) -> dict[str, Any]:
+    """What Alertmanager posts to webhooks (prometheus.io/docs/alerting/latest/configuration, webhook_config)."""
+    alert = {**fields(notice), "status": "resolved" if notice.transition == "resolved" else "firing"}
+    alert["fingerprint"] = hashlib.sha256(str(notice.alert.get("id", notice.key)).encode()).hexdigest()[:16]
+    return {
+        "version": "4",
+        "groupKey": f'{{}}:{{alertname="{alert["labels"]["alertname"]}"}}',
+        "truncatedAlerts": 0,
+        "status": alert["status"],
+        "receiver": receiver,
+        "groupLabels": {"alertname": alert["labels"]["alertname"]},
+        "commonLabels": alert["labels"],
+        "commonAnnotations": alert["annotations"],
+        "externalURL": alert["generatorURL"],
+        "alerts": [alert],
+    }
 
 
 def signature(secret: str, body: bytes, at_s: int) -> str:
@@ -92,18 +74,3 @@ def signature(secret: str, body: bytes, at_s: int) -> str:
     """
     digest = hmac.new(secret.encode(), f"{at_s}.".encode() + body, hashlib.sha256).hexdigest()
     return f"t={at_s},v1={digest}"
-
-
-class _Resolved(AbstractResolver):
-    """Answers with what was resolved and judged before: no second look-up, so no rebinding."""
-
-    def __init__(self, results: list[ResolveResult]) -> None:
-        self._results = results
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return self._results
-
-    async def close(self) -> None:
-        """Holds nothing."""

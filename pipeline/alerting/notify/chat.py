@@ -1,0 +1,131 @@
+"""Slack, DingTalk, Feishu and WeCom: each with its own body, signature, limit and way of saying no.
+
+Sources, as of 2026: api.slack.com/messaging/webhooks, open.dingtalk.com (custom robot), open.feishu.cn (custom bot),
+developer.work.weixin.qq.com (group robot).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import time
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote_plus
+
+from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.http import Poster
+from pipeline.alerting.notify.message import Language, Message, fitted, markdown, message
+from pipeline.alerting.notify.rate import RateLimit
+from pipeline.errors import Fatal, Transient
+
+#: Bytes that the text of a message may have; bodies stay under the vendors' 20,000, 20 KB and 4,096.
+SLACK_BYTES, DINGTALK_BYTES, FEISHU_BYTES, WECOM_BYTES = 2_900, 15_000, 15_000, 4_096
+Clock = Callable[[], float]
+
+
+class SlackChannel:
+    """An incoming webhook; one message a second."""
+
+    def __init__(self, name: str, poster: Poster, language: Language, clock: Clock = time.time) -> None:
+        self.name, self._poster, self._language = name, poster, language
+        self._limit = RateLimit({1.0: 1}, clock)
+
+    async def send(self, notice: Notice) -> None:
+        self._limit.acquire(self.name)
+        said = message(notice.alert, notice.transition, self._language)
+        text = fitted(said, _mrkdwn, SLACK_BYTES)
+        section = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+        await self._poster.post_json({"text": said.title, "blocks": [section]})
+
+
+class DingTalkChannel:
+    """A custom robot with a signature; 20 messages a minute."""
+
+    def __init__(self, name: str, poster: Poster, secret: str, language: Language, clock: Clock = time.time) -> None:
+        self.name, self._poster, self._secret, self._language, self._clock = name, poster, secret, language, clock
+        self._limit = RateLimit({60.0: 20}, clock)
+
+    async def send(self, notice: Notice) -> None:
+        self._limit.acquire(self.name)
+        said = message(notice.alert, notice.transition, self._language)
+        body = {
+            "msgtype": "markdown",
+            "markdown": {"title": said.title, "text": fitted(said, markdown, DINGTALK_BYTES)},
+            "at": {"isAtAll": False},
+        }
+        stamp = str(int(self._clock() * 1000))
+        signed = _hmac(self._secret.encode(), f"{stamp}\n{self._secret}".encode())
+        query = f"timestamp={stamp}&sign={quote_plus(signed)}" if self._secret else ""
+        _accepted(self.name, await self._poster.post_json(body, query), "errcode", {130101, -1})
+
+
+class FeishuChannel:
+    """A custom bot with a signature; 100 messages a minute and 5 a second."""
+
+    def __init__(self, name: str, poster: Poster, secret: str, language: Language, clock: Clock = time.time) -> None:
+        self.name, self._poster, self._secret, self._language, self._clock = name, poster, secret, language, clock
+        self._limit = RateLimit({60.0: 100, 1.0: 5}, clock)
+
+    async def send(self, notice: Notice) -> None:
+        self._limit.acquire(self.name)
+        said = message(notice.alert, notice.transition, self._language)
+        colour = {"critical": "red", "warning": "orange"}[notice.alert["severity"]]
+        text = fitted(said, markdown, FEISHU_BYTES)
+        body: dict[str, Any] = {
+            "msg_type": "interactive",
+            "card": {
+                "header": {
+                    "title": {"tag": "plain_text", "content": said.title},
+                    "template": "green" if notice.transition == "resolved" else colour,
+                },
+                "elements": [{"tag": "markdown", "content": text}],
+            },
+        }
+        if self._secret:
+            stamp = str(int(self._clock()))
+            body |= {"timestamp": stamp, "sign": _hmac(f"{stamp}\n{self._secret}".encode(), b"")}
+        _accepted(self.name, await self._poster.post_json(body), "code", {11232, 11233})
+
+
+class WeComChannel:
+    """A group robot; 20 messages a minute, its key is in the URL."""
+
+    def __init__(self, name: str, poster: Poster, language: Language, clock: Clock = time.time) -> None:
+        self.name, self._poster, self._language = name, poster, language
+        self._limit = RateLimit({60.0: 20}, clock)
+
+    async def send(self, notice: Notice) -> None:
+        self._limit.acquire(self.name)
+        said = message(notice.alert, notice.transition, self._language)
+        body = {"msgtype": "markdown", "markdown": {"content": fitted(said, markdown, WECOM_BYTES)}}
+        _accepted(self.name, await self._poster.post_json(body), "errcode", {45009, -1})
+
+
+def _mrkdwn(said: Message) -> str:
+    """Slack's own markup: &, < and > are escaped, bold has one asterisk."""
+    lines = [f"*{_escaped(said.title)}*", *(f"• {_escaped(fact)}" for fact in said.facts)]
+    if said.evidence:
+        lines.append(f"*{_escaped(said.evidence_heading)}*")
+        for text, url, heat in said.evidence:
+            link = f" <{url}|link>" if url.startswith("http") and not any(c in url for c in "<>| ") else ""
+            lines.append(f"> {_escaped(text)}{f' ({heat})' if heat else ''}{link}")
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _accepted(name: str, answer: dict[str, Any], field: str, busy: set[int]) -> None:
+    """These vendors answer 200 whatever happens: the code in the body says what did."""
+    code = answer.get(field, answer.get("StatusCode"))
+    if code in busy:
+        raise Transient(f"channel {name}: told to slow down ({field} {code})", retry_after_s=15.0)
+    if code != 0:
+        raise Fatal(f"channel {name}: refused ({field} {code})", "check the URL, the secret and the robot's keywords")
+
+
+def _hmac(key: bytes, text: bytes) -> str:
+    return base64.b64encode(hmac.new(key, text, hashlib.sha256).digest()).decode()

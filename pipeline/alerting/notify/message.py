@@ -1,0 +1,135 @@
+"""An alert as a chat or a mail shows it, in English or Chinese, cut to a channel's size. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Language = Literal["en", "zh"]
+
+_WORDS: dict[str, dict[str, str]] = {
+    "en": {
+        "opened": "opened", "escalated": "escalated", "reminder": "still open", "resolved": "resolved",
+        "test": "test", "warning": "warning", "critical": "critical",
+        "counts": "{observed} of {posts} posts negative in {hours} h, {expected:.1f} expected (x{lift})",
+        "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
+        "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
+        "spread": "{sources} sources, {authors} authors", "terms": "Terms",
+    },
+    "zh": {
+        "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
+        "warning": "警告", "critical": "严重",
+        "counts": "{hours} 小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条（{lift} 倍）",
+        "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
+        "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
+        "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
+    },
+}  # fmt: skip
+
+
+_HARMLESS = {ord(c): ord(c) + 0xFEE0 for c in "\\`*_[]<>#@~|!"}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """`title` in one line; `facts` in order of weight; `evidence` as (text, URL, reposts)."""
+
+    title: str
+    facts: list[str]
+    evidence_heading: str
+    evidence: list[tuple[str, str, str]]
+
+
+def message(alert: Mapping[str, Any], transition: str, language: Language) -> Message:
+    """What is said of one transition; `alert` is an alert document."""
+    words = _WORDS[language]
+    since = datetime.fromisoformat(alert["started_at"]).strftime("%Y-%m-%d %H:%M UTC")
+    facts = [
+        words["counts"].format(
+            observed=alert["observed"],
+            posts=alert["posts"],
+            hours=alert["window_s"] // 3600,
+            expected=alert["expected"],
+            lift=alert["lift"],
+        ),
+        words["since"].format(since=since),
+    ]
+    if alert.get("terms"):
+        facts.append(f"{words['terms']}: {', '.join(alert['terms'])}")
+    spread = alert.get("spread")
+    if spread:
+        facts.append(words["spread"].format(sources=spread["sources"], authors=spread["authors"]))
+    if alert["related"]:
+        facts.append(words["also"].format(related=", ".join(alert["related"])))
+    if alert["cold"]:
+        facts.append(words["cold"])
+    if alert["model"]:
+        facts.append(f"{words['model']}: {alert['model']}")
+    evidence = [
+        (
+            " ".join(post["text"].split()),
+            post["url"],
+            words["reposts"].format(n=post["reposts"]) if post["reposts"] else "",
+        )
+        for post in alert["evidence"]
+    ]
+    title = f"[{words[alert['severity']]}] {alert['key']} {words[transition]}"
+    return Message(title, facts, words["evidence"], evidence)
+
+
+def fitted(value: Message, render: Callable[[Message], str], max_bytes: int) -> str:
+    """The rendered message within `max_bytes` of UTF-8: evidence is shortened, then left out, before facts are cut."""
+    for length in (280, 140, 70):
+        short = [(cut(text, length * 3), url, heat) for text, url, heat in value.evidence]
+        for n in range(len(short), -1, -1):
+            text = render(Message(value.title, value.facts, value.evidence_heading, short[:n]))
+            if len(text.encode()) <= max_bytes and (n == len(short) or length == 70):
+                return text
+    return cut(render(Message(value.title, value.facts, value.evidence_heading, [])), max_bytes)
+
+
+def cut(text: str, max_bytes: int) -> str:
+    """At most `max_bytes` of UTF-8, no character split, with an ellipsis where something is gone.
+
+    >>> cut("手机爆炸", 9), cut("short", 9)
+    ('手机…', 'short')
+    """
+    raw = text.encode()
+    if len(raw) <= max_bytes:
+        return text
+    return raw[: max(0, max_bytes - 3)].decode("utf-8", "ignore") + "…"
+
+
+def markdown(value: Message) -> str:
+    """Headings, a list of facts, quoted evidence with links; what a post says cannot make markup."""
+    lines = [f"**{_plain(value.title)}**", *(f"- {_plain(fact)}" for fact in value.facts)]
+    if value.evidence:
+        lines.append(f"**{value.evidence_heading}**")
+        for text, url, heat in value.evidence:
+            link = f" [link]({_url(url)})" if _url(url) else ""
+            lines.append(f"> {_plain(text)}{f' ({heat})' if heat else ''}{link}")
+    return "\n\n".join(lines)
+
+
+def plain_text(value: Message) -> str:
+    """For a mail's text part."""
+    lines = [value.title, "", *value.facts]
+    if value.evidence:
+        lines += ["", value.evidence_heading]
+        lines += [f"- {text}{f' ({heat})' if heat else ''} {url}".rstrip() for text, url, heat in value.evidence]
+    return "\n".join(lines)
+
+
+def _plain(text: str) -> str:
+    """Characters with which a post could make markup, mentions or links become their full-width forms.
+
+    The vendors do not agree on an escape, and some know none.
+    """
+    return text.translate(_HARMLESS)
+
+
+def _url(url: str) -> str:
+    safe = url.startswith(("http://", "https://")) and not any(c in url for c in " ()<>\"'\n")
+    return url if safe else ""

@@ -1,0 +1,95 @@
+"""The channels of the settings."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
+from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
+from pipeline.alerting.notify.http import Poster
+from pipeline.alerting.notify.log import LogChannel
+from pipeline.alerting.notify.mail import MailChannel
+from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.errors import Fatal
+from pipeline.settings import AlertSettings, ChannelSettings
+
+
+def make_channels(settings: AlertSettings) -> list[Channel]:
+    """The log, the webhooks and the channels; raises `Fatal` naming the channel and the field."""
+    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+    webhooks = [
+        WebhookChannel(
+            w.name, w.url, secret=w.secret.get_secret_value(), allow_private=w.allow_private, timeout_s=w.timeout_s
+        )
+        for w in settings.webhooks
+    ]
+    return [LogChannel(), *webhooks, *(_Routed(open_channel(c), c) for c in settings.channels)]
+
+
+def open_channel(c: ChannelSettings) -> Channel:
+    """One channel, without its route."""
+    secret = _secret(c, c.secret, c.secret_file, "secret")
+    if c.kind == "email":
+        if missing := [f for f in ("host", "sender", "to") if not getattr(c, f)]:
+            raise Fatal(f"alerts.channels {c.name}: {missing[0]} is missing", "an email channel needs host, sender, to")
+        return MailChannel(
+            c.name,
+            c.host,
+            c.port,
+            sender=c.sender,
+            to=c.to,
+            username=c.username,
+            password=secret,
+            tls=c.tls,
+            timeout_s=c.timeout_s,
+            language=c.language,
+        )
+    url = _secret(c, c.url, c.url_file, "url")
+    if not url:
+        raise Fatal(f"alerts.channels {c.name}: url is missing", f"a {c.kind} channel needs url or url_file")
+    if c.kind == "webhook":
+        return WebhookChannel(
+            c.name, url, secret=secret, allow_private=c.allow_private, timeout_s=c.timeout_s, body=c.body
+        )
+    if c.kind == "alertmanager":
+        return AlertmanagerChannel(c.name, url, allow_private=c.allow_private, timeout_s=c.timeout_s)
+    poster = Poster(c.name, url, allow_private=c.allow_private, timeout_s=c.timeout_s)
+    if c.kind == "slack":
+        return SlackChannel(c.name, poster, c.language)
+    if c.kind == "wecom":
+        return WeComChannel(c.name, poster, c.language)
+    kind = DingTalkChannel if c.kind == "dingtalk" else FeishuChannel
+    return kind(c.name, poster, secret, c.language)
+
+
+class _Routed:
+    """A channel that takes only what its route lets through."""
+
+    def __init__(self, channel: Channel, route: ChannelSettings) -> None:
+        self._channel, self._route = channel, route
+
+    @property
+    def name(self) -> str:
+        return self._channel.name
+
+    async def send(self, notice: Notice) -> None:
+        if notice.transition == "test" or (
+            notice.alert["severity"] in self._route.severities
+            and any(fnmatchcase(notice.alert["key"], pattern) for pattern in self._route.keys)
+        ):
+            await self._channel.send(notice)
+
+
+def _secret(c: ChannelSettings, value: SecretStr, file: str, field: str) -> str:
+    if not file:
+        return value.get_secret_value()
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except OSError as error:
+        raise Fatal(f"alerts.channels {c.name}: {field}_file {file}: {error.strerror}", "mount the file") from None

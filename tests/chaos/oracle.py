@@ -1,0 +1,113 @@
+"""What is sent, and what must be found of it: lost, doubled, dead, and the law of conservation."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+
+from pipeline import kafka_tools
+from pipeline.posts import document_id
+from pipeline.settings import KafkaSettings
+from pipeline.status import from_store
+from tests.system import System
+
+DUPLICATES, POISONS = 0.01, 0.001
+
+
+@dataclass(frozen=True, slots=True)
+class Corpus:
+    """Records in order; `ids` of the posts in them, `poisons` records that are none."""
+
+    values: list[bytes]
+    ids: frozenset[str]
+    poisons: int
+
+
+def corpus(seed: int, n: int, *, start: int = 0, poisons: float = POISONS) -> Corpus:
+    """`n` records with 1 % duplicates and 0.1 % poisons, a function of the seed."""
+    rng = random.Random(seed)
+    values: list[bytes] = []
+    ids: set[str] = set()
+    bad = 0
+    for i in range(start, start + n):
+        roll = rng.random()
+        if roll < poisons:
+            values.append(rng.choice([b"\xff\xfe", b"{", b"[]", b'{"v": 9}', b'{"source": "s", "id": "x"}']))
+            bad += 1
+        elif roll < poisons + DUPLICATES and ids:
+            values.append(rng.choice([v for v in values[-50:] if v.startswith(b'{"v"') and len(v) > 20] or [_post(i)]))
+            ids.add(_id(values[-1]))
+        else:
+            values.append(_post(i))
+            ids.add(_id(values[-1]))
+    return Corpus(values, frozenset(ids), bad)
+
+
+def _post(i: int) -> bytes:
+    minute, second = divmod(i, 60)
+    at = f"2026-03-0{1 + minute // 1440 % 7}T{minute // 60 % 24:02}:{minute % 60:02}:{second:02}Z"
+    words = "bad news" if i % 7 == 0 else "plain words"
+    return json.dumps({"v": 1, "id": str(i), "source": "chaos", "text": f"{words} {i}", "published_at": at}).encode()
+
+
+def _id(value: bytes) -> str:
+    post = json.loads(value)
+    return document_id(post["source"], post["id"])
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`lost`, `doubled` and `stray` must be 0; `law`: the books add up, and all that was sent was consumed."""
+
+    lost: int
+    doubled: int
+    dead: int
+    stray: int
+    law: bool
+
+    @property
+    def clean(self) -> bool:
+        return not self.lost and not self.doubled and not self.stray and self.law
+
+
+def kafka_of(system: System) -> KafkaSettings:
+    """The settings that the system's own command line would read."""
+    env = system.env
+    return KafkaSettings(
+        bootstrap_servers=env["OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS"],
+        topics=[system.topic],
+        dead_topic=env["OPINIONWATCH_KAFKA__DEAD_TOPIC"],
+        progress_topic=env["OPINIONWATCH_KAFKA__PROGRESS_TOPIC"],
+        alerts_topic=env["OPINIONWATCH_KAFKA__ALERTS_TOPIC"],
+        group=env["OPINIONWATCH_KAFKA__GROUP"],
+    )
+
+
+def produce(system: System, sent: Corpus) -> None:
+    with kafka_tools.producer(kafka_of(system)) as send:
+        for value in sent.values:
+            send(system.topic, value)
+
+
+def lag(system: System) -> int:
+    """Records not yet committed."""
+    return sum(end - committed for _, _, committed, end in kafka_tools.offsets(kafka_of(system)))
+
+
+def examine(system: System, *sent: Corpus) -> Finding:
+    """After the drain: what the index and the dead letters hold against what was sent."""
+    system.store.refresh()
+    found = list(system.store.ids())
+    expected = frozenset().union(*(c.ids for c in sent))
+    origins = {x.origin for x in kafka_tools.dead_letters(kafka_of(system))}
+    books = from_store(system.store)
+    parts = books["indexed"] + books["duplicate"] + books["dead"] + books["in_flight"]
+    law = books["consumed"] == parts == sum(len(c.values) for c in sent) and books["indexed"] == len(set(found))
+    return Finding(
+        lost=len(expected - set(found)),
+        doubled=len(found) - len(set(found)),
+        dead=len(origins),
+        stray=len(set(found) - expected),
+        law=law,
+    )

@@ -1,0 +1,219 @@
+"""One row with one seed: a system of its own, what the row does to it, and what is found afterwards."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+
+from pipeline import kafka_tools
+from pipeline.posts import document_id
+from tests.builders import START
+from tests.chaos.oracle import Corpus, Finding, corpus, examine, kafka_of, lag, produce
+from tests.chaos.proxy import Proxy
+from tests.services.elasticsearch import ElasticsearchServer
+from tests.services.kafka import Kafka
+from tests.services.process import ServiceProcess, free_port
+from tests.system import System
+
+DRAIN_S = 120.0
+BATCH = 512
+
+
+class TrialError(AssertionError):
+    """What must hold did not."""
+
+
+class Worker(ServiceProcess):
+    """A `tests.chaos.worker` process."""
+
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
+class Trial:
+    """What the plays of `rows.py` may do; `short` and `outage_s` bound the long ones."""
+
+    def __init__(
+        self, kafka: Kafka, elasticsearch: ElasticsearchServer, folder: Path, seed: int, *, short: bool = True
+    ) -> None:
+        self.kafka, self._elasticsearch, self.folder = kafka, elasticsearch, folder
+        self.short, self.outage_s = short, 10.0 if short else 60.0
+        elasticsearch.empty()
+        self.system = System(kafka, elasticsearch.url, folder)
+        self.system.cli("setup")
+        self.workers: list[Worker] = []
+        self.notes: dict[str, Any] = {}
+        self._seed, self._sent = seed, list[Corpus]()
+        self._next = 0
+        self._cured_at: float | None = None
+        self._recovered_s: float | None = None
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.system.store.close()
+
+    def settings(self, **values: str) -> None:
+        """For workers started from now on, e.g. `FLOW__DEAD_LETTER_LIMIT="50"`."""
+        self.system.env.update({f"OPINIONWATCH_{k}": v for k, v in values.items()})
+
+    def worker(self, **faults: Any) -> Worker:
+        """Starts a classify worker and waits until it is ready."""
+        port = free_port()
+        made = self._made(port, faults)
+        made.start(lambda: self.system.is_ready(port))
+        return made
+
+    def try_worker(self) -> int:
+        """Starts a worker that should refuse; its exit code."""
+        made = self._made(free_port(), {})
+        made.start(lambda: True)
+        return made.exit_code(60)
+
+    def _made(self, port: int, faults: dict[str, Any]) -> Worker:
+        command = [sys.executable, "-m", "tests.chaos.worker", "run", "classify", "--metrics-port", str(port)]
+        root = str(Path(__file__).resolve().parents[2])
+        env = {**self.system.env, "CHAOS_FAULTS": json.dumps(faults), "PYTHONPATH": root}
+        made = Worker("worker", command, self.folder / f"worker{len(self.workers)}.log", env)
+        self.workers.append(made)
+        return made
+
+    def expect_exit(self, worker: ServiceProcess, code: int, within_s: float = 60) -> None:
+        got = worker.exit_code(within_s)
+        self.require(got == code, f"exit {got}, {code} expected: {self.logs()[-600:]}")
+
+    def send(self, n: int, *, poisons: float = 0.001, kept: bool = True) -> None:
+        """More records of the corpus; with `kept` False they are deleted before anybody reads them."""
+        sent = corpus(self._seed + self._next, n, start=self._next, poisons=poisons)
+        self._next += n
+        produce(self.system, sent)
+        if kept:
+            self._sent.append(sent)
+
+    def send_raw(self, values: list[bytes]) -> None:
+        """Records that are no posts."""
+        sent = Corpus(values, frozenset(), len(values))
+        produce(self.system, sent)
+        self._sent.append(sent)
+
+    def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
+        """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
+        ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
+        sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
+        produce(self.system, sent)
+        self._sent.append(sent)
+
+    def cured(self) -> None:
+        """From here on the time to recovery counts."""
+        self._cured_at = time.monotonic()
+
+    def drain(self) -> None:
+        """Until everything is committed; notes the recovery."""
+        deadline = time.monotonic() + DRAIN_S
+        while True:
+            left = lag(self.system)
+            if left < BATCH and self._cured_at is not None and self._recovered_s is None:
+                self._recovered_s = time.monotonic() - self._cured_at
+            if left == 0:
+                return
+            if time.monotonic() > deadline:
+                raise TrialError(f"{left} records are not committed after {DRAIN_S} s: {self.logs()[-1500:]}")
+            time.sleep(0.3)
+
+    def finish(self) -> tuple[Finding, float]:
+        """What is found at the end, and the seconds to recovery."""
+        self.drain()
+        deadline = time.monotonic() + 10
+        while not (found := examine(self.system, *self._sent)).clean and time.monotonic() < deadline:
+            time.sleep(0.5)
+        return found, self._recovered_s or 0.0
+
+    def require(self, holds: bool, what: str) -> None:
+        if not holds:
+            raise TrialError(what)
+
+    def note(self, name: str, value: Any) -> None:
+        self.notes[name] = round(value, 2) if isinstance(value, float) else value
+
+    def lag(self) -> int:
+        return lag(self.system)
+
+    def dead(self) -> int:
+        return len({x.origin for x in kafka_tools.dead_letters(kafka_of(self.system))})
+
+    def logs(self) -> str:
+        return "".join(f.read_text(errors="replace") for f in sorted(self.folder.glob("worker*.log")))
+
+    def counts(self) -> list[Any]:
+        from datetime import timedelta
+
+        from pipeline.store.base import CountRule
+
+        self.system.store.refresh()
+        return self.system.store.counts(START - timedelta(days=30), START + timedelta(days=30), CountRule())
+
+    @staticmethod
+    def memory_mb(worker: ServiceProcess) -> float:
+        pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1])
+        return pages * 4096 / 1e6
+
+    @contextmanager
+    def proxy(self, script: Callable[[int], str], largest: int = 1 << 30) -> Iterator[Proxy]:
+        """The workers started inside reach the store through a proxy."""
+        with Proxy(self._elasticsearch.url, script, largest) as proxy:
+            self.settings(STORE__URL=proxy.url)
+            yield proxy
+            for worker in self.workers:
+                worker.stop()
+        self.settings(STORE__URL=self._elasticsearch.url)
+
+    def store_put(self, path: str, body: dict[str, Any]) -> None:
+        self._request("PUT", path, body)
+
+    def store_delete(self, path: str) -> None:
+        self._request("DELETE", path)
+
+    def indices(self, pattern: str) -> list[str]:
+        found = self._request("GET", f"_cat/indices/{pattern}?format=json&h=index")
+        return [row["index"] for row in found or ()]
+
+    def _request(self, method: str, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        url, headers = f"{self._elasticsearch.url}/{path}", {"Content-Type": "application/json"}
+        try:
+            request = urllib.request.Request(url, data, headers, method=method)
+            with urllib.request.urlopen(request, timeout=30) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == 404:
+                return None
+            raise TrialError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from None
+
+    def reset_offsets(self) -> None:
+        """The group reads everything again."""
+        kafka = kafka_of(self.system)
+        consumer = KafkaConsumer(
+            bootstrap_servers=kafka.bootstrap_servers, group_id=f"{kafka.group}-classify", enable_auto_commit=False
+        )
+        parts = [TopicPartition(self.system.topic, p) for p in consumer.partitions_for_topic(self.system.topic) or ()]
+        consumer.assign(parts)
+        consumer.commit({tp: OffsetAndMetadata(0, "", -1) for tp in parts})
+        consumer.close()
+
+    def delete_records(self) -> None:
+        """As retention does it: everything up to the end is gone."""
+        kafka = kafka_of(self.system)
+        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+        ends = {TopicPartition(t, p): end for t, p, _, end in kafka_tools.offsets(kafka)}
+        admin.delete_records(ends)
+        admin.close()

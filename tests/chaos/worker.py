@@ -1,0 +1,87 @@
+"""`opinionwatch run ROLE` with a fast classifier and the faults that CHAOS_FAULTS (JSON) names.
+
+kill_after_index: N     SIGKILL right after the N-th index write returned, before its commit
+index_raises: [N, ...]  these index writes fail before they are made
+index_sleeps: S         seconds that each index write takes longer
+slow_batch: [N, S]      the N-th batch takes S seconds to classify
+max_poll_s: S           Kafka's max.poll.interval
+classifier_raises: N    the N-th batch meets a bug
+memory_for: N           batches of more than N texts run out of memory
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from models.engine import OutOfMemoryError
+from models.labels import Prediction
+from pipeline import delivery
+from pipeline.commands import workers
+from pipeline.errors import Transient
+from tests.builders import DummyClassifier
+
+FAULTS: dict[str, Any] = json.loads(os.environ.get("CHAOS_FAULTS", "{}"))
+
+
+class _Classifier(DummyClassifier):
+    def __init__(self) -> None:
+        super().__init__()
+        self._calls = 0
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        self._calls += 1
+        if len(texts) > FAULTS.get("memory_for", 1 << 30):
+            raise OutOfMemoryError("no memory")
+        if self._calls == FAULTS.get("classifier_raises"):
+            raise RuntimeError("a bug in the classifier")
+        number, seconds = FAULTS.get("slow_batch", (0, 0))
+        if self._calls == number:
+            time.sleep(seconds)
+        self.texts.clear()
+        return super().predict(texts)
+
+
+def _faulty(store: Any) -> Any:
+    index, calls = store.index, 0
+
+    def wrapped(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls in FAULTS.get("index_raises", ()):
+            raise Transient("a fault on purpose", 0.1)
+        time.sleep(FAULTS.get("index_sleeps", 0))
+        outcomes = index(*arguments)
+        if calls == FAULTS.get("kill_after_index"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return outcomes
+
+    store.index = wrapped
+    return store
+
+
+def main() -> None:
+    """Runs the command line with its classifier and its store replaced."""
+    from pipeline.cli import main as command_line
+
+    open_store, make_app = workers.open_store, delivery.make_app
+    workers.open_store = lambda settings: _faulty(open_store(settings))
+    workers.serve_classifier = lambda *_: _Classifier()
+
+    def patched(*arguments: Any) -> Any:
+        app = make_app(*arguments)
+        if "max_poll_s" in FAULTS:
+            app.conf.broker_max_poll_interval = FAULTS["max_poll_s"]
+        return app
+
+    delivery.make_app = patched
+    sys.exit(command_line())
+
+
+if __name__ == "__main__":
+    main()

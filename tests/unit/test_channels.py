@@ -1,0 +1,286 @@
+"""Every channel against a server that enforces the vendor's schema, signature, size and rate."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import socketserver
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from typing import Any
+from urllib.parse import unquote_plus
+
+import pytest
+from aiohttp import web
+
+from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.notify.message import cut, fitted, markdown, message
+from pipeline.alerting.notify.open import make_channels, open_channel
+from pipeline.alerting.notify.rate import RateLimit
+from pipeline.commands.alerts import _example
+from pipeline.errors import Fatal, Transient
+from pipeline.settings import AlertSettings, ChannelSettings
+
+SECRET = "a secret of the test"  # noqa: S105
+LONG = {"id": "1", "source": "s", "url": "https://a.example/1", "published_at": "", "negative_score": 0.9, "reposts": 3}
+
+
+def alert(**changes: Any) -> dict[str, Any]:
+    evidence = [
+        {**LONG, "text": "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270} for _ in range(30)
+    ]
+    return {**_example(), "evidence": evidence, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}, **changes}
+
+
+def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | None = None, **options: Any) -> None:
+    """Sends one notice to a server; `vendor(request, body)` checks it and gives the JSON answer."""
+
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.json()
+        assert len(await request.read()) <= 20_000
+        return web.json_response(vendor(request, body))
+
+    async def both() -> None:
+        app = web.Application()
+        app.router.add_post("/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook?token=1"
+        settings = ChannelSettings(name="c", kind=kind, url=url, allow_private=True, **options)  # type: ignore[arg-type]
+        try:
+            await open_channel(settings).send(notice or Notice("k#0-opened", "opened", alert()))
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(both())
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_dingtalk(language: str) -> None:
+    def vendor(request: web.Request, body: Any) -> Any:
+        stamp = request.query["timestamp"]
+        text = f"{stamp}\n{SECRET}".encode()
+        expected = base64.b64encode(hmac.new(SECRET.encode(), text, hashlib.sha256).digest()).decode()
+        assert unquote_plus(request.rel_url.raw_query_string.split("sign=")[1]) == expected
+        assert len(stamp) == 13
+        assert set(body) == {"msgtype", "markdown", "at"}
+        assert set(body["markdown"]) == {"title", "text"}
+        assert ("触发" if language == "zh" else "opened") in body["markdown"]["title"]
+        return {"errcode": 0, "errmsg": "ok"}
+
+    send("dingtalk", vendor, secret=SECRET, language=language)
+
+
+def test_feishu() -> None:
+    def vendor(_: web.Request, body: Any) -> Any:
+        key = f"{body['timestamp']}\n{SECRET}".encode()
+        assert body["sign"] == base64.b64encode(hmac.new(key, b"", hashlib.sha256).digest()).decode()
+        assert body["msg_type"] == "interactive"
+        assert body["card"]["header"]["template"] == "orange"
+        assert body["card"]["elements"][0]["tag"] == "markdown"
+        return {"code": 0, "msg": "success"}
+
+    send("feishu", vendor, secret=SECRET)
+
+
+def test_wecom_keeps_to_4096_bytes() -> None:
+    def vendor(_: web.Request, body: Any) -> Any:
+        assert body["msgtype"] == "markdown"
+        assert 1000 < len(body["markdown"]["content"].encode()) <= 4096
+        return {"errcode": 0, "errmsg": "ok"}
+
+    send("wecom", vendor)
+
+
+def test_slack() -> None:
+    def vendor(_: web.Request, body: Any) -> Any:
+        section = body["blocks"][0]
+        assert section["type"] == "section"
+        assert len(section["text"]["text"]) <= 3000
+        assert "<!channel>" not in section["text"]["text"]
+        assert body["text"].startswith("[warning] subject:Example")
+        return "ok"
+
+    send("slack", vendor)
+
+
+def test_alertmanager_gets_what_its_api_wants() -> None:
+    def vendor(request: web.Request, body: Any) -> Any:
+        assert request.path.endswith("/api/v2/alerts")
+        (one,) = body
+        assert set(one["labels"]) == {"alertname", "key", "severity", "subject"}
+        assert all(isinstance(v, str) for v in (*one["labels"].values(), *one["annotations"].values()))
+        start, end = (datetime.fromisoformat(one[k]) for k in ("startsAt", "endsAt"))
+        assert start <= datetime.now(UTC) < end
+        return {}
+
+    async def handle(request: web.Request) -> web.Response:
+        return web.json_response(vendor(request, await request.json()))
+
+    async def both() -> None:
+        app = web.Application()
+        app.router.add_post("/{path:.*}", handle)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        c = ChannelSettings(name="c", kind="alertmanager", url=url, allow_private=True)  # type: ignore[arg-type]
+        await open_channel(c).send(Notice("k", "opened", alert()))
+        await runner.cleanup()
+
+    asyncio.run(both())
+
+
+def test_the_webhook_can_speak_alertmanagers_version_4() -> None:
+    def vendor(_: web.Request, body: Any) -> Any:
+        assert body["version"] == "4"
+        assert body["status"] == body["alerts"][0]["status"] == "resolved"
+        assert set(body) == {
+            "version", "groupKey", "truncatedAlerts", "status", "receiver", "groupLabels", "commonLabels",
+            "commonAnnotations", "externalURL", "alerts",
+        }  # fmt: skip
+        assert set(body["alerts"][0]) >= {"labels", "annotations", "startsAt", "endsAt", "generatorURL", "fingerprint"}
+        return {}
+
+    short = alert(evidence=[], resolved_at="2026-11-24T00:00:00+00:00")
+    send("webhook", vendor, Notice("k#1-resolved", "resolved", short), body="alertmanager")
+
+
+@pytest.mark.parametrize(
+    ("kind", "answer", "error"),
+    [
+        ("dingtalk", {"errcode": 310000, "errmsg": "sign not match"}, Fatal),
+        ("dingtalk", {"errcode": 130101, "errmsg": "send too fast"}, Transient),
+        ("feishu", {"code": 19021, "msg": "sign match fail"}, Fatal),
+        ("feishu", {"code": 11232, "msg": "frequency limited"}, Transient),
+        ("wecom", {"errcode": 93000, "errmsg": "invalid webhook url"}, Fatal),
+        ("wecom", {"errcode": 45009, "errmsg": "api freq out of limit"}, Transient),
+        ("wecom", [], Fatal),
+    ],
+)
+def test_a_vendor_that_says_no_with_status_200_is_heard(kind: str, answer: Any, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        send(kind, lambda *_: answer)
+
+
+def test_limits_wait_rather_than_send_and_be_refused() -> None:
+    now = [0.0]
+    limit = RateLimit({60.0: 20, 1.0: 5}, lambda: now[0])
+    for second in range(4):
+        now[0] = second * 1.0
+        for _ in range(5):
+            limit.acquire("c")
+        with pytest.raises(Transient):
+            limit.acquire("c")
+    now[0] = 5.0
+    with pytest.raises(Transient, match="20 in 60 s") as refused:
+        limit.acquire("c")
+    assert refused.value.retry_after_s == pytest.approx(55.0)
+    now[0] = 60.0
+    limit.acquire("c")
+
+
+def test_what_a_post_says_makes_no_markup_and_no_character_is_split() -> None:
+    said = message(alert(), "opened", "zh")
+    for size in (200, 1000, 4096, 15_000):
+        text = fitted(said, markdown, size)
+        assert len(text.encode()) <= size
+        assert "](javascript" not in text
+        assert "@everyone" not in text
+    assert cut("坏" * 100, 50).encode().decode() == "坏" * 15 + "…"
+
+
+class _Smtp(socketserver.StreamRequestHandler):
+    """Enough of RFC 5321 to take a mail; `answers` holds what it says to RCPT."""
+
+    mails: list[bytes] = []
+    recipient_answer = b"250 ok"
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 test\r\n")
+        while line := self.rfile.readline():
+            verb = line[:4].upper()
+            if verb == b"DATA":
+                self.wfile.write(b"354 go\r\n")
+                lines = []
+                while (part := self.rfile.readline()) != b".\r\n":
+                    lines.append(part)
+                self.mails.append(b"".join(lines))
+                self.wfile.write(b"250 taken\r\n")
+            elif verb == b"QUIT":
+                self.wfile.write(b"221 bye\r\n")
+                return
+            else:
+                self.wfile.write((self.recipient_answer if verb == b"RCPT" else b"250 ok") + b"\r\n")
+
+
+@pytest.fixture
+def smtp_port() -> Any:
+    _Smtp.mails, _Smtp.recipient_answer = [], b"250 ok"
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def mail_channel(port: int, **options: Any) -> Channel:
+    base = {"host": "127.0.0.1", "port": port, "sender": "watch@example.org", "to": ["a@example.org"], "tls": "none"}
+    return open_channel(ChannelSettings(name="m", kind="email", **{**base, **options}))
+
+
+def test_a_mail_has_text_and_html_and_the_same_id_when_repeated(smtp_port: int) -> None:
+    for _ in range(2):
+        asyncio.run(mail_channel(smtp_port, language="zh").send(Notice("k#0-opened", "opened", alert())))
+    one, two = (message_from_bytes(m, policy=policy.default) for m in _Smtp.mails)
+    assert one["Message-ID"] == two["Message-ID"]
+    assert "[警告] subject:Example 触发" in one["Subject"]
+    html = one.get_body(("html",)).get_content()
+    assert "诺瓦手机爆炸" in html
+    assert "<!channel>" not in html
+    assert "诺瓦手机爆炸" in one.get_body(("plain",)).get_content()
+
+
+@pytest.mark.parametrize(("answer", "error"), [(b"450 later", Transient), (b"550 no such user", Fatal)])
+def test_a_mail_server_that_says_no(smtp_port: int, answer: bytes, error: type[Exception]) -> None:
+    _Smtp.recipient_answer = answer
+    with pytest.raises(error):
+        asyncio.run(mail_channel(smtp_port).send(Notice("k", "opened", alert())))
+    with pytest.raises(Transient):
+        asyncio.run(mail_channel(1).send(Notice("k", "opened", alert())))
+
+
+def test_settings_are_refused_by_name_and_secrets_do_not_show() -> None:
+    with pytest.raises(Fatal, match="m: host is missing"):
+        open_channel(ChannelSettings(name="m", kind="email"))
+    with pytest.raises(Fatal, match="s: url is missing"):
+        open_channel(ChannelSettings(name="s", kind="slack"))
+    twice = [{"name": "a", "kind": "slack", "url": "https://a.example"}] * 2
+    with pytest.raises(Fatal, match="given twice"):
+        make_channels(AlertSettings(channels=twice))  # type: ignore[arg-type]
+    shown = repr(ChannelSettings(name="s", kind="slack", url="https://hooks.example/T0KEN"))  # type: ignore[arg-type]
+    assert "T0KEN" not in shown
+
+
+def test_a_route_lets_through_what_it_names() -> None:
+    sent: list[str] = []
+
+    async def fake(self: Any, notice: Notice) -> None:
+        sent.append(notice.alert["key"])
+
+    settings = {
+        "name": "w",
+        "kind": "webhook",
+        "url": "https://a.example",
+        "severities": ["critical"],
+        "keys": ["subject:*"],
+    }
+    channel = make_channels(AlertSettings(channels=[settings]))[1]  # type: ignore[list-item]
+    channel._channel.send = fake.__get__(channel)  # type: ignore[attr-defined]
+    for key, severity in (("subject:A", "critical"), ("subject:A", "warning"), ("topic:b", "critical")):
+        asyncio.run(channel.send(Notice("k", "opened", {"key": key, "severity": severity})))
+    assert sent == ["subject:A"]

@@ -1,0 +1,82 @@
+"""Told, held or dropped: acknowledged, snoozed, quiet hours, maintenance; and what is still news after a wait."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, worth_telling
+from pipeline.alerting.terms import distinctive, spread
+
+NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
+NIGHT = Quiet(time(22), time(7), "Asia/Shanghai")
+
+
+def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> Tell:
+    alert = {"key": "subject:Nova", "severity": severity}
+    operator = more.pop("operator", {})
+    options = {"quiet": [], "maintenance": [], "now": NOW, **more}
+    return decide(transition, alert, operator, **options).tell
+
+
+def test_without_rules_everything_is_sent() -> None:
+    assert tell() is Tell.SEND
+
+
+def test_quiet_hours_hold_warnings_over_midnight_and_let_critical_through() -> None:
+    assert tell(quiet=[NIGHT]) is Tell.HOLD
+    assert tell(quiet=[NIGHT], severity="critical") is Tell.SEND
+    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=5)) is Tell.HOLD
+    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=8)) is Tell.SEND
+    weekdays = Quiet(time(22), time(7), "Asia/Shanghai", ("mon",))
+    assert tell(quiet=[weekdays]) is Tell.SEND
+    assert NIGHT.until(NOW) == datetime(2026, 11, 24, 23, tzinfo=UTC)
+
+
+def test_a_snooze_holds_until_it_ends_and_an_acknowledgement_stops_reminders_only() -> None:
+    snoozed = {"snoozed_until": (NOW + timedelta(hours=1)).isoformat()}
+    assert tell(operator=snoozed, severity="critical") is Tell.HOLD
+    assert tell(operator=snoozed, now=NOW + timedelta(hours=1)) is Tell.SEND
+    known = {"acknowledged_at": NOW.isoformat(), "acknowledged_by": "ann"}
+    assert tell("reminder", operator=known) is Tell.DROP
+    assert tell("escalated", "critical", operator=known) is Tell.SEND
+    assert tell("resolved", operator=known) is Tell.SEND
+
+
+def test_maintenance_drops_the_keys_it_names() -> None:
+    window = Maintenance(NOW - timedelta(hours=1), NOW + timedelta(hours=1), ("subject:No*",), "launch")
+    assert tell(maintenance=[window], severity="critical") is Tell.DROP
+    assert tell(maintenance=[Maintenance(window.start, window.end, ("topic:*",))]) is Tell.SEND
+    assert tell(maintenance=[window], now=window.end) is Tell.SEND
+
+
+@given(st.lists(st.sampled_from(["opened", "escalated", "reminder", "resolved"]), max_size=6))
+def test_what_waited_never_grows_keeps_its_order_and_its_end(transitions: list[str]) -> None:
+    pending = [f"{i}-{t}" for i, t in enumerate(transitions)]
+    kept = worth_telling(pending)
+    assert kept == [p for p in pending if p in kept]
+    assert bool(kept) == bool(pending)
+    if pending and pending[-1].endswith("resolved"):
+        assert kept == [pending[-1]]
+
+
+def test_terms_set_the_crisis_apart_in_both_languages() -> None:
+    usual = [f"the phone is fine and the camera is {w} 手机不错，很好用" for w in ("good", "sharp", "nice")] * 10
+    crisis = ["the battery melted in my hand 手机电池爆炸了", "battery melted again, refund please 电池爆炸 退货"] * 5
+    terms = distinctive(crisis, usual)
+    assert {"battery", "melted"} <= set(terms)
+    assert any("电池" in t or "爆炸" in t for t in terms)
+    assert not {"the", "phone"} & set(terms)
+    assert distinctive([], usual) == []
+
+
+@pytest.mark.parametrize(("authors", "broad"), [(["a"] * 10, False), ([str(i) for i in range(10)], True)])
+def test_one_author_is_not_broad(authors: list[str], broad: bool) -> None:
+    posts = [{"source": f"s{i % 4}", "author": a} for i, a in enumerate(authors)]
+    found = spread(posts)
+    assert found["broad"] is broad
+    assert found["sources"] == 4
