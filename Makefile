@@ -4,7 +4,7 @@ PIP_FLAGS = -q --disable-pip-version-check
 SERVE = .venv/.serve
 ALL = .venv/.all
 
-.PHONY: help demo venv venv-all test test-fast lint bench services-up services-down clean
+.PHONY: help demo venv venv-all test test-fast lint chaos bench services-up services-down clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -29,17 +29,20 @@ demo: $(SERVE)       ## two weeks of posts in a minute, one crisis, one alert; A
 venv: $(SERVE)       ## what serving, the demo and the console need
 venv-all: $(ALL)     ## the same, plus training and development
 
-lint: .venv/.dev     ## formatter, linter, types, import rules
+lint: $(ALL)         ## formatter, linter, types, import rules
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test-fast: .venv/.dev  ## no services and no whole demo, under two minutes
+test-fast: $(ALL)      ## no services and no whole demo, under two minutes
 	.venv/bin/pytest -q -m "not services and not demo" $(ARGS)
 
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	.venv/bin/pytest -q $(ARGS)
+
+chaos: .venv/.dev      ## the fault table on a real Kafka and a real Elasticsearch; ARGS="--rows 1,9 --seeds 5 --long"
+	.venv/bin/python -m tests.chaos $(ARGS)
 
 bench: .venv/.dev      ## posts a second against the bare engine; the alert rule beside the baseline to beat
 	.venv/bin/opinionwatch bench flow

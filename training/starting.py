@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModel, AutoTokenizer, BertModel
+from transformers.utils import logging
 
 from models.bundle import BundleError
 from training.config import TrainingConfig, TrainingConfigError, VocabularyConfig
@@ -54,6 +55,8 @@ def starting_point(
 
 
 def _opened(base: str) -> tuple[Any, str]:
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         encoder = AutoModel.from_pretrained(base, attn_implementation="sdpa", dtype=torch.float32)
         local = Path(base) / "tokenizer.json"
