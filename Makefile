@@ -46,7 +46,7 @@ chaos: .venv/.dev      ## the fault table on a real Kafka and a real Elasticsear
 
 bench: .venv/.dev      ## posts a second against the bare engine; the alert rule beside the baseline to beat
 	.venv/bin/opinionwatch bench flow
-	.venv/bin/python -m tests.bench.detector
+	.venv/bin/opinionwatch bench detector
 
 services-up: .venv/.dev    ## a real Kafka and a real Elasticsearch for you, without Docker
 	.venv/bin/python -m tests.services up

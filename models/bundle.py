@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from models.drift import Profile
 from models.engine import Device, EngineError, OnnxEngine
 from models.labels import Head
+from models.longtexts import LongTexts
 from models.tokenizer import BundleTokenizer
 
 FORMAT = 1
@@ -103,7 +104,9 @@ def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     return contents
 
 
-def load_bundle(path: str | Path, device: Device = "auto", *, threads: int | None = None) -> OnnxEngine:
+def load_bundle(
+    path: str | Path, device: Device = "auto", *, threads: int | None = None, long_texts: LongTexts = "head"
+) -> OnnxEngine:
     """Verifies a bundle, starts an engine on it and checks its golden texts.
 
     Raises `BundleError` with the reason where anything differs from the manifest.
@@ -115,11 +118,12 @@ def load_bundle(path: str | Path, device: Device = "auto", *, threads: int | Non
         raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
     contents = verified_files(folder, manifest)
     try:
+        definition = contents[manifest.tokenizer_file].decode("utf-8")
         engine = OnnxEngine(
             name=manifest.name,
             version=manifest.version,
             heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
-            tokenizer=BundleTokenizer(contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens),
+            tokenizer=BundleTokenizer(definition, manifest.max_tokens, long_texts),
             model=contents[manifest.model_file],
             device=device,
             threads=threads,

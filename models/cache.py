@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -10,7 +11,9 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Keeps the `capacity` (>= 0) entries used last.
+    """Keeps the entries used last whose weights together are at most `capacity` (>= 0).
+
+    `weigh(value)` is 1 by default: then the capacity is a number of entries.
 
     >>> cache = LruCache(2)
     >>> for name in "aba": cache.put(name, name.upper())
@@ -18,9 +21,10 @@ class LruCache(Generic[K, V]):
     ('A', None)
     """
 
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
+        self._capacity, self._weigh = capacity, weigh
         self._entries: OrderedDict[K, V] = OrderedDict()
+        self.weight = 0
         self.hits = 0
         self.misses = 0
 
@@ -34,10 +38,11 @@ class LruCache(Generic[K, V]):
         return value
 
     def put(self, key: K, value: V) -> None:
+        old = self._entries.pop(key, None)
+        self.weight += self._weigh(value) - (0 if old is None else self._weigh(old))
         self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._capacity:
-            self._entries.popitem(last=False)
+        while self.weight > self._capacity:
+            self.weight -= self._weigh(self._entries.popitem(last=False)[1])
 
     def __len__(self) -> int:
         return len(self._entries)

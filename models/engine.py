@@ -22,6 +22,9 @@ Device = Literal["auto", "cpu", "cuda"]
 _MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
 
 
+_NOTHING: NDArray[np.float32] = np.zeros(0, np.float32)
+
+
 class EngineError(RuntimeError):
     """The engine cannot start or answered nonsense; the message says the remedy."""
 
@@ -65,13 +68,15 @@ class OnnxEngine:
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
-        ids = self._tokenizer.encode(texts)
-        results: list[Prediction | None] = [None] * len(ids)
+        rows_of = self._tokenizer.encode(texts)
+        ids = [row for rows in rows_of for row in rows]
+        logits_of: list[NDArray[np.float32]] = [_NOTHING] * len(ids)
         for group in by_length([len(row) for row in ids], self._budget_now):
             logits = self._within_memory([ids[i] for i in group])
             for row, index in enumerate(group):
-                results[index] = self._prediction(logits[row])
-        return [result for result in results if result is not None]
+                logits_of[index] = logits[row]
+        parts = iter(logits_of)
+        return [self._prediction([next(parts) for _ in rows]) for rows in rows_of]
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
@@ -111,14 +116,16 @@ class OnnxEngine:
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
         return logits
 
-    def _prediction(self, logits: NDArray[np.float32]) -> Prediction:
+    def _prediction(self, parts: list[NDArray[np.float32]]) -> Prediction:
+        """Mean over the parts of a text of their calibrated probabilities."""
+        logits = np.stack(parts)
         probabilities: dict[str, NDArray[np.float32]] = {}
         start = 0
         for head in self.heads.values():
-            part = logits[start : start + len(head.labels)] / head.temperature
+            part = logits[:, start : start + len(head.labels)] / head.temperature
             start += len(head.labels)
-            exponent = np.exp(part - part.max())
-            probabilities[head.name] = exponent / exponent.sum()
+            exponent = np.exp(part - part.max(1, keepdims=True))
+            probabilities[head.name] = (exponent / exponent.sum(1, keepdims=True)).mean(0)
         return Prediction(self.heads, probabilities, self.name, self.version)
 
 

@@ -15,6 +15,7 @@ from models.bundle import load_bundle
 from models.drift import Profile
 from models.engine import Device, OnnxEngine
 from models.labels import Prediction
+from models.longtexts import LongTexts
 from models.registry import Registry, RegistryError
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ class HotSwap:
         *,
         device: Device = "auto",
         threads: int | None = None,
+        long_texts: LongTexts = "head",
         refuse: Refusal = lambda _: None,
         on_swap: Callable[[OnnxEngine], None] = lambda _: None,
         on_failure: Callable[[str], None] = lambda _: None,
@@ -41,7 +43,7 @@ class HotSwap:
         `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused.
         """
         self._registry, self._alias = registry, alias
-        self._device, self._threads = device, threads
+        self._device, self._threads, self._long_texts = device, threads, long_texts
         self._refuse, self._on_swap, self._on_failure = refuse, on_swap, on_failure
         self._id = self.target()
         self._engine = self._load(self._id)
@@ -128,7 +130,9 @@ class HotSwap:
 
     def _load(self, version_id: str) -> OnnxEngine:
         self._registry.verify(version_id)
-        engine = load_bundle(self._registry.fetch(version_id), self._device, threads=self._threads)
+        engine = load_bundle(
+            self._registry.fetch(version_id), self._device, threads=self._threads, long_texts=self._long_texts
+        )
         if reason := self._refuse(engine):
             raise ValueError(reason)
         return engine

@@ -6,26 +6,32 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
+from models.longtexts import LongTexts, pieces, reach
+
 #: Longer texts are cut before tokenising: no encoder reads further, and a hostile post must not cost seconds.
 CHARACTERS_PER_TOKEN = 12
 
 
 class BundleTokenizer:
-    """Truncates at `max_tokens` (special tokens counted); thread-safe for reads."""
+    """Rows of at most `max_tokens` (special tokens counted); thread-safe for reads."""
 
-    def __init__(self, definition: str, max_tokens: int) -> None:
+    def __init__(self, definition: str, max_tokens: int, long_texts: LongTexts = "head") -> None:
         self._tokenizer = Tokenizer.from_str(definition)
-        self._tokenizer.enable_truncation(max_tokens)
         self._tokenizer.no_padding()
-        self._cut = max_tokens * CHARACTERS_PER_TOKEN
+        self._max, self._how = max_tokens, long_texts
+        self._cut = max_tokens * CHARACTERS_PER_TOKEN * reach(long_texts)
+        if long_texts == "head":
+            self._tokenizer.enable_truncation(max_tokens)
+        else:
+            self._tokenizer.no_truncation()
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids per text, in order, each of length 2..max_tokens."""
+    def encode(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        """Per text, in order, one row of token ids or several, each of length 2..max_tokens."""
         encodings = self._tokenizer.encode_batch([text[: self._cut] for text in texts])
-        return [encoding.ids for encoding in encodings]
+        return [pieces(encoding.ids, self._max, self._how) for encoding in encodings]
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
         unknown = next((i for t in ("[UNK]", "<unk>") if (i := self._tokenizer.token_to_id(t)) is not None), None)
-        ids = [i for row in self.encode(texts) for i in row[1:-1]]
+        ids = [i for rows in self.encode(texts) for row in rows for i in row[1:-1]]
         return sum(i == unknown for i in ids) / len(ids) if ids else 0.0

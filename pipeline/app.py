@@ -52,7 +52,7 @@ class Workers:
         self.classifier = classifier
         counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
         labeller = Labeller(
-            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_entries
+            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_mb * 1_000_000
         )
         self.flow = Flow(
             labeller=labeller,

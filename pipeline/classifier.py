@@ -25,7 +25,7 @@ def open_classifier(settings: ModelSettings) -> Classifier:
         if settings.registry:
             registry = Registry(settings.registry)
             folder = str(registry.fetch(_named(registry, settings.alias)))
-        return load_bundle(folder, settings.device, threads=settings.threads)
+        return load_bundle(folder, settings.device, threads=settings.threads, long_texts=settings.long_texts)
     except (BundleError, EngineError, RegistryError) as error:
         raise Fatal(f"model.{'registry' if settings.registry else 'bundle'}: {error}", "give a good bundle") from None
 
@@ -47,6 +47,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             settings.alias,
             device=settings.device,
             threads=settings.threads,
+            long_texts=settings.long_texts,
             refuse=lambda engine: _unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
@@ -56,7 +57,9 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
     champion.watch(settings.poll_s)
     if not settings.shadow_share or registry.alias(CHALLENGER) is None:
         return champion
-    challenger = HotSwap(registry, CHALLENGER, device=settings.device, threads=settings.threads)
+    challenger = HotSwap(
+        registry, CHALLENGER, device=settings.device, threads=settings.threads, long_texts=settings.long_texts
+    )
     challenger.watch(settings.poll_s)
 
     def tell(head: str, agree: bool, n: int) -> None:

@@ -65,13 +65,13 @@ class Labeller:
         subjects: SubjectMatcher,
         rule: CountRule,
         metrics: Metrics,
-        cache_entries: int,
+        cache_bytes: int,
     ) -> None:
         self.classifier = classifier
         self._subjects = subjects
         self._rule = rule
         self._metrics = metrics
-        self._cache: LruCache[str, Prediction] = LruCache(cache_entries)
+        self._cache: LruCache[str, Prediction] = LruCache(cache_bytes, Prediction.size_bytes)
         self._drift: tuple[str, Watch] | None = None
         metrics.serves(classifier.name, classifier.version)
 
@@ -90,6 +90,7 @@ class Labeller:
         return Labelled(tuple(results))
 
     def _predictions(self, posts: Sequence[Post]) -> dict[str, Prediction | Poison]:
+        self._metrics.cache_bytes.set(self._cache.weight)
         known: dict[str, Prediction | Poison] = {}
         texts: dict[str, str] = {}
         for post in posts:

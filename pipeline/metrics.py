@@ -25,6 +25,7 @@ class Metrics:
         self.tokens = Counter("opinionwatch_tokens", "Tokens inferred", registry=r)
         self.padding = Counter("opinionwatch_padding_tokens", "Padding tokens inferred", registry=r)
         self.cache = Counter("opinionwatch_cache_lookups", "Label cache look-ups", ["outcome"], registry=r)
+        self.cache_bytes = Gauge("opinionwatch_cache_bytes", "Memory of the label cache, estimated", registry=r)
         self.inference = Histogram("opinionwatch_inference_seconds", "Per batch", buckets=_SECONDS, registry=r)
         self.indexing = Histogram("opinionwatch_index_seconds", "Per batch", buckets=_SECONDS, registry=r)
         self.received_to_indexed = Histogram(

@@ -84,7 +84,8 @@ class ModelSettings(_Section):
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
-    cache_entries: int = Field(default=100_000, ge=0)
+    long_texts: Literal["head", "head_tail", "windows"] = "head"
+    cache_mb: int = Field(default=64, ge=0)
 
 
 class FlowSettings(_Section):

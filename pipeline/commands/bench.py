@@ -1,10 +1,14 @@
-"""`opinionwatch bench flow`: figures side by side in one run."""
+"""`opinionwatch bench engine|flow|detector`: figures side by side in one run."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -19,9 +23,10 @@ from models.text import content_hash
 from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.training import training
 from pipeline.demo.feed import Item, generate
 from pipeline.demo.play import Session, play, read_feed
-from pipeline.errors import Poison
+from pipeline.errors import EXIT_USAGE, Fatal, Poison
 from pipeline.logs import configure
 from pipeline.posts import Origin, Record
 from pipeline.settings import Settings
@@ -65,6 +70,102 @@ def flow(
     for name in rows[0]:
         s = summary[name]
         out.print(f"{name:20} median {s['median']:.2f}  (min {s['min']:.2f}, max {s['max']:.2f})")
+
+
+@app.command()
+def engine(
+    against: Annotated[
+        str, typer.Option("--against", help="pipeline, pipeline-32, torch-fp32, torch-bf16, ort-fp32; by commas.")
+    ] = "pipeline,pipeline-32,torch-fp32,ort-fp32",
+    data: Annotated[Path | None, typer.Option("--data", help="JSONL of posts (default: the demo's).")] = None,
+    texts: Annotated[int, typer.Option("--texts", min=32)] = 600,
+    repeat: Annotated[int, typer.Option("--repeat", min=1)] = 3,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Texts a second of the engine beside what one would use instead, in turns, with agreement and the GEMM roof.
+
+    Example: opinionwatch bench engine --against pipeline,ort-fp32 --repeat 5
+    """
+    configure(logging.ERROR)
+    settings = settings_of(config)
+    items = _distinct(generate() if data is None else read_feed(data, "opinion.forum", err.print), 100_000)
+    chosen = random.Random(17).sample([_text(i) for i in items], min(texts, len(items)))  # noqa: S311
+    names = [n for n in against.split(",") if n]
+    peers = training("peers")
+    if unknown := [n for n in names if n not in peers.NAMES]:
+        raise Fatal(f"--against {unknown[0]!r}", f"there are {', '.join(peers.NAMES)}", EXIT_USAGE)
+    made = peers.open_peers(Path(settings.model.bundle), names)
+    ours: Any = open_classifier(settings.model)
+    runners = {"engine": lambda given: peers.labels_of(ours, given), **made.by_name}
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    said: dict[str, Any] = {}
+    for run in runners.values():
+        run(chosen[:32])
+    tokens, padded = ours.tokens, ours.padded_tokens
+    for number in range(repeat):
+        for name, run in runners.items():
+            started = time.perf_counter()
+            said[name] = run(chosen)
+            seconds[name].append(time.perf_counter() - started)
+        err.print(f"{number + 1}/{repeat}")
+    tokens, padded = (ours.tokens - tokens) / repeat, (ours.padded_tokens - padded) / repeat
+    roof = {p: peers.gemm_roof(p) for p in ("int8", "fp32")}
+    median = statistics.median(seconds["engine"])
+    reference = said.get("ort-fp32", said.get("torch-fp32"))
+    rows: dict[str, dict[str, Any]] = {
+        name: {
+            "texts_per_s": round(len(chosen) / statistics.median(s), 1),
+            "spread": [round(len(chosen) / max(s), 1), round(len(chosen) / min(s), 1)],
+            "engine_is_faster_by": round(statistics.median(s) / median, 2),
+            "agreement_with_fp32": _agreement(said[name], reference) if reference else None,
+        }
+        for name, s in seconds.items()
+    }
+    found = {
+        "model": f"{ours.name} {ours.version}",
+        "texts": len(chosen),
+        "mean_tokens": round(tokens / len(chosen), 1),
+        "tokens_per_s": round(tokens / median),
+        "padding_share": round(1 - tokens / padded, 4),
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "gemm_roof_g_per_s": {p: round(v, 1) for p, v in roof.items()},
+        "share_of_int8_roof": round(padded * made.parameters / median / 1e9 / roof["int8"], 3),
+        "engines": rows,
+    }
+    if as_json:
+        print_json(found)
+        return
+    for name, row in rows.items():
+        agreement = "-" if row["agreement_with_fp32"] is None else f"{row['agreement_with_fp32']:.3f}"
+        out.print(
+            f"{name:12} {row['texts_per_s']:8.1f} texts/s ({row['spread'][0]:.0f} to {row['spread'][1]:.0f})   "
+            f"engine x{row['engine_is_faster_by']:.2f}   agrees with fp32 {agreement}"
+        )
+    out.print(
+        f"{found['model']}, {found['texts']} texts of {found['mean_tokens']} tokens, {found['tokens_per_s']} tokens/s, "
+        f"padding {found['padding_share']:.1%}, {found['share_of_int8_roof']:.0%} of the int8 GEMM roof "
+        f"({roof['int8']:.0f} G/s; fp32 {roof['fp32']:.0f})"
+    )
+
+
+@app.command()
+def detector(as_json: AsJson = False) -> None:
+    """The alert rule beside the baseline to beat, on simulated streams; runs from a checkout, whose tests hold them.
+
+    Example: opinionwatch bench detector
+    """
+    root = Path(__file__).resolve().parents[2]
+    if not (root / "tests" / "bench" / "detector.py").exists():
+        raise Fatal("the simulator is not installed", "run it from a checkout of opinionwatch", EXIT_USAGE)
+    command = [sys.executable, "-m", "tests.bench.detector", *(["--json"] if as_json else [])]
+    raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)  # noqa: S603
+
+
+def _agreement(one: dict[str, Any], other: dict[str, Any]) -> float:
+    """Share of the labels, over all heads, that are the same."""
+    same = [float((one[h] == other[h]).mean()) for h in other]
+    return round(sum(same) / len(same), 4)
 
 
 def _distinct(items: list[Item], limit: int) -> list[Item]:

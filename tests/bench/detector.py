@@ -6,7 +6,9 @@ the same gates, its threshold calibrated on the same seed to the same rate.
 
 from __future__ import annotations
 
+import json
 import statistics
+import sys
 from datetime import timedelta
 
 import numpy as np
@@ -82,8 +84,10 @@ def measure(scorer: object, noise: str, rate: float, seeds: tuple[int, ...]) -> 
 
 
 def main() -> None:
-    """Prints a row per generator and rate: ours, then the baseline."""
-    print(f"{'noise':14} {'/h':>4} {'':9} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
+    """Prints a row per generator and rate, ours and the baseline; with `--json` one JSON value."""
+    as_json, found = "--json" in sys.argv, list[dict[str, object]]()
+    if not as_json:
+        print(f"{'noise':14} {'/h':>4} {'':9} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
     gains = []
     for noise in NOISES:
         for rate in (20, 100, 500):
@@ -93,11 +97,17 @@ def main() -> None:
             }
             gains.append(rows["ours"]["x3"] - rows["baseline"]["x3"])
             for name, r in rows.items():
+                found.append({"noise": noise, "posts_per_h": rate, "rule": name, **r})
+                if as_json:
+                    continue
                 print(
                     f"{noise:14} {rate:4} {name:9} {r['false']:6.3f} {r['x3']:5.2f} {r['x3 min']:4.0f} "
                     f"{r['x5']:5.2f} {r['x5 min']:4.0f}",
                     flush=True,
                 )
+    if as_json:
+        print(json.dumps({"rows": found, "x3_gain_mean": float(np.mean(gains)), "x3_gain_worst": min(gains)}))
+        return
     print(f"x3 recall against the baseline: mean {np.mean(gains):+.3f}, worst {min(gains):+.3f}")
 
 

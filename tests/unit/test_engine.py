@@ -1,0 +1,108 @@
+"""The engine: long texts, memory that runs out, answers that do not depend on batch mates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import load_bundle
+from models.cache import LruCache
+from models.engine import OnnxEngine, OutOfMemoryError
+from models.longtexts import MAX_WINDOWS, pieces
+from pipeline.settings import STARTER
+
+TEXTS = ["good", "手机坏了，客服不回复", "a longer text about a hotel that was fine " * 3, "x"]
+
+
+@given(
+    st.lists(st.integers(5, 99), max_size=200), st.integers(5, 40), st.sampled_from(["head", "head_tail", "windows"])
+)
+def test_pieces_fit_keep_the_ends_and_read_in_order(inner: list[int], room: int, how: Any) -> None:
+    found = pieces([1, *inner, 2], room, how)
+    assert all(2 <= len(p) <= room and (p[0], p[-1]) == (1, 2) for p in found)
+    read = [i for p in found for i in p[1:-1]]
+    if len(inner) + 2 <= room:
+        assert read == inner
+    elif how == "head":
+        assert read == inner[: room - 2]
+    elif how == "windows":
+        assert read == inner[: MAX_WINDOWS * (room - 2)]
+    else:
+        assert len(found) == 1
+        assert read[-1] == inner[-1]
+        assert read[0] == inner[0]
+
+
+@pytest.fixture(scope="module")
+def engine() -> OnnxEngine:
+    return load_bundle(STARTER, device="cpu")
+
+
+def test_labels_do_not_depend_on_batch_mates(engine: OnnxEngine) -> None:
+    alone = [engine.predict([t])[0] for t in TEXTS]
+    for prediction, one in zip(engine.predict(TEXTS * 5), alone * 5, strict=True):
+        for head in one.heads:
+            got, expected = (list(p.probabilities(head).values()) for p in (prediction, one))
+            assert np.allclose(got, expected, atol=0.05), "int8 scales its activations by the batch"
+            assert prediction.label(head) == one.label(head) or one.score(head) < 0.55
+
+
+@pytest.mark.parametrize("how", ["head_tail", "windows"])
+def test_the_end_of_a_long_text_can_be_read(how: Any) -> None:
+    plain, reading = load_bundle(STARTER, device="cpu"), load_bundle(STARTER, device="cpu", long_texts=how)
+    dull = "The meeting about the schedule of the road works took place on Tuesday in the town hall. " * 12
+    angry = dull + "Awful, the worst disaster ever, I hate this terrible broken company, shame on them! " * 5
+    before, after = (e.predict([angry])[0].probabilities("sentiment")["negative"] for e in (plain, reading))
+    assert after > before + 0.1
+    assert plain.predict(["good"])[0].score("sentiment") == reading.predict(["good"])[0].score("sentiment")
+
+
+class _Session:
+    """Stands for a session on a device with memory for `rows` texts, `failures` times less than that."""
+
+    def __init__(self, session: Any, rows: int) -> None:
+        self._session, self._rows = session, rows
+
+    def run(self, names: Any, feeds: dict[str, Any]) -> Any:
+        if len(feeds["input_ids"]) > self._rows:
+            raise RuntimeError("Failed to allocate memory for requested buffer of size 1")
+        return self._session.run(names, feeds)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_batch_that_does_not_fit_is_halved(rows: int) -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    expected = [p.label("topic") for p in engine.predict(TEXTS * 4)]
+    engine._session = _Session(engine._session, rows)
+    assert [p.label("topic") for p in engine.predict(TEXTS * 4)] == expected
+
+
+def test_where_not_one_text_fits_the_session_is_built_anew_once_then_it_gives_up() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    good, built = engine._session, []
+
+    def build() -> tuple[Any, str]:
+        built.append(1)
+        return good, "CPU"
+
+    engine._build = build
+    engine._session = _Session(good, 0)
+    assert len(engine.predict(TEXTS)) == len(TEXTS)
+    assert built == [1]
+    engine._session = _Session(good, 0)
+    with pytest.raises(OutOfMemoryError):
+        engine.predict(TEXTS)
+    assert built == [1]
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=80))
+def test_the_cache_never_weighs_more_than_its_bound(puts: list[tuple[int, int]]) -> None:
+    cache: LruCache[int, int] = LruCache(100, lambda v: v)
+    for key, value in puts:
+        cache.put(key, value)
+        assert cache.weight <= 100
+        assert cache.get(key) == value

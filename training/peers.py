@@ -1,0 +1,125 @@
+"""What people would use instead of the engine, made from the same bundle: for `bench engine` only."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+from tokenizers import Tokenizer
+
+from models.bundle import read_manifest
+from models.engine import OnnxEngine, usable_cores
+from training.evaluate import probabilities_of
+from training.export import export_onnx, open_engine
+from training.loop import pad, predict
+from training.network import Classifier
+from training.restore import restore_bundle
+
+Labels = dict[str, NDArray[np.int64]]
+Peer = Callable[[Sequence[str]], Labels]
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Each takes texts and gives the class per head; `parameters` are those of the matrix products per token."""
+
+    by_name: dict[str, Peer]
+    parameters: int
+
+
+NAMES = ("pipeline", "pipeline-32", "torch-fp32", "torch-bf16", "ort-fp32")
+
+
+def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
+    """Peers of a bundle: the transformers way one at a time and in unsorted batches of 32, torch, ORT in fp32."""
+    torch.set_num_threads(usable_cores())
+    manifest = read_manifest(bundle)
+    heads = {h.name: h.labels for h in manifest.heads}
+    model, definition = restore_bundle(bundle, heads, 0.0)
+    model.eval()
+    tokenizer = Tokenizer.from_str(definition)
+    tokens = manifest.max_tokens
+
+    def pipeline(size: int) -> Peer:
+        def run(texts: Sequence[str]) -> Labels:
+            parts = [_unsorted(model, tokenizer, texts[i : i + size], tokens) for i in range(0, len(texts), size)]
+            return {h: np.concatenate([p[h] for p in parts]) for h in heads}
+
+        return run
+
+    def torch_run(dtype: torch.dtype | None) -> Peer:
+        def run(texts: Sequence[str]) -> Labels:
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
+                return {h: p.argmax(1).numpy() for h, p in predict(model, tokenizer, texts, tokens, 1024).items()}
+
+        return run
+
+    def fp32() -> Peer:
+        with tempfile.TemporaryDirectory() as work:
+            exported = export_onnx(restore_bundle(bundle, heads, 0.0)[0], Path(work), "fp32")
+            temperatures = {h.name: h.temperature for h in manifest.heads}
+            engine = open_engine(exported, definition, heads, temperatures, tokens, name="fp32", version="0")
+        return lambda texts: labels_of(engine, texts)
+
+    makers: dict[str, Callable[[], Peer]] = {
+        "pipeline": lambda: pipeline(1),
+        "pipeline-32": lambda: pipeline(32),
+        "torch-fp32": lambda: torch_run(None),
+        "torch-bf16": lambda: torch_run(torch.bfloat16),
+        "ort-fp32": fp32,
+    }
+    layers = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear)]
+    return Peers({n: makers[n]() for n in names}, sum(m.weight.numel() for m in layers))
+
+
+def labels_of(engine: OnnxEngine, texts: Sequence[str]) -> Labels:
+    """Class indexes per head."""
+    return {h: p.argmax(1) for h, p in probabilities_of(engine, texts).items()}
+
+
+def gemm_roof(precision: str, seconds: float = 1.5) -> float:
+    """Multiply-adds a second of the machine's best matrix product in ONNX Runtime, in 1e9."""
+    m, k, n = 1024, 384, 1536
+    if precision == "int8":
+        weight = np.random.default_rng(0).integers(-100, 100, (k, n)).astype(np.int8)
+        given, kind = np.random.default_rng(1).integers(0, 200, (m, k)).astype(np.uint8), TensorProto.UINT8
+        node, result = helper.make_node("MatMulInteger", ["x", "w"], ["y"]), TensorProto.INT32
+    else:
+        weight = np.random.default_rng(0).normal(size=(k, n)).astype(np.float32)
+        given, kind = np.random.default_rng(1).normal(size=(m, k)).astype(np.float32), TensorProto.FLOAT
+        node, result = helper.make_node("MatMul", ["x", "w"], ["y"]), TensorProto.FLOAT
+    graph = helper.make_graph(
+        [node],
+        "gemm",
+        [helper.make_tensor_value_info("x", kind, [m, k])],
+        [helper.make_tensor_value_info("y", result, [m, n])],
+        [onnx.numpy_helper.from_array(weight, "w")],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = usable_cores()
+    session: Any = ort.InferenceSession(made.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session.run(None, {"x": given})
+    best, ends = float("inf"), time.perf_counter() + seconds
+    while time.perf_counter() < ends:
+        started = time.perf_counter()
+        session.run(None, {"x": given})
+        best = min(best, time.perf_counter() - started)
+    return m * k * n / best / 1e9
+
+
+def _unsorted(model: Classifier, tokenizer: Tokenizer, texts: Sequence[str], tokens: int) -> Labels:
+    tokenizer.enable_truncation(tokens)
+    with torch.inference_mode():
+        logits = model.split(model(*pad([e.ids for e in tokenizer.encode_batch(list(texts))])))
+    return {h: x.argmax(1).numpy() for h, x in logits.items()}
