@@ -30,9 +30,15 @@ _USER = "opinionwatch-es"
 
 
 class ElasticsearchServer:
-    """`url` has no user in it; with `users` (name -> password, all superusers) security is on."""
+    """`url` has no user in it; with `users` (name -> password and role) security is on, with roles of `roles_file`."""
 
-    def __init__(self, folder: Path, port: int | None = None, users: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        port: int | None = None,
+        users: dict[str, tuple[str, str]] | None = None,
+        roles_file: Path | None = None,
+    ) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._secure = bool(users)
@@ -53,10 +59,12 @@ class ElasticsearchServer:
             "ES_PATH_CONF": str(config),
         }
         prefix = self._as_a_plain_user(folder)
-        for name, password in (users or {}).items():
+        if roles_file:
+            (config / "roles.yml").write_bytes(roles_file.read_bytes())
+        for name, (password, role) in (users or {}).items():
             tool = [*prefix, "env", *(f"{k}={v}" for k, v in env.items()), str(home / "bin" / "elasticsearch-users")]
             done = subprocess.run(
-                [*tool, "useradd", name, "-p", password, "-r", "superuser"], capture_output=True, text=True, check=False
+                [*tool, "useradd", name, "-p", password, "-r", role], capture_output=True, text=True, check=False
             )
             if done.returncode:
                 raise ServiceError(f"elasticsearch-users: {done.stderr[-500:]}")
