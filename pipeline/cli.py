@@ -62,3 +62,7 @@ def _root() -> None:
 def main() -> None:
     """The console script."""
     sys.exit(guarded(app))
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,11 @@ class World:
     def first(self) -> bool:
         return self.rank == 0
 
+    def wait_for_all(self) -> None:
+        """Returns when every process has come here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
     def wrap(self, model: nn.Module) -> Callable[..., Tensor]:
         """The model whose gradients are averaged over all processes."""
         if self.size == 1:

@@ -32,6 +32,8 @@ from training.scores import macro_f1
 from training.trackers import Tracker
 
 _REPORT_EVERY = 200
+#: A few hundred rows are not to be one batch: smaller batches, so that an epoch has so many steps.
+_MIN_STEPS_PER_EPOCH = 20
 _REPORT_EVERY_S = 15.0
 _SAVE_EVERY_S = 120.0
 
@@ -230,9 +232,10 @@ def batch_plan(
 ) -> list[list[list[int]]]:
     """For each step of this process its batches (`accumulation` of them), as indexes of examples."""
     batches: list[list[int]] = []
+    budget = min(settings.batch_tokens, max(*lengths, sum(lengths) // _MIN_STEPS_PER_EPOCH))
     for epoch in range(math.ceil(settings.epochs)):
         drawn = resampled(examples, settings.resample, seed=settings.seed + epoch)
-        made = token_budget_batches([lengths[i] for i in drawn], settings.batch_tokens, seed=settings.seed + epoch)
+        made = token_budget_batches([lengths[i] for i in drawn], budget, seed=settings.seed + epoch)
         batches += [[drawn[i] for i in batch] for batch in made]
     batches = batches[: max(1, int(len(batches) * settings.epochs / math.ceil(settings.epochs)))]
     size = settings.accumulation

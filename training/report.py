@@ -50,6 +50,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     rows = [
         ["base", report["base"]],
         ["training", f"{report['minutes']:.1f} minutes, {report['peak_memory_mb']} MB at the peak"],
+        ["weights", f"{report['precision']}; int8 gives {report['int8_agreement']:.1%} of the labels of fp32"],
         ["parameters", f"{report['parameters']:,}"],
         ["cost", f"{report['seconds_per_1000_posts']:.2f} s per 1,000 posts in int8 on the machine that trained"],
     ]

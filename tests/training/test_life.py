@@ -208,3 +208,15 @@ def test_drift_is_told_beside_the_reference(system: SqliteStore) -> None:
     assert found["posts"] == 600
     assert found["distances"]["classes/sentiment"]["value"] < 0.02
     assert found["expected_accuracy"]["sentiment"]["now"] > 0.8
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["intents", "interests"])
+def test_the_documented_examples_train_from_the_starter(name: str, tmp_path: Path) -> None:
+    examples = Path(__file__).resolve().parents[2] / "training" / "examples"
+    out = tmp_path / name
+    arguments = ["--config", str(examples / f"{name}.toml"), "--data", str(examples / f"{name}.jsonl")]
+    report = run("train", *arguments, "--out", str(out), "--json")
+    (found,) = report["after"].values()
+    assert found["accuracy"] > 0.8
+    assert load_bundle(out, device="cpu").name == name
