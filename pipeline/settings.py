@@ -183,6 +183,7 @@ class AlertSettings(_Section):
     blind_after_s: float = Field(default=300.0, gt=0)
     webhooks: list[WebhookSettings] = []
     channels: list[ChannelSettings] = []
+    group_above: int = Field(default=5, ge=1)
     quiet: list[QuietSettings] = []
     maintenance: list[MaintenanceSettings] = []
 

@@ -15,8 +15,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, worth_telling
+from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator, Event
 from pipeline.alerting.explain import alert_document
+from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.terms import distinctive, spread
 from pipeline.alerting.watermark import Watermark
@@ -102,15 +104,23 @@ class AlertWorker:
         if watermark is not None:
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
-                for event in events:
-                    await self._handle(event)
+                await self._handle_all(events)
                 await self._retry(self._evaluator.save)
             self._note_lag(watermark)
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
             await self._send_pending()
         self._note_blindness()
 
-    async def _handle(self, event: Event) -> None:
+    async def _handle_all(self, events: Sequence[Event]) -> None:
+        """Each by itself, unless many keys open at once: those are one message."""
+        opened = {e.episode.id for e in events if e.transition is Transition.OPENED}
+        many = len(opened) > self._settings.group_above
+        for event in events:
+            await self._handle(event, alone=not (many and event.transition is Transition.OPENED))
+        if many:
+            await self._tell_group(opened)
+
+    async def _handle(self, event: Event, *, alone: bool) -> None:
         episode = event.episode
         old = await self._retry(lambda: self._store.alert(episode.id))
         if old and old["sequence"] >= episode.sequence and not old["pending"]:
@@ -126,8 +136,25 @@ class AlertWorker:
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
-        await self._tell(episode.id, document)
+        record = {"transition": event.transition.value, "id": episode.id, **document}
+        await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
+        if alone:
+            await self._tell(episode.id, document)
         await self._count_open()
+
+    async def _tell_group(self, ids: set[str]) -> None:
+        found = [a for i in sorted(ids) if (a := await self._retry(lambda i=i: self._store.alert(i)))]  # type: ignore[misc]
+        waiting = [a for a in found if a["pending"]]
+        if not waiting:
+            return
+        group = group_document(waiting)
+        decision = decide("opened", group, {}, self._quiet, self._maintenance, self._now())
+        notice = Notice(f"{group['id']}#0-opened", "opened", group)
+        if decision.tell is not Tell.SEND or not all([await self._notify(c, notice) for c in self._channels]):
+            return  # each is told by itself later, under its own rules
+        for alert in waiting:
+            alert_id = alert.pop("id")
+            await self._note_told(alert_id, alert)
 
     def _explained(
         self, scope: Scope, start: datetime, end: datetime, evidence: Sequence[Mapping[str, Any]]
@@ -151,13 +178,6 @@ class AlertWorker:
         said = await self._retry(lambda: self._store.state(operator_state(alert_id))) or {}
         for due in worth_telling(document["pending"]):
             key, transition = f"{alert_id}#{due}", due.partition("-")[2]
-            await retried(
-                lambda transition=transition: self._publish(  # type: ignore[misc]
-                    alert_id, {"transition": transition, "id": alert_id, **document}
-                ),
-                self._note,
-                self._sleep,
-            )
             decision = decide(transition, document, said, self._quiet, self._maintenance, self._now())
             if decision.tell is Tell.HOLD:
                 await self._note_held(alert_id, document, decision.reason)
@@ -171,6 +191,9 @@ class AlertWorker:
             ]
             if not all(sent):
                 return
+        await self._note_told(alert_id, document)
+
+    async def _note_told(self, alert_id: str, document: dict[str, Any]) -> None:
         told = self._now().isoformat()
         document.update(
             pending=[], held="", last_notified_at=told, first_notified_at=document["first_notified_at"] or told

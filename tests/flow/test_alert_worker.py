@@ -141,3 +141,61 @@ def test_a_standby_does_nothing(store: SqliteStore) -> None:
     tick(made)
     assert channel.got == []
     assert store.alerts() == []
+
+
+def crowd(store: SqliteStore, keys: int) -> None:
+    """Many subjects turn bad in the same hour, each in posts of its own and in a topic of its own."""
+    posts = []
+    for key in range(keys):
+        for i in range(720):
+            bad = i > 600 and i % 5
+            posts.append(
+                scored(
+                    100_000 + key * 1000 + i,
+                    minute=i,
+                    text=f"k{key} t{i}",
+                    sentiment="negative" if bad else "neutral",
+                    subjects=[f"Subject {key}"],
+                    topic=f"topic{key}",
+                )
+            )
+    store.index(posts, START, 1)
+
+
+def test_many_keys_at_once_are_one_message(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "crowd.sqlite")
+    store.setup()
+    crowd(store, 8)
+    channel, published = FakeChannel(), list[str]()
+    made = worker(store, channel, published)
+    tick(made)
+    opened = [n for n in channel.got if n.transition == "opened"]
+    assert len(opened) == 1
+    assert opened[0].alert["key"] == "8 keys"
+    assert set(opened[0].alert["related"]) == {f"subject:Subject {k}" for k in range(8)}
+    assert len({p for p in published if p.endswith("opened")}) == 8, "each transition stands in the topic"
+    assert all(a["pending"] == [] and a["first_notified_at"] for a in store.alerts())
+    store.close()
+
+
+def test_what_is_snoozed_waits_and_an_acknowledged_alert_does_not_nag(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "PENDING_EVERY_S", -1.0)
+    channel, published = FakeChannel(), list[str]()
+    channel.down = Transient("503")
+    made = worker(store, channel, published)
+    tick(made)
+    channel.down = None
+    alert_id = store.alerts()[0]["id"]
+    store.put_state(module.operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
+    tick(made)
+    assert channel.got == []
+    assert store.alert(alert_id)["held"].startswith("snoozed until")  # type: ignore[index]
+    told = len(published)
+    tick(made)
+    assert len(published) == told, "waiting repeats nothing in the topic"
+    made._now = lambda: datetime(2026, 11, 24, 1, tzinfo=UTC)
+    tick(made)
+    assert [n.transition for n in channel.got][:1] in (["opened"], ["resolved"])
+    assert store.alert(alert_id)["pending"] == []  # type: ignore[index]
