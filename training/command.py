@@ -178,7 +178,8 @@ def _trained(
     world: World,
 ) -> tuple[Classifier, str]:
     model, definition = starting_point(request.base, config, job.heads, job.train, work, request.data_dir, say)
-    weights = work / "weights.pt"
+    weights, share = work / "weights.pt", config.train.base_share
+    base_state = {k: v.clone() for k, v in model.state_dict().items()} if share else {}
     if not weights.exists():
         rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
@@ -200,7 +201,9 @@ def _trained(
         if world.first:
             save(weights, model.state_dict())
     if weights.exists():
-        model.load_state_dict(torch.load(weights, weights_only=True))
+        trained = torch.load(weights, weights_only=True)
+        mixed = {k: torch.lerp(trained[k], v, share) for k, v in base_state.items() if v.is_floating_point()}
+        model.load_state_dict({**trained, **mixed})
     return model.eval(), definition
 
 

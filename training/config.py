@@ -49,6 +49,8 @@ class Hyperparameters(_Strict):
       `early_stopping`: evaluations without a better validation macro F1 (0: off), one every `evaluate_every` epochs
     - `loss` (`losses.py`) with `label_smoothing`; focal for imbalance, gce for noisy labels
     - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
+    - `base_share` in [0, 1) of the base's weights in the result: forgets less, on a straight line between the two
+      (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
     - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
     - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
       swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)
@@ -72,6 +74,7 @@ class Hyperparameters(_Strict):
     loss: Literal["cross_entropy", "focal", "gce"] = "cross_entropy"
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     resample: float = Field(default=0.0, ge=0, le=1)
+    base_share: float = Field(default=0.0, ge=0, lt=1)
     keep_heads: float = Field(default=0.3, ge=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     adversarial: float = Field(default=0.0, ge=0)

@@ -220,3 +220,17 @@ def test_the_documented_examples_train_from_the_starter(name: str, tmp_path: Pat
     (found,) = report["after"].values()
     assert found["accuracy"] > 0.8
     assert load_bundle(out, device="cpu").name == name
+
+
+def test_a_share_of_the_base_stays_in_the_weights(bundle: Path, tmp_path: Path) -> None:
+    rows = write_jsonl(tmp_path / "rows.jsonl", toy_rows(200, seed=3))
+    found = {}
+    for share in (0.0, 0.999):
+        recipe = tmp_path / f"recipe{share}.toml"
+        recipe.write_text(f"{RECIPE}\nbase_share = {share}\nlabel_smoothing = 0.3\n")
+        out = tmp_path / str(share)
+        train(Request(out, str(bundle), "2", recipe, (rows,), head="sentiment"), lambda _: None)
+        found[share] = load_bundle(out, device="cpu").predict(["it was good great"])[0].score("sentiment")
+    before = load_bundle(bundle, device="cpu").predict(["it was good great"])[0].score("sentiment")
+    assert abs(found[0.999] - before) < 0.05
+    assert abs(found[0.0] - before) > 0.05

@@ -1,0 +1,127 @@
+"""`python -m tests.chaos.soak --minutes 20 --posts 1000000`: three workers, a fault every 10 to 30 seconds.
+
+Prints what was lost and doubled, and the slope of the workers' memory in MB an hour (least squares over the samples of
+each process, those that lived a minute at least).
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+from tests.chaos.trial import Trial, Worker
+from tests.services.elasticsearch import ElasticsearchServer
+from tests.services.kafka import Kafka
+
+PART = 5000
+
+
+def fault(trial: Trial, workers: list[Worker], rng: random.Random) -> str:
+    """Does one thing to the system and undoes it."""
+    kind = rng.choice(["kill", "term", "broker", "block", "pause"])
+    place = rng.randrange(len(workers))
+    if kind == "kill":
+        workers[place].kill()
+        workers[place] = trial.worker()
+    elif kind == "term":
+        workers[place].stop()
+        workers[place] = trial.worker()
+    elif kind == "broker":
+        trial.kafka.process.signal(signal.SIGSTOP)
+        time.sleep(rng.uniform(1, 6))
+        trial.kafka.process.signal(signal.SIGCONT)
+    elif kind == "block":
+        trial.store_put("opinion-posts/_settings", {"index.blocks.write": True})
+        time.sleep(rng.uniform(1, 6))
+        trial.store_put("opinion-posts/_settings", {"index.blocks.write": None})
+    else:
+        workers[place].signal(signal.SIGSTOP)
+        time.sleep(rng.uniform(1, 9))
+        workers[place].signal(signal.SIGCONT)
+    return kind
+
+
+def slope(samples: dict[int, list[tuple[float, float]]]) -> float:
+    """MB an hour, mean over the processes."""
+    slopes = [
+        float(np.polyfit([t for t, _ in s[5:]], [m for _, m in s[5:]], 1)[0]) * 3600
+        for s in samples.values()
+        if len(s) > 30
+    ]
+    return float(np.mean(slopes)) if slopes else float("nan")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak")
+    parser.add_argument("--minutes", type=float, default=20.0)
+    parser.add_argument("--posts", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=1)
+    options = parser.parse_args()
+    rng = random.Random(options.seed)
+    folders = [Path(tempfile.mkdtemp(prefix=f"soak-{n}-")) for n in ("kafka", "index", "work")]
+    kafka, elasticsearch = Kafka(folders[0]), ElasticsearchServer(folders[1])
+    kafka.start()
+    elasticsearch.start()
+    trial = Trial(kafka, elasticsearch, folders[2], options.seed)
+    samples: dict[int, list[tuple[float, float]]] = {}
+    done = threading.Event()
+    workers = [trial.worker() for _ in range(3)]
+
+    def sample() -> None:
+        while not done.wait(2):
+            for worker in [w for w in workers if w.running()]:
+                samples.setdefault(worker.pid, []).append((time.monotonic(), trial.memory_mb(worker)))
+
+    threading.Thread(target=sample, daemon=True).start()
+    faults: Counter[str] = Counter()
+    started = time.monotonic()
+    sent = 0
+
+    def feed() -> None:
+        nonlocal sent
+        while sent < options.posts and time.monotonic() - started < options.minutes * 60:
+            try:
+                trial.send(PART)
+                sent += PART
+            except Exception as error:
+                print(f"the producer waits: {type(error).__name__}", flush=True)
+            time.sleep(max(0.0, sent / options.posts * options.minutes * 60 - (time.monotonic() - started)))
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        while feeder.is_alive():
+            time.sleep(rng.uniform(10, 30))
+            kind = fault(trial, workers, rng)
+            faults[kind] += 1
+            print(f"{time.monotonic() - started:6.0f} s  {kind:7} {sent} sent", flush=True)
+        feeder.join()
+        trial.cured()
+        found, recovered = trial.finish()
+    finally:
+        done.set()
+        trial.close()
+        kafka.process.kill()
+        elasticsearch.process.kill()
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+    print(
+        f"{sent} records in {(time.monotonic() - started) / 60:.1f} min, faults {dict(faults)}: lost {found.lost}, "
+        f"doubled {found.doubled}, books {'add up' if found.law else 'DO NOT ADD UP'}, recovered in {recovered:.0f} s, "
+        f"memory slope {slope(samples):+.1f} MB an hour"
+    )
+    return 0 if found.clean else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
