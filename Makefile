@@ -36,7 +36,7 @@ lint: $(ALL)         ## formatter, linter, types, import rules
 	.venv/bin/lint-imports
 
 test-fast: $(ALL)      ## no services and no whole demo, under two minutes
-	.venv/bin/pytest -q -m "not services and not demo" $(ARGS)
+	.venv/bin/pytest -q -m "not services and not demo and not long" $(ARGS)
 
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	.venv/bin/pytest -q $(ARGS)

@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from pipeline import kafka_tools
+from pipeline.alerting.notify.open import make_channels
 from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
@@ -52,6 +53,7 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
         "runtime": _one_runtime,
         "model": lambda: _model(settings),
         "subjects": lambda: f"{len(settings.subjects)} subjects" if SubjectMatcher(settings.subjects) else "",
+        "channels": lambda: ", ".join(c.name for c in make_channels(settings.alerts)),
         "store": lambda: open_store(settings.store).check(),
         "kafka": lambda: "embedded" if settings.embedded else kafka_tools.check_topics(settings.kafka),
     }
@@ -72,7 +74,7 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
 
 def _model(settings: Settings) -> str:
     model = open_classifier(settings.model)
-    return f"{model.name} {model.version} from {settings.model.bundle}"
+    return f"{model.name} {model.version} from {settings.model.registry or settings.model.bundle}"
 
 
 def _one_runtime() -> str:

@@ -210,6 +210,7 @@ def test_drift_is_told_beside_the_reference(system: SqliteStore) -> None:
     assert found["expected_accuracy"]["sentiment"]["now"] > 0.8
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", ["intents", "interests"])
 def test_the_documented_examples_train_from_the_starter(name: str, tmp_path: Path) -> None:
@@ -223,14 +224,13 @@ def test_the_documented_examples_train_from_the_starter(name: str, tmp_path: Pat
 
 
 def test_a_share_of_the_base_stays_in_the_weights(bundle: Path, tmp_path: Path) -> None:
-    rows = write_jsonl(tmp_path / "rows.jsonl", toy_rows(200, seed=3))
-    found = {}
-    for share in (0.0, 0.999):
+    swapped = {"positive": "negative", "negative": "positive"}
+    rows = write_jsonl(tmp_path / "rows.jsonl", [{**r, "label": swapped[r["label"]]} for r in toy_rows(400, seed=3)])
+    said = {}
+    for share in (0.0, 0.99):
         recipe = tmp_path / f"recipe{share}.toml"
-        recipe.write_text(f"{RECIPE}\nbase_share = {share}\nlabel_smoothing = 0.3\n")
+        recipe.write_text(f"{RECIPE}\nbase_share = {share}\n")
         out = tmp_path / str(share)
         train(Request(out, str(bundle), "2", recipe, (rows,), head="sentiment"), lambda _: None)
-        found[share] = load_bundle(out, device="cpu").predict(["it was good great"])[0].score("sentiment")
-    before = load_bundle(bundle, device="cpu").predict(["it was good great"])[0].score("sentiment")
-    assert abs(found[0.999] - before) < 0.05
-    assert abs(found[0.0] - before) > 0.05
+        said[share] = load_bundle(out, device="cpu").predict(["it was good great"])[0].label("sentiment")
+    assert said == {0.0: "negative", 0.99: "positive"}
