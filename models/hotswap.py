@@ -36,15 +36,17 @@ class HotSwap:
         refuse: Refusal = lambda _: None,
         on_swap: Callable[[OnnxEngine], None] = lambda _: None,
         on_failure: Callable[[str], None] = lambda _: None,
+        observe: Callable[[Sequence[str], Sequence[Prediction]], None] = lambda *_: None,
     ) -> None:
         """Loads the version that `alias` names; raises what `load_bundle` and the registry raise.
 
         `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
-        `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused.
+        `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused,
+        `observe` with every batch and its answers.
         """
         self._registry, self._alias = registry, alias
         self._device, self._threads, self._long_texts = device, threads, long_texts
-        self._refuse, self._on_swap, self._on_failure = refuse, on_swap, on_failure
+        self._refuse, self._on_swap, self._on_failure, self._observe = refuse, on_swap, on_failure, observe
         self._id = self.target()
         self._engine = self._load(self._id)
         self._kept: tuple[str, OnnxEngine] | None = None
@@ -91,7 +93,9 @@ class HotSwap:
             self._kept, (self._id, self._engine), self._next = (self._id, self._engine), waiting, None
             log.info("model %s takes over", self._id)
             self._on_swap(self._engine)
-        return self._engine.predict(texts)
+        served = self._engine.predict(texts)
+        self._observe(texts, served)
+        return served
 
     def poll(self) -> None:
         """One look at the alias; never raises."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from models.labels import Prediction
 from models.text import content_hash
+
+log = logging.getLogger(__name__)
 
 
 class Predicts(Protocol):
@@ -22,14 +25,22 @@ class Shadow:
         """`share` in [0, 1] of the texts, chosen by content so that every worker chooses the same.
 
         `tell(head, agree, n)` counts.
+        A challenger that fails is left alone from then on: the served labels are not its concern.
         """
         self._challenger, self._share, self._tell = challenger, share, tell
+        self._failed = False
 
     def compare(self, texts: Sequence[str], served: Sequence[Prediction]) -> None:
         chosen = [(t, p) for t, p in zip(texts, served, strict=True) if shadowed(t, self._share)]
-        if not chosen:
+        if not chosen or self._failed:
             return
-        for (_, champion), other in zip(chosen, self._challenger.predict([t for t, _ in chosen]), strict=True):
+        try:
+            others = self._challenger.predict([t for t, _ in chosen])
+        except Exception as error:
+            self._failed = True
+            log.error("the challenger is left alone: %s: %s", type(error).__name__, error)
+            return
+        for (_, champion), other in zip(chosen, others, strict=True):
             for head in set(champion.heads) & set(other.heads):
                 self._tell(head, champion.label(head) == other.label(head), 1)
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
 
 from models.bundle import BundleError, load_bundle
-from models.drift import Profile
 from models.engine import EngineError, OnnxEngine
 from models.hotswap import HotSwap
-from models.labels import Prediction
 from models.registry import CHALLENGER, Registry, RegistryError
 from models.shadow import Shadow
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, PipelineError
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
 from pipeline.settings import ModelSettings
 from pipeline.store.base import CountRule, Store
+
+log = logging.getLogger(__name__)
 
 
 def open_classifier(settings: ModelSettings) -> Classifier:
@@ -38,10 +38,14 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
     def serves(engine: OnnxEngine) -> None:
         metrics.serves(engine.name, engine.version)
         metrics.swaps.labels("taken").inc()
-        store.put_state("model", {"name": engine.name, "version": engine.version})
+        try:
+            store.put_state("model", {"name": engine.name, "version": engine.version})
+        except PipelineError as error:
+            log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
 
     registry = Registry(settings.registry)
     try:
+        shadow = _shadow(settings, registry, metrics)
         champion = HotSwap(
             registry,
             settings.alias,
@@ -51,56 +55,31 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             refuse=lambda engine: _unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
+            observe=shadow.compare if shadow else lambda *_: None,
         )
     except (BundleError, EngineError, RegistryError, ValueError) as error:
         raise Fatal(f"model.registry: {error}", "see 'opinionwatch models list'") from None
     champion.watch(settings.poll_s)
+    return champion
+
+
+def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Shadow | None:
+    """The challenger beside the champion, where there is one and a share of the posts is set for it."""
     if not settings.shadow_share or registry.alias(CHALLENGER) is None:
-        return champion
-    challenger = HotSwap(
-        registry, CHALLENGER, device=settings.device, threads=settings.threads, long_texts=settings.long_texts
-    )
+        return None
+    try:
+        challenger = HotSwap(
+            registry, CHALLENGER, device=settings.device, threads=settings.threads, long_texts=settings.long_texts
+        )
+    except Exception as error:  # whatever is wrong with it, the champion serves
+        log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)
+        return None
     challenger.watch(settings.poll_s)
 
     def tell(head: str, agree: bool, n: int) -> None:
         metrics.shadow.labels(head, str(agree).lower()).inc(n)
 
-    return _Shadowed(champion, Shadow(challenger, settings.shadow_share, tell))
-
-
-class _Shadowed:
-    """The champion's labels; the challenger's are only compared."""
-
-    def __init__(self, champion: HotSwap, shadow: Shadow) -> None:
-        self._champion, self._shadow = champion, shadow
-
-    @property
-    def name(self) -> str:
-        return self._champion.name
-
-    @property
-    def version(self) -> str:
-        return self._champion.version
-
-    @property
-    def tokens(self) -> int:
-        return self._champion.tokens
-
-    @property
-    def padded_tokens(self) -> int:
-        return self._champion.padded_tokens
-
-    @property
-    def reference(self) -> Profile | None:
-        return self._champion.reference
-
-    def unknown_share(self, texts: Sequence[str]) -> float:
-        return self._champion.unknown_share(texts)
-
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        served = self._champion.predict(texts)
-        self._shadow.compare(texts, served)
-        return served
+    return Shadow(challenger, settings.shadow_share, tell)
 
 
 def _named(registry: Registry, alias: str) -> str:

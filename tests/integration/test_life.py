@@ -14,21 +14,11 @@ import pytest
 from models.registry import CHAMPION, Registry
 from pipeline.posts import document_id
 from tests.system import System, drained, until
-from tests.training.conftest import sentence, toy_encoder, toy_rows, toy_tokenizer, write_jsonl
+from tests.training.conftest import RECIPE, sentence, toy_encoder, toy_rows, toy_tokenizer, write_jsonl
 from training.command import Request, train
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 
-RECIPE = """
-[train]
-max_tokens = 32
-batch_tokens = 512
-epochs = 4.0
-encoder_rate = 2e-3
-fresh_rate = 1e-2
-dropout = 0.0
-track = []
-"""
 SCHEME = {"topic": ["news", "talk"], "sentiment": ["negative", "neutral", "positive"]}
 
 

@@ -22,6 +22,16 @@ from training.network import Classifier
 GOOD, BAD = ["good", "fine", "great", "好", "棒"], ["bad", "awful", "broken", "坏", "糟"]
 PLAIN = ["phone", "the", "it", "was", "hotel", "screen", "手机", "酒店", "service", "today", "again", "new"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *GOOD, *BAD, *PLAIN, *map(str, range(400))]
+RECIPE = """
+[train]
+max_tokens = 32
+batch_tokens = 512
+epochs = 4.0
+encoder_rate = 2e-3
+fresh_rate = 1e-2
+dropout = 0.0
+track = []
+"""
 HEADS = {"sentiment": ["negative", "positive"]}
 
 

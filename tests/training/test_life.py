@@ -20,23 +20,12 @@ from pipeline.cli import app
 from pipeline.posts import Label
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
-from tests.training.conftest import sentence, settings, toy_rows, toy_tokenizer, write_jsonl
+from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_tokenizer, write_jsonl
 from training.command import Request, train
 from training.config import TrainingConfigError
 from training.export import export_onnx, open_engine
 from training.loop import predict
 from training.network import Classifier
-
-RECIPE = """
-[train]
-max_tokens = 32
-batch_tokens = 512
-epochs = 4.0
-encoder_rate = 2e-3
-fresh_rate = 1e-2
-dropout = 0.0
-track = []
-"""
 
 
 def run(*arguments: str, code: int = 0) -> Any:

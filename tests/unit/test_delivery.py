@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.delivery import Prefix, StrictConsumer
+from pipeline.delivery import Prefix, StrictConsumer, make_app
+from pipeline.settings import KafkaSettings
 
 
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=40), st.data())
@@ -72,3 +73,10 @@ def test_no_agent_uses_a_stream_that_acks_by_itself() -> None:
     """`take`, `take_events` and a bare loop over values lose posts: 1 to 8 of 12 in the measured runs."""
     for file in Path(pipeline.__file__).parent.rglob("*.py"):
         assert not re.search(r"\.take(_events)?\(|async for \w+ in stream\b(?!\.)", file.read_text()), file
+
+
+def test_a_named_worker_is_a_static_member_of_its_group() -> None:
+    named = make_app("classify", KafkaSettings(instance="host-1"), "localhost:9092")
+    assert named.conf.consumer_group_instance_id == "host-1-classify"
+    plain = make_app("classify", KafkaSettings(), "localhost:9092")
+    assert plain.conf.consumer_group_instance_id is None

@@ -119,5 +119,8 @@ def test_the_shadow_counts_disagreement_on_its_share_of_the_texts() -> None:
     champion = DummyClassifier()
     shadow.compare(["bad", "fine"], champion.predict(["bad", "fine"]))
     shadow.compare(["bad"], champion.predict(["fine"]))
+    broken = Shadow(DummyClassifier(), 1.0, lambda *_: None)
+    for _ in range(2):
+        broken.compare(["nan"], champion.predict(["fine"]))
     assert told.count(("sentiment", False)) == 1
     assert told.count(("sentiment", True)) == 2
