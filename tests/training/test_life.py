@@ -102,15 +102,16 @@ def test_training_goes_on_from_a_bundle_and_keeps_its_other_heads(bundle: Path, 
 
 
 @pytest.mark.parametrize(
-    ("base", "message"),
-    [("nowhere/at-all", "transformers cannot open it"), (".", "neither a bundle")],
+    ("config", "message"),
+    [('{"model_type": "no-such-model"}', "transformers cannot open it"), (None, "neither a bundle")],
 )
-def test_a_base_that_is_no_model_is_refused(tmp_path: Path, monkeypatch: Any, base: str, message: str) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    rows = write_jsonl(tmp_path / "rows.jsonl", toy_rows(100))
-    base = str(tmp_path) if base == "." else base
+def test_a_base_that_is_no_model_is_refused(tmp_path: Path, config: str | None, message: str) -> None:
+    rows, base = write_jsonl(tmp_path / "rows.jsonl", toy_rows(100)), tmp_path / "base"
+    base.mkdir()
+    if config:
+        (base / "config.json").write_text(config)
     with pytest.raises(TrainingConfigError, match=message):
-        train(Request(tmp_path / "out", base, "1", data=(rows,)), lambda _: None)
+        train(Request(tmp_path / "out", str(base), "1", data=(rows,)), lambda _: None)
 
 
 @pytest.fixture
