@@ -22,9 +22,6 @@ Device = Literal["auto", "cpu", "cuda"]
 _MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
 
 
-_NOTHING: NDArray[np.float32] = np.zeros(0, np.float32)
-
-
 class EngineError(RuntimeError):
     """The engine cannot start or answered nonsense; the message says the remedy."""
 
@@ -59,7 +56,6 @@ class OnnxEngine:
         self._tokenizer = tokenizer
         self.reference = reference
         self._budget = budget_tokens
-        self._budget_now = budget_tokens
         self._build: Callable[[], tuple[Any, str]] = lambda: _session(model, device, threads or usable_cores())
         self._session, self.provider = self._build()
         self._rebuilt = False
@@ -70,12 +66,12 @@ class OnnxEngine:
         """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
         rows_of = self._tokenizer.encode(texts)
         ids = [row for rows in rows_of for row in rows]
-        logits_of: list[NDArray[np.float32]] = [_NOTHING] * len(ids)
-        for group in by_length([len(row) for row in ids], self._budget_now):
+        logits_of: dict[int, NDArray[np.float32]] = {}
+        for group in by_length([len(row) for row in ids], self._budget):
             logits = self._within_memory([ids[i] for i in group])
             for row, index in enumerate(group):
                 logits_of[index] = logits[row]
-        parts = iter(logits_of)
+        parts = (logits_of[i] for i in range(len(ids)))
         return [self._prediction([next(parts) for _ in rows]) for rows in rows_of]
 
     def unknown_share(self, texts: Sequence[str]) -> float:
@@ -92,7 +88,7 @@ class OnnxEngine:
                 self._rebuilt = True
                 self._session, self.provider = self._build()
                 return self._run(rows)
-        self._budget_now = max(1, self._budget_now // 2)
+        self._budget = max(1, self._budget // 2)
         half = len(rows) // 2
         return np.concatenate([self._within_memory(rows[:half]), self._within_memory(rows[half:])])
 

@@ -114,28 +114,34 @@ def _collect(futures: list[Any]) -> None:
 
 def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
     """(topic, partition, committed by the classify group, end) of every source partition."""
+    with _sources(kafka) as (consumer, found):
+        ends = consumer.end_offsets(found)
+        return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+
+
+@contextmanager
+def _sources(kafka: KafkaSettings) -> Iterator[tuple[Any, list[Any]]]:
+    """A client that may ask about the classify group's offsets (it never joins), and all source partitions."""
     with _reached(kafka):
         consumer = KafkaConsumer(**_common(kafka), group_id=f"{kafka.group}-classify", enable_auto_commit=False)
         try:
-            found = [
-                TopicPartition(topic, p) for topic in kafka.topics for p in consumer.partitions_for_topic(topic) or ()
-            ]
-            ends = consumer.end_offsets(found)
-            return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+            yield (
+                consumer,
+                [
+                    TopicPartition(topic, p)
+                    for topic in kafka.topics
+                    for p in consumer.partitions_for_topic(topic) or ()
+                ],
+            )
         finally:
             consumer.close()
 
 
 def refuse_deleted(kafka: KafkaSettings) -> None:
     """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
-    with _reached(kafka):
-        consumer = KafkaConsumer(**_common(kafka), group_id=f"{kafka.group}-classify", enable_auto_commit=False)
-        try:
-            found = [TopicPartition(t, p) for t in kafka.topics for p in consumer.partitions_for_topic(t) or ()]
-            begins = consumer.beginning_offsets(found)
-            gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
-        finally:
-            consumer.close()
+    with _sources(kafka) as (consumer, found):
+        begins = consumer.beginning_offsets(found)
+        gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
     lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
     if lost and kafka.on_deleted == "stop":
         raise Fatal(

@@ -31,6 +31,7 @@ from training.loop import Progress, fine_tune, predict, save
 from training.network import Classifier
 from training.noise import suspects
 from training.report import write_report
+from training.restore import restore_bundle
 from training.starting import starting_point
 from training.trackers import open_trackers
 
@@ -110,8 +111,6 @@ def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, 
 
 def export(bundle: Path, out: Path) -> Path:
     """The bundle's int8 weights as an fp32 bundle: the reference that int8 is compared with."""
-    from training.restore import restore_bundle
-
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
     model, definition = restore_bundle(bundle, heads, 0.0)

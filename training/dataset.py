@@ -76,17 +76,21 @@ def read_dataset(
     files: Sequence[Path],
     *,
     heads: Mapping[str, Sequence[str]] | None = None,
+    base_heads: Mapping[str, Sequence[str]] | None = None,
     head: str = "label",
     source_cap: float = 1.0,
     seed: int = 17,
 ) -> Dataset:
     """Reads, checks and splits; raises `TrainingConfigError` before anything is trained.
 
-    Without `heads`, they are those of the files; with it, a row with another head or class is left out and told.
+    With `heads`, a row with another head or class is left out and told. Without it, the scheme is `base_heads` where
+    that covers all that the files use, else what they use.
     """
     report = Report([f.name for f in files])
     rows = _read(files, head, report)
-    known = {h: list(labels) for h, labels in (heads or heads_of(rows)).items()}
+    used = heads_of(rows)
+    scheme = heads or (base_heads if base_heads and covers(base_heads, used) else None)
+    known = {h: list(labels) for h, labels in (scheme or used).items()}
     rows = _known(rows, known, report, strict=heads is not None)
     rows = _merged(rows, report)
     rows = _capped(rows, source_cap, seed, report)
@@ -97,7 +101,7 @@ def read_dataset(
     report.classes = {h: dict(c.most_common()) for h, c in present.items() if c}
     _trainable(rows, present, report, heads is not None)
     used_heads = (
-        known if heads is not None else {h: [x for x in labels if present[h][x]] for h, labels in known.items()}
+        known if scheme is not None else {h: [x for x in labels if present[h][x]] for h, labels in known.items()}
     )
     indexes = {h: {x: i for i, x in enumerate(labels)} for h, labels in used_heads.items()}
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
@@ -105,6 +109,11 @@ def read_dataset(
         targets: dict[str, tuple[int, ...]] = {h: (indexes[h][x],) for h, x in row.labels.items()}
         parts[part_of(row.full_text)].append(Example(row.full_text, row.source or "file", targets))
     return Dataset(used_heads, parts["train"], parts["validation"], parts["test"], report)
+
+
+def covers(scheme: Mapping[str, Sequence[str]], heads: Mapping[str, Sequence[str]]) -> bool:
+    """Whether every head and class of `heads` is in `scheme`."""
+    return bool(heads) and all(set(labels) <= set(scheme.get(head, ())) for head, labels in heads.items())
 
 
 def part_of(text: str) -> str:

@@ -51,11 +51,14 @@ def job_of_files(config: TrainingConfig, files: Sequence[Path], head: str, base_
 
     The base's scheme is taken only where it covers every head of the files.
     """
-    scheme: dict[str, list[str]] | None = config.heads or None
-    options: dict[str, Any] = {"head": head, "source_cap": config.source_cap, "seed": config.train.seed}
-    found = read_dataset(files, heads=scheme, **options)
-    if scheme is None and covers(base_heads, found.heads):
-        found = read_dataset(files, heads=base_heads, **options)
+    found = read_dataset(
+        files,
+        heads=config.heads or None,
+        base_heads=base_heads,
+        head=head,
+        source_cap=config.source_cap,
+        seed=config.train.seed,
+    )
     return Job(
         found.heads,
         found.train,
@@ -65,8 +68,3 @@ def job_of_files(config: TrainingConfig, files: Sequence[Path], head: str, base_
         found.report.to_json(),
         tuple(found.report.lines()),
     )
-
-
-def covers(scheme: dict[str, list[str]], heads: dict[str, list[str]]) -> bool:
-    """Whether every head and class of `heads` is in `scheme`."""
-    return bool(heads) and all(set(labels) <= set(scheme.get(head, ())) for head, labels in heads.items())

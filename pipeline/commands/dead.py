@@ -77,7 +77,7 @@ def replay(
     Example: opinionwatch dead replay --reason unknown_version --dry-run
     """
     kafka = settings_of(config).kafka
-    chosen = [_find(kafka, letter_id)] if letter_id else list(_letters(kafka, reason, stage))
+    chosen = _chosen(kafka, letter_id, reason, stage)
     again = sum(letter.replayed < kafka_tools.MAX_REPLAYS for letter in chosen)
     sent, refused = (again, len(chosen) - again) if dry_run else kafka_tools.replay(kafka, chosen)
     if as_json:
@@ -102,7 +102,7 @@ def drop(
     Example: opinionwatch dead drop --reason not_json --dry-run
     """
     kafka = settings_of(config).kafka
-    chosen = [_find(kafka, letter_id)] if letter_id else list(_letters(kafka, reason, stage))
+    chosen = _chosen(kafka, letter_id, reason, stage)
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} dead letters?", err=True):
             raise typer.Exit(1)
@@ -133,8 +133,13 @@ def _letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> Ite
     yield from kept.values()
 
 
+def _chosen(kafka: KafkaSettings, letter_id: str | None, reason: str | None, stage: str | None) -> list[Letter]:
+    """The one letter of an id, or all that pass the filters."""
+    return [_find(kafka, letter_id)] if letter_id else list(_letters(kafka, reason, stage))
+
+
 def _find(kafka: KafkaSettings, letter_id: str) -> Letter:
-    found = next((x for x in kafka_tools.dead_letters(kafka) if x.id == letter_id), None)
+    found = next((x for x in kafka_tools.dead_letters(kafka) if x.id == letter_id and not x.dropped), None)
     if found is None:
         raise Fatal(f"no dead letter {letter_id}", "see 'opinionwatch dead list'", EXIT_USAGE)
     return found
