@@ -27,7 +27,7 @@ from pipeline.store.base import CountRule, Store
 from pipeline.subjects import SubjectMatcher
 
 log = logging.getLogger(__name__)
-HEARTBEAT_S = 5.0
+HEARTBEAT_S = 2.0
 
 
 class Workers:
@@ -85,6 +85,7 @@ class Workers:
             settings=settings.alerts,
             channels=make_channels(settings.alerts),
             publish=publish,
+            topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
             metrics=self.metrics,
         )
@@ -185,6 +186,15 @@ class _ProgressTopic:
 
     def end_offset(self, partition: Partition) -> int:
         return delivery.end_offset(self._app, *partition)
+
+    async def first_offset(self, partition: Partition) -> int:
+        try:
+            return await delivery.first_offset(self._app, *partition)
+        except Exception as error:
+            raise Transient(f"Kafka did not say where {partition[0]} begins: {type(error).__name__}") from error
+
+    def partitions(self, topic: str) -> int:
+        return delivery.partitions(self._app, topic)
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:

@@ -173,6 +173,17 @@ def end_offset(app: StrictApp, topic: str, partition: int) -> int:
     return int(app.consumer.highwater(TopicPartition(topic, partition)) or 0)
 
 
+async def first_offset(app: StrictApp, topic: str, partition: int) -> int:
+    """The oldest record of the partition; raises what the client raises."""
+    place = TopicPartition(topic, partition)
+    return int((await app.consumer.earliest_offsets(place))[place])
+
+
+def partitions(app: StrictApp, topic: str) -> int:
+    """How many partitions a topic that the app reads has, 0 where its consumer has not heard yet."""
+    return int(app.consumer.topic_partitions(topic) or 0)
+
+
 def assigned(app: StrictApp, topic: str) -> list[int]:
     """Partitions of `topic` that this process holds now."""
     return [tp.partition for tp in app.consumer.assignment() if tp.topic == topic] if app.started else []

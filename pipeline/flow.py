@@ -19,7 +19,7 @@ from pipeline.errors import Fatal, Poison, Transient
 from pipeline.labelling import Labelled, Labeller
 from pipeline.ledger import Ledger, Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import DeadLetter, Post, Progress, Record, ScoredPost
+from pipeline.posts import EPOCH, DeadLetter, Post, Progress, Record, ScoredPost
 from pipeline.retry import retried
 from pipeline.store.base import Outcome, Store
 
@@ -44,6 +44,14 @@ class ProgressLog(Protocol):
 
     def end_offset(self, partition: Partition) -> int:
         """The end of a source partition when last seen, 0 where unknown."""
+        ...
+
+    async def first_offset(self, partition: Partition) -> int:
+        """The oldest record that the broker still has; raises `Transient`."""
+        ...
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions a source topic has, 0 where unknown."""
         ...
 
 
@@ -149,12 +157,10 @@ class Flow:
                     self._guard.admit(1, 0)
                     await self._bury(DeadLetter(record, "index", "rejected"))
             done.append((record, outcome, post))
-        # A rebalance during any wait drops the ledger: from here to the announcement there is none.
-        while self._ledger is None:
-            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
+        ledger = await self._books()
         for record, outcome, post in done:
             self._book(outcome)
-            self._ledger.enter(record, outcome, post)
+            ledger.enter(record, outcome, post)
         self._in_flight.subtract(_partition(r) for r, _ in results)
         await self.announce({_partition(r) for r, _ in results})
         now = self._now()
@@ -164,19 +170,34 @@ class Flow:
             self._metrics.published_to_indexed.observe(max(0.0, (now - oldest).total_seconds()))
 
     async def announce(self, partitions: set[Partition]) -> None:
-        """Writes the progress of partitions to the store and the progress topic."""
-        if self._ledger is None:
-            return
-        news = []
+        """Writes the progress of partitions to the store and the progress topic.
+
+        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits.
+        """
+        ledger, news, unread = await self._books(), [], []
         for key in sorted(partitions):
-            end = self._progress.end_offset(key)
-            if (entry := self._ledger.seen(key, end_offset=end, in_flight=self._in_flight[key])) is not None:
-                news.append(entry)
-                self._metrics.lag.labels(*map(str, key)).set(entry.lag)
+            end, size, in_flight = (
+                self._progress.end_offset(key),
+                self._progress.partitions(key[0]),
+                self._in_flight[key],
+            )
+            if ledger.knows(key):
+                news.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
+            else:
+                first = await retried(lambda k=key: self._progress.first_offset(k), self._note("progress"), self._sleep)  # type: ignore[misc]
+                unread.append(Progress(*key, first, max(first, end), EPOCH, in_flight=in_flight, partitions=size))
+        for entry in [*news, *unread]:
+            self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(news))
-        for entry in news:
+        for entry in [*news, *unread]:
             await retried(lambda entry=entry: self._progress.send(entry), self._note("progress"), self._sleep)  # type: ignore[misc]
         self.stalled = None
+
+    async def _books(self) -> Ledger:
+        """A rebalance during any wait drops the ledger; between this and the next wait there is none."""
+        while self._ledger is None:
+            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
+        return self._ledger
 
     async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:
         with self._metrics.indexing.time():

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from pipeline.posts import Post, Progress, Record
+from pipeline.posts import EPOCH, Post, Progress, Record
 from pipeline.store.base import Outcome
 
-_EPOCH = datetime.fromtimestamp(0, UTC)
 Partition = tuple[str, int]
 
 
@@ -27,7 +25,7 @@ class Ledger:
         """Books one durable record; REJECTED stands for every dead letter."""
         origin = record.origin
         key = (origin.topic, origin.partition)
-        old = self._progress.get(key) or Progress(origin.topic, origin.partition, 0, 0, _EPOCH)
+        old = self._progress.get(key) or Progress(origin.topic, origin.partition, 0, 0, EPOCH)
         if origin.offset < old.next_offset:
             return
         # A post whose time is suspect was given the record's: it must not carry the clock to the present.
@@ -42,11 +40,13 @@ class Ledger:
             dead=old.dead + (outcome is Outcome.REJECTED),
         )
 
-    def seen(self, partition: Partition, *, end_offset: int, in_flight: int) -> Progress | None:
-        """The partition's progress with its end and what is in flight now; None before its first record."""
-        old = self._progress.get(partition)
-        if old is None:
-            return None
-        new = replace(old, end_offset=max(end_offset, old.next_offset), in_flight=in_flight)
+    def knows(self, partition: Partition) -> bool:
+        """Whether a record of it was ever entered."""
+        return partition in self._progress
+
+    def seen(self, partition: Partition, *, end_offset: int, in_flight: int, partitions: int) -> Progress:
+        """The partition's progress with its end and what is in flight now; it must be known."""
+        old = self._progress[partition]
+        new = replace(old, end_offset=max(end_offset, old.next_offset), in_flight=in_flight, partitions=partitions)
         self._progress[partition] = new
         return new

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
+
+#: The event time of what has none yet.
+EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ class Progress:
 
     `event_time` is the furthest event time among them, `end_offset` the partition's end when last seen. The
     counts are of records, over all workers and restarts: a redelivery changes none of them. `in_flight` is
-    what the worker had taken beyond `next_offset`.
+    what the worker had taken beyond `next_offset`; `partitions` how many the topic has, 0 where not known.
     """
 
     topic: str
@@ -137,6 +140,7 @@ class Progress:
     duplicate: int = 0
     dead: int = 0
     in_flight: int = 0
+    partitions: int = 0
 
     @property
     def lag(self) -> int:

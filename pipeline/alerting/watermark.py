@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.ledger import Partition
-from pipeline.posts import Progress
+from pipeline.posts import EPOCH, Progress
+
+#: A worker hears of a new record in Kafka within this many seconds (its fetches wait half a second).
+FETCH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
+    """`news_s` is when it last brought a record, `heard_s` when the worker last spoke of it at all."""
+
     progress: Progress
-    at_s: float
+    news_s: float
+    heard_s: float
 
 
 class Watermark:
@@ -21,32 +27,55 @@ class Watermark:
 
     A partition is idle when it has no lag and has brought nothing new for `idle_s` seconds; one with a lag
     always holds the watermark back. When all are idle the watermark is the furthest of them.
+
+    Silence is no proof: posts of the same minute may wait in an idle partition that its worker has not fetched
+    from yet. So a rise counts only once every idle partition was heard of after it, still without a lag, and none
+    counts before every partition of each of `topics` was heard of.
     """
 
-    def __init__(self, idle_s: float) -> None:
-        self._idle_s = idle_s
+    def __init__(self, idle_s: float, topics: Iterable[str] = ()) -> None:
+        self._idle_s, self._topics = idle_s, frozenset(topics)
         self._seen: dict[Partition, _Seen] = {}
+        self._waiting: tuple[datetime, float] | None = None
         self._reached: datetime | None = None
 
-    def update(self, progress: Iterable[Progress], now_s: float) -> None:
-        """Takes news in any order; `now_s` is monotonic."""
+    def update(self, progress: Iterable[Progress], now_s: float, *, stored: bool = False) -> None:
+        """Takes news in any order; `now_s` is monotonic. `stored`: read from the store, nobody said it now."""
         for p in progress:
             key = (p.topic, p.partition)
             old = self._seen.get(key)
+            heard_s = float("-inf") if stored else now_s
             if old is None or p.next_offset > old.progress.next_offset:
-                self._seen[key] = _Seen(p, now_s)
+                self._seen[key] = _Seen(p, now_s, heard_s)
             elif p.next_offset == old.progress.next_offset:
-                self._seen[key] = _Seen(p, old.at_s)
+                self._seen[key] = _Seen(p, old.news_s, max(heard_s, old.heard_s))
 
     def at(self, now_s: float) -> datetime | None:
-        """Never goes back; None before the first progress."""
-        if not self._seen:
-            return None
-        busy = [s.progress.event_time for s in self._seen.values() if s.progress.lag or now_s - s.at_s < self._idle_s]
-        reached = min(busy) if busy else max(s.progress.event_time for s in self._seen.values())
-        if self._reached is None or reached > self._reached:
-            self._reached = reached
+        """Never goes back; None before the first event time that can be relied upon."""
+        if not self._seen or self.unheard():
+            return self._reached
+        idle = [s for s in self._seen.values() if not s.progress.lag and now_s - s.news_s >= self._idle_s]
+        busy = [s.progress.event_time for s in self._seen.values() if s.progress.lag or now_s - s.news_s < self._idle_s]
+        candidate = min(busy) if busy else max(s.progress.event_time for s in idle)
+        value, since_s = self._waiting or (candidate, now_s)
+        value = min(value, candidate)
+        if any(s.heard_s < since_s + FETCH_S for s in idle):
+            self._waiting = value, since_s
+            return self._reached
+        self._waiting = (candidate, now_s) if candidate > value else None
+        if value > (self._reached or EPOCH):
+            self._reached = value
         return self._reached
+
+    def unheard(self) -> list[str]:
+        """Partitions (`topic/partition`; a topic where nothing is known of it) that no worker ever spoke of."""
+        known = {s.progress.topic: max(1, s.progress.partitions) for s in self._seen.values()}
+        missing = [f"{t}/{p}" for t, n in known.items() for p in range(n) if (t, p) not in self._seen]
+        return sorted([*missing, *(self._topics - known.keys())])
+
+    def silent(self, now_s: float, after_s: float) -> list[str]:
+        """Partitions that no worker has spoken of for `after_s` seconds."""
+        return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if now_s - max(s.heard_s, s.news_s) > after_s)
 
     def lagging(self) -> bool:
         """Whether any partition has records that are not indexed."""
@@ -54,4 +83,4 @@ class Watermark:
 
     def quiet_s(self, now_s: float) -> float:
         """Seconds since any partition brought something new; 0 before the first progress."""
-        return min((now_s - s.at_s for s in self._seen.values()), default=0.0)
+        return min((now_s - s.news_s for s in self._seen.values()), default=0.0)

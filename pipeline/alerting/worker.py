@@ -49,7 +49,10 @@ Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
 
 class AlertWorker:
-    """`holds()` says whether this process has the progress partition: only then does it evaluate."""
+    """`holds()` says whether this process has the progress partition: only then does it evaluate.
+
+    There is no verdict before a classify worker spoke of every partition of each of `topics`.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class AlertWorker:
         publish: Publish,
         holds: Callable[[], bool],
         metrics: Metrics,
+        topics: Sequence[str] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -70,8 +74,9 @@ class AlertWorker:
         self._now, self._sleep = now, sleep
         self._quiet = [Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet]
         self._maintenance = [Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance]
-        self._watermark = Watermark(settings.idle_s)
+        self._watermark = Watermark(settings.idle_s, topics)
         self._held = False
+        self._held_since = 0.0
         self._pending_at = 0.0
         self.blind: str | None = None
 
@@ -94,7 +99,9 @@ class AlertWorker:
         holds = self._holds()
         if holds and not self._held:
             await self._retry(self._evaluator.resume)
-            self.on_progress(list((await self._retry(self._store.load_progress)).values()))
+            self._held_since = time.monotonic()
+            known = await self._retry(self._store.load_progress)
+            self._watermark.update(known.values(), self._held_since, stored=True)
             await self._send_pending()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
@@ -235,12 +242,20 @@ class AlertWorker:
         self._metrics.evaluations.inc()
 
     def _note_blindness(self) -> None:
-        stuck = self._watermark.lagging() and self._watermark.quiet_s(time.monotonic()) > self._settings.blind_after_s
-        blind = "posts wait in Kafka, but the index does not move" if stuck else None
+        blind = self._blindness(time.monotonic(), self._settings.blind_after_s)
         if blind and not self.blind:
             log.error("blind: %s; no verdict until it does", blind)
         self.blind = blind
         self._metrics.blind.set(bool(blind))
+
+    def _blindness(self, now_s: float, after_s: float) -> str | None:
+        mark = self._watermark
+        if mark.lagging() and mark.quiet_s(now_s) > after_s:
+            return "posts wait in Kafka, but the index does not move"
+        silent = mark.silent(now_s, after_s)
+        if not silent and now_s - self._held_since > after_s:
+            silent = mark.unheard()
+        return f"no classify worker speaks of {', '.join(silent[:5])}" if silent else None
 
     def _note(self, error: Transient, attempt: int) -> None:
         self._metrics.retries.labels("alert").inc()

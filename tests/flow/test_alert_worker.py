@@ -67,7 +67,7 @@ def worker(store: SqliteStore, channel: FakeChannel, published: list[str]) -> Al
     made = AlertWorker(
         store=store,
         evaluator=Evaluator(store, CountRule(), Rule(), Policy()),
-        settings=AlertSettings(idle_s=0.001),
+        settings=AlertSettings(),
         channels=[channel],
         publish=publish,
         holds=lambda: True,

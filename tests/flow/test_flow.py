@@ -42,6 +42,12 @@ class Recorder:
     def end_offset(self, partition: Partition) -> int:
         return 1000
 
+    async def first_offset(self, partition: Partition) -> int:
+        return 990
+
+    def partitions(self, topic: str) -> int:
+        return 2
+
 
 class FaultyStore(SqliteStore):
     """Raises what `faults` holds, one a call, before (or after) the write."""
@@ -123,7 +129,9 @@ def test_posts_are_labelled_indexed_and_announced(rig: Rig) -> None:
         "negative", ["Nova"], {"name": "dummy", "version": "1"},
     )  # fmt: skip
     assert rig.classifier.texts == ["bad nova", "fine"], "the repost costs no inference"
-    assert rig.log.progress == [Progress("opinion.forum", 0, 3, 1000, rig.log.progress[0].event_time, indexed=3)]
+    assert rig.log.progress == [
+        Progress("opinion.forum", 0, 3, 1000, rig.log.progress[0].event_time, indexed=3, partitions=2)
+    ]
     rig.check_the_law()
 
 
