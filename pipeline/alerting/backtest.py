@@ -11,13 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from pipeline.alerting.detector import Detector, Rule, onset
+from pipeline.alerting.detector import Detector, Rule
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.history import History
+from pipeline.alerting.tail import Floats, onset
 
-Floats = NDArray[np.float64]
 #: Upper ends of the volume tiers, posts an hour.
 TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
+#: History has no episodes yet that could be left out: what scores as high as this may be one.
+LEARN_BELOW = 3.5
 _GRID = np.arange(2.0, 20.01, 0.1)
 
 
@@ -35,7 +37,7 @@ class Scores:
 
 
 def negative_scores(history: History, rule: Rule) -> Scores:
-    """The negative lane. Buckets that score over 4 do not teach the baseline."""
+    """The negative lane. Buckets that score over `LEARN_BELOW` do not teach the baseline."""
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
@@ -46,7 +48,7 @@ def negative_scores(history: History, rule: Rule) -> Scores:
         entering = span + end - lag
         v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
         assert v is not None  # noqa: S101
-        hot[:, span + end - 1] = v.score >= 4
+        hot[:, span + end - 1] = v.score >= LEARN_BELOW
         for name, value in zip(
             columns, (v.score, v.window, v.posts, v.negatives, v.expected, v.baseline, v.cold), strict=True
         ):

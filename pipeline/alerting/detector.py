@@ -6,17 +6,14 @@ For each key and each 5-minute bucket of event time:
    2 ** (-age / half_life) (EWMA, half-life 7 days). Only buckets older than the longest window and the guard band
    (6 h + 2 h) count, and none of an open episode, so a spike does not raise its own baseline. g is the share over
    all keys and w = 20 posts its weight (a beta prior: shrinkage across keys).
-2. overdispersion rho, by moments over the same past, per window length W: with k of n negative in a window,
-   E[(k - n p)^2] = n p (1 - p) (1 + (n - 1) rho), so rho = sum((k - n p)^2 - n p (1 - p)) / sum(n (n - 1) p (1 - p)).
-   One rho per window length, because swings that last hours do not average out in a long window; shrunk to the
-   mean of all keys by `rho_weight` windows. A week gives a noisy estimate, and trusting it whole costs recall
-   (`python -m tests.bench.detector`), so rho = 0.01 + 0.3 * (estimate - 0.01), floor 0.003.
-3. score s = max over W in (1 h, 3 h, 6 h) of -log10 P(X >= k), X ~ BetaBinomial(n, p0 m, (1 - p0) m), m = 1/rho - 1.
+2. expected share p_W and spread rho_W of each window W from how this key usually swings, and from the two hours
+   before the window (`swings.py`, with the formulas and their sources).
+3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10 P(X >= k), X ~ BetaBinomial(n, p_W m, (1 - p_W) m),
+   m = 1/rho_W - 1.
 4. gates: k >= 10, share >= 1.5 p0, rises only.
 5. cold start (a key younger than 7 days): share >= 40 % of n >= 50 as well, and the verdict says `cold`.
 
-Sources: Tokars et al. 2009 (rates with a denominator beat counts); Fricker et al. 2008; Williams 1982 for the
-moment estimate of beta-binomial overdispersion.
+Sources: Tokars et al. 2009 (rates with a denominator beat counts); Fricker et al. 2008 (residuals of a forecast).
 """
 
 from __future__ import annotations
@@ -26,27 +23,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
+from pipeline.alerting.swings import Swings, Usual
+from pipeline.alerting.tail import Floats, log10_tail
 from pipeline.store.base import BUCKET_S
 
-Floats = NDArray[np.float64]
 _PER_HOUR = 3600 // BUCKET_S
 _DAY = 24 * _PER_HOUR
+_WINDOWS_H = (1, 2, 3, 4, 6)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """Lengths in buckets of 5 minutes, shares in [0, 1]; the defaults are explained in the module."""
 
-    windows: tuple[int, ...] = (_PER_HOUR, 3 * _PER_HOUR, 6 * _PER_HOUR)
+    windows: tuple[int, ...] = tuple(h * _PER_HOUR for h in _WINDOWS_H)
     guard: int = 2 * _PER_HOUR
+    recent: int = 2 * _PER_HOUR
     half_life: int = 7 * _DAY
     prior_weight: float = 20.0
-    rho_floor: float = 0.003
-    rho_typical: float = 0.01
-    rho_trust: float = 0.3
-    rho_weight: float = 50.0
     min_negatives: int = 10
     min_lift: float = 1.5
     warm_after: int = 7 * _DAY
@@ -58,12 +53,13 @@ class Rule:
         """The same rule over buckets of another length (a divisor of an hour).
 
         >>> Rule.every(3600).windows, Rule.every(3600).warm_after
-        ((1, 3, 6), 168)
+        ((1, 2, 3, 4, 6), 168)
         """
         hour = 3600 // bucket_s
         lengths = {
-            "windows": (hour, 3 * hour, 6 * hour),
+            "windows": tuple(h * hour for h in _WINDOWS_H),
             "guard": 2 * hour,
+            "recent": 2 * hour,
             "half_life": 168 * hour,
             "warm_after": 168 * hour,
         }
@@ -71,8 +67,8 @@ class Rule:
 
     @property
     def span(self) -> int:
-        """Buckets that a step looks at: the one entering the baseline and all after it."""
-        return max(self.windows) + self.guard + max(self.windows)
+        """Buckets that a step looks at: the one entering the baseline, what its moments need, and all after it."""
+        return max(self.windows) + self.recent + self.guard + max(self.windows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +92,9 @@ class Detector:
         self._n = np.zeros(0)
         self._k = np.zeros(0)
         self._age = np.zeros(0)
-        self._excess = np.zeros((len(rule.windows), 0))
-        self._scale = np.zeros((len(rule.windows), 0))
+        usual = Usual(half_life=2 * rule.half_life, prior_steps=rule.warm_after // 7)
+        self._swings = Swings(rule.windows, rule.recent, usual)
+        self._forecasts: dict[int, tuple[Floats, Floats]] = {}
 
     def step(
         self, posts: NDArray[np.int64], negatives: NDArray[np.int64], excluded: NDArray[np.bool_], *, score: bool = True
@@ -110,57 +107,47 @@ class Detector:
         self._grow(len(posts))
         rule = self.rule
         decay = 0.5 ** (1 / rule.half_life)
-        at = posts.shape[1] - max(rule.windows) - rule.guard - 1
-        share = self._baseline()
+        enters = posts.shape[1] - max(rule.windows) - rule.guard
         keep = ~excluded
-        for w, width in enumerate(rule.windows):
-            n = posts[:, at - width + 1 : at + 1].sum(1)
-            k = negatives[:, at - width + 1 : at + 1].sum(1)
-            variance = share * (1 - share)
-            self._excess[w] = self._excess[w] * decay + keep * ((k - n * share) ** 2 - n * variance)
-            self._scale[w] = self._scale[w] * decay + keep * (n * np.maximum(n - 1, 0) * variance)
-        self._n = self._n * decay + keep * posts[:, at]
-        self._k = self._k * decay + keep * negatives[:, at]
-        self._age += (self._age > 0) | (posts[:, at] > 0)
+        self._swings.learn(posts[:, :enters], negatives[:, :enters], self._baseline(), keep)
+        self._n = self._n * decay + keep * posts[:, enters - 1]
+        self._k = self._k * decay + keep * negatives[:, enters - 1]
+        self._age += (self._age > 0) | (posts[:, enters - 1] > 0)
         return self._verdicts(posts, negatives) if score else None
 
     def _verdicts(self, posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> Verdicts:
         rule, n_keys = self.rule, len(posts)
         share = self._baseline()
         cold = self._age < rule.warm_after - max(rule.windows) - rule.guard
+        first = posts[:, -rule.windows[0] :].sum(1)
         best = Verdicts(
             score=np.zeros(n_keys),
             window=np.full(n_keys, rule.windows[0], np.int64),
-            posts=posts[:, -rule.windows[0] :].sum(1),
+            posts=first,
             negatives=negatives[:, -rule.windows[0] :].sum(1),
-            expected=share * posts[:, -rule.windows[0] :].sum(1),
+            expected=share * first,
             baseline=share,
             cold=cold,
         )
-        for w, width in enumerate(rule.windows):
+        for width in rule.windows:
+            expected, spread = self._forecasts[width] = self._swings.forecast(posts, negatives, share, width)
             n, k = posts[:, -width:].sum(1), negatives[:, -width:].sum(1)
             gate = (k >= rule.min_negatives) & (k >= rule.min_lift * n * share)
             gate &= ~cold | ((n >= rule.cold_posts) & (k >= rule.cold_share * n))
             rows = np.flatnonzero(gate)
-            if not rows.size:
-                continue
-            m = 1 / self._rho(w)[rows] - 1
-            tail = log10_tail(k[rows], n[rows], share[rows] * m, (1 - share[rows]) * m)
-            for row, value in zip(rows, -tail, strict=True):
-                if value > best.score[row]:
-                    best.score[row], best.window[row] = value, width
-                    best.posts[row], best.negatives[row] = n[row], k[row]
-                    best.expected[row] = n[row] * share[row]
+            value = -log10_tail(k[rows], n[rows], *_beta(expected[rows], spread[rows]))
+            rows, value = rows[value > best.score[rows]], value[value > best.score[rows]]
+            best.score[rows], best.window[rows] = value, width
+            best.posts[rows], best.negatives[rows] = n[rows], k[rows]
+            best.expected[rows] = n[rows] * expected[rows]
         return best
 
     def score(self, row: int, window: int, n: int, k: int) -> float:
-        """The score that key `row` would have with `k` negatives of `n` posts in a window of `window` buckets."""
-        share = float(self._baseline()[row])
+        """The score that key `row` would have now with `k` negatives of `n` posts in a window of `window` buckets."""
         if k < self.rule.min_negatives or not self.rises(row, n, k):
             return 0.0
-        m = 1 / self._rho(self.rule.windows.index(window))[row] - 1
-        ends = np.array([share * m]), np.array([(1 - share) * m])
-        return -float(log10_tail(np.array([k]), np.array([n]), *ends)[0])
+        expected, spread = (a[row : row + 1] for a in self._forecasts[window])
+        return -float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
 
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
@@ -173,53 +160,14 @@ class Detector:
         clipped: Floats = np.clip(share, 0.005, 0.95)
         return clipped
 
-    def _rho(self, window: int) -> Floats:
-        rule, excess, scale = self.rule, self._excess[window], self._scale[window]
-        if not scale.sum():
-            return np.full(len(scale), rule.rho_typical)
-        pooled = excess.sum() / scale.sum()
-        weight = rule.rho_weight * scale.sum() / max(1.0, self._age.sum())
-        estimate = (excess + weight * pooled) / (scale + weight)
-        rho: Floats = np.clip(rule.rho_typical + rule.rho_trust * (estimate - rule.rho_typical), rule.rho_floor, 0.5)
-        return rho
-
     def _grow(self, n_keys: int) -> None:
         missing = n_keys - len(self._n)
         if missing:
             self._n, self._k, self._age = (np.pad(a, (0, missing)) for a in (self._n, self._k, self._age))
-            self._excess, self._scale = (np.pad(a, ((0, 0), (0, missing))) for a in (self._excess, self._scale))
+            self._swings.grow(n_keys)
 
 
-def log10_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats) -> Floats:
-    """log10 P(X >= k) of beta-binomials, float64[rows]; exact sums, in log space.
-
-    >>> round(float(log10_tail(np.array([1]), np.array([1]), np.array([1.0]), np.array([3.0]))[0]), 6)
-    -0.60206
-    """
-    tails = np.empty(len(k))
-    for row in range(len(k)):
-        x = np.arange(k[row], n[row] + 1)
-        a, b, size = alpha[row], beta[row], n[row]
-        terms = (
-            gammaln(size + 1) - gammaln(x + 1) - gammaln(size - x + 1)
-            + gammaln(x + a) + gammaln(size - x + b) - gammaln(size + a + b)
-            + gammaln(a + b) - gammaln(a) - gammaln(b)
-        )  # fmt: skip
-        tails[row] = np.logaddexp.reduce(terms) / np.log(10) if len(x) else 0.0
-    capped: Floats = np.minimum(tails, 0.0)
-    return capped
-
-
-def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:
-    """Index of the bucket in which a rise most likely began: the suffix with the highest log-likelihood ratio.
-
-    int64[buckets] each, oldest first; `baseline` in (0, 1). 0 where no suffix lies above the baseline.
-
-    >>> onset(np.array([5, 5, 5, 5]), np.array([1, 1, 5, 4]), 0.2)
-    2
-    """
-    n = np.cumsum(posts[::-1])[::-1]
-    k = np.cumsum(negatives[::-1])[::-1]
-    share = np.clip(k / np.maximum(n, 1), 1e-9, 1 - 1e-9)
-    ratio = k * np.log(share / baseline) + (n - k) * np.log((1 - share) / (1 - baseline))
-    return int(np.argmax(np.where(share > baseline, ratio, 0.0)))
+def _beta(share: Floats, spread: Floats) -> tuple[Floats, Floats]:
+    """Alpha and beta of the beta distribution with this mean and intra-class correlation."""
+    m = 1 / spread - 1
+    return share * m, (1 - share) * m

@@ -13,8 +13,9 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 
 from pipeline.alerting.counts import CountTable, key_name
-from pipeline.alerting.detector import Detector, Rule, Verdicts, onset
+from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.tail import onset
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
 
 _CHUNK = 288

@@ -1,0 +1,57 @@
+"""How unlikely a count is, and where a rise began. Pure."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaln, gammaln
+
+Floats = NDArray[np.float64]
+#: Terms further than this many standard deviations above both k and the mean are left out: below 1e-9 of the sum.
+_REACH = 12.0
+#: Rows whose terms are summed at once, so that memory stays small.
+_ROWS = 256
+
+
+def log10_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats) -> Floats:
+    """log10 P(X >= k) of X ~ BetaBinomial(n, alpha, beta), float64[rows]; 0 <= k <= n, in log space.
+
+    The term at k comes from the log-gamma function, those after it from the ratio of neighbours.
+
+    >>> round(float(log10_tail(np.array([1]), np.array([1]), np.array([1.0]), np.array([3.0]))[0]), 6)
+    -0.60206
+    """
+    found = np.empty(len(k))
+    mean = alpha / (alpha + beta)
+    sigma = np.sqrt(n * mean * (1 - mean) * (alpha + beta + n) / (alpha + beta + 1))
+    reach = np.minimum(n - k, np.ceil(np.maximum(0.0, n * mean - k) + _REACH * sigma + _REACH)).astype(np.int64)
+    for part in np.array_split(np.argsort(reach), -(-len(k) // _ROWS)) if len(k) else ():
+        found[part] = _log_tail(k[part], n[part], alpha[part], beta[part], int(reach[part].max()))
+    capped: Floats = np.minimum(found / np.log(10), 0.0)
+    return capped
+
+
+def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats, reach: int) -> Floats:
+    first = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + betaln(k + alpha, n - k + beta) - betaln(alpha, beta)
+    x = k[:, None] + np.arange(reach)
+    left = np.maximum(n[:, None] - x, 0)
+    with np.errstate(divide="ignore"):
+        ratio = left / (x + 1) * (x + alpha[:, None]) / (np.maximum(left - 1, 0) + beta[:, None])
+        steps = np.cumsum(np.log(ratio), axis=1)
+    total: Floats = first + np.logaddexp(0.0, np.logaddexp.reduce(steps, axis=1)) if reach else first
+    return total
+
+
+def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:
+    """Index of the bucket in which a rise most likely began: the suffix with the highest log-likelihood ratio.
+
+    int64[buckets] each, oldest first; `baseline` in (0, 1). 0 where no suffix lies above the baseline.
+
+    >>> onset(np.array([5, 5, 5, 5]), np.array([1, 1, 5, 4]), 0.2)
+    2
+    """
+    n = np.cumsum(posts[::-1])[::-1]
+    k = np.cumsum(negatives[::-1])[::-1]
+    share = np.clip(k / np.maximum(n, 1), 1e-9, 1 - 1e-9)
+    ratio = k * np.log(share / baseline) + (n - k) * np.log((1 - share) / (1 - baseline))
+    return int(np.argmax(np.where(share > baseline, ratio, 0.0)))
