@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -15,9 +15,8 @@ from pipeline.alerting.detector import Detector, Rule
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.history import History
 from pipeline.alerting.tail import Floats, onset
+from pipeline.alerting.tiers import Threshold, tier_of
 
-#: Upper ends of the volume tiers, posts an hour.
-TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
 _GRID = np.arange(2.0, 20.01, 0.1)
@@ -36,8 +35,8 @@ class Scores:
     cold: NDArray[np.bool_]
 
 
-def negative_scores(history: History, rule: Rule) -> Scores:
-    """The negative lane. Buckets that score over `LEARN_BELOW` do not teach the baseline."""
+def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] = lambda _: None) -> Scores:
+    """The negative lane. Buckets that score over `LEARN_BELOW` do not teach the baseline; `tell`: the share done."""
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
@@ -45,6 +44,7 @@ def negative_scores(history: History, rule: Rule) -> Scores:
     hot = np.zeros((n_keys, n_buckets + span), np.bool_)
     lag = max(rule.windows) + rule.guard + 1
     for end in range(1, n_buckets + 1):
+        tell(end / n_buckets)
         entering = span + end - lag
         v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
         assert v is not None  # noqa: S101
@@ -87,17 +87,16 @@ def volume_scores(history: History, *, days: int = 14, width_h: int = 1) -> Scor
     return Scores(score, np.full_like(counts, width), counts, counts, expected, np.zeros_like(window), cold)
 
 
-def tier_of(history: History) -> list[str]:
+def tiers_of(history: History) -> list[str]:
     """The volume tier of each key, by its mean posts an hour."""
-    rates = history.posts.mean(1) * 3600 / history.bucket_s
-    return [next(name for name, end in TIERS.items() if rate < end) for rate in rates]
+    return [tier_of(rate) for rate in history.posts.mean(1) * 3600 / history.bucket_s]
 
 
 def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Policy) -> list[Episode]:
     """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open."""
     found: list[Episode] = []
     for k, key in enumerate(history.keys):
-        mine = replace(policy, fire=fire[k], critical=max(policy.critical, fire[k]))
+        mine = policy.firing_at(fire[k])
         current: Episode | None = None
         if scores.score[k].max(initial=0.0) < mine.fire:
             continue
@@ -116,36 +115,40 @@ def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Po
     return sorted(found, key=lambda e: (e.fired_at, e.key))
 
 
-def calibrate(history: History, scores: Scores, target: float) -> dict[str, float]:
-    """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history."""
-    tiers = tier_of(history)
-    weeks = history.posts.shape[1] * history.bucket_s / (7 * 86_400)
+def calibrate(history: History, scores: Scores, target: float) -> dict[str, Threshold]:
+    """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history.
+
+    Only verdicts on warm keys count: a cold key is judged by limits of its own.
+    """
+    tiers, bucket = np.array(tiers_of(history)), timedelta(seconds=history.bucket_s)
+    warm = np.where(scores.cold, 0.0, scores.score)
     chosen = {}
-    for name in dict.fromkeys(tiers):
-        rows = scores.score[[i for i, t in enumerate(tiers) if t == name]]
-        calm = max(1, 1800 // history.bucket_s)
-        chosen[name] = next(
-            (float(f) for f in _GRID if sum(_count(row, f, calm) for row in rows) <= target * weeks * len(rows)),
-            float(_GRID[-1]),
-        )
+    for name in dict.fromkeys(tiers.tolist()):
+        mine = tiers == name
+        key_weeks = float((~scores.cold[mine]).sum()) * bucket / timedelta(weeks=1)
+        if not key_weeks:
+            continue
+        peaks = np.concatenate([_peaks(row, Policy(), bucket) for row in warm[mine]])
+        counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
+        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), (float(_GRID[-1]), 0))
+        chosen[name] = Threshold(fire, found / key_weeks, key_weeks)
     return chosen
 
 
-def thresholds(history: History, fire: float, by_tier: Mapping[str, float]) -> list[float]:
+def thresholds(history: History, fire: float, by_tier: Mapping[str, Threshold]) -> list[float]:
     """The threshold of each key: its tier's, or `fire` where the calibration saw no such tier."""
-    return [by_tier.get(tier, fire) for tier in tier_of(history)]
+    return [by_tier[tier].fire if tier in by_tier else fire for tier in tiers_of(history)]
 
 
-def _count(row: Floats, fire: float, calm: int, end_below: float = 2.0) -> int:
-    """Episodes of one key: from `fire` on until `calm` buckets in a row lie below `end_below`."""
-    count, quiet = 0, calm
-    for value in row[(row >= fire) | (row < end_below)] if row.max(initial=0.0) >= fire else ():
-        if value >= fire:
-            count += quiet >= calm
-            quiet = 0
-        else:
-            quiet += 1
-    return count
+def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
+    """The highest score between two ends of what would be an episode: as many reach `fire` as there are episodes."""
+    low = row < policy.end_below
+    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
+    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
+    segment = np.cumsum(ends)
+    peaks = np.zeros(segment[-1] + 1)
+    np.maximum.at(peaks, segment, row)
+    return peaks
 
 
 def _reading(history: History, s: Scores, k: int, b: int) -> Reading:

@@ -55,7 +55,7 @@ class CountTable:
             at = self.width - (self.end - cell.bucket) // BUCKET_S
             if not column <= at < self.width:
                 continue
-            for scope in _scopes(cell):
+            for scope in scopes_of(cell):
                 row = self._row(scope)
                 self.posts[row, at] += cell.posts
                 self.negatives[row, at] += cell.negatives
@@ -74,7 +74,8 @@ class CountTable:
         return row
 
 
-def _scopes(cell: Cell) -> tuple[Scope, ...]:
+def scopes_of(cell: Cell) -> tuple[Scope, ...]:
+    """The keys that count the posts of a cell."""
     if not cell.subject:
         return (Scope(cell.topic),)
     return (Scope("", cell.subject), Scope(cell.topic, cell.subject))

@@ -19,6 +19,11 @@ from zoneinfo import ZoneInfo
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
+def operator_state(alert_id: str) -> str:
+    """The name of the store's state that holds what people said of an alert; nobody but people writes it."""
+    return f"operator-{alert_id}"
+
+
 class Tell(Enum):
     """Now, not yet, or not at all."""
 

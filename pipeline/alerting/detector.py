@@ -11,7 +11,9 @@ For each key and each 5-minute bucket of event time:
 3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10 P(X >= k), X ~ BetaBinomial(n, p_W m, (1 - p_W) m),
    m = 1/rho_W - 1.
 4. gates: k >= 10, share >= 1.5 p0, rises only.
-5. cold start (a key younger than 7 days): share >= 40 % of n >= 50 as well, and the verdict says `cold`.
+5. cold start (a key younger than 7 days): share >= 40 % of n >= 50 as well, rho_W at least 0.03 (nobody knows yet
+   how it swings), and the verdict says `cold`. Before any key is a day old there is hardly anything to compare with:
+   p0 is near 0.2 and rho_W at least 0.1, so that only some 80 % of negatives fire.
 
 Sources: Tokars et al. 2009 (rates with a denominator beat counts); Fricker et al. 2008 (residuals of a forecast).
 """
@@ -47,6 +49,8 @@ class Rule:
     warm_after: int = 7 * _DAY
     cold_share: float = 0.4
     cold_posts: int = 50
+    cold_spread: float = 0.03
+    first_day_spread: float = 0.1
 
     @classmethod
     def every(cls, bucket_s: int, **changes: Any) -> Rule:
@@ -119,6 +123,7 @@ class Detector:
         rule, n_keys = self.rule, len(posts)
         share = self._baseline()
         cold = self._age < rule.warm_after - max(rule.windows) - rule.guard
+        least = rule.cold_spread if self._age.max(initial=0.0) >= rule.warm_after // 7 else rule.first_day_spread
         first = posts[:, -rule.windows[0] :].sum(1)
         best = Verdicts(
             score=np.zeros(n_keys),
@@ -130,7 +135,9 @@ class Detector:
             cold=cold,
         )
         for width in rule.windows:
-            expected, spread = self._forecasts[width] = self._swings.forecast(posts, negatives, share, width)
+            expected, spread = self._swings.forecast(posts, negatives, share, width)
+            spread = np.where(cold, np.maximum(spread, least), spread)
+            self._forecasts[width] = expected, spread
             n, k = posts[:, -width:].sum(1), negatives[:, -width:].sum(1)
             gate = (k >= rule.min_negatives) & (k >= rule.min_lift * n * share)
             gate &= ~cold | ((n >= rule.cold_posts) & (k >= rule.cold_share * n))
@@ -148,6 +155,12 @@ class Detector:
             return 0.0
         expected, spread = (a[row : row + 1] for a in self._forecasts[window])
         return -float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
+
+    def volumes(self) -> Floats:
+        """Posts per bucket of each key, over the time that the baseline remembers."""
+        weight = (1 - 0.5 ** (self._age / self.rule.half_life)) / (1 - 0.5 ** (1 / self.rule.half_life))
+        found: Floats = self._n / np.maximum(weight, 1.0)
+        return found
 
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""

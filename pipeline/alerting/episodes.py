@@ -29,6 +29,10 @@ class Policy:
     calm: timedelta = timedelta(minutes=30)
     remind: timedelta = timedelta(hours=4)
 
+    def firing_at(self, fire: float) -> Policy:
+        """The same with another threshold; critical stays as far above it, and never comes below its own."""
+        return replace(self, fire=fire, critical=max(self.critical, fire + self.critical - self.fire))
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:

@@ -16,6 +16,7 @@ from pipeline.alerting.counts import CountTable, key_name
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.tail import onset
+from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
 
 _CHUNK = 288
@@ -34,6 +35,8 @@ class Event:
     episode: Episode
     transition: Transition
     muted: tuple[str, ...]
+    threshold: Threshold
+    tier: str
 
 
 class Evaluator:
@@ -47,6 +50,7 @@ class Evaluator:
         self._table = CountTable(rule.span + _CHUNK)
         self._detector = Detector(rule)
         self._episodes: dict[Scope, Episode] = {}
+        self.calibration: Calibration | None = None
         self._past: list[tuple[Scope, datetime, datetime]] = []
 
     @property
@@ -59,6 +63,8 @@ class Evaluator:
         state = self._store.state(_STATE)
         self._learned = False
         self._episodes, self._past, self._cursor = {}, [], None
+        calibration = self._store.state(CALIBRATION)
+        self.calibration = None if calibration is None else Calibration.from_json(calibration)
         if state is None:
             return
         self._cursor = state["cursor"]
@@ -144,7 +150,9 @@ class Evaluator:
             return []
         events: list[Event] = []
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
-        firing = set(np.flatnonzero(verdicts.score >= self._policy.fire).tolist())
+        tiers = [tier_of(rate * 3600 / BUCKET_S) for rate in self._detector.volumes()]
+        fire = np.array([self._threshold(tier).fire for tier in tiers])
+        firing = set(np.flatnonzero(verdicts.score >= fire).tolist())
         scopes = self._table.scopes
         order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
         right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
@@ -152,8 +160,10 @@ class Evaluator:
             scope = scopes[row]
             reading = _reading(verdicts, row, _time(bucket_end))
             before = self._episodes.get(scope)
+            threshold = self._threshold(tiers[row])
+            policy = self._policy.firing_at(threshold.fire)
             after, transition = step(
-                before, reading, self._policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
+                before, reading, policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
             )
             if after is None:
                 continue
@@ -170,8 +180,12 @@ class Evaluator:
                 self._past.append((scope, after.started_at, after.updated_at))
             if transition is not None and not after.muted_by:
                 muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
-                events.append(Event(after, transition, muted))
+                events.append(Event(after, transition, muted, threshold, tiers[row]))
         return events
+
+    def _threshold(self, tier: str) -> Threshold:
+        found = self.calibration.tiers.get(tier) if self.calibration else None
+        return found or Threshold(self._policy.fire, float("nan"), 0.0)
 
     def _onset(self, row: int, window: slice, reading: Reading) -> datetime:
         first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
@@ -208,7 +222,8 @@ class Evaluator:
             return True
         n = int((table.posts[row, window] - table.posts[other, window]).sum())
         k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
-        return self._detector.score(row, window.stop - window.start, n, k) >= self._policy.fire
+        tier = tier_of(float(self._detector.volumes()[row]) * 3600 / BUCKET_S)
+        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(tier).fire
 
 
 def _intersection(one: Scope, other: Scope) -> Scope | None:

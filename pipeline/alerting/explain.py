@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.alerting.episodes import Episode
+from pipeline.alerting.tiers import Threshold
 
 EXCERPT = 280
 
@@ -16,9 +17,14 @@ def alert_document(
     query: str,
     model: str,
     muted: Sequence[str],
+    threshold: Threshold,
+    tier: str,
     old: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
-    """The document of `opinion-alerts`; `old` is the one it replaces (its notification times are kept)."""
+    """The document of `opinion-alerts`; `old` is the one it replaces (its notification times are kept).
+
+    `tier` of volume with its `threshold`: how often keys like this one alert without cause, null before a calibration.
+    """
     peak, old = episode.peak, old or {}
     share = peak.observed / peak.posts if peak.posts else 0.0
     return {
@@ -39,6 +45,9 @@ def alert_document(
         "expected_share": peak.baseline,
         "lift": round(share / peak.baseline, 2) if peak.baseline else 0.0,
         "score": peak.score,
+        "tier": tier,
+        "fire": threshold.fire,
+        "false_alerts_per_key_week": round(threshold.per_key_week, 3) if threshold.key_weeks else None,
         "window_s": peak.window_s,
         "cold": peak.cold,
         "sequence": episode.sequence,

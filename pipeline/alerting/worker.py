@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, worth_telling
+from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, worth_telling
 from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator, Event
 from pipeline.alerting.explain import alert_document
@@ -38,11 +38,6 @@ EXPLAINED = 300
 #: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
 TRIES = 3
 PENDING_EVERY_S = 30.0
-
-
-def operator_state(alert_id: str) -> str:
-    """The name of the store's state that holds what people said of an alert; nobody but people writes it."""
-    return f"operator-{alert_id}"
 
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
@@ -123,7 +118,7 @@ class AlertWorker:
         opened = {e.episode.id for e in events if e.transition is Transition.OPENED}
         many = len(opened) > self._settings.group_above
         for event in events:
-            await self._handle(event, alone=not (many and event.transition is Transition.OPENED))
+            await self._handle(event, alone=not (many and event.episode.id in opened))
         if many:
             await self._tell_group(opened)
 
@@ -138,7 +133,7 @@ class AlertWorker:
         evidence = await self._retry(lambda: self._store.evidence(scope, start, end, self._counting, EVIDENCE))
         query = self._store.evidence_query(scope, start, end, self._counting)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
-        document = alert_document(episode, evidence, query, model, event.muted, old)
+        document = alert_document(episode, evidence, query, model, event.muted, event.threshold, event.tier, old)
         document |= await self._retry(lambda: self._explained(scope, start, end, evidence))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))

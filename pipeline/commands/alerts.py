@@ -10,10 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.text import alert_text
-from pipeline.alerting.worker import operator_state
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
 from pipeline.store.base import Store

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.progress import Progress
 
 from pipeline.alerting import backtest as rule_over
+from pipeline.alerting import calibration
+from pipeline.alerting.chart import share_chart
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.history import History, read_history
+from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
-from pipeline.errors import EXIT_USAGE, Fatal
-from pipeline.settings import AlertSettings
+from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.settings import AlertSettings, Settings
+from pipeline.store.base import CountRule
+from pipeline.store.open import open_store
+
+
+class Gaps(StrEnum):
+    """A row that a key lacks: an error, or no posts."""
+
+    error = "error"
+    zero = "zero"
 
 
 class Lane(StrEnum):
@@ -25,12 +39,21 @@ class Lane(StrEnum):
 
 
 def backtest(
-    file: Annotated[Path, typer.Argument(help="CSV: timestamp,key,posts,negative in buckets of 5 to 60 minutes.")],
+    file: Annotated[
+        Path | None, typer.Argument(help="CSV: timestamp,key,posts,negative in buckets of 5 to 60 minutes.")
+    ] = None,
+    index: Annotated[bool, typer.Option("--index", help="The history of the index instead of a file.")] = False,
+    days: Annotated[int, typer.Option("--days", min=1, help="With --index: so many days back.")] = calibration.DAYS,
     lane: Annotated[Lane, typer.Option("--lane")] = Lane.negative,
     target: Annotated[
         float | None, typer.Option("--target-false-alerts", min=0.0, help="Episodes per key-week to calibrate to.")
     ] = None,
     calibrate_on: Annotated[Path | None, typer.Option("--calibrate-on", help="History to calibrate on.")] = None,
+    save: Annotated[
+        bool, typer.Option("--save", help="With --index: the alert role uses these thresholds from now on.")
+    ] = False,
+    gaps: Annotated[Gaps, typer.Option("--gaps", help="What a missing row means.")] = Gaps.error,
+    chart: Annotated[bool, typer.Option("--chart", help="The share of each key over time, episodes marked.")] = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -38,12 +61,19 @@ def backtest(
 
     Example: opinionwatch backtest history.csv --target-false-alerts 0.1 --calibrate-on last-quarter.csv
     """
-    alerts = settings_of(config).alerts
-    history = _read(file)
+    settings = settings_of(config)
+    alerts = settings.alerts
+    if (file is None) != index:
+        raise Fatal("backtest needs one history", "give a CSV file, or --index", EXIT_USAGE)
+    if save and (not index or target is None or lane is not Lane.negative):
+        raise Fatal("--save needs --index, --target-false-alerts and the negative lane", "add them", EXIT_USAGE)
+    if save:
+        _save(settings, target or 0.0)
+    history = _read(file, gaps) if file else _of_index(settings, days)
     scores = _scores(history, lane, alerts)
-    by_tier: dict[str, float] = {}
+    by_tier: dict[str, Threshold] = {}
     if target is not None:
-        quiet = history if calibrate_on is None else _read(calibrate_on)
+        quiet = history if calibrate_on is None else _read(calibrate_on, gaps)
         by_tier = rule_over.calibrate(quiet, scores if quiet is history else _scores(quiet, lane, alerts), target)
     elif calibrate_on is not None:
         raise Fatal("--calibrate-on needs --target-false-alerts", "say the rate, e.g. 0.1", EXIT_USAGE)
@@ -57,12 +87,15 @@ def backtest(
                 "keys": len(history.keys),
                 "key_weeks": round(history.key_weeks, 3),
                 "alerts_per_key_week": round(rate, 4),
-                "thresholds": {k: round(v, 2) for k, v in (by_tier or {"all": alerts.fire}).items()},
+                "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": alerts.fire},
+                "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
                 "gaps": len(history.gaps),
                 "episodes": [_row(e) for e in found],
             }
         )
         return
+    if chart:
+        out.print(share_chart(history, found))
     for episode in found:
         row = _row(episode)
         out.print(
@@ -70,13 +103,13 @@ def backtest(
             f"{row['expected']} expected, since {row['started_at']}, until {row['ended_at'] or 'the end'}",
             markup=False,
         )
-    named = ", ".join(f"{name}: {value:.1f}" for name, value in by_tier.items()) or f"{alerts.fire}"
+    named = ", ".join(f"{name}: {t.fire:.1f}" for name, t in by_tier.items()) or f"{alerts.fire}"
     out.print(
         f"{len(found)} episodes, {rate:.3f} per key-week over {history.key_weeks:.1f} key-weeks; threshold {named}"
     )
 
 
-def _read(file: Path) -> History:
+def _read(file: Path, gaps: Gaps) -> History:
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             history = read_history(lines, str(file))
@@ -84,11 +117,43 @@ def _read(file: Path) -> History:
         raise Fatal(f"{file}: {error.strerror}", "give a CSV of counts", EXIT_USAGE) from None
     except UnicodeDecodeError:
         raise Fatal(f"{file}: is not UTF-8", "convert the file to UTF-8", EXIT_USAGE) from None
-    for gap in history.gaps[:5]:
-        err.print(f"{file}: {gap}; counted as no posts", markup=False)
-    if len(history.gaps) > 5:
-        err.print(f"{file}: {len(history.gaps)} gaps in all", markup=False)
+    if history.gaps and gaps is Gaps.error:
+        more = f" and {len(history.gaps) - 1} more" if len(history.gaps) > 1 else ""
+        raise Fatal(
+            f"{file}: {history.gaps[0]}{more}",
+            "write rows with 0 posts, or say --gaps zero if that is meant",
+            EXIT_USAGE,
+        )
     return history
+
+
+def _of_index(settings: Settings, days: int) -> History:
+    store = open_store(settings.store)
+    store.refresh()
+    bounds = store.bounds()
+    if bounds is None:
+        raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
+    counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+    return calibration.history_of(store, counting, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
+
+
+def _save(settings: Settings, target: float) -> None:
+    store, alerts = open_store(settings.store), settings.alerts
+    counting = CountRule(alerts.head, tuple(alerts.negative))
+    rule = Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("calibrating", total=1.0)
+        found = calibration.calibrate_on_index(
+            store, counting, rule, target, lambda done: bar.update(task, completed=done)
+        )
+    store.put_state(CALIBRATION, found.to_json())
+    for name, threshold in found.tiers.items():
+        err.print(
+            f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
+            f"{threshold.key_weeks:.0f} key-weeks; the alert role uses it from its next look on"
+        )
+    if not found.tiers:
+        err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet: alerts.fire stays the threshold")
 
 
 def _scores(history: History, lane: Lane, alerts: AlertSettings) -> rule_over.Scores:

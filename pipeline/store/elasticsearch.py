@@ -61,7 +61,7 @@ class ElasticsearchStore:
         for index in (current, names.ALERTS, names.LABELS, names.ORIGINALS, names.STATE):
             if self._create(index):
                 made.append(f"index {index}")
-        return made
+        return made + self._grow_mappings()
 
     def check(self) -> str:
         health = self._call(lambda: self._es.cluster.health(timeout="10s"))
@@ -346,9 +346,26 @@ class ElasticsearchStore:
             found = self._call(lambda: self._es.indices.get_index_template(name=names.POSTS))["index_templates"]
         except Fatal as error:
             raise Fatal(f"store {self._url} has no index template {names.POSTS} ({error})", _REMEDY) from None
-        period = found[0]["index_template"].get("_meta", {}).get("period")
+        meta = found[0]["index_template"].get("_meta", {})
+        if (schema := meta.get("schema", 1)) < names.SCHEMA:
+            raise Fatal(f"store {self._url} was set up by an older release (schema {schema})", _REMEDY)
+        period = meta.get("period")
         if period != self._period:
             raise Fatal(f"store.period is {self._period!r}, but setup fixed it at {period!r}", "set it back")
+
+    def _grow_mappings(self) -> list[str]:
+        """Fields of a newer release for the indices that an older one made; mappings are strict."""
+        made = []
+        for name, body in self._templates.items():
+            pattern, wanted = f"{name}*" if name == names.POSTS else name, body["template"]["mappings"]["properties"]
+            found = self._call(lambda pattern=pattern: self._es.indices.get_mapping(index=pattern))  # type: ignore[misc]
+            for index, mapping in sorted(dict(found).items()):
+                if missing := {k: v for k, v in wanted.items() if k not in mapping["mappings"]["properties"]}:
+                    self._call(
+                        lambda index=index, new=missing: self._es.indices.put_mapping(index=index, properties=new)  # type: ignore[misc]
+                    )
+                    made.append(f"fields {', '.join(sorted(missing))} of index {index}")
+        return made
 
     def _create(self, index: str) -> bool:
         if self._call(lambda: self._es.indices.exists(index=index)):

@@ -10,6 +10,8 @@ POSTS, ALERTS, LABELS = "opinion-posts", "opinion-alerts", "opinion-labels"
 ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
+#: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
+SCHEMA = 2
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
 _KEYWORD = {"type": "keyword", "ignore_above": 1024}
@@ -50,12 +52,24 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "extra": {"type": "flattened", "ignore_above": 1024},
     }
     alerts = {
-        **{name: _KEYWORD for name in ("key", "topic", "subject", "severity", "state", "model")},
+        **{name: _KEYWORD for name in ("key", "topic", "subject", "severity", "state", "model", "tier")},
         **{
             name: {"type": "date"}
             for name in ("started_at", "updated_at", "resolved_at", "first_notified_at", "last_notified_at")
         },
-        **{name: _SCORE for name in ("expected", "share", "expected_share", "lift", "score", "peak_score")},
+        **{
+            name: _SCORE
+            for name in (
+                "expected",
+                "share",
+                "expected_share",
+                "lift",
+                "score",
+                "peak_score",
+                "fire",
+                "false_alerts_per_key_week",
+            )
+        },  # fmt: skip
         **{name: {"type": "long"} for name in ("observed", "posts", "window_s", "sequence")},
         "cold": {"type": "boolean"},
         "related": _KEYWORD,
@@ -87,7 +101,7 @@ def _template(
     return {
         "index_patterns": [pattern],
         "priority": 200,
-        "_meta": {"owner": "opinionwatch", "period": period},
+        "_meta": {"owner": "opinionwatch", "period": period, "schema": SCHEMA},
         "template": {
             "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
             "mappings": {"dynamic": "strict", "properties": properties},

@@ -72,7 +72,7 @@ def measure(score: Callable[[History], Scores], process: Process, seeds: tuple[i
 
     quiet_cases = [simulate(process, 1, seed) for seed in seeds]
     false = sum(len(found(case)) for case in quiet_cases) / sum(case.history.key_weeks for case in quiet_cases)
-    row = {"false": false, "fire": max(by_tier.values())}
+    row = {"false": false, "fire": max(t.fire for t in by_tier.values())}
     for times in (3, 5):
         hits: list[float] = []
         cases = [simulate(process, times, seed) for seed in seeds]

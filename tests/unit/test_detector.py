@@ -74,11 +74,22 @@ def test_a_fall_and_a_few_posts_never_fire() -> None:
 
 
 def test_a_cold_key_needs_forty_percent_of_fifty() -> None:
-    posts = np.full((1, 40), 4)
-    assert run(posts, np.full((1, 40), 1))[-1].score[0] == 0
-    last = run(posts, np.full((1, 40), 3))[-1]
+    posts, negatives = quiet_weeks(6, days=3, keys=2)
+    posts[0, :-40], negatives[0, :-40] = 0, 0
+    posts[0, -40:], negatives[0, -40:] = 4, 1
+    assert run(posts, negatives)[-1].score[0] == 0
+    negatives[0, -40:] = 3
+    last = run(posts, negatives)[-1]
     assert last.score[0] > 4
     assert last.cold[0]
+
+
+def test_before_any_key_is_a_day_old_only_an_extreme_share_fires() -> None:
+    posts = np.full((2, 60), 10)
+    negatives = np.stack([np.full(60, 6), np.full(60, 9)])
+    last = run(posts, negatives)[-1]
+    assert last.cold.all()
+    assert last.score[0] < 4 < last.score[1]
 
 
 POLICY = Policy()

@@ -17,6 +17,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
         "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
         "spread": "{sources} sources, {authors} authors", "terms": "Terms",
+        "rate": "keys of this volume ({tier}) alert {rate:.2f} times a week, back-tested",
     },
     "zh": {
         "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
@@ -25,6 +26,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
         "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
         "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
+        "rate": "同量级（{tier}）的关键词回测每周触发 {rate:.2f} 次",
     },
 }  # fmt: skip
 
@@ -63,6 +65,8 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
         facts.append(words["spread"].format(sources=spread["sources"], authors=spread["authors"]))
     if alert["related"]:
         facts.append(words["also"].format(related=", ".join(alert["related"])))
+    if (rate := alert.get("false_alerts_per_key_week")) is not None:
+        facts.append(words["rate"].format(tier=alert["tier"], rate=rate))
     if alert["cold"]:
         facts.append(words["cold"])
     if alert["model"]:

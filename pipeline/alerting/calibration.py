@@ -1,0 +1,94 @@
+"""Thresholds from the index's own past: the rule run over the last weeks, what people confirmed left out. Blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+
+from pipeline.alerting.backtest import Scores, calibrate, negative_scores
+from pipeline.alerting.counts import key_name, scopes_of
+from pipeline.alerting.decide import operator_state
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.history import History
+from pipeline.alerting.tiers import Calibration, Threshold
+from pipeline.errors import EXIT_UNAVAILABLE, Fatal
+from pipeline.store.base import BUCKET_S, CountRule, Store
+
+DAYS = 28
+LEAST = timedelta(days=14)
+#: Keys beyond these are left out: their tier is calibrated on the others.
+MAX_KEYS = 1000
+#: Below so many key-weeks a tier keeps the threshold of the settings: a rate of .1 needs some to be seen at all.
+LEAST_KEY_WEEKS = 20.0
+
+
+def calibrate_on_index(
+    store: Store, counting: CountRule, rule: Rule, target: float, tell: Callable[[float], None] = lambda _: None
+) -> Calibration:
+    """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
+
+    Alerts that people acknowledged were real: they do not count. Raises `Fatal` (69) where the index holds less
+    than `LEAST`.
+    """
+    store.refresh()
+    bounds = store.bounds()
+    if bounds is None or bounds[1] - bounds[0] < LEAST:
+        held = "nothing" if bounds is None else f"{(bounds[1] - bounds[0]) / timedelta(days=1):.1f} days"
+        raise Fatal(
+            f"calibration needs {LEAST.days} days of posts, the index holds {held}",
+            "wait; until then alerts.fire is the threshold",
+            EXIT_UNAVAILABLE,
+        )
+    end = datetime.fromtimestamp(int(bounds[1].timestamp()) // BUCKET_S * BUCKET_S, UTC)
+    start = max(end - timedelta(days=DAYS), bounds[0])
+    history = history_of(store, counting, start, end)
+    scores = negative_scores(history, rule, tell)
+    _leave_out_confirmed(store, history, scores)
+    tiers = calibrate(history, scores, target)
+    enough: Mapping[str, Threshold] = {n: t for n, t in tiers.items() if t.key_weeks >= LEAST_KEY_WEEKS}
+    return Calibration(end, target, enough)
+
+
+def history_of(store: Store, counting: CountRule, start: datetime, end: datetime) -> History:
+    """The counts of the index, all keys up to `MAX_KEYS`, in buckets of `BUCKET_S`."""
+    first = int(start.timestamp()) // BUCKET_S * BUCKET_S
+    n_buckets = int(end.timestamp()) // BUCKET_S - first // BUCKET_S
+    posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
+    negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
+    for day in range(0, n_buckets, 288):
+        since = datetime.fromtimestamp(first + day * BUCKET_S, UTC)
+        for cell in store.counts(since, min(end, since + timedelta(days=1)), counting):
+            for scope in scopes_of(cell):
+                key = key_name(scope)
+                if key not in posts:
+                    if len(posts) >= MAX_KEYS:
+                        continue
+                    posts[key], negatives[key] = np.zeros((2, n_buckets), np.int64)
+                at = (cell.bucket - first) // BUCKET_S
+                posts[key][at] += cell.posts
+                negatives[key][at] += cell.negatives
+    keys = tuple(sorted(posts))
+    return History(
+        keys,
+        datetime.fromtimestamp(first, UTC),
+        BUCKET_S,
+        np.stack([posts[k] for k in keys]),
+        np.stack([negatives[k] for k in keys]),
+    )
+
+
+def _leave_out_confirmed(store: Store, history: History, scores: Scores) -> None:
+    for alert in store.alerts():
+        if alert["key"] not in history.keys or not (store.state(operator_state(alert["id"])) or {}).get(
+            "acknowledged_at"
+        ):
+            continue
+        over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
+        start, end = (
+            (moment - history.start) // timedelta(seconds=BUCKET_S)
+            for moment in (datetime.fromisoformat(alert["started_at"]), over + timedelta(hours=6))
+        )
+        scores.score[history.keys.index(alert["key"]), max(0, start) : max(0, end)] = 0.0
