@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import random
 import resource
 import shutil
 import time
@@ -24,12 +25,13 @@ from training.data import Example
 from training.dataset import read_dataset
 from training.distributed import World, join_world
 from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
-from training.export import export_onnx, open_engine, write_bundle
+from training.export import MODEL_FILES, export_onnx, open_engine, write_bundle
 from training.job import Job, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
-from training.loop import Progress, fine_tune, predict, save
+from training.loop import Progress, encode, fine_tune, predict, save
 from training.network import Classifier
 from training.noise import suspects
+from training.quantize import quantize_static
 from training.report import write_report
 from training.restore import restore_bundle
 from training.starting import starting_point
@@ -38,6 +40,8 @@ from training.trackers import open_trackers
 SERVING_TOKENS = 128
 INT8_AGREEMENT = 0.97
 _SEEN = 2000
+#: Texts that the int8 scales are fixed on.
+_CALIBRATION = 512
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,7 @@ def export(bundle: Path, out: Path) -> Path:
     model, definition = restore_bundle(bundle, heads, 0.0)
     work = out.with_name(out.name + ".work")
     return write_bundle(
-        export_onnx(model, work, precision="fp32"),
+        export_onnx(model, work),
         definition,
         heads,
         {h.name: h.temperature for h in manifest.heads},
@@ -275,13 +279,16 @@ def _smallest_that_agrees(
     A model whose classes lie close together can lose points to rounding: it is then four times larger instead.
     """
     rows = [*job.validation, *next(iter(job.evaluation.values()), [])][:_SEEN]
-    exported = export_onnx(model, work)
+    tokenizer, tokens = Tokenizer.from_str(definition), config.train.max_tokens
+    sample = random.Random(config.train.seed).sample(job.train, min(_CALIBRATION, len(job.train)))  # noqa: S311
+    fused, small = export_onnx(model, work), work / MODEL_FILES["int8"]
+    quantize_static(fused, small, encode(tokenizer, [e.text for e in sample], tokens))
     if not rows:
-        return "int8", 1.0, exported
-    texts, tokens = [e.text for e in rows], config.train.max_tokens
+        return "int8", 1.0, small
+    texts = [e.text for e in rows]
     plain = dict.fromkeys(job.heads, 1.0)
-    engine = open_engine(exported, definition, job.heads, plain, tokens, name="candidate", version="0")
-    exact = predict(model, Tokenizer.from_str(definition), texts, tokens)
+    engine = open_engine(small, definition, job.heads, plain, tokens, name="candidate", version="0")
+    exact = predict(model, tokenizer, texts, tokens)
     labelled = {head for e in rows for head in e.targets}
     same = [
         float((found.argmax(1) == exact[head].argmax(1).numpy()).mean())
@@ -290,8 +297,8 @@ def _smallest_that_agrees(
     ]
     agreement = round(min(same), 4)
     if agreement >= INT8_AGREEMENT:
-        return "int8", agreement, exported
-    return "fp32", agreement, export_onnx(model, work, "fp32")
+        return "int8", agreement, small
+    return "fp32", agreement, fused
 
 
 def _before(base: str, job: Job) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
 
     def fp32() -> Peer:
         with tempfile.TemporaryDirectory() as work:
-            exported = export_onnx(restore_bundle(bundle, heads, 0.0)[0], Path(work), "fp32")
+            exported = export_onnx(restore_bundle(bundle, heads, 0.0)[0], Path(work))
             temperatures = {h.name: h.temperature for h in manifest.heads}
             engine = open_engine(exported, definition, heads, temperatures, tokens, name="fp32", version="0")
         return lambda texts: labels_of(engine, texts)

@@ -17,8 +17,10 @@ from transformers import BertConfig, BertModel
 from models.bundle import read_manifest, verified_files
 from training.config import TrainingConfigError
 from training.network import Classifier
+from training.quantize import UNSMOOTH
 
 _QUANTIZED = "_quantized"
+_HEADS = ("output.weight", "output.bias")
 
 
 def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
@@ -82,7 +84,7 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     for name, value in constants.items():
         if name.endswith(_QUANTIZED) and ".embeddings." in name:
             found[name.removesuffix(_QUANTIZED)] = _dequantised(constants, name)
-        elif name.startswith(("encoder.", "output.bias")) and value.dtype == np.float32 and value.ndim:
+        elif (name.startswith("encoder.") or name in _HEADS) and value.dtype == np.float32 and value.ndim:
             found[name] = value
     for node in graph_of.graph.node:
         if node.op_type in {"MatMulInteger", "MatMul"} and len(node.input) > 1 and node.input[1] in constants:
@@ -101,7 +103,9 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
 
 def _matrix(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
     values = _dequantised(constants, name) if name.endswith(_QUANTIZED) else constants[name]
-    return values.astype(np.float32, copy=False)
+    smoothed = constants.get(name.removesuffix(_QUANTIZED) + UNSMOOTH)
+    matrix = values.astype(np.float32, copy=False)
+    return matrix if smoothed is None else matrix * smoothed.astype(np.float32)[:, None]
 
 
 def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:

@@ -77,12 +77,16 @@ def test_the_same_scores_come_from_evaluate(bundle: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision: Any) -> None:
     from tests.training.conftest import HEADS, toy_examples
-    from training.loop import fine_tune
+    from training.loop import encode, fine_tune
+    from training.quantize import quantize_static
 
     fine_tune(model, toy_tokenizer(), toy_examples(300), settings(), tmp_path, lambda _: None)
     texts = [r["text"] for r in toy_rows(100, seed=5)]
     expected = predict(model, toy_tokenizer(), texts, 32)["sentiment"].numpy()
-    exported = export_onnx(model, tmp_path, precision)
+    exported = export_onnx(model, tmp_path)
+    if precision == "int8":
+        rows = encode(toy_tokenizer(), [r["text"] for r in toy_rows(200, seed=8)], 32)
+        quantize_static(exported, exported := tmp_path / "small.onnx", rows)
     engine = open_engine(exported, toy_tokenizer().to_str(), HEADS, {"sentiment": 1.0}, 32, name="toy", version="1")
     got = np.array([list(p.probabilities("sentiment").values()) for p in engine.predict(texts)])
     assert np.abs(got - expected).max() < (1e-4 if precision == "fp32" else 0.1)
