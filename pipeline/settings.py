@@ -169,11 +169,17 @@ class MaintenanceSettings(_Section):
 
 
 class AlertSettings(_Section):
-    """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability."""
+    """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability.
+
+    `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
+    `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week.
+    """
 
     head: str = "sentiment"
     negative: list[str] = Field(default=["negative"], min_length=1)
     fire: float = Field(default=4.0, gt=0)
+    target_false_alerts: float = Field(default=0.1, ge=0)
+    calibrate_every_days: float = Field(default=7.0, ge=0)
     critical: float = Field(default=6.0, gt=0)
     min_negatives: int = Field(default=10, ge=1)
     min_lift: float = Field(default=1.5, ge=1)

@@ -17,7 +17,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 def share_chart(history: History, episodes: Sequence[Episode], keys: int = 20) -> Table:
     """One line per key, those with episodes first: the negative share from 0 to 100 %, red where an episode ran."""
-    edges = np.linspace(0, history.posts.shape[1], min(COLUMNS, history.posts.shape[1]) + 1).astype(int)
+    edges = np.linspace(0, history.posts.shape[1], min(COLUMNS, history.posts.shape[1]) + 1).astype(int).tolist()
     order = sorted(history.keys, key=lambda k: (-sum(e.key == k for e in episodes), k))[:keys]
     table = Table.grid(padding=(0, 2))
     for key in order:

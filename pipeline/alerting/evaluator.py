@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from pipeline.alerting.calibration import calibrate_on_index
 from pipeline.alerting.counts import CountTable, key_name
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
@@ -75,6 +76,10 @@ class Evaluator:
             (Scope(topic, subject), datetime.fromisoformat(start), datetime.fromisoformat(end))
             for topic, subject, start, end in state["past"]
         ]
+
+    def calibrate(self, target: float) -> Calibration:
+        """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""
+        return calibrate_on_index(self._store, self._counting, self._rule, target)
 
     def save(self) -> None:
         """Call when the events of `advance` are dealt with: from here on a restart goes on after them."""

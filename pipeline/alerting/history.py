@@ -83,7 +83,8 @@ def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -
             if rest:
                 raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
             if before is not None and (at - before).total_seconds() > bucket_s:
-                gaps.append(f"row {number}: no row of key {key!r} for {at - before - timedelta(seconds=bucket_s)}")
+                missing = at - before - timedelta(seconds=bucket_s)
+                gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
             posts[k, int(place)], negatives[k, int(place)] = n, negative
             before = at
     return History(keys, start, bucket_s, posts, negatives, tuple(gaps))

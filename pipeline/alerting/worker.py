@@ -21,6 +21,7 @@ from pipeline.alerting.explain import alert_document
 from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.terms import distinctive, spread
+from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
@@ -38,6 +39,7 @@ EXPLAINED = 300
 #: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
 TRIES = 3
 PENDING_EVERY_S = 30.0
+CALIBRATE_CHECK_S = 600.0
 
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
@@ -73,6 +75,8 @@ class AlertWorker:
         self._held = False
         self._held_since = 0.0
         self._pending_at = 0.0
+        self._calibrating: asyncio.Task[None] | None = None
+        self._calibrate_at = 0.0
         self.blind: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
@@ -112,6 +116,32 @@ class AlertWorker:
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
             await self._send_pending()
         self._note_blindness()
+        self._calibrate_when_due()
+
+    def _calibrate_when_due(self) -> None:
+        """Beside the evaluation, which goes on with the thresholds there are."""
+        now, cursor, every = time.monotonic(), self._evaluator.cursor, self._settings.calibrate_every_days
+        if not every or cursor is None or now < self._calibrate_at or self._calibrating:
+            return
+        self._calibrate_at = now + CALIBRATE_CHECK_S
+        known = self._evaluator.calibration
+        if known is None or cursor - known.at >= timedelta(days=every):
+            self._calibrating = asyncio.create_task(self._calibrate())
+
+    async def _calibrate(self) -> None:
+        try:
+            found = await self._retry(lambda: self._evaluator.calibrate(self._settings.target_false_alerts))
+            await self._retry(lambda: self._store.put_state(CALIBRATION, found.to_json()))
+        except Fatal as error:
+            log.info("thresholds are not calibrated: %s", error)
+        else:
+            self._evaluator.calibration = found
+            for name, tier in found.tiers.items():
+                self._metrics.threshold.labels(name).set(tier.fire)
+                self._metrics.false_alerts.labels(name).set(tier.per_key_week)
+            log.info("thresholds calibrated: %s", ", ".join(f"{n} {t.fire:.1f}" for n, t in found.tiers.items()))
+        finally:
+            self._calibrating = None
 
     async def _handle_all(self, events: Sequence[Event]) -> None:
         """Each by itself, unless many keys open at once: those are one message."""

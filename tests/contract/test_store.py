@@ -221,3 +221,20 @@ def test_an_alert_is_found_by_its_id(store: Store) -> None:
     assert store.alert("a") == {
         "id": "a", "state": "open", "started_at": START.isoformat(), "severity": "warning"
     }  # fmt: skip
+
+
+@pytest.mark.services
+def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(empty_elasticsearch: str) -> None:
+    store = ElasticsearchStore(empty_elasticsearch)
+    for body in store._templates.values():
+        body["_meta"]["schema"] = 1
+        body["template"]["mappings"]["properties"].pop("fire", None)
+    store.setup()
+    with pytest.raises(Fatal, match="older release.*opinionwatch setup"):
+        ElasticsearchStore(empty_elasticsearch).check()
+    with pytest.raises(Fatal, match="older release"):
+        ElasticsearchStore(empty_elasticsearch).index([scored(1)], START, 1)
+    new = ElasticsearchStore(empty_elasticsearch)
+    assert new.setup() == ["fields fire of index opinion-alerts"]
+    new.put_alert("a", {"key": "k", "fire": 4.5})
+    new.index([scored(1)], START, 1)

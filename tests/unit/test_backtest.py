@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from pipeline.alerting.backtest import calibrate, episodes, negative_scores, thr
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.history import History, read_history
+from pipeline.commands.backtest import Gaps, backtest
 from pipeline.errors import EXIT_USAGE, Fatal
 
 HEADER = "timestamp,key,posts,negative"
@@ -45,11 +47,16 @@ def test_a_missing_column_is_named() -> None:
         read_history(["timestamp,key,posts", "2026-01-01T00:00:00Z,a,5"], "h.csv")
 
 
-def test_a_gap_counts_as_no_posts_and_is_reported() -> None:
+def test_a_gap_is_an_error_that_names_the_row_unless_it_is_meant(tmp_path: Path) -> None:
     rows = [f"2026-01-01T{h:02}:00:00Z,a,5,1" for h in (0, 1, 4)]
     history = read_history([HEADER, *rows], "h.csv")
     assert history.posts.tolist() == [[5, 5, 0, 0, 5]]
-    assert "row 4" in history.gaps[0]
+    file = tmp_path / "h.csv"
+    file.write_text("\n".join([HEADER, *rows]))
+    with pytest.raises(Fatal, match="row 4: key 'a' has no rows for the 2:00:00 before it") as caught:
+        backtest(file)
+    assert caught.value.exit_code == EXIT_USAGE
+    backtest(file, gaps=Gaps.zero, as_json=True)
 
 
 def simulated(seed: int, *, keys: int = 12, weeks: int = 5, rate: float = 25.0) -> History:

@@ -1,0 +1,194 @@
+"""Thresholds from the index: found, saved, taken over by the evaluator and the worker, confirmed episodes left out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from pipeline.alerting import calibration
+from pipeline.alerting.calibration import calibrate_on_index, history_of
+from pipeline.alerting.decide import operator_state
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.history import History
+from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold
+from pipeline.alerting.worker import AlertWorker
+from pipeline.errors import Fatal
+from pipeline.metrics import Metrics
+from pipeline.posts import Progress
+from pipeline.settings import AlertSettings
+from pipeline.store.base import CountRule
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+
+RULE = Rule()
+DAYS = 16
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Sixteen days of eight subjects, 12 posts an hour each, a fifth negative, and one storm on the twelfth day."""
+    rng = np.random.default_rng(8)
+    path = tmp_path_factory.mktemp("calibration") / "store.sqlite"
+    store = SqliteStore(path)
+    store.setup()
+    posts = []
+    for minute in range(0, DAYS * 24 * 60, 5):
+        for key in range(8):
+            storm = key == 0 and 11 * 1440 <= minute < 11 * 1440 + 240
+            bad = rng.random() < (0.9 if storm else 0.2)
+            posts.append(
+                scored(
+                    len(posts), minute=minute, text=f"p{len(posts)}", sentiment="negative" if bad else "neutral",
+                    subjects=[f"Brand {key}"], topic=f"topic{key}",
+                )
+            )  # fmt: skip
+    store.index(posts, START, 1)
+    store.close()
+    return path
+
+
+@pytest.fixture
+def store(path: Path) -> Iterator[SqliteStore]:
+    opened = SqliteStore(path)
+    yield opened
+    opened._db.execute("DELETE FROM state")
+    opened._db.execute("DELETE FROM alerts")
+    opened.close()
+
+
+@pytest.fixture(autouse=True)
+def _few_key_weeks_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "LEAST_KEY_WEEKS", 5.0)
+
+
+def evaluator(store: SqliteStore) -> Evaluator:
+    made = Evaluator(store, CountRule(), RULE, Policy())
+    made.resume()
+    return made
+
+
+def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
+    history = history_of(store, CountRule(), START, START + timedelta(days=DAYS))
+    assert len(history.keys) == 24, "topics, subjects, and subjects within topics"
+    assert history.posts.shape == history.negatives.shape == (24, DAYS * 288)
+    assert int(history.posts[history.keys.index("subject:Brand 3")].sum()) == DAYS * 288
+
+
+def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
+    heard: list[float] = []
+    before = calibrate_on_index(store, CountRule(), RULE, 0.0, heard.append).tiers["10 to 50/h"]
+    assert before.per_key_week == 0
+    assert before.fire > 6, "the storm counts as false: nobody said that it was real"
+    assert heard[-1] == 1.0
+    storm = START + timedelta(days=11)
+    for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
+        alert = {"key": key, "started_at": storm.isoformat(), "updated_at": storm.isoformat(), "resolved_at": None}
+        store.put_alert(key, {**alert, "state": "open", "pending": []})
+        store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
+    after = calibrate_on_index(store, CountRule(), RULE, 0.0).tiers["10 to 50/h"]
+    assert after.fire < before.fire - 1
+
+
+def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> None:
+    short = SqliteStore(tmp_path / "short.sqlite")
+    short.setup()
+    with pytest.raises(Fatal, match="nothing"):
+        calibrate_on_index(short, CountRule(), RULE, 0.1)
+    short.index([scored(1, minute=0), scored(2, minute=5 * 1440)], START, 1)
+    with pytest.raises(Fatal, match=r"5\.0 days"):
+        calibrate_on_index(short, CountRule(), RULE, 0.1)
+    short.close()
+
+
+def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(store: SqliteStore) -> None:
+    def keys_told(tiers: dict[str, Threshold]) -> set[str]:
+        store._db.execute("DELETE FROM state")
+        store.put_state(CALIBRATION, Calibration(START, 0.1, tiers).to_json())
+        made = evaluator(store)
+        events = []
+        for end in (START + timedelta(hours=1), START + timedelta(days=DAYS)):
+            events += [e for chunk in made.advance(end) for e in chunk]
+        assert {e.threshold for e in events} <= set(tiers.values())
+        return {e.episode.key for e in events}
+
+    usual = {"10 to 50/h": Threshold(4.5, 0.07, 40.0)}
+    assert "subject:Brand 0" in keys_told(usual)
+    assert keys_told({"10 to 50/h": replace(usual["10 to 50/h"], fire=90.0)}) == set()
+
+
+def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(store: SqliteStore) -> None:
+    async def publish(key: str, alert: object) -> None:
+        return None
+
+    made = AlertWorker(
+        store=store,
+        evaluator=evaluator(store),
+        settings=AlertSettings(),
+        channels=[],
+        publish=publish,
+        holds=lambda: True,
+        metrics=Metrics(CollectorRegistry()),
+        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+    )
+    end = START + timedelta(days=DAYS)
+    made.on_progress([Progress("t", 0, 720, 720, end)])
+
+    async def look() -> None:
+        await made.tick()
+        task = made._calibrating
+        assert task is not None
+        await task
+        made._calibrate_at = 0.0
+        await made.tick()
+        assert made._calibrating is None, "a week has not gone by"
+
+    asyncio.run(look())
+    saved = Calibration.from_json(store.state(CALIBRATION) or {})
+    assert saved.tiers["10 to 50/h"].per_key_week <= 0.1
+    assert end - saved.at < timedelta(minutes=10)
+    assert made._evaluator.calibration == saved
+
+
+def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> None:
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--index", "--json"]
+    done = subprocess.run(
+        [*command, "--target-false-alerts", "0.2", "--save"],
+        env={"OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": ""},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["keys"] == 24
+    assert any(e["key"] == "subject:Brand 0" for e in found["episodes"])
+    assert store.state(CALIBRATION)
+
+
+def test_a_chart_marks_the_episode() -> None:
+    from rich.console import Console
+
+    from pipeline.alerting.backtest import episodes, negative_scores
+    from pipeline.alerting.chart import share_chart
+
+    rng = np.random.default_rng(1)
+    posts = rng.poisson(50, (2, 14 * 24))
+    negatives = rng.binomial(posts, 0.2)
+    negatives[1, 300:306] = posts[1, 300:306] * 9 // 10
+    history = History(("calm", "storm"), START, 3600, posts, negatives)
+    found = episodes(history, negative_scores(history, Rule.every(3600)), [5.0, 5.0], Policy())
+    console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(share_chart(history, found))
+    first, second = console.export_text().splitlines()[:2]
+    assert first.startswith("storm")
+    assert max(first) > max(second), "the storm's bar is the highest"
