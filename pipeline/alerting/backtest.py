@@ -19,6 +19,9 @@ from pipeline.alerting.tiers import Threshold, tier_of
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
+NEGATIVE_LANE = Policy()
+#: The posts of one story come in waves: calm for six hours ends it.
+VOLUME_LANE = Policy(fire=4.75, critical=7.0, calm=timedelta(hours=6))
 _GRID = np.arange(2.0, 20.01, 0.1)
 
 
@@ -56,35 +59,35 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
     return Scores(**{name: np.stack(values, axis=1) for name, values in columns.items()})
 
 
-def volume_scores(history: History, *, days: int = 14, width_h: int = 1) -> Scores:
+def volume_scores(history: History, *, days: int = 14) -> Scores:
     """The volume lane: posts of the last hour against the same clock time of the `days` before.
 
-    Negative binomial, its mean and dispersion by moments over those days (half an hour to either side), the tail
-    as -log10. Needs 3 days; rises of at least x2 and 10 posts only.
+    Negative binomial, its mean and dispersion by moments over those days (up to an hour to either side, in
+    half-hours), the tail as -log10. Needs 3 days; rises of at least x2 and 10 posts only.
     """
     hour = 3600 // history.bucket_s
-    width, day = width_h * hour, 24 * hour
-    padded = np.pad(np.cumsum(history.posts, axis=1), ((0, 0), (1, 0)))
-    n_keys, n_buckets = history.posts.shape
-    window = np.zeros((n_keys, n_buckets))
-    window[:, width - 1 :] = padded[:, width:] - padded[:, :-width]
-    score, expected, cold = np.zeros_like(window), np.zeros_like(window), np.ones_like(window, np.bool_)
-    half = max(1, hour // 2)
-    for at in range(3 * day + half, n_buckets):
-        back = [
-            at - d * day + s for d in range(1, days + 1) for s in (-half, 0, half) if at - d * day - half >= width - 1
-        ]
-        past = window[:, back]
-        mean = np.maximum(past.mean(1), 0.5)
-        variance = np.maximum(past.var(1, ddof=1), mean * 1.05)
-        n = mean * mean / (variance - mean)
-        now = window[:, at]
-        tail = nbinom.sf(now - 1, n, n / (n + mean))
-        rise = (now >= 10) & (now >= 2 * mean)
-        score[:, at] = np.where(rise, -np.log10(np.maximum(tail, 1e-300)), 0.0)
-        expected[:, at], cold[:, at] = mean, len(back) < 3 * 7
-    counts = window.astype(np.int64)
-    return Scores(score, np.full_like(counts, width), counts, counts, expected, np.zeros_like(window), cold)
+    n_buckets, day, half = history.posts.shape[1], 24 * hour, max(1, hour // 2)
+    totals = np.pad(np.cumsum(history.posts, axis=1), ((0, 0), (1, 0)))
+    now = np.zeros(history.posts.shape)
+    now[:, hour - 1 :] = totals[:, hour:] - totals[:, :-hour]
+    seen, total, squares = np.zeros(n_buckets), np.zeros_like(now), np.zeros_like(now)
+    shifts = sorted({-2 * half, -half, 0, half, 2 * half})
+    for back in (d * day + shift for d in range(1, days + 1) for shift in shifts):
+        if back + hour < n_buckets:
+            past = now[:, hour : n_buckets - back]
+            seen[back + hour :] += 1
+            total[:, back + hour :] += past
+            squares[:, back + hour :] += past * past
+    counted = np.maximum(seen, 2)
+    mean = np.maximum(total / counted, 0.5)
+    variance = np.maximum((squares - counted * (total / counted) ** 2) / (counted - 1), mean * 1.05)
+    n = mean * mean / (variance - mean)
+    tail = nbinom.sf(now - 1, n, n / (n + mean))
+    rise = (seen >= 3 * len(shifts)) & (now >= 10) & (now >= 2 * mean)
+    score = np.where(rise, -np.log10(np.maximum(tail, 1e-300)), 0.0)
+    cold = np.broadcast_to(seen < 7 * len(shifts), score.shape)
+    counts = now.astype(np.int64)
+    return Scores(score, np.full_like(counts, hour), counts, counts, mean, np.zeros_like(mean), cold)
 
 
 def tiers_of(history: History) -> list[str]:
@@ -115,7 +118,7 @@ def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Po
     return sorted(found, key=lambda e: (e.fired_at, e.key))
 
 
-def calibrate(history: History, scores: Scores, target: float) -> dict[str, Threshold]:
+def calibrate(history: History, scores: Scores, target: float, policy: Policy = NEGATIVE_LANE) -> dict[str, Threshold]:
     """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history.
 
     Only verdicts on warm keys count: a cold key is judged by limits of its own.
@@ -128,7 +131,7 @@ def calibrate(history: History, scores: Scores, target: float) -> dict[str, Thre
         key_weeks = float((~scores.cold[mine]).sum()) * bucket / timedelta(weeks=1)
         if not key_weeks:
             continue
-        peaks = np.concatenate([_peaks(row, Policy(), bucket) for row in warm[mine]])
+        peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[mine]])
         counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
         fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), (float(_GRID[-1]), 0))
         chosen[name] = Threshold(fire, found / key_weeks, key_weeks)

@@ -71,14 +71,16 @@ def backtest(
         _save(settings, target or 0.0)
     history = _read(file, gaps) if file else _of_index(settings, days)
     scores = _scores(history, lane, alerts)
+    policy = rule_over.VOLUME_LANE if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
     by_tier: dict[str, Threshold] = {}
     if target is not None:
         quiet = history if calibrate_on is None else _read(calibrate_on, gaps)
-        by_tier = rule_over.calibrate(quiet, scores if quiet is history else _scores(quiet, lane, alerts), target)
+        quiet_scores = scores if quiet is history else _scores(quiet, lane, alerts)
+        by_tier = rule_over.calibrate(quiet, quiet_scores, target, policy)
     elif calibrate_on is not None:
         raise Fatal("--calibrate-on needs --target-false-alerts", "say the rate, e.g. 0.1", EXIT_USAGE)
-    fire = rule_over.thresholds(history, alerts.fire, by_tier)
-    found = rule_over.episodes(history, scores, fire, Policy(alerts.fire, alerts.critical))
+    fire = rule_over.thresholds(history, policy.fire, by_tier)
+    found = rule_over.episodes(history, scores, fire, policy)
     rate = len(found) / history.key_weeks
     if as_json:
         print_json(
@@ -87,7 +89,7 @@ def backtest(
                 "keys": len(history.keys),
                 "key_weeks": round(history.key_weeks, 3),
                 "alerts_per_key_week": round(rate, 4),
-                "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": alerts.fire},
+                "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": policy.fire},
                 "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
                 "gaps": len(history.gaps),
                 "episodes": [_row(e) for e in found],
@@ -103,7 +105,7 @@ def backtest(
             f"{row['expected']} expected, since {row['started_at']}, until {row['ended_at'] or 'the end'}",
             markup=False,
         )
-    named = ", ".join(f"{name}: {t.fire:.1f}" for name, t in by_tier.items()) or f"{alerts.fire}"
+    named = ", ".join(f"{name}: {t.fire:.1f}" for name, t in by_tier.items()) or f"{policy.fire}"
     out.print(
         f"{len(found)} episodes, {rate:.3f} per key-week over {history.key_weeks:.1f} key-weeks; threshold {named}"
     )
