@@ -121,16 +121,15 @@ def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Po
 def calibrate(history: History, scores: Scores, target: float, policy: Policy = NEGATIVE_LANE) -> dict[str, Threshold]:
     """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history.
 
-    Only verdicts on warm keys count: a cold key is judged by limits of its own.
+    Cold keys fire by limits of their own and do not count; the key-weeks are those of the whole history, as they are
+    where its rate is reported.
     """
     tiers, bucket = np.array(tiers_of(history)), timedelta(seconds=history.bucket_s)
     warm = np.where(scores.cold, 0.0, scores.score)
     chosen = {}
     for name in dict.fromkeys(tiers.tolist()):
         mine = tiers == name
-        key_weeks = float((~scores.cold[mine]).sum()) * bucket / timedelta(weeks=1)
-        if not key_weeks:
-            continue
+        key_weeks = float(history.key_weeks * mine.sum() / len(mine))
         peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[mine]])
         counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
         fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), (float(_GRID[-1]), 0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,6 +20,8 @@ from pipeline.store.base import BUCKET_S, CountRule, Store
 
 DAYS = 28
 LEAST = timedelta(days=14)
+#: The first week of the history only teaches: its keys are cold.
+WARM_UP = timedelta(days=7)
 #: Keys beyond these are left out: their tier is calibrated on the others.
 MAX_KEYS = 1000
 #: Below so many key-weeks a tier keeps the threshold of the settings: a rate of .1 needs some to be seen at all.
@@ -47,7 +50,15 @@ def calibrate_on_index(
     history = history_of(store, counting, start, end)
     scores = negative_scores(history, rule, tell)
     _leave_out_confirmed(store, history, scores)
-    tiers = calibrate(history, scores, target)
+    first = int(WARM_UP.total_seconds()) // BUCKET_S
+    warm = replace(
+        history,
+        start=history.start + WARM_UP,
+        posts=history.posts[:, first:],
+        negatives=history.negatives[:, first:],
+    )
+    warm_scores = Scores(**{name: getattr(scores, name)[:, first:] for name in Scores.__dataclass_fields__})
+    tiers = calibrate(warm, warm_scores, target)
     enough: Mapping[str, Threshold] = {n: t for n, t in tiers.items() if t.key_weeks >= LEAST_KEY_WEEKS}
     return Calibration(end, target, enough)
 
