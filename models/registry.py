@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from typing import Any
 import fsspec
 
 from models.bundle import BundleError, load_bundle, read_manifest, verified_files
+from models.signing import SIGNATURE, check_signature
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 
@@ -53,8 +54,9 @@ class Registry:
     writer wins, so let one job write there.
     """
 
-    def __init__(self, url: str, cache: Path | None = None) -> None:
-        self.url = url
+    def __init__(self, url: str, cache: Path | None = None, *, trusted: Sequence[str] = ()) -> None:
+        """With `trusted` public keys, only bundles that one of them signed are registered, promoted and loaded."""
+        self.url, self._trusted = url, trusted
         try:
             self._fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
@@ -86,8 +88,11 @@ class Registry:
         """Copies a verified bundle in; the same bundle twice is one entry, another one of that name is refused."""
         manifest = read_manifest(bundle)
         contents = verified_files(bundle, manifest)
+        check_signature(bundle, self._trusted)
         load_bundle(bundle, device="cpu")
         raw = (bundle / "manifest.json").read_bytes()
+        if (bundle / SIGNATURE).is_file():
+            contents[SIGNATURE] = (bundle / SIGNATURE).read_bytes()
         version_id, digest = f"{manifest.name}-{manifest.version}", hashlib.sha256(raw).hexdigest()
         with self._locked():
             known = self.entries()
@@ -158,6 +163,7 @@ class Registry:
         folder, entry = self.fetch(version_id), self.entry(version_id)
         if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != entry.digest:
             raise BundleError(f"{folder}: manifest.json is not the one that was registered")
+        check_signature(folder, self._trusted)
         verified_files(folder, read_manifest(folder))
 
     def audit(self) -> list[dict[str, Any]]:

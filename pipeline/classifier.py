@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from models.bundle import BundleError, load_bundle
 from models.engine import EngineError, OnnxEngine
 from models.hotswap import HotSwap
 from models.registry import CHALLENGER, Registry, RegistryError
 from models.shadow import Shadow
+from models.signing import check_signature
 from pipeline.errors import Fatal, PipelineError
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
@@ -21,10 +23,11 @@ log = logging.getLogger(__name__)
 def open_classifier(settings: ModelSettings) -> Classifier:
     """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
     try:
-        folder = settings.bundle
+        folder = Path(settings.bundle)
         if settings.registry:
             registry = Registry(settings.registry)
-            folder = str(registry.fetch(_named(registry, settings.alias)))
+            folder = registry.fetch(_named(registry, settings.alias))
+        check_signature(folder, settings.trusted_keys)
         return load_bundle(folder, settings.device, threads=settings.threads, long_texts=settings.long_texts)
     except (BundleError, EngineError, RegistryError) as error:
         raise Fatal(f"model.{'registry' if settings.registry else 'bundle'}: {error}", "give a good bundle") from None
@@ -43,7 +46,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
         except PipelineError as error:
             log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
 
-    registry = Registry(settings.registry)
+    registry = Registry(settings.registry, trusted=settings.trusted_keys)
     try:
         shadow = _shadow(settings, registry, metrics)
         champion = HotSwap(

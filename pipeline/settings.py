@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
+from models.signing import public_key
 from pipeline.errors import Fatal
 
 PREFIX = "OPINIONWATCH_"
@@ -74,11 +75,13 @@ class ModelSettings(_Section):
     """Which bundle serves, and where it runs.
 
     With `registry` (a folder or an fsspec URL) the version that `alias` names there serves instead of `bundle`, and
-    is exchanged while the workers run. `shadow_share` of the posts are labelled by the `challenger` too.
+    is exchanged while the workers run. `shadow_share` of the posts are labelled by the `challenger` too. With
+    `trusted_keys` (Ed25519 public keys in base64) only bundles that one of them signed are loaded.
     """
 
     bundle: str = str(STARTER)
     registry: str = ""
+    trusted_keys: list[str] = []
     alias: str = "champion"
     poll_s: float = Field(default=5.0, gt=0)
     shadow_share: float = Field(default=0.0, ge=0, le=1)
@@ -86,6 +89,18 @@ class ModelSettings(_Section):
     threads: int | None = Field(default=None, ge=1)
     long_texts: Literal["head", "head_tail", "windows"] = "head"
     cache_mb: int = Field(default=64, ge=0)
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _keys_are_keys(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                public_key(text)
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                ) from None
+        return value
 
 
 class FlowSettings(_Section):
@@ -198,13 +213,15 @@ class TrainingSettings(_Section):
     """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters.
 
     The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
-    `rehearsal` posts of the index per label keep what the model knows already.
+    `rehearsal` posts of the index per label keep what the model knows already. New bundles are signed with the
+    private key in the file `signing_key`.
     """
 
     work: str = "opinionwatch-training"
     recipe: str = ""
     data: list[str] = []
     golden: list[str] = []
+    signing_key: str = ""
     rehearsal: int = Field(default=4, ge=0, le=100)
     min_new_labels: int = Field(default=200, ge=1)
     promote: Literal["auto", "by_hand"] = "auto"

@@ -51,11 +51,12 @@ class System:
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr[-2000:]}"
         return json.loads(done.stdout) if "--json" in arguments else done.stdout
 
-    def run(self, role: str, **env: str) -> ServiceProcess:
-        """Starts a worker and waits until it is ready."""
+    def run(self, role: str, name: str = "", **env: str) -> ServiceProcess:
+        """Starts a worker, whose log is `name` (or `role`), and waits until it is ready."""
         port = free_port()
         arguments = ["run", role, "--metrics-port", str(port), "--port", "0"]
-        worker = ServiceProcess(role, [*PYTHON, *arguments], self.folder / f"{role}.log", {**self.env, **env})
+        log = self.folder / f"{name or role}.log"
+        worker = ServiceProcess(role, [*PYTHON, *arguments], log, {**self.env, **env})
         worker.start(lambda: self.is_ready(port))
         self.workers.append(worker)
         return worker

@@ -1,4 +1,4 @@
-"""`opinionwatch models list|show|register|promote|rollback|relabel`."""
+"""`opinionwatch models list|show|register|keygen|sign|promote|rollback|relabel|drift`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from rich.progress import Progress
 from models.bundle import BundleError, read_manifest
 from models.drift import distances, profile
 from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError
+from models.signing import new_key, sign
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
@@ -91,6 +92,44 @@ def register(
         print_json(asdict(entry))
     else:
         out.print(f"registered {entry.id} as number {entry.sequence}", markup=False)
+
+
+@app.command()
+def keygen(
+    file: Annotated[Path, typer.Argument(help="Where the private key goes; it must not exist.")],
+    as_json: AsJson = False,
+) -> None:
+    """Makes a key to sign bundles with; prints the public one for model.trusted_keys.
+
+    Example: opinionwatch models keygen /etc/opinionwatch/signing.pem
+    """
+    try:
+        public = new_key(file)
+    except OSError as error:
+        raise Fatal(
+            f"{file}: {error.strerror}", "give a path that can be written and does not exist", EXIT_USAGE
+        ) from None
+    if as_json:
+        print_json({"private_key": str(file), "public_key": public})
+    else:
+        out.print(public, markup=False)
+
+
+@app.command("sign")
+def sign_(
+    bundle: Annotated[Path, typer.Argument(help="The folder of a bundle.")],
+    key: Annotated[Path, typer.Option("--key", help="The private key of 'models keygen'.")],
+    as_json: AsJson = False,
+) -> None:
+    """Signs a bundle: it may then serve where model.trusted_keys holds the public key.
+
+    Example: opinionwatch models sign my-bundle --key /etc/opinionwatch/signing.pem
+    """
+    public = refusing(lambda: sign(bundle, key))
+    if as_json:
+        print_json({"bundle": str(bundle), "public_key": public})
+    else:
+        out.print(f"signed {bundle} by {public}", markup=False)
 
 
 @app.command()
@@ -228,7 +267,7 @@ def registry_of(settings: Settings) -> Registry:
     """The registry of the settings; raises `Fatal` where none is set."""
     if not settings.model.registry:
         raise Fatal("model.registry is not set", "set OPINIONWATCH_MODEL__REGISTRY to a folder or an fsspec URL")
-    return refusing(lambda: Registry(settings.model.registry))
+    return refusing(lambda: Registry(settings.model.registry, trusted=settings.model.trusted_keys))
 
 
 def refusing(call: Callable[[], T]) -> T:

@@ -14,6 +14,7 @@ import typer
 
 from models.bundle import load_bundle, read_manifest
 from models.registry import CHALLENGER, CHAMPION, Registry
+from models.signing import sign
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.commands.models import refusing as registry_refusing
 from pipeline.commands.models import registry_of
@@ -110,6 +111,8 @@ def _train_and_judge(
         name=name,
     )
     report = refusing(lambda: command.train(request, lambda line: err.print(line, markup=False)))
+    if settings.training.signing_key:
+        registry_refusing(lambda: sign(target, Path(settings.training.signing_key)))
     entry = registry_refusing(lambda: registry.register(target, by=_BY))
     registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
     rates = alert_rates(store, load_bundle(target, settings.model.device), settings.alerts)

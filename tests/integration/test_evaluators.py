@@ -1,0 +1,86 @@
+"""Several alert workers: one evaluates, another goes on when it is killed, and people hear of everything once."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from pipeline.demo.feed import CRISIS, generate
+from tests.services.process import ServiceProcess
+from tests.system import System, drained, until
+
+pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
+
+
+@dataclass
+class Receiver:
+    """Idempotency keys of the notifications, in the order in which they came, and when."""
+
+    url: str = ""
+    keys: list[str] = field(default_factory=list)
+    at: list[float] = field(default_factory=list)
+
+    def told(self, transition: str) -> bool:
+        return any(key.endswith(transition) for key in self.keys)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    got = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["Content-Length"]))
+            got.keys.append(self.headers["Idempotency-Key"])
+            got.at.append(time.monotonic())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the test's output."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    got.url = f"http://127.0.0.1:{server.server_port}/"
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield got
+    server.shutdown()
+    server.server_close()
+
+
+def evaluates(system: System, number: int) -> bool:
+    log = system.folder / f"alert-{number}.log"
+    return "this process evaluates alerts" in log.read_text(errors="replace")
+
+
+def test_three_evaluators_one_of_them_killed_and_each_message_comes_once(system: System, receiver: Receiver) -> None:
+    items = [i for i in generate() if (CRISIS - i.at).days < 9 and b"\xff" not in i.value]
+    middle = CRISIS + timedelta(hours=2)
+    early, late = ([json.loads(i.value) for i in items if (i.at < middle) is first] for first in (True, False))
+    system.env["OPINIONWATCH_ALERTS__WEBHOOKS"] = json.dumps(
+        [{"name": "pager", "url": receiver.url, "allow_private": True}]
+    )
+    system.run("classify")
+    workers: list[ServiceProcess] = [system.run("alert", name=f"alert-{number}") for number in range(3)]
+    system.ingest(early)
+    until(drained(system, len(early)), 240)
+    indexed = time.monotonic()
+    until(lambda: receiver.told("opened"), 60)
+    assert receiver.at[0] - indexed < 60
+    holder = next(n for n in range(3) if evaluates(system, n))
+    workers[holder].kill()
+    system.ingest(late)
+    until(drained(system, len(items)), 240)
+    until(lambda: receiver.told("resolved"), 60)
+    assert sum(evaluates(system, n) for n in range(3)) == 2, "one took over, the third still stands by"
+    assert len(receiver.keys) == len(set(receiver.keys)), receiver.keys
+    (alert,) = system.cli("alerts", "list", "--json")
+    told = sorted(int(key.split("#")[1].split("-")[0]) for key in receiver.keys if key.startswith(alert["id"]))
+    assert told == list(range(alert["sequence"] + 1)), "every transition was told"
+    assert alert["pending"] == []
