@@ -25,7 +25,7 @@ from training.data import Example
 from training.dataset import read_dataset
 from training.distributed import World, join_world
 from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
-from training.export import MODEL_FILES, export_onnx, open_engine, write_bundle
+from training.export import MODEL_FILES, export_onnx, fuse, open_engine, write_bundle
 from training.job import Job, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
 from training.loop import Progress, encode, fine_tune, predict, save
@@ -120,7 +120,7 @@ def export(bundle: Path, out: Path) -> Path:
     model, definition = restore_bundle(bundle, heads, 0.0)
     work = out.with_name(out.name + ".work")
     return write_bundle(
-        export_onnx(model, work),
+        fuse(export_onnx(model, work), model),
         definition,
         heads,
         {h.name: h.temperature for h in manifest.heads},
@@ -281,8 +281,8 @@ def _smallest_that_agrees(
     rows = [*job.validation, *next(iter(job.evaluation.values()), [])][:_SEEN]
     tokenizer, tokens = Tokenizer.from_str(definition), config.train.max_tokens
     sample = random.Random(config.train.seed).sample(job.train, min(_CALIBRATION, len(job.train)))  # noqa: S311
-    fused, small = export_onnx(model, work), work / MODEL_FILES["int8"]
-    quantize_static(fused, small, encode(tokenizer, [e.text for e in sample], tokens))
+    exact_graph, small = export_onnx(model, work), work / MODEL_FILES["int8"]
+    quantize_static(exact_graph, small, encode(tokenizer, [e.text for e in sample], tokens))
     if not rows:
         return "int8", 1.0, small
     texts = [e.text for e in rows]
@@ -298,7 +298,7 @@ def _smallest_that_agrees(
     agreement = round(min(same), 4)
     if agreement >= INT8_AGREEMENT:
         return "int8", agreement, small
-    return "fp32", agreement, fused
+    return "fp32", agreement, fuse(exact_graph, model)
 
 
 def _before(base: str, job: Job) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from models.bundle import read_manifest
 from models.engine import OnnxEngine, usable_cores
 from training.evaluate import probabilities_of
-from training.export import export_onnx, open_engine
+from training.export import export_onnx, fuse, open_engine
 from training.loop import pad, predict
 from training.network import Classifier
 from training.restore import restore_bundle
@@ -66,7 +66,7 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
 
     def fp32() -> Peer:
         with tempfile.TemporaryDirectory() as work:
-            exported = export_onnx(restore_bundle(bundle, heads, 0.0)[0], Path(work))
+            exported = fuse(export_onnx(model, Path(work)), model)
             temperatures = {h.name: h.temperature for h in manifest.heads}
             engine = open_engine(exported, definition, heads, temperatures, tokens, name="fp32", version="0")
         return lambda texts: labels_of(engine, texts)

@@ -1,4 +1,4 @@
-"""Static int8 for a fused BERT graph: small, the same on every processor, and close to fp32.
+"""Static int8 for a BERT graph: small, the same on every processor, and close to fp32.
 
 - Activations: one uint8 scale per tensor, fixed from calibration texts, the range that loses least (mean squared
   error). So a label does not depend on what else is in the batch, as it does where scales are found at run time.
@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,12 @@ import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 Floats = NDArray[np.float64]
 OUTLIER = 3.0
 #: Suffix of the vector that a product's input is multiplied by; `restore.py` undoes it.
 UNSMOOTH = "_unsmooth"
+QUANTIZED, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"
 _PAIR = 128
 _SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 _BATCH = 16
@@ -42,45 +41,74 @@ class _Range:
     zero: int
 
 
-def quantize_static(fused: Path, out: Path, rows: Sequence[Sequence[int]]) -> None:
-    """Writes `out`, the int8 graph of `fused`; `rows` are token ids of calibration texts, at least one."""
-    graph = onnx.load(fused)
-    products = [n.name for n in _products(graph)]
+def quantize_static(plain: Path, out: Path, rows: Sequence[Sequence[int]]) -> None:
+    """Writes `out`, the int8 graph of `plain` (standard operators only); `rows`: token ids of calibration texts.
+
+    Products get QuantizeLinear and DequantizeLinear pairs (QDQ), which every runtime knows how to fuse; embedding
+    tables become uint8; the heads, a thousandth of the work, stay in fp32.
+    """
+    graph = onnx.load(plain)
     inputs = _smooth(graph, _observed(graph, rows))
-    smoothed, dynamic = (out.with_name(f"{out.stem}.{name}.onnx") for name in ("smoothed", "dynamic"))
-    onnx.save(graph, smoothed)
-    _quantize_dynamic(smoothed, dynamic, [n.name for n in graph.graph.node if n.op_type == "Gather"] + products)
-    floats = {i.name: numpy_helper.to_array(i) for i in graph.graph.initializer}
-    small = onnx.load(dynamic)
-    for product in _products(graph):
-        name = product.input[1]
-        values, scale = _rounded(floats[name].astype(np.float64), inputs[product.input[0]])
-        _set(small, f"{name}_quantized", values)
-        _set(small, f"{name}_scale", scale)
-    _fix_activations(small, {name: _range(x) for name, x in inputs.items()})
-    onnx.save(small, out)
+    constants = {i.name: i for i in graph.graph.initializer}
+    products = {n.name for n in _products(graph)}
+    nodes, replaced, quantized = [], set[str](), set[str]()
+    for node in graph.graph.node:
+        if node.name in products:
+            given, kernel = node.input[0], node.input[1]
+            if given not in quantized:
+                quantized.add(given)
+                nodes += _activation(graph, given, _range(inputs[given]))
+            values, scale = _rounded(numpy_helper.to_array(constants[kernel]).astype(np.float64), inputs[given])
+            nodes.append(_kernel(graph, kernel, values, scale))
+            node.input[0], node.input[1] = f"{given}_dequantized", f"{kernel}_dequantized"
+            replaced.add(kernel)
+        nodes.append(node)
+        if node.op_type == "Gather" and (table := constants.get(node.input[0])) is not None and len(table.dims) == 2:
+            nodes.append(_embedding(graph, node, numpy_helper.to_array(table)))
+            replaced.add(table.name)
+    _put(graph, nodes, replaced)
+    onnx.save(graph, out)
 
 
-def _quantize_dynamic(source: Path, out: Path, nodes: list[str]) -> None:
-    """The layout of the int8 graph: embeddings and products; the heads, a thousandth of the work, stay in fp32."""
-    logging.disable(logging.WARNING)  # advice about a pre-processing that the fused graph does not need
-    try:
-        quantize_dynamic(
-            source,
-            out,
-            per_channel=True,
-            weight_type=QuantType.QInt8,
-            nodes_to_quantize=nodes,
-            extra_options={"DefaultTensorType": 1},
-        )
-    finally:
-        logging.disable(logging.NOTSET)
+def _activation(graph: onnx.ModelProto, name: str, found: _Range) -> list[onnx.NodeProto]:
+    scale, zero = f"{name}_scale", f"{name}_zero_point"
+    _add(graph, scale, np.array(found.scale, np.float32))
+    _add(graph, zero, np.array(found.zero, np.uint8))
+    small, back = f"{name}_quantized", f"{name}_dequantized"
+    return [
+        helper.make_node("QuantizeLinear", [name, scale, zero], [small], name=small),
+        helper.make_node("DequantizeLinear", [small, scale, zero], [back], name=back),
+    ]
+
+
+def _kernel(graph: onnx.ModelProto, name: str, values: NDArray[np.int8], scale: NDArray[np.float32]) -> onnx.NodeProto:
+    parts = [name + suffix for suffix in (QUANTIZED, SCALE, ZERO_POINT)]
+    _add(graph, parts[0], values)
+    _add(graph, parts[1], scale)
+    _add(graph, parts[2], np.zeros(len(scale), np.int8))
+    back = f"{name}_dequantized"
+    return helper.make_node("DequantizeLinear", parts, [back], name=back, axis=1)
+
+
+def _embedding(graph: onnx.ModelProto, gather: onnx.NodeProto, table: NDArray[np.float32]) -> onnx.NodeProto:
+    """The table in uint8; what is gathered from it is turned back."""
+    low, high = min(0.0, float(table.min())), max(0.0, float(table.max()))
+    scale = max((high - low) / 255, 1e-8)
+    zero = round(-low / scale)
+    parts = [gather.input[0] + suffix for suffix in (QUANTIZED, SCALE, ZERO_POINT)]
+    values = np.clip(np.round(table / scale) + zero, 0, 255).astype(np.uint8)
+    _add(graph, parts[0], values)
+    _add(graph, parts[1], np.array(scale, np.float32))
+    _add(graph, parts[2], np.array(zero, np.uint8))
+    result, small = gather.output[0], f"{gather.output[0]}_quantized"
+    gather.input[0], gather.output[0] = parts[0], small
+    return helper.make_node("DequantizeLinear", [small, *parts[1:]], [result], name=f"{result}_dequantize")
 
 
 def _products(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Nodes that multiply by a constant matrix [in, out]."""
     constants = {i.name for i in graph.graph.initializer}
-    return [n for n in graph.graph.node if n.op_type in {"MatMul", "Attention"} and n.input[1] in constants]
+    return [n for n in graph.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
 
 
 def _observed(graph: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> dict[str, Floats]:
@@ -118,16 +146,13 @@ def _smooth(graph: onnx.ModelProto, observed: Mapping[str, Floats]) -> dict[str,
                 weights = numpy_helper.to_array(constants[kernel])
                 scaled = (weights * divisor[:, None]).astype(np.float32)
                 constants[kernel].CopyFrom(numpy_helper.from_array(scaled, kernel))
-                graph.graph.initializer.append(
-                    numpy_helper.from_array((1 / divisor).astype(np.float32), kernel + UNSMOOTH)
-                )
+                _add(graph, kernel + UNSMOOTH, (1 / divisor).astype(np.float32))
                 smooth = f"{kernel}_smoothed_input"
                 nodes.append(helper.make_node("Mul", [node.input[0], kernel + UNSMOOTH], [smooth], name=smooth))
                 node.input[0], x = smooth, x / divisor
             inputs[node.input[0]] = x
         nodes.append(node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(nodes)
+    _put(graph, nodes, set())
     return inputs
 
 
@@ -163,19 +188,12 @@ def _rounded(weights: Floats, x: Floats) -> tuple[NDArray[np.int8], NDArray[np.f
     return values.astype(np.int8), scale.astype(np.float32)
 
 
-def _fix_activations(graph: onnx.ModelProto, ranges: Mapping[str, _Range]) -> None:
-    nodes = []
-    for node in graph.graph.node:
-        if node.op_type == "DynamicQuantizeLinear":
-            found, (quantized, scale, zero) = ranges[node.input[0]], node.output
-            graph.graph.initializer.append(numpy_helper.from_array(np.array(found.scale, np.float32), scale))
-            graph.graph.initializer.append(numpy_helper.from_array(np.array(found.zero, np.uint8), zero))
-            node = helper.make_node("QuantizeLinear", [node.input[0], scale, zero], [quantized], name=node.name)
-        nodes.append(node)
-    del graph.graph.node[:]
+def _add(graph: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> None:
+    graph.graph.initializer.append(numpy_helper.from_array(value, name))
+
+
+def _put(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], without: set[str]) -> None:
+    kept = [i for i in graph.graph.initializer if i.name not in without]
+    del graph.graph.node[:], graph.graph.initializer[:]
     graph.graph.node.extend(nodes)
-
-
-def _set(graph: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> None:
-    (constant,) = (i for i in graph.graph.initializer if i.name == name)
-    constant.CopyFrom(numpy_helper.from_array(value, name))
+    graph.graph.initializer.extend(kept)

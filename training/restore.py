@@ -17,9 +17,8 @@ from transformers import BertConfig, BertModel
 from models.bundle import read_manifest, verified_files
 from training.config import TrainingConfigError
 from training.network import Classifier
-from training.quantize import UNSMOOTH
+from training.quantize import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
-_QUANTIZED = "_quantized"
 _HEADS = ("output.weight", "output.bias")
 
 
@@ -82,14 +81,17 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     constants = {i.name: numpy_helper.to_array(i) for i in graph_of.graph.initializer}
     found: dict[str, NDArray[np.float32]] = {}
     for name, value in constants.items():
-        if name.endswith(_QUANTIZED) and ".embeddings." in name:
-            found[name.removesuffix(_QUANTIZED)] = _dequantised(constants, name)
+        if name.endswith(QUANTIZED) and ".embeddings." in name:
+            found[name.removesuffix(QUANTIZED)] = _dequantised(constants, name)
         elif (name.startswith("encoder.") or name in _HEADS) and value.dtype == np.float32 and value.ndim:
             found[name] = value
+    behind = {n.output[0]: n.input[0] for n in graph_of.graph.node if n.op_type == "DequantizeLinear"}
     for node in graph_of.graph.node:
-        if node.op_type in {"MatMulInteger", "MatMul"} and len(node.input) > 1 and node.input[1] in constants:
+        if node.op_type not in {"MatMulInteger", "MatMul"} or len(node.input) < 2:
+            continue
+        kernel = behind.get(node.input[1], node.input[1])
+        if kernel in constants:
             parameter = node.name.strip("/").rsplit("/", 1)[0].replace("/", ".")
-            kernel = node.input[1]
             found[f"{parameter}.weight"] = np.ascontiguousarray(_matrix(constants, kernel).T)
     fused = [node for node in graph_of.graph.node if node.op_type in {"Attention", "QAttention"}]
     for layer, node in enumerate(fused):
@@ -102,15 +104,15 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
 
 
 def _matrix(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
-    values = _dequantised(constants, name) if name.endswith(_QUANTIZED) else constants[name]
-    smoothed = constants.get(name.removesuffix(_QUANTIZED) + UNSMOOTH)
+    values = _dequantised(constants, name) if name.endswith(QUANTIZED) else constants[name]
+    smoothed = constants.get(name.removesuffix(QUANTIZED) + UNSMOOTH)
     matrix = values.astype(np.float32, copy=False)
     return matrix if smoothed is None else matrix * smoothed.astype(np.float32)[:, None]
 
 
 def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
-    stem = name.removesuffix(_QUANTIZED)
-    zero, scale = constants[stem + "_zero_point"], constants[stem + "_scale"]
+    stem = name.removesuffix(QUANTIZED)
+    zero, scale = constants[stem + ZERO_POINT], constants[stem + SCALE]
     shifted = constants[name].astype(np.float32) - zero.astype(np.float32)
     values: NDArray[np.float32] = shifted * scale.astype(np.float32)
     return values
