@@ -12,14 +12,16 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.drift import Profile
-from models.engine import Device, EngineError, OnnxEngine
+from models.engine import OnnxEngine
 from models.labels import Head
 from models.longtexts import LongTexts
+from models.runtimes import Device, EngineError, Runtime
 from models.tokenizer import BundleTokenizer
 
 FORMAT = 1
 MAX_FILE_BYTES = 2_000_000_000
-ALLOWED_DOMAINS = ("ai.onnx", "com.microsoft")
+STANDARD_DOMAIN = "ai.onnx"
+ALLOWED_DOMAINS = (STANDARD_DOMAIN, "com.microsoft")
 
 
 class BundleError(ValueError):
@@ -105,7 +107,12 @@ def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
 
 
 def load_bundle(
-    path: str | Path, device: Device = "auto", *, threads: int | None = None, long_texts: LongTexts = "head"
+    path: str | Path,
+    device: Device = "auto",
+    *,
+    runtime: Runtime = "auto",
+    threads: int | None = None,
+    long_texts: LongTexts = "head",
 ) -> OnnxEngine:
     """Verifies a bundle, starts an engine on it and checks its golden texts.
 
@@ -126,6 +133,8 @@ def load_bundle(
             tokenizer=BundleTokenizer(definition, manifest.max_tokens, long_texts),
             model=contents[manifest.model_file],
             device=device,
+            runtime=runtime,
+            standard=set(manifest.domains) <= {STANDARD_DOMAIN},
             threads=threads,
             reference=manifest.reference,
         )

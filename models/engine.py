@@ -1,11 +1,10 @@
-"""ONNX Runtime inference: texts in, calibrated predictions out, in the order given."""
+"""Inference: texts in, calibrated predictions out, in the order given."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,17 +12,11 @@ from numpy.typing import NDArray
 from models.batching import by_length
 from models.drift import Profile
 from models.labels import Head, Prediction
+from models.runtimes import Device, EngineError, Run, Runtime, open_runtime
 from models.tokenizer import BundleTokenizer
-
-Device = Literal["auto", "cpu", "cuda"]
-
 
 #: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
 _MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
-
-
-class EngineError(RuntimeError):
-    """The engine cannot start or answered nonsense; the message says the remedy."""
 
 
 class OutOfMemoryError(EngineError):
@@ -45,19 +38,23 @@ class OnnxEngine:
         tokenizer: BundleTokenizer,
         model: bytes | Path,
         device: Device = "auto",
+        runtime: Runtime = "auto",
+        standard: bool = False,
         budget_tokens: int = 1024,
         threads: int | None = None,
         reference: Profile | None = None,
     ) -> None:
-        """`reference` is what the model saw and said when it was made, for drift."""
+        """`reference` is what the model saw and said when it was made, for drift; `standard`: see `open_runtime`."""
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
         self._tokenizer = tokenizer
         self.reference = reference
         self._budget = budget_tokens
-        self._build: Callable[[], tuple[Any, str]] = lambda: _session(model, device, threads or usable_cores())
-        self._session, self.provider = self._build()
+        self._build: Callable[[], tuple[Run, str]] = lambda: open_runtime(
+            model, device, runtime, threads or usable_cores(), standard=standard
+        )
+        self._infer, self.provider = self._build()
         self._rebuilt = False
         self.tokens = 0
         self.padded_tokens = 0
@@ -86,7 +83,7 @@ class OnnxEngine:
                 if self._rebuilt:
                     raise
                 self._rebuilt = True
-                self._session, self.provider = self._build()
+                self._infer, self.provider = self._build()
                 return self._run(rows)
         self._budget = max(1, self._budget // 2)
         half = len(rows) // 2
@@ -101,9 +98,8 @@ class OnnxEngine:
             mask[i, : len(row)] = 1
         self.tokens += int(mask.sum())
         self.padded_tokens += mask.size
-        feeds = {"input_ids": input_ids, "attention_mask": mask}
         try:
-            logits: NDArray[np.float32] = self._session.run(["logits"], feeds)[0]
+            logits = self._infer(input_ids, mask)
         except Exception as error:
             if any(sign in str(error) for sign in _MEMORY_SIGNS):
                 raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {width} tokens") from None
@@ -135,23 +131,3 @@ def usable_cores() -> int:
     except (OSError, ValueError):
         pass
     return cores
-
-
-def _session(model: bytes | Path, device: Device, threads: int) -> tuple[Any, str]:
-    try:
-        import onnxruntime as ort
-    except ImportError as error:
-        raise EngineError("onnxruntime is missing: pip install 'opinionwatch[cpu]' (or [gpu])") from error
-    ort.set_default_logger_severity(4)
-    available = ort.get_available_providers()
-    if device == "cuda" and "CUDAExecutionProvider" not in available:
-        raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
-    use_cuda = device != "cpu" and "CUDAExecutionProvider" in available
-    providers = (["CUDAExecutionProvider"] if use_cuda else []) + ["CPUExecutionProvider"]
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    source = model if isinstance(model, bytes) else str(model)
-    session = ort.InferenceSession(source, options, providers=providers)
-    return session, session.get_providers()[0]

@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 
 from models.bundle import load_bundle
 from models.drift import Profile
-from models.engine import Device, OnnxEngine
+from models.engine import OnnxEngine
 from models.labels import Prediction
 from models.longtexts import LongTexts
 from models.registry import Registry, RegistryError
+from models.runtimes import Device, Runtime
 
 log = logging.getLogger(__name__)
 Refusal = Callable[[OnnxEngine], str | None]
@@ -31,6 +32,7 @@ class HotSwap:
         alias: str,
         *,
         device: Device = "auto",
+        runtime: Runtime = "auto",
         threads: int | None = None,
         long_texts: LongTexts = "head",
         refuse: Refusal = lambda _: None,
@@ -45,7 +47,7 @@ class HotSwap:
         `observe` with every batch and its answers.
         """
         self._registry, self._alias = registry, alias
-        self._device, self._threads, self._long_texts = device, threads, long_texts
+        self._device, self._runtime, self._threads, self._long_texts = device, runtime, threads, long_texts
         self._refuse, self._on_swap, self._on_failure, self._observe = refuse, on_swap, on_failure, observe
         self._id = self.target()
         self._engine = self._load(self._id)
@@ -135,7 +137,11 @@ class HotSwap:
     def _load(self, version_id: str) -> OnnxEngine:
         self._registry.verify(version_id)
         engine = load_bundle(
-            self._registry.fetch(version_id), self._device, threads=self._threads, long_texts=self._long_texts
+            self._registry.fetch(version_id),
+            self._device,
+            runtime=self._runtime,
+            threads=self._threads,
+            long_texts=self._long_texts,
         )
         if reason := self._refuse(engine):
             raise ValueError(reason)

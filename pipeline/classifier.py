@@ -6,9 +6,10 @@ import logging
 from pathlib import Path
 
 from models.bundle import BundleError, load_bundle
-from models.engine import EngineError, OnnxEngine
+from models.engine import OnnxEngine
 from models.hotswap import HotSwap
 from models.registry import CHALLENGER, Registry, RegistryError
+from models.runtimes import EngineError
 from models.shadow import Shadow
 from models.signing import check_signature
 from pipeline.errors import Fatal, PipelineError
@@ -28,7 +29,15 @@ def open_classifier(settings: ModelSettings) -> Classifier:
             registry = Registry(settings.registry)
             folder = registry.fetch(_named(registry, settings.alias))
         check_signature(folder, settings.trusted_keys)
-        return load_bundle(folder, settings.device, threads=settings.threads, long_texts=settings.long_texts)
+        engine = load_bundle(
+            folder,
+            settings.device,
+            runtime=settings.runtime,
+            threads=settings.threads,
+            long_texts=settings.long_texts,
+        )
+        log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
+        return engine
     except (BundleError, EngineError, RegistryError) as error:
         raise Fatal(f"model.{'registry' if settings.registry else 'bundle'}: {error}", "give a good bundle") from None
 
@@ -53,6 +62,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             registry,
             settings.alias,
             device=settings.device,
+            runtime=settings.runtime,
             threads=settings.threads,
             long_texts=settings.long_texts,
             refuse=lambda engine: _unfit(engine, rule),
@@ -72,7 +82,12 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
         return None
     try:
         challenger = HotSwap(
-            registry, CHALLENGER, device=settings.device, threads=settings.threads, long_texts=settings.long_texts
+            registry,
+            CHALLENGER,
+            device=settings.device,
+            runtime=settings.runtime,
+            threads=settings.threads,
+            long_texts=settings.long_texts,
         )
     except Exception as error:  # whatever is wrong with it, the champion serves
         log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)

@@ -8,8 +8,9 @@ from typing import Protocol
 
 from models.cache import LruCache
 from models.drift import Profile, Watch
-from models.engine import EngineError, OutOfMemoryError
+from models.engine import OutOfMemoryError
 from models.labels import Prediction
+from models.runtimes import EngineError
 from pipeline.codec import decode
 from pipeline.errors import Fatal, Poison
 from pipeline.metrics import Metrics

@@ -86,6 +86,7 @@ class ModelSettings(_Section):
     poll_s: float = Field(default=5.0, gt=0)
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     long_texts: Literal["head", "head_tail", "windows"] = "head"
     cache_mb: int = Field(default=64, ge=0)

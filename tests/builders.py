@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from models.engine import EngineError
 from models.labels import Head, Prediction
+from models.runtimes import EngineError
 from pipeline.codec import decode
 from pipeline.posts import Origin, Record, ScoredPost
 

@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from models.bundle import read_manifest
+from models.batching import by_length
+from models.bundle import load_bundle, read_manifest
 from models.engine import OnnxEngine, usable_cores
+from training.config import TrainingConfigError
 from training.evaluate import probabilities_of
 from training.export import export_onnx, fuse, open_engine
-from training.loop import pad, predict
+from training.loop import encode, pad, predict
 from training.network import Classifier
 from training.restore import restore_bundle
 
@@ -37,11 +40,14 @@ class Peers:
     parameters: int
 
 
-NAMES = ("pipeline", "pipeline-32", "torch-fp32", "torch-bf16", "ort-fp32")
+NAMES = ("pipeline", "pipeline-32", "torch-fp32", "torch-bf16", "ort-fp32", "ort-int8", "openvino-nncf")
 
 
 def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
-    """Peers of a bundle: the transformers way one at a time and in unsorted batches of 32, torch, ORT in fp32."""
+    """Peers of a bundle: the transformers way one at a time and in unsorted batches of 32, torch, other runtimes.
+
+    `openvino-nncf`: OpenVINO in int8 as its own tool NNCF makes it; both must be installed.
+    """
     torch.set_num_threads(usable_cores())
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
@@ -71,15 +77,46 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
             engine = open_engine(exported, definition, heads, temperatures, tokens, name="fp32", version="0")
         return lambda texts: labels_of(engine, texts)
 
+    def nncf_int8() -> Peer:
+        try:
+            import nncf
+            import openvino
+        except ImportError as error:
+            raise TrainingConfigError(f"openvino-nncf: {error}; pip install openvino nncf") from None
+        with tempfile.TemporaryDirectory() as work:
+            graph = openvino.Core().read_model(str(export_onnx(model, Path(work))))
+        made: list[Any] = []
+
+        def run(texts: Sequence[str]) -> Labels:
+            ids = encode(tokenizer, texts, tokens)
+            if not made:  # the warm-up calibrates
+                sample = nncf.Dataset([_padded([row]) for row in ids])
+                small = nncf.quantize(graph, sample, model_type=nncf.ModelType.TRANSFORMER)
+                made.append(openvino.Core().compile_model(small, "CPU", {"PERFORMANCE_HINT": "LATENCY"}))
+            logits = np.zeros((len(ids), sum(map(len, heads.values()))), np.float32)
+            for group in by_length([len(row) for row in ids], 1024):
+                logits[group] = made[0](_padded([ids[i] for i in group]))[0]
+            ends = np.cumsum([len(labels) for labels in heads.values()])[:-1]
+            return {h: part.argmax(1) for h, part in zip(heads, np.split(logits, ends, axis=1), strict=True)}
+
+        return run
+
     makers: dict[str, Callable[[], Peer]] = {
         "pipeline": lambda: pipeline(1),
         "pipeline-32": lambda: pipeline(32),
         "torch-fp32": lambda: torch_run(None),
         "torch-bf16": lambda: torch_run(torch.bfloat16),
         "ort-fp32": fp32,
+        "ort-int8": lambda: partial(labels_of, load_bundle(bundle, "cpu", runtime="onnxruntime")),
+        "openvino-nncf": nncf_int8,
     }
     layers = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear)]
     return Peers({n: makers[n]() for n in names}, sum(m.weight.numel() for m in layers))
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
+    ids, mask = pad(rows)
+    return {"input_ids": ids.numpy(), "attention_mask": mask.numpy().astype(np.int64)}
 
 
 def labels_of(engine: OnnxEngine, texts: Sequence[str]) -> Labels:

@@ -75,8 +75,11 @@ def flow(
 @app.command()
 def engine(
     against: Annotated[
-        str, typer.Option("--against", help="pipeline, pipeline-32, torch-fp32, torch-bf16, ort-fp32; by commas.")
-    ] = "pipeline,pipeline-32,torch-fp32,ort-fp32",
+        str,
+        typer.Option(
+            "--against", help="pipeline, pipeline-32, torch-fp32, torch-bf16, ort-fp32, ort-int8, openvino-nncf."
+        ),
+    ] = "pipeline,pipeline-32,torch-fp32,ort-fp32,ort-int8",
     data: Annotated[Path | None, typer.Option("--data", help="JSONL of posts (default: the demo's).")] = None,
     texts: Annotated[int, typer.Option("--texts", min=32)] = 600,
     repeat: Annotated[int, typer.Option("--repeat", min=1)] = 3,
@@ -124,6 +127,7 @@ def engine(
     }
     found = {
         "model": f"{ours.name} {ours.version}",
+        "runs_on": ours.provider,
         "texts": len(chosen),
         "mean_tokens": round(tokens / len(chosen), 1),
         "tokens_per_s": round(tokens / median),
@@ -143,7 +147,8 @@ def engine(
             f"engine x{row['engine_is_faster_by']:.2f}   agrees with fp32 {agreement}"
         )
     out.print(
-        f"{found['model']}, {found['texts']} texts of {found['mean_tokens']} tokens, {found['tokens_per_s']} tokens/s, "
+        f"{found['model']} on {found['runs_on']}, {found['texts']} texts of {found['mean_tokens']} tokens, "
+        f"{found['tokens_per_s']} tokens/s, "
         f"padding {found['padding_share']:.1%}, {found['share_of_int8_roof']:.0%} of the int8 GEMM roof "
         f"({roof['int8']:.0f} G/s; fp32 {roof['fp32']:.0f})"
     )

@@ -13,6 +13,7 @@ from models import load_bundle
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.longtexts import MAX_WINDOWS, pieces
+from models.runtimes import EngineError, open_runtime
 from pipeline.settings import STARTER
 
 TEXTS = ["good", "手机坏了，客服不回复", "a longer text about a hotel that was fine " * 3, "x"]
@@ -61,42 +62,58 @@ def test_the_end_of_a_long_text_can_be_read(how: Any) -> None:
     assert plain.predict(["good"])[0].score("sentiment") == reading.predict(["good"])[0].score("sentiment")
 
 
-class _Session:
-    """Stands for a session on a device with memory for `rows` texts, `failures` times less than that."""
+def short_of_memory(run: Any, rows: int) -> Any:
+    """Stands for a device with memory for `rows` texts."""
 
-    def __init__(self, session: Any, rows: int) -> None:
-        self._session, self._rows = session, rows
-
-    def run(self, names: Any, feeds: dict[str, Any]) -> Any:
-        if len(feeds["input_ids"]) > self._rows:
+    def refuses(ids: Any, mask: Any) -> Any:
+        if len(ids) > rows:
             raise RuntimeError("Failed to allocate memory for requested buffer of size 1")
-        return self._session.run(names, feeds)
+        return run(ids, mask)
+
+    return refuses
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_a_batch_that_does_not_fit_is_halved(rows: int) -> None:
     engine = load_bundle(STARTER, device="cpu")
     expected = [p.label("topic") for p in engine.predict(TEXTS * 4)]
-    engine._session = _Session(engine._session, rows)
+    engine._infer = short_of_memory(engine._infer, rows)
     assert [p.label("topic") for p in engine.predict(TEXTS * 4)] == expected
 
 
 def test_where_not_one_text_fits_the_session_is_built_anew_once_then_it_gives_up() -> None:
     engine = load_bundle(STARTER, device="cpu")
-    good, built = engine._session, []
+    good, built = engine._infer, []
 
     def build() -> tuple[Any, str]:
         built.append(1)
         return good, "CPU"
 
     engine._build = build
-    engine._session = _Session(good, 0)
+    engine._infer = short_of_memory(good, 0)
     assert len(engine.predict(TEXTS)) == len(TEXTS)
     assert built == [1]
-    engine._session = _Session(good, 0)
+    engine._infer = short_of_memory(good, 0)
     with pytest.raises(OutOfMemoryError):
         engine.predict(TEXTS)
     assert built == [1]
+
+
+def test_both_runtimes_give_the_same_labels_and_say_their_names() -> None:
+    one, other = (load_bundle(STARTER, device="cpu", runtime=r) for r in ("onnxruntime", "openvino"))
+    assert (one.provider, other.provider) == ("CPUExecutionProvider", "OpenVINO")
+    for ours, theirs in zip(one.predict(TEXTS * 3), other.predict(TEXTS * 3), strict=True):
+        for head in ours.heads:
+            got, expected = (list(p.probabilities(head).values()) for p in (theirs, ours))
+            assert np.allclose(got, expected, atol=0.01)
+            assert ours.label(head) == theirs.label(head) or ours.score(head) < 0.55
+
+
+def test_a_runtime_that_cannot_run_the_graph_says_so() -> None:
+    with pytest.raises(EngineError, match="operators of ONNX Runtime; use onnxruntime"):
+        open_runtime(b"", "cpu", "openvino", 1, standard=False)
+    with pytest.raises(EngineError, match=r"set model\.device to cpu"):
+        open_runtime(b"", "cuda", "openvino", 1, standard=True)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=80))
