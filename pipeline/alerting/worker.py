@@ -278,8 +278,8 @@ class AlertWorker:
         if mark.lagging() and mark.quiet_s(now_s) > after_s:
             return "posts wait in Kafka, but the index does not move"
         silent = mark.silent(now_s, after_s)
-        if not silent and now_s - self._held_since > after_s:
-            silent = mark.unheard()
+        if now_s - self._held_since > after_s:
+            silent = sorted([*silent, *mark.unheard()])
         return f"no classify worker speaks of {', '.join(silent[:5])}" if silent else None
 
     def _note(self, error: Transient, attempt: int) -> None:

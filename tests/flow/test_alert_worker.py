@@ -16,10 +16,11 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.watermark import Watermark
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
-from pipeline.posts import Progress
+from pipeline.posts import EPOCH, Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.base import CountRule
 from pipeline.store.sqlite import SqliteStore
@@ -199,3 +200,16 @@ def test_what_is_snoozed_waits_and_an_acknowledged_alert_does_not_nag(
     tick(made)
     assert [n.transition for n in channel.got][:1] in (["opened"], ["resolved"])
     assert store.alert(alert_id)["pending"] == []  # type: ignore[index]
+
+
+def test_it_says_that_it_is_blind_where_nobody_speaks_of_a_partition(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    made._watermark = Watermark(15.0, ["t", "u"])
+    made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=2)])
+    tick(made)
+    assert channel.got == [], "posts may wait in t/1 or in u"
+    assert made.blind is None, "not yet: the workers may be starting"
+    assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0, t/1, u"
+    made.on_progress([Progress("t", 1, 0, 0, EPOCH, partitions=2), Progress("u", 0, 0, 0, EPOCH, partitions=1)])
+    assert made._blindness(made._held_since + 60, 300) is None
