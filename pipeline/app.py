@@ -184,7 +184,7 @@ class _ProgressTopic:
         key = f"{progress.topic}/{progress.partition}".encode()
         await _durable(self._topic, key, json.dumps(progress.to_json()).encode())
 
-    def end_offset(self, partition: Partition) -> int:
+    def end_offset(self, partition: Partition) -> int | None:
         return delivery.end_offset(self._app, *partition)
 
     async def first_offset(self, partition: Partition) -> int:

@@ -168,9 +168,10 @@ async def send(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] |
     await (await topic.send(key=key, value=value, headers=headers or {}, force=True))
 
 
-def end_offset(app: StrictApp, topic: str, partition: int) -> int:
-    """The partition's end when the consumer last heard of it, 0 where it has not."""
-    return int(app.consumer.highwater(TopicPartition(topic, partition)) or 0)
+def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
+    """The partition's end when the consumer last fetched from it, None where it has not yet."""
+    found = app.consumer.highwater(TopicPartition(topic, partition))
+    return None if found is None else int(found)
 
 
 async def first_offset(app: StrictApp, topic: str, partition: int) -> int:

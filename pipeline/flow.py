@@ -42,8 +42,8 @@ class ProgressLog(Protocol):
         """Raises `Transient`."""
         ...
 
-    def end_offset(self, partition: Partition) -> int:
-        """The end of a source partition when last seen, 0 where unknown."""
+    def end_offset(self, partition: Partition) -> int | None:
+        """The end of a source partition when last seen, None before anything was fetched from it."""
         ...
 
     async def first_offset(self, partition: Partition) -> int:
@@ -172,15 +172,14 @@ class Flow:
     async def announce(self, partitions: set[Partition]) -> None:
         """Writes the progress of partitions to the store and the progress topic.
 
-        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits.
+        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits. Nothing is
+        said of one before its end is known: that would vouch for an emptiness nobody has seen.
         """
         ledger, news, unread = await self._books(), [], []
         for key in sorted(partitions):
-            end, size, in_flight = (
-                self._progress.end_offset(key),
-                self._progress.partitions(key[0]),
-                self._in_flight[key],
-            )
+            if (end := self._progress.end_offset(key)) is None:
+                continue
+            size, in_flight = self._progress.partitions(key[0]), self._in_flight[key]
             if ledger.knows(key):
                 news.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
             else:

@@ -39,7 +39,7 @@ EXPLAINED = 300
 #: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
 TRIES = 3
 PENDING_EVERY_S = 30.0
-CALIBRATE_CHECK_S = 600.0
+CALIBRATE_CHECK_S = 3600.0
 
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
@@ -98,6 +98,7 @@ class AlertWorker:
         holds = self._holds()
         if holds and not self._held:
             await self._retry(self._evaluator.resume)
+            self._show_thresholds()
             self._held_since = time.monotonic()
             known = await self._retry(self._store.load_progress)
             self._watermark.update(known.values(), self._held_since, stored=True)
@@ -120,8 +121,14 @@ class AlertWorker:
 
     def _calibrate_when_due(self) -> None:
         """Beside the evaluation, which goes on with the thresholds there are."""
+        if self._calibrating is not None:
+            if not self._calibrating.done():
+                return
+            if not self._calibrating.cancelled():
+                self._calibrating.result()  # a bug ends the worker
+            self._calibrating = None
         now, cursor, every = time.monotonic(), self._evaluator.cursor, self._settings.calibrate_every_days
-        if not every or cursor is None or now < self._calibrate_at or self._calibrating:
+        if not every or cursor is None or now < self._calibrate_at:
             return
         self._calibrate_at = now + CALIBRATE_CHECK_S
         known = self._evaluator.calibration
@@ -136,12 +143,13 @@ class AlertWorker:
             log.info("thresholds are not calibrated: %s", error)
         else:
             self._evaluator.calibration = found
-            for name, tier in found.tiers.items():
-                self._metrics.threshold.labels(name).set(tier.fire)
-                self._metrics.false_alerts.labels(name).set(tier.per_key_week)
+            self._show_thresholds()
             log.info("thresholds calibrated: %s", ", ".join(f"{n} {t.fire:.1f}" for n, t in found.tiers.items()))
-        finally:
-            self._calibrating = None
+
+    def _show_thresholds(self) -> None:
+        for name, tier in self._evaluator.calibration.tiers.items() if self._evaluator.calibration else ():
+            self._metrics.threshold.labels(name).set(tier.fire)
+            self._metrics.false_alerts.labels(name).set(tier.per_key_week)
 
     async def _handle_all(self, events: Sequence[Event]) -> None:
         """Each by itself, unless many keys open at once: those are one message."""

@@ -16,7 +16,7 @@ from pipeline.flow import DeadLetterGuard, Flow
 from pipeline.labelling import Labeller
 from pipeline.ledger import Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import DeadLetter, Origin, Progress, Record
+from pipeline.posts import EPOCH, DeadLetter, Origin, Progress, Record
 from pipeline.store.base import CountRule, Outcome
 from pipeline.store.sqlite import SqliteStore
 from pipeline.subjects import SubjectMatcher
@@ -32,6 +32,7 @@ class Recorder:
         self.letters: list[DeadLetter] = []
         self.progress: list[Progress] = []
         self.failures = failures
+        self.ends: dict[Partition, int | None] = {}
 
     async def send(self, item: Any) -> None:
         if self.failures:
@@ -39,8 +40,8 @@ class Recorder:
             raise Transient("not now")
         (self.letters if isinstance(item, DeadLetter) else self.progress).append(item)
 
-    def end_offset(self, partition: Partition) -> int:
-        return 1000
+    def end_offset(self, partition: Partition) -> int | None:
+        return self.ends.get(partition, 1000)
 
     async def first_offset(self, partition: Partition) -> int:
         return 990
@@ -216,3 +217,14 @@ def test_a_rebalance_while_a_batch_is_written_loses_no_count(rig: Rig) -> None:
     run(rig.flow.process(records(5)))
     assert sum(p.indexed for p in rig.store.load_progress().values()) == 5
     rig.check_the_law()
+
+
+def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(rig: Rig) -> None:
+    run(rig.flow.process([record(0)]))
+    rig.log.progress.clear()
+    rig.log.ends = {("opinion.forum", 1): 995, ("opinion.forum", 2): None}
+    run(rig.flow.announce({("opinion.forum", p) for p in range(3)}))
+    read, unread = rig.log.progress
+    assert (read.partition, read.next_offset, read.lag) == (0, 1, 999)
+    assert (unread.partition, unread.next_offset, unread.lag, unread.event_time) == (1, 990, 5, EPOCH)
+    assert ("opinion.forum", 1) not in rig.store.load_progress(), "its first record must not be taken for a redelivery"
