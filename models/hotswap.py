@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from models.bundle import load_bundle
 from models.drift import Profile
 from models.engine import OnnxEngine
 from models.labels import Prediction
-from models.longtexts import LongTexts
 from models.registry import Registry, RegistryError
-from models.runtimes import Device, Runtime
 
 log = logging.getLogger(__name__)
 Refusal = Callable[[OnnxEngine], str | None]
@@ -31,10 +30,7 @@ class HotSwap:
         registry: Registry,
         alias: str,
         *,
-        device: Device = "auto",
-        runtime: Runtime = "auto",
-        threads: int | None = None,
-        long_texts: LongTexts = "head",
+        load: Callable[[Path], OnnxEngine] = load_bundle,
         refuse: Refusal = lambda _: None,
         on_swap: Callable[[OnnxEngine], None] = lambda _: None,
         on_failure: Callable[[str], None] = lambda _: None,
@@ -42,12 +38,13 @@ class HotSwap:
     ) -> None:
         """Loads the version that `alias` names; raises what `load_bundle` and the registry raise.
 
+        `load` opens a bundle on the device and runtime wanted.
         `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
         `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused,
         `observe` with every batch and its answers.
         """
         self._registry, self._alias = registry, alias
-        self._device, self._runtime, self._threads, self._long_texts = device, runtime, threads, long_texts
+        self._load_bundle = load
         self._refuse, self._on_swap, self._on_failure, self._observe = refuse, on_swap, on_failure, observe
         self._id = self.target()
         self._engine = self._load(self._id)
@@ -136,13 +133,7 @@ class HotSwap:
 
     def _load(self, version_id: str) -> OnnxEngine:
         self._registry.verify(version_id)
-        engine = load_bundle(
-            self._registry.fetch(version_id),
-            self._device,
-            runtime=self._runtime,
-            threads=self._threads,
-            long_texts=self._long_texts,
-        )
+        engine = self._load_bundle(self._registry.fetch(version_id))
         if reason := self._refuse(engine):
             raise ValueError(reason)
         return engine

@@ -23,7 +23,7 @@ from pipeline.ledger import Partition
 from pipeline.metrics import Metrics
 from pipeline.posts import DeadLetter, Progress, Record
 from pipeline.settings import AlertSettings, Settings
-from pipeline.store.base import CountRule, Store
+from pipeline.store.base import Store
 from pipeline.subjects import SubjectMatcher
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Workers:
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("classify", kafka, self._brokers)
         self.classifier = classifier
-        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        counting = settings.alerts.counting
         labeller = Labeller(
             classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_mb * 1_000_000
         )
@@ -215,4 +215,4 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
-    return Evaluator(store, CountRule(settings.head, tuple(settings.negative)), rule, policy)
+    return Evaluator(store, settings.counting, rule, policy)

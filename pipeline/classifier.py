@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from models.bundle import BundleError, load_bundle
@@ -29,13 +31,7 @@ def open_classifier(settings: ModelSettings) -> Classifier:
             registry = Registry(settings.registry)
             folder = registry.fetch(_named(registry, settings.alias))
         check_signature(folder, settings.trusted_keys)
-        engine = load_bundle(
-            folder,
-            settings.device,
-            runtime=settings.runtime,
-            threads=settings.threads,
-            long_texts=settings.long_texts,
-        )
+        engine = _loader(settings)(folder)
         log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
         return engine
     except (BundleError, EngineError, RegistryError) as error:
@@ -61,10 +57,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
         champion = HotSwap(
             registry,
             settings.alias,
-            device=settings.device,
-            runtime=settings.runtime,
-            threads=settings.threads,
-            long_texts=settings.long_texts,
+            load=_loader(settings),
             refuse=lambda engine: _unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
@@ -81,14 +74,7 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
     if not settings.shadow_share or registry.alias(CHALLENGER) is None:
         return None
     try:
-        challenger = HotSwap(
-            registry,
-            CHALLENGER,
-            device=settings.device,
-            runtime=settings.runtime,
-            threads=settings.threads,
-            long_texts=settings.long_texts,
-        )
+        challenger = HotSwap(registry, CHALLENGER, load=_loader(settings))
     except Exception as error:  # whatever is wrong with it, the champion serves
         log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)
         return None
@@ -98,6 +84,16 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
         metrics.shadow.labels(head, str(agree).lower()).inc(n)
 
     return Shadow(challenger, settings.shadow_share, tell)
+
+
+def _loader(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
+    return partial(
+        load_bundle,
+        device=settings.device,
+        runtime=settings.runtime,
+        threads=settings.threads,
+        long_texts=settings.long_texts,
+    )
 
 
 def _named(registry: Registry, alias: str) -> str:

@@ -90,7 +90,7 @@ def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> 
     bounds = store.bounds()
     if bounds is None or bounds[1] - bounds[0] < timedelta(days=1):
         return None
-    rule = CountRule(alerts.head, tuple(alerts.negative))
+    rule = alerts.counting
     end = bounds[1] + timedelta(seconds=1)
     start = max(bounds[0], end - timedelta(days=BACKTEST_DAYS))
     documents = [d for d in store.documents(start, end) if not d["repost"]][-BACKTEST_POSTS:]

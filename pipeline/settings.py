@@ -20,6 +20,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, Val
 
 from models.signing import public_key
 from pipeline.errors import Fatal
+from pipeline.store.base import CountRule
 
 PREFIX = "OPINIONWATCH_"
 DEFAULT_FILE = Path("opinionwatch.toml")
@@ -208,6 +209,11 @@ class AlertSettings(_Section):
     group_above: int = Field(default=5, ge=1)
     quiet: list[QuietSettings] = []
     maintenance: list[MaintenanceSettings] = []
+
+    @property
+    def counting(self) -> CountRule:
+        """What the store counts as negative."""
+        return CountRule(self.head, tuple(self.negative))
 
 
 class TrainingSettings(_Section):

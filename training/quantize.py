@@ -92,14 +92,12 @@ def _kernel(graph: onnx.ModelProto, name: str, values: NDArray[np.int8], scale: 
 
 def _embedding(graph: onnx.ModelProto, gather: onnx.NodeProto, table: NDArray[np.float32]) -> onnx.NodeProto:
     """The table in uint8; what is gathered from it is turned back."""
-    low, high = min(0.0, float(table.min())), max(0.0, float(table.max()))
-    scale = max((high - low) / 255, 1e-8)
-    zero = round(-low / scale)
+    found = _uint8(float(table.min()), float(table.max()))
     parts = [gather.input[0] + suffix for suffix in (QUANTIZED, SCALE, ZERO_POINT)]
-    values = np.clip(np.round(table / scale) + zero, 0, 255).astype(np.uint8)
+    values = np.clip(np.round(table / found.scale) + found.zero, 0, 255).astype(np.uint8)
     _add(graph, parts[0], values)
-    _add(graph, parts[1], np.array(scale, np.float32))
-    _add(graph, parts[2], np.array(zero, np.uint8))
+    _add(graph, parts[1], np.array(found.scale, np.float32))
+    _add(graph, parts[2], np.array(found.zero, np.uint8))
     result, small = gather.output[0], f"{gather.output[0]}_quantized"
     gather.input[0], gather.output[0] = parts[0], small
     return helper.make_node("DequantizeLinear", [small, *parts[1:]], [result], name=f"{result}_dequantize")
@@ -160,13 +158,19 @@ def _range(x: Floats) -> _Range:
     """The uint8 range, around zero, whose rounding and cutting lose least."""
     best, least = _Range(1.0, 0), float("inf")
     for shrink in _SHRINKS:
-        low, high = min(0.0, x.min() * shrink), max(0.0, x.max() * shrink)
-        scale = max((high - low) / 255, 1e-8)
-        zero = round(-low / scale)
-        lost = float(np.square((np.clip(np.round(x / scale) + zero, 0, 255) - zero) * scale - x).sum())
+        found = _uint8(x.min() * shrink, x.max() * shrink)
+        kept = np.clip(np.round(x / found.scale) + found.zero, 0, 255) - found.zero
+        lost = float(np.square(kept * found.scale - x).sum())
         if lost < least:
-            best, least = _Range(scale, zero), lost
+            best, least = found, lost
     return best
+
+
+def _uint8(low: float, high: float) -> _Range:
+    """The range from `low` to `high`, zero included."""
+    low, high = min(0.0, low), max(0.0, high)
+    scale = max((high - low) / 255, 1e-8)
+    return _Range(scale, round(-low / scale))
 
 
 def _rounded(weights: Floats, x: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

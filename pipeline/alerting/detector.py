@@ -156,11 +156,11 @@ class Detector:
         expected, spread = (a[row : row + 1] for a in self._forecasts[window])
         return -float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
 
-    def volumes(self) -> Floats:
-        """Posts per bucket of each key, over the time that the baseline remembers."""
-        weight = (1 - 0.5 ** (self._age / self.rule.half_life)) / (1 - 0.5 ** (1 / self.rule.half_life))
-        found: Floats = self._n / np.maximum(weight, 1.0)
-        return found
+    def volume(self, row: int) -> float:
+        """Posts per bucket of a key, over the time that the baseline remembers."""
+        half_life = self.rule.half_life
+        weight = (1 - 0.5 ** (self._age[row] / half_life)) / (1 - 0.5 ** (1 / half_life))
+        return float(self._n[row] / max(weight, 1.0))
 
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""

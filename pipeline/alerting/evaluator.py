@@ -64,8 +64,7 @@ class Evaluator:
         state = self._store.state(_STATE)
         self._learned = False
         self._episodes, self._past, self._cursor = {}, [], None
-        calibration = self._store.state(CALIBRATION)
-        self.calibration = None if calibration is None else Calibration.from_json(calibration)
+        self.load_calibration()
         if state is None:
             return
         self._cursor = state["cursor"]
@@ -76,6 +75,11 @@ class Evaluator:
             (Scope(topic, subject), datetime.fromisoformat(start), datetime.fromisoformat(end))
             for topic, subject, start, end in state["past"]
         ]
+
+    def load_calibration(self) -> None:
+        """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
+        state = self._store.state(CALIBRATION)
+        self.calibration = None if state is None else Calibration.from_json(state)
 
     def calibrate(self, target: float) -> Calibration:
         """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""
@@ -155,9 +159,8 @@ class Evaluator:
             return []
         events: list[Event] = []
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
-        tiers = [tier_of(rate * 3600 / BUCKET_S) for rate in self._detector.volumes()]
-        fire = np.array([self._threshold(tier).fire for tier in tiers])
-        firing = set(np.flatnonzero(verdicts.score >= fire).tolist())
+        scored = np.flatnonzero(verdicts.score > 0).tolist()
+        firing = {row for row in scored if verdicts.score[row] >= self._threshold(self._tier(row)).fire}
         scopes = self._table.scopes
         order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
         right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
@@ -165,7 +168,8 @@ class Evaluator:
             scope = scopes[row]
             reading = _reading(verdicts, row, _time(bucket_end))
             before = self._episodes.get(scope)
-            threshold = self._threshold(tiers[row])
+            tier = self._tier(row)
+            threshold = self._threshold(tier)
             policy = self._policy.firing_at(threshold.fire)
             after, transition = step(
                 before, reading, policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
@@ -185,8 +189,11 @@ class Evaluator:
                 self._past.append((scope, after.started_at, after.updated_at))
             if transition is not None and not after.muted_by:
                 muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
-                events.append(Event(after, transition, muted, threshold, tiers[row]))
+                events.append(Event(after, transition, muted, threshold, tier))
         return events
+
+    def _tier(self, row: int) -> str:
+        return tier_of(self._detector.volume(row) * 3600 / BUCKET_S)
 
     def _threshold(self, tier: str) -> Threshold:
         found = self.calibration.tiers.get(tier) if self.calibration else None
@@ -227,8 +234,7 @@ class Evaluator:
             return True
         n = int((table.posts[row, window] - table.posts[other, window]).sum())
         k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
-        tier = tier_of(float(self._detector.volumes()[row]) * 3600 / BUCKET_S)
-        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(tier).fire
+        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(self._tier(row)).fire
 
 
 def _intersection(one: Scope, other: Scope) -> Scope | None:

@@ -28,7 +28,7 @@ from pipeline.metrics import Metrics
 from pipeline.posts import Progress
 from pipeline.retry import delay_s, retried
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule, Scope, Store
+from pipeline.store.base import Scope, Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -66,7 +66,7 @@ class AlertWorker:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._evaluator, self._settings = store, evaluator, settings
-        self._counting = CountRule(settings.head, tuple(settings.negative))
+        self._counting = settings.counting
         self._channels, self._publish, self._holds, self._metrics = channels, publish, holds, metrics
         self._now, self._sleep = now, sleep
         self._quiet = [Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet]
@@ -117,9 +117,9 @@ class AlertWorker:
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
             await self._send_pending()
         self._note_blindness()
-        self._calibrate_when_due()
+        await self._calibrate_when_due()
 
-    def _calibrate_when_due(self) -> None:
+    async def _calibrate_when_due(self) -> None:
         """Beside the evaluation, which goes on with the thresholds there are."""
         if self._calibrating is not None:
             if not self._calibrating.done():
@@ -128,10 +128,14 @@ class AlertWorker:
                 self._calibrating.result()  # a bug ends the worker
             self._calibrating = None
         now, cursor, every = time.monotonic(), self._evaluator.cursor, self._settings.calibrate_every_days
-        if not every or cursor is None or now < self._calibrate_at:
+        if cursor is None or now < self._calibrate_at:
             return
         self._calibrate_at = now + CALIBRATE_CHECK_S
+        await self._retry(self._evaluator.load_calibration)
+        self._show_thresholds()
         known = self._evaluator.calibration
+        if not every:
+            return
         if known is None or cursor - known.at >= timedelta(days=every):
             self._calibrating = asyncio.create_task(self._calibrate())
 

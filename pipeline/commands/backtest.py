@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -20,7 +21,6 @@ from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings, Settings
-from pipeline.store.base import CountRule
 from pipeline.store.open import open_store
 
 
@@ -50,7 +50,7 @@ def backtest(
     ] = None,
     calibrate_on: Annotated[Path | None, typer.Option("--calibrate-on", help="History to calibrate on.")] = None,
     save: Annotated[
-        bool, typer.Option("--save", help="With --index: the alert role uses these thresholds from now on.")
+        bool, typer.Option("--save", help="With --index: the alert role takes these thresholds over.")
     ] = False,
     gaps: Annotated[Gaps, typer.Option("--gaps", help="What a missing row means.")] = Gaps.error,
     chart: Annotated[bool, typer.Option("--chart", help="The share of each key over time, episodes marked.")] = False,
@@ -67,13 +67,13 @@ def backtest(
         raise Fatal("backtest needs one history", "give a CSV file, or --index", EXIT_USAGE)
     if save and (not index or target is None or lane is not Lane.negative):
         raise Fatal("--save needs --index, --target-false-alerts and the negative lane", "add them", EXIT_USAGE)
-    if save:
-        _save(settings, target or 0.0)
     history = _read(file, gaps) if file else _of_index(settings, days)
     scores = _scores(history, lane, alerts)
     policy = rule_over.VOLUME_LANE if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
-    by_tier: dict[str, Threshold] = {}
-    if target is not None:
+    by_tier: Mapping[str, Threshold] = {}
+    if save and target is not None:
+        by_tier = _save(settings, target)
+    elif target is not None:
         quiet = history if calibrate_on is None else _read(calibrate_on, gaps)
         quiet_scores = scores if quiet is history else _scores(quiet, lane, alerts)
         by_tier = rule_over.calibrate(quiet, quiet_scores, target, policy)
@@ -135,13 +135,13 @@ def _of_index(settings: Settings, days: int) -> History:
     bounds = store.bounds()
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+    counting = settings.alerts.counting
     return calibration.history_of(store, counting, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
 
 
-def _save(settings: Settings, target: float) -> None:
+def _save(settings: Settings, target: float) -> Mapping[str, Threshold]:
     store, alerts = open_store(settings.store), settings.alerts
-    counting = CountRule(alerts.head, tuple(alerts.negative))
+    counting = alerts.counting
     rule = Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("calibrating", total=1.0)
@@ -152,10 +152,11 @@ def _save(settings: Settings, target: float) -> None:
     for name, threshold in found.tiers.items():
         err.print(
             f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
-            f"{threshold.key_weeks:.0f} key-weeks; the alert role uses it from its next look on"
+            f"{threshold.key_weeks:.0f} key-weeks; the alert role takes it over within an hour"
         )
     if not found.tiers:
         err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet: alerts.fire stays the threshold")
+    return found.tiers
 
 
 def _scores(history: History, lane: Lane, alerts: AlertSettings) -> rule_over.Scores:

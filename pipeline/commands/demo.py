@@ -23,7 +23,6 @@ from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, print_summary
 from pipeline.health import add_health, serving
 from pipeline.logs import configure
-from pipeline.store.base import CountRule
 
 SECONDS = 60.0
 
@@ -58,7 +57,7 @@ def demo(
             if not no_console:
                 http = session.settings.http
                 refuse_open_host(http)
-                rule = CountRule(session.settings.alerts.head, tuple(session.settings.alerts.negative))
+                rule = session.settings.alerts.counting
                 console = console_app(session.store, rule)
                 add_health(console, session.workers.metrics, session.workers.not_ready)
                 address = await stack.enter_async_context(

@@ -63,7 +63,7 @@ def import_(
         if not found:
             labels += _labels(row, store, annotator or getpass.getuser())
     store.put_labels(labels)
-    posts = _correct(store, labels, CountRule(settings.alerts.head, tuple(settings.alerts.negative)))
+    posts = _correct(store, labels, settings.alerts.counting)
     if as_json:
         print_json({"imported": len(labels), "refused": len(refused), "posts_corrected": posts, "reasons": refused})
     else:

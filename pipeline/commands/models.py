@@ -22,7 +22,7 @@ from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelling import Classifier
 from pipeline.relabel import relabel_posts, text_of
 from pipeline.settings import Settings
-from pipeline.store.base import CountRule, Store
+from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
 app = typer.Typer(help="The registry of models: which one serves, and the way back.", no_args_is_help=True)
@@ -190,7 +190,7 @@ def relabel(
     if bounds is not None:
         end = bounds[1] + timedelta(seconds=1)
         start = datetime.min.replace(tzinfo=UTC) if days <= 0 else end - timedelta(days=days)
-        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        counting = settings.alerts.counting
         classifier, sequence = open_classifier(settings.model), registry.entry(champion).sequence
         with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
             task = bar.add_task("posts", total=None)

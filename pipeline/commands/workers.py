@@ -22,7 +22,7 @@ from pipeline.health import add_health, serving
 from pipeline.logs import configure
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
-from pipeline.store.base import CountRule, Store
+from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, workers.stop)
     if role in {Role.classify, Role.all}:
-        counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+        counting = settings.alerts.counting
         classifier = serve_classifier(settings.model, counting, metrics, store)
         store.put_state("model", {"name": classifier.name, "version": classifier.version})
         workers.add_classify(classifier)
@@ -85,7 +85,7 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
             await stack.enter_async_context(serving(app, http.host, http.metrics_port, "http.metrics_port"))
         if role in {Role.console, Role.all}:
             refuse_open_host(http)
-            counting = CountRule(settings.alerts.head, tuple(settings.alerts.negative))
+            counting = settings.alerts.counting
             port = await stack.enter_async_context(
                 serving(console_app(store, counting), http.host, http.console_port, "http.console_port")
             )

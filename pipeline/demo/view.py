@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.alerting.shares import key_shares
 from pipeline.alerting.text import alert_text
 from pipeline.demo.play import Session, total
-from pipeline.store.base import BUCKET_S, CountRule
+from pipeline.store.base import BUCKET_S
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEPS = 24
@@ -41,7 +41,7 @@ class View:
         self._alerts = session.store.alerts(limit=20)
         if session.at is None:
             return
-        rule = CountRule(session.settings.alerts.head, tuple(session.settings.alerts.negative))
+        rule = session.settings.alerts.counting
         found = key_shares(session.store, rule, session.at + timedelta(seconds=BUCKET_S), _STEP, _STEPS)
         self._shares = [
             (key, sum(n), [k / m if m else None for k, m in zip(negatives, n, strict=True)])

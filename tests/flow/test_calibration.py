@@ -159,6 +159,11 @@ def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(sto
     assert saved.tiers["10 to 50/h"].per_key_week <= 0.1
     assert end - saved.at < timedelta(minutes=10)
     assert made._evaluator.calibration == saved
+    by_hand = replace(saved, tiers={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
+    store.put_state(CALIBRATION, by_hand.to_json())
+    made._calibrate_at = 0.0
+    asyncio.run(made.tick())
+    assert made._evaluator.calibration == by_hand, "what 'backtest --save' wrote is taken over"
 
 
 def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> None:

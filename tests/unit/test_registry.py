@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleError
+from models.bundle import BundleError, load_bundle
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Registry, RegistryError
 from models.shadow import Shadow, shadowed
@@ -75,7 +76,9 @@ def test_an_engine_is_exchanged_between_batches_and_comes_back(tmp_path: Path) -
         HotSwap(registry, CHAMPION)
     registry.point(CHAMPION, "starter-1", by="ann", reason="-")
     taken: list[str] = []
-    engine = HotSwap(registry, CHAMPION, device="cpu", on_swap=lambda e: taken.append(e.version))
+    engine = HotSwap(
+        registry, CHAMPION, load=partial(load_bundle, device="cpu"), on_swap=lambda e: taken.append(e.version)
+    )
     assert engine.predict(["good"])[0].model_version == "1"
     registry.point(CHAMPION, "starter-2", by="ann", reason="-")
     engine.poll()
@@ -97,7 +100,7 @@ def test_a_version_that_is_refused_never_serves(tmp_path: Path) -> None:
     engine = HotSwap(
         registry,
         CHAMPION,
-        device="cpu",
+        load=partial(load_bundle, device="cpu"),
         refuse=lambda e: "unfit" if e.version == "3" else None,
         on_failure=failures.append,
     )
