@@ -112,6 +112,7 @@ def load_bundle(
     *,
     runtime: Runtime = "auto",
     threads: int | None = None,
+    gpu_memory_mb: int = 0,
     long_texts: LongTexts = "head",
 ) -> OnnxEngine:
     """Verifies a bundle, starts an engine on it and checks its golden texts.
@@ -136,6 +137,7 @@ def load_bundle(
             runtime=runtime,
             standard=set(manifest.domains) <= {STANDARD_DOMAIN},
             threads=threads,
+            gpu_memory_mb=gpu_memory_mb,
             reference=manifest.reference,
         )
         check_golden(engine, manifest)

@@ -1,7 +1,8 @@
-"""A bounded least-recently-used map. Not thread-safe: each owner keeps its own."""
+"""A bounded least-recently-used map; safe from several threads."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
@@ -24,25 +25,23 @@ class LruCache(Generic[K, V]):
     def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
         self._capacity, self._weigh = capacity, weigh
         self._entries: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
         self.weight = 0
-        self.hits = 0
-        self.misses = 0
 
     def get(self, key: K) -> V | None:
-        value = self._entries.get(key)
-        if value is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._entries.move_to_end(key)
-        return value
+        with self._lock:
+            value = self._entries.get(key)
+            if value is not None:
+                self._entries.move_to_end(key)
+            return value
 
     def put(self, key: K, value: V) -> None:
-        old = self._entries.pop(key, None)
-        self.weight += self._weigh(value) - (0 if old is None else self._weigh(old))
-        self._entries[key] = value
-        while self.weight > self._capacity:
-            self.weight -= self._weigh(self._entries.popitem(last=False)[1])
+        with self._lock:
+            old = self._entries.pop(key, None)
+            self.weight += self._weigh(value) - (0 if old is None else self._weigh(old))
+            self._entries[key] = value
+            while self.weight > self._capacity:
+                self.weight -= self._weigh(self._entries.popitem(last=False)[1])
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.batching import by_length
+from models.batching import by_length, padded_width
 from models.drift import Profile
-from models.labels import Head, Prediction
-from models.runtimes import Device, EngineError, Run, Runtime, open_runtime
+from models.labels import Head, Prediction, predictions
+from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
 from models.tokenizer import BundleTokenizer
 
 #: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
@@ -23,10 +26,23 @@ class OutOfMemoryError(EngineError):
     """Not even one text fits into the memory there is, or the device is broken; a new process may help."""
 
 
-class OnnxEngine:
-    """One session of one bundle; `predict` may be called from one thread at a time.
+class Encoded(NamedTuple):
+    """Texts as `engine` reads them: `rows[i]` are the rows of token ids of `texts[i]`."""
 
-    Where memory runs out, a batch is halved down to one text; then the session is built anew, once.
+    texts: Sequence[str]
+    rows: Sequence[list[list[int]]]
+    engine: object
+
+    def only(self, wanted: Sequence[int]) -> Encoded:
+        """Those of the texts at the places given."""
+        return Encoded([self.texts[i] for i in wanted], [self.rows[i] for i in wanted], self.engine)
+
+
+class OnnxEngine:
+    """One session of one bundle; `infer` may be called from one thread at a time, `encode` beside it.
+
+    Batches of similar length run in as many streams as the session has. Where memory runs out, a batch is halved down
+    to one text; then the session is built anew, once.
     """
 
     def __init__(
@@ -40,66 +56,94 @@ class OnnxEngine:
         device: Device = "auto",
         runtime: Runtime = "auto",
         standard: bool = False,
-        budget_tokens: int = 1024,
+        budget_tokens: int = 512,
+        gpu_memory_mb: int = 0,
         threads: int | None = None,
         reference: Profile | None = None,
     ) -> None:
-        """`reference` is what the model saw and said when it was made, for drift; `standard`: see `open_runtime`."""
+        """`reference` is what the model saw and said when it was made, for drift; for the others see `open_runtime`.
+
+        `budget_tokens` are those of a batch, padding included.
+        """
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
         self._tokenizer = tokenizer
         self.reference = reference
         self._budget = budget_tokens
-        self._build: Callable[[], tuple[Run, str]] = lambda: open_runtime(
-            model, device, runtime, threads or usable_cores(), standard=standard
+        self._build: Callable[[], Session] = lambda: open_runtime(
+            model, device, runtime, threads or usable_cores(), standard=standard, gpu_memory_mb=gpu_memory_mb
         )
-        self._infer, self.provider = self._build()
+        self._session = self._build()
+        self._pool = ThreadPoolExecutor(self._session.streams, thread_name_prefix="infer")
         self._rebuilt = False
+        self._rebuilding = threading.Lock()
         self.tokens = 0
         self.padded_tokens = 0
 
+    @property
+    def provider(self) -> str:
+        """What runs the graph."""
+        return self._session.name
+
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
-        rows_of = self._tokenizer.encode(texts)
-        ids = [row for rows in rows_of for row in rows]
-        logits_of: dict[int, NDArray[np.float32]] = {}
-        for group in by_length([len(row) for row in ids], self._budget):
-            logits = self._within_memory([ids[i] for i in group])
-            for row, index in enumerate(group):
-                logits_of[index] = logits[row]
-        parts = (logits_of[i] for i in range(len(ids)))
-        return [self._prediction([next(parts) for _ in rows]) for rows in rows_of]
+        return self.infer(self.encode(texts))
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The first half of `predict`, which may run while another batch is inferred."""
+        return Encoded(texts, self._tokenizer.encode(texts), self)
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        """The second half."""
+        rows = [row for parts in encoded.rows for row in parts]
+        # Longest first: the streams end together.
+        groups = list(by_length([len(row) for row in rows], self._budget))[::-1]
+        logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
+        run = map if len(groups) < 2 or self._session.streams < 2 else self._pool.map
+        for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):
+            logits[group] = found
+        self.tokens += sum(map(len, rows))
+        self.padded_tokens += sum(self._width(rows[i] for i in group) * len(group) for group in groups)
+        return predictions(self.heads, logits, [len(parts) for parts in encoded.rows], self.name, self.version)
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
         return self._tokenizer.unknown_share(texts)
 
     def _within_memory(self, rows: list[list[int]]) -> NDArray[np.float32]:
+        session = self._session
         try:
-            return self._run(rows)
+            return self._run(session, rows)
         except OutOfMemoryError:
             if len(rows) == 1:
-                if self._rebuilt:
-                    raise
-                self._rebuilt = True
-                self._infer, self.provider = self._build()
-                return self._run(rows)
+                return self._run(self._rebuilt_after(session), rows)
         self._budget = max(1, self._budget // 2)
         half = len(rows) // 2
         return np.concatenate([self._within_memory(rows[:half]), self._within_memory(rows[half:])])
 
-    def _run(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        width = max(map(len, rows))
+    def _rebuilt_after(self, failed: Session) -> Session:
+        """The session to try once more with; raises where that was tried already."""
+        with self._rebuilding:
+            if self._session is failed:
+                if self._rebuilt:
+                    raise OutOfMemoryError("not even one text fits into memory")
+                self._rebuilt = True
+                self._session = self._build()
+            return self._session
+
+    def _width(self, rows: Iterable[list[int]]) -> int:
+        return padded_width(max(map(len, rows)), self._session.width_step)
+
+    def _run(self, session: Session, rows: list[list[int]]) -> NDArray[np.float32]:
+        width = self._width(rows)
         input_ids = np.zeros((len(rows), width), np.int64)
         mask = np.zeros_like(input_ids)
         for i, row in enumerate(rows):
             input_ids[i, : len(row)] = row
             mask[i, : len(row)] = 1
-        self.tokens += int(mask.sum())
-        self.padded_tokens += mask.size
         try:
-            logits = self._infer(input_ids, mask)
+            logits = session.run(input_ids, mask)
         except Exception as error:
             if any(sign in str(error) for sign in _MEMORY_SIGNS):
                 raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {width} tokens") from None
@@ -107,18 +151,6 @@ class OnnxEngine:
         if not np.isfinite(logits).all():
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
         return logits
-
-    def _prediction(self, parts: list[NDArray[np.float32]]) -> Prediction:
-        """Mean over the parts of a text of their calibrated probabilities."""
-        logits = np.stack(parts)
-        probabilities: dict[str, NDArray[np.float32]] = {}
-        start = 0
-        for head in self.heads.values():
-            part = logits[:, start : start + len(head.labels)] / head.temperature
-            start += len(head.labels)
-            exponent = np.exp(part - part.max(1, keepdims=True))
-            probabilities[head.name] = (exponent / exponent.sum(1, keepdims=True)).mean(0)
-        return Prediction(self.heads, probabilities, self.name, self.version)
 
 
 def usable_cores() -> int:

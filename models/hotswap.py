@@ -14,7 +14,7 @@ from pathlib import Path
 
 from models.bundle import load_bundle
 from models.drift import Profile
-from models.engine import OnnxEngine
+from models.engine import Encoded, OnnxEngine
 from models.labels import Prediction
 from models.registry import Registry, RegistryError
 
@@ -23,7 +23,7 @@ Refusal = Callable[[OnnxEngine], str | None]
 
 
 class HotSwap:
-    """Stands for an engine: `predict` from one thread at a time, as an engine itself."""
+    """Stands for an engine: `infer` from one thread at a time, `encode` beside it, as an engine itself."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class HotSwap:
 
         `load` opens a bundle on the device and runtime wanted.
         `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
-        `predict` before the new engine's first batch, `on_failure` with the id of a version that was refused,
+        `infer` before the new engine's first batch, `on_failure` with the id of a version that was refused,
         `observe` with every batch and its answers.
         """
         self._registry, self._alias = registry, alias
@@ -86,14 +86,22 @@ class HotSwap:
         return self._engine.unknown_share(texts)
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """As the engine's; a version that waits takes over first."""
+        return self.infer(self.encode(texts))
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        return self._engine.encode(texts)
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        """As the engine's; a version that waits takes over first, and reads the texts anew."""
         waiting = self._next
         if waiting is not None:
             self._kept, (self._id, self._engine), self._next = (self._id, self._engine), waiting, None
             log.info("model %s takes over", self._id)
             self._on_swap(self._engine)
-        served = self._engine.predict(texts)
-        self._observe(texts, served)
+        if encoded.engine is not self._engine:
+            encoded = self._engine.encode(encoded.texts)
+        served = self._engine.infer(encoded)
+        self._observe(encoded.texts, served)
         return served
 
     def poll(self) -> None:

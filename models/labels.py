@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-#: A prediction with its dictionary and its key in a cache; an array without its numbers (CPython 3.11, measured).
-_OBJECT_BYTES, _ARRAY_BYTES = 500, 112
+#: A prediction with its dictionaries and its key in a cache; an array without its numbers (CPython 3.11, measured).
+_OBJECT_BYTES, _ARRAY_BYTES = 850, 112
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Head:
 class Prediction:
     """Calibrated class probabilities of one text, per head."""
 
-    __slots__ = ("_heads", "_probabilities", "model_name", "model_version")
+    __slots__ = ("_best", "_heads", "_probabilities", "model_name", "model_version")
 
     def __init__(
         self,
@@ -43,10 +44,12 @@ class Prediction:
         probabilities: dict[str, NDArray[np.float32]],
         model_name: str = "",
         model_version: str = "",
+        best: dict[str, int] | None = None,
     ) -> None:
-        """`probabilities[head]` is float32[n_labels], summing to 1; the model is the one that made them."""
+        """`probabilities[head]` is float32[n_labels], summing to 1, `best` its largest; made by the model named."""
         self._heads = heads
         self._probabilities = probabilities
+        self._best = {h: int(p.argmax()) for h, p in probabilities.items()} if best is None else best
         self.model_name = model_name
         self.model_version = model_version
 
@@ -60,12 +63,45 @@ class Prediction:
 
     def label(self, head: str) -> str:
         """The most probable class of `head`."""
-        return self._heads[head].labels[int(self._probabilities[head].argmax())]
+        return self._heads[head].labels[self._best[head]]
 
     def score(self, head: str) -> float:
         """Probability of `label(head)`, in [0, 1]."""
-        return float(self._probabilities[head].max())
+        return float(self._probabilities[head][self._best[head]])
 
     def probabilities(self, head: str) -> dict[str, float]:
         """Class name -> probability, in the head's own order."""
-        return dict(zip(self._heads[head].labels, map(float, self._probabilities[head]), strict=True))
+        return dict(zip(self._heads[head].labels, self._probabilities[head].tolist(), strict=True))
+
+
+def predictions(
+    heads: dict[str, Head], logits: NDArray[np.float32], parts: Sequence[int], model_name: str, model_version: str
+) -> list[Prediction]:
+    """One prediction per text from float32[sum(parts), n_classes] logits, the heads side by side.
+
+    `parts[i]` rows in a row are the parts of text i, whose calibrated probabilities are averaged.
+    """
+    if not parts:
+        return []
+    starts = np.cumsum([0, *parts[:-1]])
+    whole = np.empty((len(parts), logits.shape[1]), np.float32)
+    spans: dict[str, tuple[int, int]] = {}
+    best: dict[str, list[int]] = {}
+    at = 0
+    for name, head in heads.items():
+        spans[name] = span = (at, at + len(head.labels))
+        at = span[1]
+        part = logits[:, slice(*span)] / head.temperature
+        exponent = np.exp(part - part.max(1, keepdims=True))
+        probabilities = exponent / exponent.sum(1, keepdims=True)
+        if len(logits) > len(parts):
+            probabilities = np.add.reduceat(probabilities, starts, axis=0) / np.array(parts)[:, None]
+        whole[:, slice(*span)] = probabilities
+        best[name] = probabilities.argmax(1).tolist()
+    found = []
+    for i, row in enumerate(whole):
+        # A copy: a view would keep the whole batch in memory for as long as one of its texts is cached.
+        own = row.copy()
+        each = {name: own[a:b] for name, (a, b) in spans.items()}
+        found.append(Prediction(heads, each, model_name, model_version, {name: best[name][i] for name in spans}))
+    return found

@@ -1,11 +1,16 @@
-"""What runs the graph: ONNX Runtime on CPU or CUDA, or OpenVINO on CPU, behind one call."""
+"""What runs the graph: ONNX Runtime on CPU or CUDA, or OpenVINO on CPU, behind one call.
+
+On a CPU several batches run beside each other, one thread each, rather than one after the other on all cores: the
+threads of one batch wait for each other after every small operator.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from queue import SimpleQueue
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +20,18 @@ Runtime = Literal["auto", "onnxruntime", "openvino"]
 Ids = NDArray[np.int64]
 #: int64[texts, tokens] ids and mask -> float32[texts, classes] logits.
 Run = Callable[[Ids, Ids], NDArray[np.float32]]
+_MOST_STREAMS = 8
+#: On a GPU widths come in steps, so that its allocator and its kernels see few shapes.
+_GPU_WIDTH_STEP = 32
+
+
+class Session(NamedTuple):
+    """`run` may be called from `streams` threads at once; widths are to be multiples of `width_step`."""
+
+    run: Run
+    name: str
+    streams: int
+    width_step: int = 1
 
 
 class EngineError(RuntimeError):
@@ -22,9 +39,15 @@ class EngineError(RuntimeError):
 
 
 def open_runtime(
-    model: bytes | Path, device: Device, runtime: Runtime, threads: int, *, standard: bool
-) -> tuple[Run, str]:
-    """The graph ready to run, and the name of what runs it.
+    model: bytes | Path,
+    device: Device,
+    runtime: Runtime,
+    threads: int,
+    *,
+    standard: bool,
+    gpu_memory_mb: int = 0,
+) -> Session:
+    """The graph ready to run on `threads` >= 1 threads in all, or on a GPU with `gpu_memory_mb` at the most (0: all).
 
     `auto` takes OpenVINO on a CPU where it is installed and the graph is of `standard` operators: it is faster there
     (`opinionwatch bench engine --against ort-int8`). Raises `EngineError` for what is asked for and not there.
@@ -34,8 +57,8 @@ def open_runtime(
     if runtime == "openvino" and device == "cuda":
         raise EngineError("OpenVINO runs on the CPU here: set model.device to cpu, or model.runtime to onnxruntime")
     if runtime == "openvino" or (runtime == "auto" and device != "cuda" and standard and _prefers_openvino(device)):
-        return _openvino(model, threads), "OpenVINO"
-    return _onnxruntime(model, device, threads)
+        return _openvino(model, threads)
+    return _onnxruntime(model, device, threads, gpu_memory_mb)
 
 
 def _prefers_openvino(device: Device) -> bool:
@@ -50,29 +73,36 @@ def _has_cuda() -> bool:
     return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
-def _openvino(model: bytes | Path, threads: int) -> Run:
+def _openvino(model: bytes | Path, threads: int) -> Session:
     try:
         import openvino
     except ImportError as error:
         raise EngineError("openvino is missing: pip install 'opinionwatch[openvino]'") from error
     core = openvino.Core()
     graph = core.read_model(model) if isinstance(model, bytes) else core.read_model(str(model))
+    streams = min(threads, _MOST_STREAMS)
     # f32 beside the int8 products: bfloat16 would move the labels from those of the golden texts.
     options: dict[str, Any] = {
-        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": streams,
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
     }
     compiled = core.compile_model(graph, "CPU", options)
-    request = compiled.create_infer_request()
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(streams):
+        idle.put(compiled.create_infer_request())
 
     def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        return np.array(request.infer({"input_ids": ids, "attention_mask": mask})[0])
+        request = idle.get()
+        try:
+            return np.array(request.infer({"input_ids": ids, "attention_mask": mask})[0])
+        finally:
+            idle.put(request)
 
-    return run
+    return Session(run, "OpenVINO", streams)
 
 
-def _onnxruntime(model: bytes | Path, device: Device, threads: int) -> tuple[Run, str]:
+def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_mb: int) -> Session:
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -80,18 +110,40 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int) -> tuple[Run
     ort.set_default_logger_severity(4)
     if device == "cuda" and not _has_cuda():
         raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
-    providers = ["CPUExecutionProvider"]
+    streams = min(threads, _MOST_STREAMS)
+    providers: list[Any] = ["CPUExecutionProvider"]
     if device != "cpu" and _has_cuda():
-        providers.insert(0, "CUDAExecutionProvider")
+        cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
+        cuda |= {"gpu_mem_limit": gpu_memory_mb * 1_000_000} if gpu_memory_mb else {}
+        providers.insert(0, ("CUDAExecutionProvider", cuda))
     options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads // streams
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     source = model if isinstance(model, bytes) else str(model)
     session = ort.InferenceSession(source, options, providers=providers)
+    name = str(session.get_providers()[0])
+    if name == "CUDAExecutionProvider":
+        return Session(bound(session, "cuda"), name, 1, _GPU_WIDTH_STEP)
 
     def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
         return logits
 
-    return run, str(session.get_providers()[0])
+    return Session(run, name, streams)
+
+
+def bound(session: Any, device: str) -> Run:
+    """Runs with inputs copied to `device` ("cuda" or "cpu") by IO binding, and only the logits copied back."""
+    import onnxruntime as ort
+
+    def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+        binding = session.io_binding()
+        for name, value in (("input_ids", ids), ("attention_mask", mask)):
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
+        binding.bind_output("logits", device, 0)
+        session.run_with_iobinding(binding)
+        logits: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
+        return logits
+
+    return run

@@ -92,6 +92,7 @@ def _loader(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
         device=settings.device,
         runtime=settings.runtime,
         threads=settings.threads,
+        gpu_memory_mb=settings.gpu_memory_mb,
         long_texts=settings.long_texts,
     )
 

@@ -1,122 +1,26 @@
-"""Strict at-least-once offsets on faust-streaming 0.15.3, and the agent loop that keeps them.
+"""Kafka through Faust: the app of a role, topics of raw bytes, and the agent that hands micro-batches on.
 
-What Faust does by itself loses posts (docs/delivery.md has the measured table). Here:
-- every delivered offset is tracked; the commit is the contiguous acked prefix of them, so gaps in the broker's
-  log (compaction, transaction markers) are skipped, and a record that was never acked pins the commit: visible
-  as lag, never lost;
-- what is acked is committed before partitions are revoked;
-- nothing escapes the agent, so Faust never restarts one.
-It overrides private methods: Faust is pinned, and tests/unit/test_delivery.py fails when they move.
+Nothing escapes the agent, so Faust never restarts one; what is not durable is never committed (`pipeline.strict`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import ssl
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import faust
 from aiokafka.structs import TopicPartition
-from faust.transport.drivers import aiokafka as driver
 
 from pipeline.errors import Fatal
 from pipeline.posts import Origin, Record
 from pipeline.settings import FlowSettings, KafkaSettings
+from pipeline.strict import StrictApp
 
-log = logging.getLogger(__name__)
 #: A dead letter is as large as the record that it buries; the topics take as much (see kafka_tools).
 MAX_RECORD_BYTES = 10_100_000
-
-
-class Prefix:
-    """Delivered offsets of one partition and which of them are acked. Pure.
-
-    >>> p = Prefix()
-    >>> for offset in (5, 6, 9): p.deliver(offset)
-    >>> p.ack([6]); p.advance()
-    >>> p.ack([5]); p.advance()
-    7
-    """
-
-    def __init__(self) -> None:
-        self._pending: deque[int] = deque()
-        self._acked: set[int] = set()
-
-    def deliver(self, offset: int) -> None:
-        """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
-        while self._pending and self._pending[-1] >= offset:
-            self._acked.discard(self._pending.pop())
-        self._pending.append(offset)
-
-    def ack(self, offsets: Iterable[int]) -> None:
-        self._acked.update(offsets)
-
-    def advance(self) -> int | None:
-        """Takes the acked prefix out and returns the next offset to read, None where nothing is new."""
-        last = None
-        while self._pending and self._pending[0] in self._acked:
-            last = self._pending.popleft()
-            self._acked.discard(last)
-        if not self._pending:
-            self._acked.clear()
-        return None if last is None else last + 1
-
-    def __len__(self) -> int:
-        return len(self._pending)
-
-
-class StrictConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer with its offset bookkeeping replaced."""
-
-    def __init__(self, transport: Any, callback: Callable[[Any], Awaitable[None]], *args: Any, **kwargs: Any) -> None:
-        self._prefixes: dict[Any, Prefix] = defaultdict(Prefix)
-
-        async def tracked(message: Any) -> None:
-            if self.app.topics.acks_enabled_for(message.topic):
-                self._prefixes[message.tp].deliver(message.offset)
-            await callback(message)
-
-        super().__init__(transport, tracked, *args, **kwargs)
-
-    def _new_offset(self, tp: Any) -> int | None:
-        acked = self._acked[tp]
-        prefix = self._prefixes[tp]
-        if acked:
-            prefix.ack(acked)
-            self._acked_index[tp].difference_update(acked)
-            acked.clear()
-        return prefix.advance()
-
-    async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        """Gaps need no bookkeeping: only delivered offsets count."""
-
-    async def on_partitions_revoked(self, revoked: set[Any]) -> None:
-        try:
-            await self.commit()
-        except Exception:
-            log.warning("commit before a rebalance failed; the records will be delivered again")
-        await super().on_partitions_revoked(revoked)
-
-    async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
-        self._prefixes.clear()
-        await super().on_partitions_assigned(assigned, generation_id)
-
-
-class _StrictTransport(driver.Transport):  # type: ignore[misc]
-    Consumer = StrictConsumer
-
-
-class StrictApp(faust.App):  # type: ignore[misc]
-    """A Faust app whose consumers commit strictly."""
-
-    def _new_transport(self) -> Any:
-        return _StrictTransport(self.conf.broker_consumer, self)
-
-    def _new_producer_transport(self) -> Any:
-        return _StrictTransport(self.conf.broker_producer, self)
 
 
 def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
@@ -129,14 +33,13 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         broker_heartbeat_interval=kafka.session_timeout_s / 6,
         broker_request_timeout=max(90.0, kafka.session_timeout_s * 1.5),
         broker_commit_interval=1.0,
-        broker_max_poll_records=2000,
+        broker_max_poll_records=512,
         consumer_auto_offset_reset="earliest",
         consumer_group_instance_id=f"{kafka.instance}-{role}" if kafka.instance else None,
         producer_acks=-1,
         producer_compression_type="gzip",
         producer_max_request_size=MAX_RECORD_BYTES,
         stream_wait_empty=False,
-        stream_buffer_maxsize=2048,
         topic_allow_declare=False,
         topic_disable_leader=True,
         store="memory://",
@@ -165,7 +68,8 @@ def raw_topic(app: StrictApp, *names: str) -> Any:
 
 async def send(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
     """Returns when the brokers have the record."""
-    await (await topic.send(key=key, value=value, headers=headers or {}, force=True))
+    # Shielded: who gives up waiting must not cancel the future that Faust's own callback reads.
+    await asyncio.shield(await topic.send(key=key, value=value, headers=headers or {}, force=True))
 
 
 def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
@@ -196,22 +100,29 @@ def consume(
     handle: Callable[[Sequence[Record]], Awaitable[None]],
     flow: FlowSettings,
     failed: Callable[[BaseException], None],
+    waits: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Registers the agent: micro-batches go to `handle`, up to `flow.in_flight` at once, and are acked in order.
+    """Registers the agent: micro-batches go to `handle`, up to `flow.in_flight` at once, and are settled in order.
 
-    `handle` returns when its records are durable. What it raises goes to `failed`; from then on nothing is
-    acked and nothing is read: the process must end.
+    `handle` returns when its records are durable. What it raises goes to `failed`; from then on nothing is settled
+    and nothing is read: the process must end. `waits` says whether `handle` waits for another service just now.
     """
+    app.chunk_records = max(1, flow.batch_records // 4)
+    app.held_records = flow.batch_records * (flow.in_flight + 1)
+    app.waits = waits
 
     async def agent(stream: Any) -> None:
+        window = Window(flow.batch_records, flow.batch_wait_s)
         slots = asyncio.Semaphore(flow.in_flight)
         broken = asyncio.Event()
+        running: set[asyncio.Task[None]] = set()
 
         async def one(events: list[Any]) -> None:
             try:
-                await handle([_record(event.message) for event in events])
+                await handle([_record(record) for event in events for record in event.message.records])
                 if not broken.is_set():
                     for event in events:
+                        app.consumer.settle(event.message)
                         event.ack()
             except asyncio.CancelledError:
                 broken.set()
@@ -222,28 +133,80 @@ def consume(
             finally:
                 slots.release()
 
-        running: set[asyncio.Task[None]] = set()
-        try:
-            async for events in stream.noack_take(flow.batch_records, within=flow.batch_wait_s):
+        async def dispatch() -> None:
+            while True:
                 await slots.acquire()
+                events = [e for e in await window.take(lambda: bool(running)) if _current(app, e)]
                 if broken.is_set():
                     await asyncio.Event().wait()
-                task = asyncio.create_task(one(list(events)))
-                running.add(task)
-                task.add_done_callback(running.discard)
+                if events:
+                    task = asyncio.create_task(one(events))
+                    running.add(task)
+                    task.add_done_callback(running.discard)
+                else:
+                    slots.release()
+
+        dispatching = asyncio.create_task(dispatch())
+        try:
+            async for event in stream.noack().events():
+                window.add(event, len(event.message.records))
         finally:
-            for task in running:
+            for task in [dispatching, *running]:
                 task.cancel()
 
     app.agent(topic, name=f"{app.conf.id}-agent")(agent)
 
 
-def _record(message: Any) -> Record:
-    origin = Origin(message.topic, message.partition, message.offset)
-    headers = dict(message.headers or {})
-    replayed = headers.get("replayed", b"0")
+class Window:
+    """Chunks on their way into a batch: closed when it is full, when its first is `wait_s` old, or when all is idle."""
+
+    def __init__(self, most: int, wait_s: float) -> None:
+        self._most, self._wait_s = most, wait_s
+        self._waiting: deque[tuple[Any, int]] = deque()
+        self._news = asyncio.Event()
+
+    def add(self, chunk: Any, records: int) -> None:
+        """A chunk of `records` >= 1 records, the next in order."""
+        self._waiting.append((chunk, records))
+        self._news.set()
+
+    async def take(self, busy: Callable[[], bool]) -> list[Any]:
+        """The next batch, never empty; a chunk of more records than fit is a batch alone.
+
+        While `busy()`, it waits for company: a lone record at an idle worker does not.
+        """
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        first, records = self._waiting.popleft()
+        taken, ends = [first], asyncio.get_running_loop().time() + self._wait_s
+        while True:
+            while self._waiting and records + self._waiting[0][1] <= self._most:
+                chunk, more = self._waiting.popleft()
+                taken.append(chunk)
+                records += more
+            left = ends - asyncio.get_running_loop().time()
+            if self._waiting or records >= self._most or left <= 0 or not busy():
+                return taken
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                return taken
+
+
+def _current(app: StrictApp, event: Any) -> bool:
+    """Whether the chunk came after the last rebalance; one of before belongs to whoever has its partition now."""
+    return bool(event.message.generation_id == app.consumer_generation_id)
+
+
+def _record(record: Any) -> Record:
+    replayed = next((value for name, value in record.headers if name == "replayed"), b"0") if record.headers else b"0"
     return Record(
-        origin, round(message.timestamp * 1000), message.value or b"", int(replayed) if replayed.isdigit() else 0
+        Origin(record.topic, record.partition, record.offset),
+        record.timestamp,
+        record.value or b"",
+        int(replayed) if replayed.isdigit() else 0,
     )
 
 

@@ -1,8 +1,9 @@
 """decode -> label -> index -> progress, for one micro-batch. Knows neither Kafka nor Faust.
 
 When `process` returns, every record of the batch is durable (indexed, or dead-lettered) and may be acked.
-Batches may overlap: one is labelled while the one before is indexed. Each stage takes them in the order in
-which `process` was called, so that the progress of a partition never skips a record.
+Batches overlap in three stages: one is decoded and tokenised while the one before is inferred and the one before that
+is indexed. Each stage takes them in the order in which `process` was called, so that the progress of a partition
+never skips a record.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from pipeline.errors import Fatal, Poison, Transient
-from pipeline.labelling import Labelled, Labeller
-from pipeline.ledger import Ledger, Partition
+from pipeline.labelling import Labeller, Predicted
+from pipeline.ledger import Entry, Ledger, Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, DeadLetter, Post, Progress, Record, ScoredPost
+from pipeline.posts import EPOCH, DeadLetter, Progress, Record, ScoredPost
 from pipeline.retry import retried
 from pipeline.store.base import Outcome, Store
 
@@ -103,7 +104,7 @@ class Flow:
         self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
         self._guard, self._metrics, self._executor, self._version = guard, metrics, executor, version
         self._now, self._sleep = now, sleep
-        self._label_turn, self._index_turn = asyncio.Lock(), asyncio.Lock()
+        self._prepare_turn, self._infer_turn, self._index_turn = (asyncio.Lock() for _ in range(3))
         self._ledger: Ledger | None = None
         self._broken = False
         self._in_flight: Counter[Partition] = Counter()
@@ -124,29 +125,38 @@ class Flow:
         self._metrics.in_flight.inc(len(records))
         self._metrics.batch.observe(len(records))
         self._in_flight.update(_partition(r) for r in records)
-        received = self._now()
-        async with self._label_turn:
-            with self._metrics.inference.time():
-                labelled = await self._in_thread(lambda: self._labeller.label(records))
-            await self._index_turn.acquire()
         try:
-            if self._broken:
-                raise Fatal("an earlier batch failed", "see the error before this one")
-            await self._finish(labelled, received)
+            await self._staged(records, self._now())
         except BaseException:
             # A later batch must not carry the progress past the records of this one.
             self._broken = True
             raise
+
+    async def _staged(self, records: Sequence[Record], received: datetime) -> None:
+        """Holds the turn of a stage until it has that of the next, so that no batch overtakes another."""
+        async with self._prepare_turn:
+            prepared = await self._in_thread(lambda: self._labeller.prepare(records))
+            await self._infer_turn.acquire()
+        try:
+            with self._metrics.inference.time():
+                predicted = await self._in_thread(lambda: self._labeller.infer(prepared))
+            await self._index_turn.acquire()
+        finally:
+            self._infer_turn.release()
+        try:
+            if self._broken:
+                raise Fatal("an earlier batch failed", "see the error before this one")
+            await self._finish(predicted, received)
         finally:
             self._index_turn.release()
 
-    async def _finish(self, labelled: Labelled, received: datetime) -> None:
-        results = labelled.results
+    async def _finish(self, predicted: Predicted, received: datetime) -> None:
+        results = await self._in_thread(lambda: self._labeller.finish(predicted))
         scored = [item for _, item in results if isinstance(item, ScoredPost)]
         poisons = sum(isinstance(item, Poison) for _, item in results)
         self._guard.admit(poisons, len(results))
         outcomes = iter(await self._index(scored) if scored else [])
-        done: list[tuple[Record, Outcome, Post | None]] = []
+        done: list[Entry] = []
         for record, item in results:
             outcome, post = Outcome.REJECTED, None
             if isinstance(item, Poison):
@@ -157,10 +167,8 @@ class Flow:
                     self._guard.admit(1, 0)
                     await self._bury(DeadLetter(record, "index", "rejected"))
             done.append((record, outcome, post))
-        ledger = await self._books()
-        for record, outcome, post in done:
-            self._book(outcome)
-            ledger.enter(record, outcome, post)
+        self._count(Counter(outcome for _, outcome, _ in done))
+        (await self._books()).enter(done)
         self._in_flight.subtract(_partition(r) for r, _ in results)
         await self.announce({_partition(r) for r, _ in results})
         now = self._now()
@@ -188,8 +196,7 @@ class Flow:
         for entry in [*news, *unread]:
             self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(news))
-        for entry in [*news, *unread]:
-            await retried(lambda entry=entry: self._progress.send(entry), self._note("progress"), self._sleep)  # type: ignore[misc]
+        await asyncio.gather(*(self._tell(entry) for entry in [*news, *unread]))
         self.stalled = None
 
     async def _books(self) -> Ledger:
@@ -206,12 +213,15 @@ class Flow:
         await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)
         self._metrics.dead.labels(letter.stage, letter.reason).inc()
 
-    def _book(self, outcome: Outcome) -> None:
-        self._metrics.in_flight.dec()
-        if outcome is Outcome.INDEXED:
-            self._metrics.indexed.inc()
-        elif outcome is not Outcome.REJECTED:
-            self._metrics.duplicate.labels("redelivered" if outcome is Outcome.REDELIVERED else "sent_twice").inc()
+    async def _tell(self, entry: Progress) -> None:
+        await retried(lambda: self._progress.send(entry), self._note("progress"), self._sleep)
+
+    def _count(self, outcomes: Counter[Outcome]) -> None:
+        self._metrics.in_flight.dec(outcomes.total())
+        self._metrics.indexed.inc(outcomes[Outcome.INDEXED])
+        for outcome, cause in ((Outcome.REDELIVERED, "redelivered"), (Outcome.DUPLICATE, "sent_twice")):
+            if outcomes[outcome]:
+                self._metrics.duplicate.labels(cause).inc(outcomes[outcome])
 
     async def _retry(self, stage: str, call: Callable[[], T]) -> T:
         return await retried(lambda: self._in_thread(call), self._note(stage), self._sleep)
@@ -230,4 +240,4 @@ class Flow:
 
 
 def _partition(record: Record) -> Partition:
-    return record.origin.topic, record.origin.partition
+    return record.origin[:2]

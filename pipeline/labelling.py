@@ -8,7 +8,7 @@ from typing import Protocol
 
 from models.cache import LruCache
 from models.drift import Profile, Watch
-from models.engine import OutOfMemoryError
+from models.engine import Encoded, OutOfMemoryError
 from models.labels import Prediction
 from models.runtimes import EngineError
 from pipeline.codec import decode
@@ -45,20 +45,38 @@ class Classifier(Protocol):
         """Share of the tokens that the model's vocabulary does not know, in [0, 1]."""
         ...
 
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        """The first half of `predict`; may run beside `infer`."""
+        ...
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        """The second half; raises `EngineError` where the answer is no number."""
+        ...
+
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction per text, in order; raises `EngineError` where the answer is no number."""
+        """One prediction per text, in order; raises as `infer`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class Labelled:
-    """A batch after the classifier: each record with its post or its poison, in the order given."""
+class Prepared:
+    """A batch on its way to the classifier: `encoded.texts[i]`, of content `hashes[i]`, was not known yet."""
 
-    results: tuple[tuple[Record, ScoredPost | Poison], ...]
+    decoded: list[tuple[Record, Post | Poison]]
+    hashes: list[str]
+    encoded: Encoded
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """A batch that is classified: `predictions` by content hash."""
+
+    decoded: list[tuple[Record, Post | Poison]]
+    predictions: dict[str, Prediction | Poison]
 
 
 class Labeller:
-    """Blocking and not thread-safe: the flow calls it from one thread."""
+    """`prepare`, `infer`, `finish` a batch: blocking, each from one thread at a time, the three beside each other."""
 
     def __init__(
         self,
@@ -76,45 +94,59 @@ class Labeller:
         self._drift: tuple[str, Watch] | None = None
         metrics.serves(classifier.name, classifier.version)
 
-    def label(self, records: Sequence[Record]) -> Labelled:
-        """Never raises for a bad post: that is a `Poison` in the result."""
-        decoded = [_decoded(record) for record in records]
-        posts = [d for d in decoded if isinstance(d, Post)]
-        predictions = self._predictions(posts)
+    def prepare(self, records: Sequence[Record]) -> Prepared:
+        """Decodes, and tokenises what no cache knows."""
+        decoded = [(record, _decoded(record)) for record in records]
+        texts: dict[str, str] = {}
+        for _, post in decoded:
+            if isinstance(post, Post) and post.content_hash not in texts and self._known(post.content_hash) is None:
+                texts[post.content_hash] = post.full_text
+        return Prepared(decoded, list(texts), self.classifier.encode(list(texts.values())))
+
+    def infer(self, prepared: Prepared) -> Predicted:
+        """Classifies; a text that another batch brought meanwhile is not classified twice."""
+        hashes = {post.content_hash for _, post in prepared.decoded if isinstance(post, Post)}
+        known: dict[str, Prediction | Poison] = {h: p for h in hashes if (p := self._known(h)) is not None}
+        wanted = [i for i, h in enumerate(prepared.hashes) if h not in known]
+        encoded = prepared.encoded.only(wanted)
+        fresh = dict(zip((prepared.hashes[i] for i in wanted), self._classified(encoded), strict=True))
+        if missing := hashes - known.keys() - fresh.keys():
+            # Known when the batch was prepared, and forgotten since: dropped by the cache, or of a model before.
+            texts = {p.content_hash: p.full_text for _, p in prepared.decoded if isinstance(p, Post)}
+            again = self.classifier.encode([texts[h] for h in missing])
+            fresh |= zip(missing, self._classified(again), strict=True)
+        for key, prediction in fresh.items():
+            if isinstance(prediction, Prediction):
+                self._cache.put(key, prediction)
+        posts = sum(isinstance(post, Post) for _, post in prepared.decoded)
+        self._metrics.cache.labels("hit").inc(posts - len(fresh))
+        self._metrics.cache.labels("miss").inc(len(fresh))
+        self._metrics.cache_bytes.set(self._cache.weight)
+        self._watch_drift([p for p in fresh.values() if isinstance(p, Prediction)])
+        return Predicted(prepared.decoded, known | fresh)
+
+    def finish(self, predicted: Predicted) -> list[tuple[Record, ScoredPost | Poison]]:
+        """Each record with its post or its poison, in the order given."""
         results: list[tuple[Record, ScoredPost | Poison]] = []
-        for record, post in zip(records, decoded, strict=True):
+        for record, post in predicted.decoded:
             if isinstance(post, Poison):
                 results.append((record, post))
                 continue
-            prediction = predictions[post.content_hash]
+            prediction = predicted.predictions[post.content_hash]
             results.append((record, prediction if isinstance(prediction, Poison) else self._scored(post, prediction)))
-        return Labelled(tuple(results))
+        return results
 
-    def _predictions(self, posts: Sequence[Post]) -> dict[str, Prediction | Poison]:
-        self._metrics.cache_bytes.set(self._cache.weight)
-        known: dict[str, Prediction | Poison] = {}
-        texts: dict[str, str] = {}
-        for post in posts:
-            if post.content_hash in known or post.content_hash in texts:
-                continue
-            cached = self._cache.get(post.content_hash)
-            if cached is None or cached.model_version != self.classifier.version:
-                texts[post.content_hash] = post.full_text
-            else:
-                known[post.content_hash] = cached
-        self._metrics.cache.labels("hit").inc(len(posts) - len(texts))
-        self._metrics.cache.labels("miss").inc(len(texts))
+    def _known(self, content_hash: str) -> Prediction | None:
+        cached = self._cache.get(content_hash)
+        return cached if cached is not None and cached.model_version == self.classifier.version else None
+
+    def _classified(self, encoded: Encoded) -> list[Prediction | Poison]:
         tokens, padded = self.classifier.tokens, self.classifier.padded_tokens
-        fresh = self._predict(list(texts.values()))
-        for key, prediction in zip(texts, fresh, strict=True):
-            known[key] = prediction
-            if isinstance(prediction, Prediction):
-                self._cache.put(key, prediction)
-        self._watch_drift([p for p in fresh if isinstance(p, Prediction)])
+        found = self._infer(encoded)
         done = max(0, self.classifier.tokens - tokens)
         self._metrics.tokens.inc(done)
         self._metrics.padding.inc(max(0, self.classifier.padded_tokens - padded - done))
-        return known
+        return found
 
     def _watch_drift(self, predictions: Sequence[Prediction]) -> None:
         reference = self.classifier.reference
@@ -126,20 +158,21 @@ class Labeller:
             self._drift = (self.classifier.version, watch)
         self._drift[1].add(predictions)
 
-    def _predict(self, texts: list[str]) -> list[Prediction | Poison]:
+    def _infer(self, encoded: Encoded) -> list[Prediction | Poison]:
         """Halves a failing batch down to the text at fault."""
-        if not texts:
+        size = len(encoded.texts)
+        if not size:
             return []
         try:
-            return list(self.classifier.predict(texts))
+            return list(self.classifier.infer(encoded))
         except OutOfMemoryError as error:
-            if len(texts) == 1:
+            if size == 1:
                 raise Fatal(f"the model: {error}", "give it more memory, or start the worker again") from None
         except EngineError as error:
-            if len(texts) == 1:
+            if size == 1:
                 return [Poison("classify", "unscorable", str(error))]
-        half = len(texts) // 2
-        return self._predict(texts[:half]) + self._predict(texts[half:])
+        half = size // 2
+        return self._infer(encoded.only(range(half))) + self._infer(encoded.only(range(half, size)))
 
     def _scored(self, post: Post, prediction: Prediction) -> ScoredPost:
         heads = prediction.heads

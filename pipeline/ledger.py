@@ -6,13 +6,16 @@ books already.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from pipeline.posts import EPOCH, Post, Progress, Record
 from pipeline.store.base import Outcome
 
 Partition = tuple[str, int]
+#: A record, what became of it, and its post where it is one.
+Entry = tuple[Record, Outcome, Post | None]
 
 
 class Ledger:
@@ -21,24 +24,13 @@ class Ledger:
     def __init__(self, known: Mapping[Partition, Progress]) -> None:
         self._progress = dict(known)
 
-    def enter(self, record: Record, outcome: Outcome, post: Post | None) -> None:
-        """Books one durable record; REJECTED stands for every dead letter."""
-        origin = record.origin
-        key = (origin.topic, origin.partition)
-        old = self._progress.get(key) or Progress(origin.topic, origin.partition, 0, 0, EPOCH)
-        if origin.offset < old.next_offset:
-            return
-        # A post whose time is suspect was given the record's: it must not carry the clock to the present.
-        reached = post.event_time if post and not post.time_suspect else old.event_time
-        self._progress[key] = replace(
-            old,
-            next_offset=origin.offset + 1,
-            end_offset=max(old.end_offset, origin.offset + 1),
-            event_time=max(old.event_time, reached),
-            indexed=old.indexed + (outcome in {Outcome.INDEXED, Outcome.REDELIVERED}),
-            duplicate=old.duplicate + (outcome is Outcome.DUPLICATE),
-            dead=old.dead + (outcome is Outcome.REJECTED),
-        )
+    def enter(self, entries: Iterable[Entry]) -> None:
+        """Books durable records; REJECTED stands for every dead letter."""
+        by_partition: dict[Partition, list[Entry]] = defaultdict(list)
+        for entry in entries:
+            by_partition[entry[0].origin[:2]].append(entry)
+        for key, mine in by_partition.items():
+            self._progress[key] = _booked(self._progress.get(key) or Progress(*key, 0, 0, EPOCH), mine)
 
     def knows(self, partition: Partition) -> bool:
         """Whether a record of it was ever entered."""
@@ -50,3 +42,24 @@ class Ledger:
         new = replace(old, end_offset=max(end_offset, old.next_offset), in_flight=in_flight, partitions=partitions)
         self._progress[partition] = new
         return new
+
+
+def _booked(old: Progress, entries: Iterable[Entry]) -> Progress:
+    next_offset, event_time, found = old.next_offset, old.event_time, Counter[Outcome]()
+    for record, outcome, post in entries:
+        if record.origin.offset < next_offset:
+            continue
+        next_offset = record.origin.offset + 1
+        found[outcome] += 1
+        # A post whose time is suspect was given the record's: it must not carry the clock to the present.
+        if post and not post.time_suspect and post.event_time > event_time:
+            event_time = post.event_time
+    return replace(
+        old,
+        next_offset=next_offset,
+        end_offset=max(old.end_offset, next_offset),
+        event_time=event_time,
+        indexed=old.indexed + found[Outcome.INDEXED] + found[Outcome.REDELIVERED],
+        duplicate=old.duplicate + found[Outcome.DUPLICATE],
+        dead=old.dead + found[Outcome.REJECTED],
+    )

@@ -1,18 +1,20 @@
-"""The values that travel through the pipeline. Frozen; times are aware UTC datetimes."""
+"""The values that travel through the pipeline. Immutable; times are aware UTC datetimes.
+
+Those of which there is one per record are named tuples: they are made three times as fast as frozen data classes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 #: The event time of what has none yet.
 EPOCH = datetime.fromtimestamp(0, UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Where a record stood in Kafka."""
 
     topic: str
@@ -23,8 +25,7 @@ class Origin:
         return f"{self.topic}/{self.partition}/{self.offset}"
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch.
 
     `replayed` counts how often it was sent again from the dead letters.
@@ -36,8 +37,7 @@ class Record:
     replayed: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
+class Post(NamedTuple):
     """A decoded post; `event_time` is a function of the record alone (see `codec.decode`)."""
 
     id: str
@@ -69,8 +69,7 @@ def document_id(source: str, native: str) -> str:
     return hashlib.sha256(f"{source}\x00{native}".encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class ScoredPost:
+class ScoredPost(NamedTuple):
     """A post with its labels; `labels[head]` is the class, scores are probabilities in [0, 1]."""
 
     post: Post
@@ -81,12 +80,12 @@ class ScoredPost:
     model_name: str
     model_version: str
 
-    def document(self, ingested_at: datetime, *, repost: bool) -> dict[str, Any]:
-        """The index document of the contract; `repost` is known to the store alone."""
+    def document(self, ingested_at: str, *, repost: bool) -> dict[str, Any]:
+        """The index document of the contract; `ingested_at` is ISO 8601, `repost` is known to the store alone."""
         p = self.post
         return {
             "@timestamp": p.event_time.isoformat(),
-            "ingested_at": ingested_at.isoformat(),
+            "ingested_at": ingested_at,
             "id": p.native_id,
             "source": p.source,
             "kind": p.kind,

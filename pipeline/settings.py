@@ -89,6 +89,7 @@ class ModelSettings(_Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     threads: int | None = Field(default=None, ge=1)
+    gpu_memory_mb: int = Field(default=0, ge=0)
     long_texts: Literal["head", "head_tail", "windows"] = "head"
     cache_mb: int = Field(default=64, ge=0)
 
@@ -110,7 +111,7 @@ class FlowSettings(_Section):
 
     batch_records: int = Field(default=512, ge=1, le=10_000)
     batch_wait_s: float = Field(default=0.05, gt=0, le=60)
-    in_flight: int = Field(default=2, ge=1, le=16)
+    in_flight: int = Field(default=4, ge=1, le=16)
     dead_letter_limit: int = Field(default=10_000, ge=1)
     dead_letter_share: float = Field(default=0.5, gt=0, le=1)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from models.engine import Encoded
 from models.labels import Head, Prediction
 from models.runtimes import EngineError
 from pipeline.codec import decode
@@ -54,6 +55,13 @@ class DummyClassifier:
         return 0.0
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        return self.infer(self.encode(texts))
+
+    def encode(self, texts: Sequence[str]) -> Encoded:
+        return Encoded(texts, [[[1, 2]]] * len(texts), self)
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        texts = encoded.texts
         if any("nan" in text for text in texts):
             raise EngineError("not a number")
         self.texts += texts

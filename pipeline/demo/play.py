@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ from pipeline.store.base import Store
 from pipeline.store.sqlite import SqliteStore
 
 log = logging.getLogger(__name__)
-#: The embedded broker drops old records: the feed waits while this many are not done.
-MAX_AHEAD = 1500
+#: The embedded broker drops old records (it keeps 5 MB a partition): the feed waits while so much is not done.
+MAX_AHEAD, MAX_AHEAD_BYTES = 6000, 4_000_000
 DRAIN_S = 120.0
 _PARTITIONS = 4
 
@@ -80,8 +81,11 @@ async def play(
     *,
     seconds: float,
     attend: Callable[[Session], Any],
+    alerting: bool = True,
 ) -> dict[str, Any]:
     """Feeds `items` in about `seconds` (0: as fast as they are classified); returns the summary.
+
+    Without `alerting` only the classify role runs.
 
     `attend(session)` is an async context manager, entered when the workers run: the view and the console; leaving
     it may wait for the person.
@@ -99,7 +103,8 @@ async def play(
         )
         workers = Workers(settings, broker.address, store, Metrics())
         workers.add_classify(classifier)
-        workers.add_alert()
+        if alerting:
+            workers.add_alert()
         session = Session(settings, store, workers, items)
         try:
             await workers.start()
@@ -136,8 +141,9 @@ def _last_bucket(session: Session) -> datetime:
 
 
 async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
+    reached = [0, *accumulate(len(item.value) for item in session.items)]
     for number, item in enumerate(session.items):
-        while session.sent - session.done > MAX_AHEAD:
+        while number - (done := session.done) > MAX_AHEAD or reached[number] - reached[done] > MAX_AHEAD_BYTES:
             await asyncio.sleep(0.02)
         if seconds and (early := session.started + seconds * number / len(session.items) - time.monotonic()) > 0.01:
             broker.flush()

@@ -75,6 +75,7 @@ class ElasticsearchStore:
             self._template_installed()
             self._create(index)
             self._ready_indices.add(index)
+        stamp = ingested_at.isoformat()
         owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
         outcomes: list[Outcome | None] = [None] * len(posts)
         operations: list[list[dict[str, Any]]] = [
@@ -87,7 +88,7 @@ class ElasticsearchStore:
                         "version_type": "external",
                     }
                 },
-                p.document(ingested_at, repost=owners[p.post.content_hash] != p.post.id),
+                p.document(stamp, repost=owners[p.post.content_hash] != p.post.id),
             ]
             for p in posts
         ]

@@ -10,7 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.posts import Label, Progress, ScoredPost
@@ -36,8 +38,17 @@ CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
 """
 _PAGE = 2000
+_VARIABLES = 500
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _WORD = re.compile(r"\w+")
+
+
+class _Known(NamedTuple):
+    """A document that is there: its row, its version, and the record it came from."""
+
+    row: int
+    version: int
+    origin: str
 
 
 class SqliteStore:
@@ -68,40 +79,75 @@ class SqliteStore:
         return f"SQLite {sqlite3.sqlite_version} at {self._path}, {self.post_count()} posts"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
+        stamp = ingested_at.isoformat()
         with self._write() as db:
-            return [self._index_one(db, post, ingested_at, version) for post in posts]
+            owners = self._claim(db, posts)
+            there = self._there(db, [p.post.id for p in posts])
+            next_row = db.execute("SELECT coalesce(max(rowid), 0) + 1 FROM posts").fetchone()[0]
+            outcomes: list[Outcome] = []
+            stale: list[int] = []
+            new: list[tuple[int, ScoredPost, dict[str, Any]]] = []
+            for scored in posts:
+                post, old = scored.post, there.get(scored.post.id)
+                if old and old.version >= version:
+                    same = old.origin == str(post.origin)
+                    outcomes.append(Outcome.REDELIVERED if same else Outcome.DUPLICATE)
+                    continue
+                if old:
+                    stale.append(old.row)
+                row = next_row + len(new)
+                new.append((row, scored, scored.document(stamp, repost=owners[post.content_hash] != post.id)))
+                there[post.id] = _Known(row, version, str(post.origin))
+                outcomes.append(Outcome.INDEXED)
+            self._forget(db, stale)
+            self._insert(db, new, version)
+        return outcomes
 
-    def _index_one(self, db: sqlite3.Connection, scored: ScoredPost, ingested_at: datetime, version: int) -> Outcome:
-        post = scored.post
-        db.execute("INSERT OR IGNORE INTO originals VALUES (?, ?)", (post.content_hash, post.id))
-        owner = db.execute("SELECT owner FROM originals WHERE content_hash = ?", (post.content_hash,)).fetchone()[0]
-        old = db.execute("SELECT rowid, version, origin FROM posts WHERE id = ?", (post.id,)).fetchone()
-        if old and old[1] >= version:
-            return Outcome.REDELIVERED if old[2] == str(post.origin) else Outcome.DUPLICATE
-        if old:
-            db.execute("DELETE FROM words WHERE rowid = ?", (old[0],))
-            db.execute("DELETE FROM posts WHERE rowid = ?", (old[0],))
-        document = scored.document(ingested_at, repost=owner != post.id)
-        time = post.event_time.timestamp()
-        row = db.execute(
-            "INSERT INTO posts VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                post.id,
-                version,
-                time,
-                _bucket(time),
-                document["repost"],
-                document["topic"],
-                post.content_hash,
-                json.dumps(scored.labels),
-                scored.negative_score,
-                str(post.origin),
-                json.dumps(document, ensure_ascii=False),
-            ),
-        ).lastrowid
-        db.executemany("INSERT INTO post_subjects VALUES (?, ?)", [(row, s) for s in scored.subjects])
-        db.execute("INSERT INTO words (rowid, body) VALUES (?, ?)", (row, _spaced(post.full_text)))
-        return Outcome.INDEXED
+    @staticmethod
+    def _claim(db: sqlite3.Connection, posts: Sequence[ScoredPost]) -> dict[str, str]:
+        """Owner (document id) of each content hash; the first to claim one owns it for good."""
+        pairs = [(p.post.content_hash, p.post.id) for p in posts]
+        db.executemany("INSERT OR IGNORE INTO originals VALUES (?, ?)", pairs)
+        query = "SELECT content_hash, owner FROM originals WHERE content_hash IN ({})"
+        return dict(_each(db, query, sorted({h for h, _ in pairs})))
+
+    @staticmethod
+    def _there(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
+        query = "SELECT id, rowid, version, origin FROM posts WHERE id IN ({})"
+        return {row[0]: _Known(*row[1:]) for row in _each(db, query, ids)}
+
+    @staticmethod
+    def _forget(db: sqlite3.Connection, rows: Sequence[int]) -> None:
+        for table in ("words", "posts"):
+            db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, new: Sequence[tuple[int, ScoredPost, Mapping[str, Any]]], version: int) -> None:
+        rows = []
+        for row, scored, document in new:
+            post = scored.post
+            time = post.event_time.timestamp()
+            rows.append(
+                (
+                    row,
+                    post.id,
+                    version,
+                    time,
+                    _bucket(time),
+                    document["repost"],
+                    document["topic"],
+                    post.content_hash,
+                    orjson.dumps(scored.labels).decode(),
+                    scored.negative_score,
+                    str(post.origin),
+                    orjson.dumps(document).decode(),
+                )
+            )
+        db.executemany(f"INSERT INTO posts VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608
+        subjects = [(row, s) for row, scored, _ in new for s in scored.subjects]
+        db.executemany("INSERT INTO post_subjects VALUES (?, ?)", subjects)
+        words = [(row, _spaced(scored.post.full_text)) for row, scored, _ in new]
+        db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
 
     def refresh(self) -> None:
         """Nothing to do: a committed row is visible."""
@@ -298,6 +344,13 @@ class SqliteStore:
                 raise Transient(f"store {self._path}: {error}") from error
             except sqlite3.DatabaseError as error:
                 raise Fatal(f"store {self._path}: {error}", "restore the file or remove it", EXIT_UNAVAILABLE) from None
+
+
+def _each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `query`, whose {} stands for as many of the values as SQLite takes at once."""
+    for at in range(0, len(values), _VARIABLES):
+        some = values[at : at + _VARIABLES]
+        yield from db.execute(query.format(", ".join("?" * len(some))), some)
 
 
 def _bucket(time_s: float) -> int:

@@ -16,10 +16,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from models.engine import OutOfMemoryError
+from models.engine import Encoded, OutOfMemoryError
 from models.labels import Prediction
 from pipeline import delivery
 from pipeline.commands import workers
@@ -34,9 +33,9 @@ class _Classifier(DummyClassifier):
         super().__init__()
         self._calls = 0
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def infer(self, encoded: Encoded) -> list[Prediction]:
         self._calls += 1
-        if len(texts) > FAULTS.get("memory_for", 1 << 30):
+        if len(encoded.texts) > FAULTS.get("memory_for", 1 << 30):
             raise OutOfMemoryError("no memory")
         if self._calls == FAULTS.get("classifier_raises"):
             raise RuntimeError("a bug in the classifier")
@@ -44,7 +43,7 @@ class _Classifier(DummyClassifier):
         if self._calls == number:
             time.sleep(seconds)
         self.texts.clear()
-        return super().predict(texts)
+        return super().infer(encoded)
 
 
 def _faulty(store: Any) -> Any:

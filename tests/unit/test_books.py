@@ -24,7 +24,7 @@ def test_redeliveries_from_any_offset_change_no_count(outcomes: list[Outcome], r
         for offset in range(start, len(outcomes)):
             item = record(offset)
             post = None if outcomes[offset] is Outcome.REJECTED else decode(item)
-            ledger.enter(item, outcomes[offset], post)
+            ledger.enter([(item, outcomes[offset], post)])
 
     ledger = Ledger({})
     play(ledger, 0)
@@ -41,7 +41,7 @@ def test_a_suspect_time_does_not_carry_the_clock() -> None:
     ledger = Ledger({})
     good, bad = record(0), record(1, published_at="2099-01-01T00:00:00Z")
     for item in (good, bad):
-        ledger.enter(item, Outcome.INDEXED, decode(item))
+        ledger.enter([(item, Outcome.INDEXED, decode(item))])
     entry = ledger.seen(("opinion.forum", 0), end_offset=2, in_flight=0, partitions=1)
     assert entry.event_time == START
 

@@ -13,7 +13,7 @@ from models import load_bundle
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.longtexts import MAX_WINDOWS, pieces
-from models.runtimes import EngineError, open_runtime
+from models.runtimes import EngineError, Session, bound, open_runtime
 from pipeline.settings import STARTER
 
 TEXTS = ["good", "手机坏了，客服不回复", "a longer text about a hotel that was fine " * 3, "x"]
@@ -77,23 +77,24 @@ def short_of_memory(run: Any, rows: int) -> Any:
 def test_a_batch_that_does_not_fit_is_halved(rows: int) -> None:
     engine = load_bundle(STARTER, device="cpu")
     expected = [p.label("topic") for p in engine.predict(TEXTS * 4)]
-    engine._infer = short_of_memory(engine._infer, rows)
+    engine._session = engine._session._replace(run=short_of_memory(engine._session.run, rows))
     assert [p.label("topic") for p in engine.predict(TEXTS * 4)] == expected
 
 
 def test_where_not_one_text_fits_the_session_is_built_anew_once_then_it_gives_up() -> None:
     engine = load_bundle(STARTER, device="cpu")
-    good, built = engine._infer, []
+    good, built = engine._session, []
 
-    def build() -> tuple[Any, str]:
+    def build() -> Session:
         built.append(1)
-        return good, "CPU"
+        return good._replace(name="rebuilt")
 
     engine._build = build
-    engine._infer = short_of_memory(good, 0)
+    engine._session = good._replace(run=short_of_memory(good.run, 0))
     assert len(engine.predict(TEXTS)) == len(TEXTS)
     assert built == [1]
-    engine._infer = short_of_memory(good, 0)
+    assert engine.provider == "rebuilt"
+    engine._session = good._replace(run=short_of_memory(good.run, 0))
     with pytest.raises(OutOfMemoryError):
         engine.predict(TEXTS)
     assert built == [1]
@@ -123,3 +124,39 @@ def test_the_cache_never_weighs_more_than_its_bound(puts: list[tuple[int, int]])
         cache.put(key, value)
         assert cache.weight <= 100
         assert cache.get(key) == value
+
+
+def test_inputs_and_outputs_bound_to_a_device_give_the_same_logits() -> None:
+    """The GPU's way of calling, on the CPU; it has not run on a GPU."""
+    import onnxruntime as ort
+
+    session = ort.InferenceSession(str(STARTER / "model.int8.onnx"), providers=["CPUExecutionProvider"])
+    ids, mask = np.array([[1, 5, 9, 2], [1, 7, 2, 0]]), np.array([[1, 1, 1, 1], [1, 1, 1, 0]])
+    plain = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
+    assert np.array_equal(bound(session, "cpu")(ids, mask), plain)
+
+
+def test_padding_to_fewer_shapes_changes_no_label(engine: OnnxEngine) -> None:
+    stepped = load_bundle(STARTER, device="cpu")
+    widths: list[int] = []
+    run = stepped._session.run
+
+    def seen(ids: Any, mask: Any) -> Any:
+        widths.append(ids.shape[1])
+        return run(ids, mask)
+
+    stepped._session = stepped._session._replace(run=seen, width_step=32)
+    for one, other in zip(engine.predict(TEXTS * 3), stepped.predict(TEXTS * 3), strict=True):
+        assert np.allclose(
+            list(one.probabilities("topic").values()), list(other.probabilities("topic").values()), atol=1e-4
+        )
+    assert widths
+    assert {w % 32 for w in widths} == {0}
+
+
+def test_what_is_tokenised_by_one_model_is_not_inferred_by_another(engine: OnnxEngine) -> None:
+    encoded = engine.encode(TEXTS)
+    assert encoded.engine is engine
+    assert encoded.only([2, 0]).texts == [TEXTS[2], TEXTS[0]]
+    some = engine.infer(encoded.only([2, 0]))
+    assert [p.label("topic") for p in some] == [engine.predict([TEXTS[i]])[0].label("topic") for i in (2, 0)]
