@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pipeline import delivery
@@ -17,16 +17,15 @@ from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.worker import AlertWorker
-from pipeline.errors import Transient
 from pipeline.flow import DeadLetterGuard, Flow
 from pipeline.labelling import Classifier, Labeller
-from pipeline.ledger import Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import DeadLetter, Progress, Record
+from pipeline.posts import Progress, Record
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
 from pipeline.subjects import SubjectMatcher
+from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
@@ -59,8 +58,8 @@ class Workers:
         self.flow = Flow(
             labeller=labeller,
             store=self._store,
-            dead_letters=_DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
-            progress=_ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
+            dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
+            progress=ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
             guard=DeadLetterGuard(settings.flow.dead_letter_limit, settings.flow.dead_letter_share),
             metrics=self.metrics,
             executor=self._executor,
@@ -79,7 +78,7 @@ class Workers:
         alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
 
         async def publish(key: str, alert: Mapping[str, Any]) -> None:
-            await _durable(alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
+            await durable(alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
 
         self.alerts = AlertWorker(
             store=self._store,
@@ -161,60 +160,11 @@ class Workers:
             await flow.announce(mine)
 
 
-class _DeadTopic:
-    """Implements `DeadLetters`: the raw bytes, with reason, stage, origin and first sight as headers."""
-
-    def __init__(self, topic: Any) -> None:
-        self._topic = topic
-
-    async def send(self, letter: DeadLetter) -> None:
-        origin = str(letter.record.origin).encode()
-        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
-        headers = {
-            "reason": letter.reason.encode(),
-            "stage": letter.stage.encode(),
-            "origin": origin,
-            "first_seen": seen,
-            "replayed": str(letter.record.replayed).encode(),
-        }
-        await _durable(self._topic, origin, letter.record.value, headers)
-
-
-class _ProgressTopic:
-    """Implements `ProgressLog`."""
-
-    def __init__(self, app: StrictApp, topic: Any) -> None:
-        self._app, self._topic = app, topic
-
-    async def send(self, progress: Progress) -> None:
-        key = f"{progress.topic}/{progress.partition}".encode()
-        await _durable(self._topic, key, json.dumps(progress.to_json()).encode())
-
-    def end_offset(self, partition: Partition) -> int | None:
-        return delivery.end_offset(self._app, *partition)
-
-    async def first_offset(self, partition: Partition) -> int:
-        try:
-            return await delivery.first_offset(self._app, *partition)
-        except Exception as error:
-            raise Transient(f"Kafka did not say where {partition[0]} begins: {type(error).__name__}") from error
-
-    def partitions(self, topic: str) -> int:
-        return delivery.partitions(self._app, topic)
-
-
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
     async def reload(*_args: Any, **_kwargs: Any) -> None:
         flow.reload()
 
     return reload
-
-
-async def _durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
-    try:
-        await delivery.send(topic, key, value, headers)
-    except Exception as error:
-        raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error
 
 
 def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:

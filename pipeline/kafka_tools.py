@@ -5,10 +5,11 @@ It cannot talk to the embedded broker: these tools are for a real Kafka.
 
 from __future__ import annotations
 
+import hashlib
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
@@ -39,6 +40,9 @@ class Letter:
     replayed: int
     value: bytes
     dropped: str = ""
+    #: Of a letter by reference, whose bytes are still where `origin` says: how many, and their SHA-256 (hex).
+    size: int = 0
+    sha256: str = ""
 
     @property
     def id(self) -> str:
@@ -85,11 +89,14 @@ def check_topics(kafka: KafkaSettings) -> str:
 
 
 @contextmanager
-def producer(kafka: KafkaSettings) -> Iterator[Callable[..., None]]:
-    """Gives `send(topic, value, key=, timestamp_ms=, headers=)`; leaving waits until the brokers have everything."""
+def producer(kafka: KafkaSettings, largest: int = MAX_BYTES) -> Iterator[Callable[..., None]]:
+    """Gives `send(topic, value, key=, timestamp_ms=, headers=)`; leaving waits until the brokers have everything.
+
+    `largest` is the size in bytes of the largest value.
+    """
     with _reached(kafka):
         client = KafkaProducer(
-            **_common(kafka), acks="all", linger_ms=20, compression_type="gzip", max_request_size=MAX_BYTES + 100_000
+            **_common(kafka), acks="all", linger_ms=20, compression_type="gzip", max_request_size=largest + 100_000
         )
         futures: list[Any] = []
 
@@ -176,13 +183,40 @@ def dead_letters(kafka: KafkaSettings) -> Iterator[Letter]:
             consumer.close()
 
 
+def with_value(kafka: KafkaSettings, letter: Letter) -> Letter:
+    """The letter with its bytes, which are read from its origin where it is one by reference; raises `Fatal`."""
+    if not letter.sha256:
+        return letter
+    topic, partition, offset = letter.origin.rsplit("/", 2)
+    with _reached(kafka):
+        consumer = KafkaConsumer(
+            **_common(kafka), enable_auto_commit=False, max_poll_records=1, max_partition_fetch_bytes=2 * letter.size
+        )
+        try:
+            place = TopicPartition(topic, int(partition))
+            consumer.assign([place])
+            consumer.seek(place, int(offset))
+            found: list[Any] = next(iter(consumer.poll(timeout_ms=_TIMEOUT_MS).values()), [])
+        finally:
+            consumer.close()
+    value = found[0].value if found and found[0].offset == int(offset) else b""
+    if hashlib.sha256(value).hexdigest() != letter.sha256:
+        raise Fatal(
+            f"the {letter.size} bytes of dead letter {letter.id} are no longer at {letter.origin}",
+            "retention has deleted them there: send the record again from its source, and drop this letter",
+            EXIT_UNAVAILABLE,
+        )
+    return replace(letter, value=value)
+
+
 def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
     """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused as replayed too often)."""
     again = [letter for letter in letters if letter.replayed < MAX_REPLAYS]
-    with producer(kafka) as send:
+    with producer(kafka, max([MAX_BYTES, *(letter.size for letter in again)])) as send:
         for letter in again:
             headers = [("replayed", str(letter.replayed + 1).encode()), ("origin", letter.origin.encode())]
-            send(letter.origin.rsplit("/", 2)[0], letter.value, key=letter.origin.encode(), headers=headers)
+            value = with_value(kafka, letter).value
+            send(letter.origin.rsplit("/", 2)[0], value, key=letter.origin.encode(), headers=headers)
     return len(again), len(letters) - len(again)
 
 
@@ -198,6 +232,8 @@ def _letter(record: Any) -> Letter:
         replayed=int(headers.get("replayed", "0")),
         value=record.value or b"",
         dropped=headers.get("dropped", ""),
+        size=int(headers.get("bytes", len(record.value or b""))),
+        sha256=headers.get("sha256", ""),
     )
 
 

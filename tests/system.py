@@ -15,7 +15,7 @@ from typing import Any
 
 from pipeline.demo.phrases import SUBJECTS
 from pipeline.store.elasticsearch import ElasticsearchStore
-from tests.services.kafka import Kafka
+from tests.services.kafka import Kafka, KafkaCluster
 from tests.services.process import ServiceProcess, free_port
 
 PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
@@ -24,7 +24,7 @@ PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
 class System:
     """One set of topics and indices, its settings in the environment, and the command line on them."""
 
-    def __init__(self, kafka: Kafka, elasticsearch_url: str, folder: Path) -> None:
+    def __init__(self, kafka: Kafka | KafkaCluster, elasticsearch_url: str, folder: Path) -> None:
         tag = uuid.uuid4().hex[:8]
         self.folder, self.topic = folder, f"{tag}.forum"
         self.env = {
@@ -35,6 +35,7 @@ class System:
             "OPINIONWATCH_KAFKA__PROGRESS_TOPIC": f"{tag}.progress",
             "OPINIONWATCH_KAFKA__ALERTS_TOPIC": f"{tag}.alerts",
             "OPINIONWATCH_KAFKA__GROUP": tag,
+            "OPINIONWATCH_KAFKA__REPLICATION": str(kafka.copies),
             "OPINIONWATCH_KAFKA__SESSION_TIMEOUT_S": "6",
             "OPINIONWATCH_STORE__URL": elasticsearch_url,
             "OPINIONWATCH_ALERTS__IDLE_S": "4",

@@ -34,7 +34,8 @@ def list_(reason: Reason = None, stage: Stage = None, as_json: AsJson = False, c
     for letter in found:
         out.print(
             f"{letter.id:10} {letter.stage:9} {letter.reason:16} {letter.origin:32} {letter.first_seen} "
-            f"{len(letter.value)} bytes" + (f", replayed {letter.replayed}" if letter.replayed else ""),
+            f"{letter.size} bytes{' (by reference)' if letter.sha256 else ''}"
+            + (f", replayed {letter.replayed}" if letter.replayed else ""),
             markup=False,
         )
     reasons = ", ".join(f"{count} {name}" for name, count in Counter(x.reason for x in found).most_common())
@@ -52,7 +53,8 @@ def show(
 
     Example: opinionwatch dead show 0-17
     """
-    letter = _find(settings_of(config).kafka, letter_id)
+    kafka = settings_of(config).kafka
+    letter = kafka_tools.with_value(kafka, _find(kafka, letter_id))
     if raw:
         typer.get_binary_stream("stdout").write(letter.value)
     elif as_json:
@@ -153,5 +155,6 @@ def _row(letter: Letter) -> dict[str, object]:
         "reason": letter.reason,
         "first_seen": letter.first_seen,
         "replayed": letter.replayed,
-        "bytes": len(letter.value),
+        "bytes": letter.size,
+        "by_reference": bool(letter.sha256),
     }

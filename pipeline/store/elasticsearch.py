@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from elasticsearch import ApiError, Elasticsearch, TransportError
 
 from models.cache import LruCache
@@ -144,10 +145,9 @@ class ElasticsearchStore:
         """WRITTEN, CONFLICT or REJECTED per operation; a request that is too large is split in halves."""
         if not operations:
             return []
+        lines: list[Any] = [orjson.dumps(line) for operation in operations for line in operation]
         try:
-            response: object = self._call(
-                lambda: self._es.bulk(operations=[line for operation in operations for line in operation]).body
-            )
+            response: object = self._call(lambda: self._es.bulk(operations=lines).body)
         except _TooLargeError:
             if len(operations) == 1:
                 return [ItemVerdict.REJECTED]

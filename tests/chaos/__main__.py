@@ -15,19 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from tests.chaos.rows import ROWS, Row
+from tests.chaos.services import Services
 from tests.chaos.trial import Trial
-from tests.services.elasticsearch import ElasticsearchServer
-from tests.services.kafka import Kafka
 
 
-def run_row(
-    row: Row, kafka: Kafka, elasticsearch: ElasticsearchServer, seed: int, *, short: bool = True
-) -> dict[str, Any]:
+def run_row(row: Row, services: Services, seed: int, *, short: bool = True) -> dict[str, Any]:
     """One trial; what was found, never an exception for what did not hold."""
     folder = Path(tempfile.mkdtemp(prefix=f"chaos-{row.number}-"))
     started = time.monotonic()
     result: dict[str, Any] = {"row": row.number, "title": row.title, "seed": seed, "problem": ""}
-    trial = Trial(kafka, elasticsearch, folder, seed, short=short)
+    trial = Trial(services.broker(row.broker), services.elasticsearch, folder, seed, short=short)
     try:
         row.play(trial, random.Random(seed))
         found, recovered = trial.finish()
@@ -54,28 +51,21 @@ def main() -> int:
     options = parser.parse_args()
     wanted = {int(n) for n in options.rows.split(",") if n}
     rows = [r for r in ROWS if not wanted or r.number in wanted]
-    folder = Path(tempfile.mkdtemp(prefix="chaos-services-"))
-    index_folder = Path(tempfile.mkdtemp(prefix="chaos-index-"))
-    kafka, elasticsearch = Kafka(folder), ElasticsearchServer(index_folder)
+    services = Services()
     results: list[dict[str, Any]] = []
     ends = time.monotonic() + options.minutes * 60
     try:
-        kafka.start()
-        elasticsearch.start()
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             for row in rows:
                 if time.monotonic() > ends:
                     break
-                results.append(run_row(row, kafka, elasticsearch, seed, short=not options.long))
+                results.append(run_row(row, services, seed, short=not options.long))
                 print(line(results[-1]), flush=True)
                 if options.report:
                     with options.report.open("a") as file:
                         file.write(json.dumps(results[-1]) + "\n")
     finally:
-        kafka.process.kill()
-        elasticsearch.process.kill()
-        for used in (folder, index_folder):
-            shutil.rmtree(used, ignore_errors=True)
+        services.close()
     print(table(results))
     return 0 if all(r["clean"] for r in results) else 1
 

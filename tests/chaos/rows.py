@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
@@ -19,12 +21,13 @@ Play = Callable[[Trial, random.Random], None]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table; `long` rows are left out of the short run in CI."""
+    """One line of the table; `long` rows are left out of the short run in CI. `broker` names what it needs."""
 
     number: int
     title: str
     play: Play
     long: bool = False
+    broker: Literal["one", "three", "small disk"] = "one"
 
 
 def kill_between_index_and_commit(t: Trial, rng: random.Random) -> None:
@@ -69,8 +72,14 @@ def large_messages(t: Trial, rng: random.Random) -> None:
     before = t.memory_mb(worker)
     t.send(200)
     t.send_raw([b"x" * size for size in (1_000_000, 5_000_000, 9_900_000)])
+    t.larger_records(20_000_000)
+    huge = bytes(rng.randrange(97, 123) for _ in range(1000)) * 12_500
+    t.send_raw([huge])
     t.cured()
     t.drain()
+    letter = next(x for x in t.system.cli("dead", "list", "--json") if x["by_reference"])
+    t.require(letter["bytes"] == len(huge), "what the dead-letter topic does not take is buried by reference")
+    t.require(t.system.cli("dead", "show", letter["id"], "--raw") == huge.decode(), "and its bytes are found")
     after = t.memory_mb(worker)
     t.note("memory_factor", after / before)
     t.require(after < 3 * before, f"memory {before:.0f} -> {after:.0f} MB")
@@ -97,6 +106,38 @@ def broker_is_killed(t: Trial, rng: random.Random) -> None:
     t.kafka.start()
     t.cured()
     t.require(worker.running(), "the worker lives")
+    t.send(500)
+
+
+def one_of_three_brokers_is_killed(t: Trial, rng: random.Random) -> None:
+    worker = t.worker(index_sleeps=0.05)
+    t.send(2000)
+    node = rng.choice(t.kafka.nodes)
+    node.stop()
+    t.send(1000)
+    time.sleep(t.outage_s / 2)
+    node.start()
+    t.cured()
+    t.require(worker.running(), "the worker lives")
+    t.send(500)
+
+
+def broker_has_no_disk_left(t: Trial, rng: random.Random) -> None:
+    worker = t.worker()
+    t.send(1000)
+    t.drain()
+    free = shutil.disk_usage(t.kafka.data).free
+    filler = t.kafka.data.parent / "filler"
+    filler.write_bytes(b"\0" * (free - rng.randint(80_000, 250_000)))
+    sent = t.send_to_a_sick_broker(5000, within_s=6)
+    t.note("confirmed", len(sent.values))
+    t.require(len(sent.unsure) > 0, "the disk is full")
+    time.sleep(t.outage_s / 2)
+    t.require(worker.running(), "the worker lives")
+    filler.unlink()
+    t.kafka.stop()
+    t.kafka.start()
+    t.cured()
     t.send(500)
 
 
@@ -274,9 +315,11 @@ ROWS = [
     Row(2, "SIGTERM in mid-batch", sigterm_in_mid_batch),
     Row(3, "the sink raises, three times", sink_raises),
     Row(5, "100 % poisons", only_poisons),
-    Row(6, "records of 1, 5 and 9.9 MB", large_messages),
+    Row(6, "records of 1, 5, 9.9 and 12.5 MB", large_messages),
     Row(7, "broker stopped (SIGSTOP)", broker_is_stopped, long=True),
     Row(71, "broker killed and started", broker_is_killed, long=True),
+    Row(72, "one of three brokers killed and started", one_of_three_brokers_is_killed, long=True, broker="three"),
+    Row(28, "Kafka's disk is full", broker_has_no_disk_left, long=True, broker="small disk"),
     Row(8, "dead-letter topic gone", dead_letter_topic_is_gone, long=True),
     Row(9, "three workers, one goes and one comes", workers_come_and_go, long=True),
     Row(10, "a batch longer than max.poll.interval", batch_longer_than_the_poll_interval, long=True),

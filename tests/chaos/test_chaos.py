@@ -6,6 +6,7 @@ import pytest
 
 from tests.chaos.__main__ import run_row
 from tests.chaos.rows import ROWS, Row
+from tests.chaos.services import Services
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
 
@@ -18,5 +19,5 @@ SEED = 7
 def test_nothing_is_lost_nothing_is_doubled(
     row: Row, kafka_server: Kafka, elasticsearch_server: ElasticsearchServer
 ) -> None:
-    found = run_row(row, kafka_server, elasticsearch_server, SEED)
+    found = run_row(row, Services(kafka_server, elasticsearch_server), SEED)
     assert found["clean"], found

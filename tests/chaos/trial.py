@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 
 from pipeline import kafka_tools
 from pipeline.posts import document_id
 from tests.builders import START
-from tests.chaos.oracle import Corpus, Finding, corpus, examine, kafka_of, lag, produce
+from tests.chaos.oracle import Corpus, Finding, corpus, examine, kafka_of, lag, produce, produce_what_is_taken
 from tests.chaos.proxy import Proxy
 from tests.services.elasticsearch import ElasticsearchServer
-from tests.services.kafka import Kafka
+from tests.services.kafka import Kafka, KafkaCluster
 from tests.services.process import ServiceProcess, free_port
 from tests.system import System
 
@@ -44,7 +45,13 @@ class Trial:
     """What the plays of `rows.py` may do; `short` and `outage_s` bound the long ones."""
 
     def __init__(
-        self, kafka: Kafka, elasticsearch: ElasticsearchServer, folder: Path, seed: int, *, short: bool = True
+        self,
+        kafka: Kafka | KafkaCluster,
+        elasticsearch: ElasticsearchServer,
+        folder: Path,
+        seed: int,
+        *,
+        short: bool = True,
     ) -> None:
         self.kafka, self._elasticsearch, self.folder = kafka, elasticsearch, folder
         self.short, self.outage_s = short, 10.0 if short else 60.0
@@ -53,7 +60,7 @@ class Trial:
         self.system.cli("setup")
         self.workers: list[Worker] = []
         self.notes: dict[str, Any] = {}
-        self._seed, self._sent = seed, list[Corpus]()
+        self._seed, self.sent = seed, list[Corpus]()
         self._next = 0
         self._cured_at: float | None = None
         self._recovered_s: float | None = None
@@ -80,8 +87,17 @@ class Trial:
         made.start(lambda: True)
         return made.exit_code(60)
 
+    def process(self, module: str, arguments: list[str], faults: dict[str, Any]) -> Worker:
+        """A worker of another kind, which says nothing of when it is ready."""
+        made = self._process(module, arguments, faults)
+        made.start(lambda: True)
+        return made
+
     def _made(self, port: int, faults: dict[str, Any]) -> Worker:
-        command = [sys.executable, "-m", "tests.chaos.worker", "run", "classify", "--metrics-port", str(port)]
+        return self._process("tests.chaos.worker", ["run", "classify", "--metrics-port", str(port)], faults)
+
+    def _process(self, module: str, arguments: list[str], faults: dict[str, Any]) -> Worker:
+        command = [sys.executable, "-m", module, *arguments]
         root = str(Path(__file__).resolve().parents[2])
         env = {**self.system.env, "CHAOS_FAULTS": json.dumps(faults), "PYTHONPATH": root}
         made = Worker("worker", command, self.folder / f"worker{len(self.workers)}.log", env)
@@ -98,20 +114,28 @@ class Trial:
         self._next += n
         produce(self.system, sent)
         if kept:
-            self._sent.append(sent)
+            self.sent.append(sent)
+
+    def send_to_a_sick_broker(self, n: int, within_s: float) -> Corpus:
+        """Posts of which the broker may take some; without poisons."""
+        wanted = corpus(self._seed + self._next, n, start=self._next, poisons=0.0)
+        self._next += n
+        sent = produce_what_is_taken(self.system, wanted.values, within_s)
+        self.sent.append(sent)
+        return sent
 
     def send_raw(self, values: list[bytes]) -> None:
         """Records that are no posts."""
         sent = Corpus(values, frozenset(), len(values))
         produce(self.system, sent)
-        self._sent.append(sent)
+        self.sent.append(sent)
 
     def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
         """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
         ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
         sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
         produce(self.system, sent)
-        self._sent.append(sent)
+        self.sent.append(sent)
 
     def cured(self) -> None:
         """From here on the time to recovery counts."""
@@ -134,7 +158,7 @@ class Trial:
         """What is found at the end, and the seconds to recovery."""
         self.drain()
         deadline = time.monotonic() + 10
-        while not (found := examine(self.system, *self._sent)).clean and time.monotonic() < deadline:
+        while not (found := examine(self.system, *self.sent)).clean and time.monotonic() < deadline:
             time.sleep(0.5)
         return found, self._recovered_s or 0.0
 
@@ -209,6 +233,14 @@ class Trial:
         consumer.assign(parts)
         consumer.commit({tp: OffsetAndMetadata(0, "", -1) for tp in parts})
         consumer.close()
+
+    def larger_records(self, size_bytes: int) -> None:
+        """The source topic takes records of this size from now on; the dead-letter topic does not."""
+        admin = KafkaAdminClient(bootstrap_servers=self.kafka.address)
+        admin.alter_configs(
+            [ConfigResource(ConfigResourceType.TOPIC, self.system.topic, {"max.message.bytes": str(size_bytes)})]
+        )
+        admin.close()
 
     def delete_records(self) -> None:
         """As retention does it: everything up to the end is gone."""

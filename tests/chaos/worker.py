@@ -46,7 +46,7 @@ class _Classifier(DummyClassifier):
         return super().infer(encoded)
 
 
-def _faulty(store: Any) -> Any:
+def faulty(store: Any) -> Any:
     index, calls = store.index, 0
 
     def wrapped(*arguments: Any) -> Any:
@@ -69,7 +69,7 @@ def main() -> None:
     from pipeline.cli import main as command_line
 
     open_store, make_app = workers.open_store, delivery.make_app
-    workers.open_store = lambda settings: _faulty(open_store(settings))
+    workers.open_store = lambda settings: faulty(open_store(settings))
     workers.serve_classifier = lambda *_: _Classifier()
 
     def patched(*arguments: Any) -> Any:

@@ -40,7 +40,7 @@ class SecureKafka(Kafka):
         users = " ".join(f'user_{name}="{password}"' for name in ["admin", *names])
         config = folder / "server.properties"
         plain = config.read_text()
-        controller = next(x for x in plain.splitlines() if x.startswith("controller.quorum")).rpartition(":")[2]
+        controller = next(x for x in plain.splitlines() if x.startswith("controller.quorum.voters")).rpartition(":")[2]
         kept = [
             x
             for x in plain.splitlines()

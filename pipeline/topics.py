@@ -1,0 +1,73 @@
+"""The topics that the workers write: dead letters and progress, through Faust's producer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from pipeline import delivery
+from pipeline.errors import Transient
+from pipeline.kafka_tools import MAX_BYTES
+from pipeline.ledger import Partition
+from pipeline.posts import DeadLetter, Progress
+from pipeline.strict import StrictApp
+
+
+class DeadTopic:
+    """Implements `DeadLetters`: the raw bytes, with reason, stage, origin and first sight as headers.
+
+    A record that the dead-letter topic does not take, its source topic allows larger ones, is buried by reference:
+    without its bytes, with their number and SHA-256. They stay in the source topic until its retention ends.
+    """
+
+    def __init__(self, topic: Any) -> None:
+        self._topic = topic
+
+    async def send(self, letter: DeadLetter) -> None:
+        origin = str(letter.record.origin).encode()
+        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
+        headers = {
+            "reason": letter.reason.encode(),
+            "stage": letter.stage.encode(),
+            "origin": origin,
+            "first_seen": seen,
+            "replayed": str(letter.record.replayed).encode(),
+        }
+        value = letter.record.value
+        if len(value) > MAX_BYTES:
+            headers |= {"bytes": str(len(value)).encode(), "sha256": hashlib.sha256(value).hexdigest().encode()}
+            value = b""
+        await durable(self._topic, origin, value, headers)
+
+
+class ProgressTopic:
+    """Implements `ProgressLog`."""
+
+    def __init__(self, app: StrictApp, topic: Any) -> None:
+        self._app, self._topic = app, topic
+
+    async def send(self, progress: Progress) -> None:
+        key = f"{progress.topic}/{progress.partition}".encode()
+        await durable(self._topic, key, json.dumps(progress.to_json()).encode())
+
+    def end_offset(self, partition: Partition) -> int | None:
+        return delivery.end_offset(self._app, *partition)
+
+    async def first_offset(self, partition: Partition) -> int:
+        try:
+            return await delivery.first_offset(self._app, *partition)
+        except Exception as error:
+            raise Transient(f"Kafka did not say where {partition[0]} begins: {type(error).__name__}") from error
+
+    def partitions(self, topic: str) -> int:
+        return delivery.partitions(self._app, topic)
+
+
+async def durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
+    """Returns when the brokers have the record; raises `Transient`."""
+    try:
+        await delivery.send(topic, key, value, headers)
+    except Exception as error:
+        raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error
