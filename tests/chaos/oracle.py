@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from kafka import KafkaProducer
@@ -105,20 +107,19 @@ def produce_what_is_taken(system: System, posts: Sequence[bytes], within_s: floa
         bootstrap_servers=kafka_of(system).bootstrap_servers, acks="all", delivery_timeout_ms=int(within_s * 1000),
         request_timeout_ms=2000, linger_ms=5, max_block_ms=2000,
     )  # fmt: skip
-    taken: list[bytes] = []
     waiting = []
     for value in posts:
         try:
             waiting.append((value, client.send(system.topic, value)))
         except KafkaError:
             break
-    for value, future in waiting:
-        try:
-            future.get(timeout=within_s + 5)
-            taken.append(value)
-        except KafkaError:
-            continue
-    client.close(timeout=1)
+    ends = time.monotonic() + within_s
+    while time.monotonic() < ends and not all(future.is_done for _, future in waiting):
+        time.sleep(0.1)
+    # Whoever closes waits for the rest: from here on nothing more is counted as confirmed.
+    taken = [value for value, future in waiting if future.is_done and future.succeeded()]
+    with suppress(KafkaError):
+        client.close(timeout=0)
     ids = frozenset(map(_id, taken))
     return Corpus(taken, ids, 0, frozenset(_id(value) for value, _ in waiting) - ids)
 

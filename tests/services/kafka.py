@@ -76,12 +76,12 @@ class Kafka:
         self.process = ServiceProcess("Kafka", [*java, "kafka.Kafka", str(config)], folder / "kafka.log")
 
     def start(self) -> None:
-        self.process.start(self._answers)
+        self.process.start(self.answers)
 
     def stop(self) -> None:
         self.process.kill()
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1):
                 return True
@@ -100,8 +100,11 @@ class KafkaCluster:
         self.address = ",".join(node.address for node in self.nodes)
 
     def start(self) -> None:
+        # None of them listens before two can vote.
         for node in self.nodes:
-            node.start()
+            node.process.launch()
+        for node in self.nodes:
+            node.process.wait(node.answers, 120)
 
     def stop(self) -> None:
         for node in self.nodes:

@@ -34,10 +34,19 @@ class ServiceProcess:
 
     def start(self, answers: Callable[[], bool], timeout_s: float = 90.0) -> None:
         """Raises `ServiceError` with the end of the log where it does not answer in time."""
+        self.launch()
+        self.wait(answers, timeout_s)
+
+    def launch(self) -> None:
+        """Starts it and does not wait."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 self._command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self._env, start_new_session=True
             )
+
+    def wait(self, answers: Callable[[], bool], timeout_s: float) -> None:
+        """The second half of `start`."""
+        assert self._process is not None
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
