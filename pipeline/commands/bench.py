@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
 import resource
@@ -13,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,10 +46,13 @@ def flow(
     feed: Annotated[Path | None, typer.Option("--feed", help="JSONL of posts (default: the demo's).")] = None,
     posts: Annotated[int, typer.Option("--posts", min=100, help="Distinct posts a repetition.")] = 4000,
     repeat: Annotated[int, typer.Option("--repeat", min=1)] = 3,
+    reposts: Annotated[
+        float, typer.Option("--reposts", min=0, max=0.9, help="Also a stream of which this share are reposts.")
+    ] = 0.0,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Posts a second end to end (broker, flow, store) against the bare engine on the same distinct texts.
+    """Posts a second through the classify role (broker, flow, store) against the bare engine on the same texts.
 
     Example: opinionwatch bench flow --repeat 5
     """
@@ -57,7 +62,11 @@ def flow(
     rows: list[dict[str, float]] = []
     for number in range(repeat):
         bare, whole = _alone(_bare, settings, items), _alone(_whole, settings, items)
-        rows.append({"engine_posts_per_s": bare, "flow_posts_per_s": whole, "ratio": whole / bare})
+        row = {"engine_posts_per_s": bare, "flow_posts_per_s": whole, "ratio": whole / bare}
+        if reposts:
+            again = _alone(_whole, settings, with_reposts(items, reposts))
+            row |= {"with_reposts_posts_per_s": again, "with_reposts_ratio": again / whole}
+        rows.append(row)
         err.print(f"{number + 1}/{repeat}: engine {bare:.0f}/s, flow {whole:.0f}/s, ratio {whole / bare:.2f}")
     summary: dict[str, Any] = {"posts": len(items), "model": settings.model.bundle}
     for name in rows[0]:
@@ -69,7 +78,7 @@ def flow(
     out.print(f"{summary['posts']} distinct posts, {repeat} repetitions, {summary['model']}")
     for name in rows[0]:
         s = summary[name]
-        out.print(f"{name:20} median {s['median']:.2f}  (min {s['min']:.2f}, max {s['max']:.2f})")
+        out.print(f"{name:25} median {s['median']:.2f}  (min {s['min']:.2f}, max {s['max']:.2f})")
 
 
 @app.command()
@@ -182,6 +191,19 @@ def _distinct(items: list[Item], limit: int) -> list[Item]:
             continue
         kept.setdefault(content_hash(text), item)
     return list(kept.values())[:limit]
+
+
+def with_reposts(items: list[Item], share: float) -> list[Item]:
+    """As many posts, of which `share` say what an earlier one of them said."""
+    rng = random.Random(23)  # noqa: S311
+    fresh = items[: max(1, round(len(items) * (1 - share)))]
+    made = list(fresh)
+    for number in range(len(items) - len(fresh)):
+        post = json.loads(rng.choice(fresh).value)
+        post |= {"id": f"repost-{number}", "text": f"RT @someone: {post.get('text') or post['title']}", "title": ""}
+        made.append(replace(items[0], value=json.dumps(post, ensure_ascii=False).encode()))
+    rng.shuffle(made)
+    return made
 
 
 def _text(item: Item) -> str:

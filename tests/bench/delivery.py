@@ -36,12 +36,13 @@ from models.engine import Encoded
 from models.labels import Prediction
 from pipeline import delivery, kafka_tools
 from pipeline.flow import DeadLetterGuard, Flow
-from pipeline.labelling import Labeller
+from pipeline.labelling import Classifier, Labeller
 from pipeline.metrics import Metrics
 from pipeline.posts import Progress, Record
 from pipeline.settings import FlowSettings, KafkaSettings
 from pipeline.store.base import CountRule, Outcome
 from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.strict import StrictApp
 from pipeline.subjects import SubjectMatcher
 from pipeline.topics import DeadTopic, ProgressTopic
 from tests.builders import HEADS, DummyClassifier
@@ -137,18 +138,24 @@ async def _delivery(address: str, _: str, wanted: int) -> float:
     return await _until(app, clock)
 
 
-async def _flow(address: str, url: str, wanted: int, store: Any = None) -> float:
-    clock, kafka = Clock(wanted), settings(address)
-    app, metrics = delivery.make_app("classify", kafka, address), Metrics()
-    flow = Flow(
-        labeller=Labeller(Constant(), SubjectMatcher({"Nova": ["nova"]}), CountRule(), metrics, 64_000_000),
-        store=store or NoStore(),
+def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, store: Any) -> Flow:
+    """The flow of a classify worker with a store of the bench's."""
+    metrics = Metrics()
+    return Flow(
+        labeller=Labeller(classifier, SubjectMatcher({"Nova": ["nova"]}), CountRule(), metrics, 64_000_000),
+        store=store,
         dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
         progress=ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
         guard=DeadLetterGuard(10, 1.0),
         metrics=metrics,
         executor=ThreadPoolExecutor(4),
     )
+
+
+async def _flow(address: str, _: str, wanted: int, store: Any = None) -> float:
+    clock, kafka = Clock(wanted), settings(address)
+    app = delivery.make_app("classify", kafka, address)
+    flow = make_flow(app, kafka, Constant(), store or NoStore())
 
     async def handle(records: Sequence[Record]) -> None:
         await flow.process(records)

@@ -1,0 +1,118 @@
+"""`python -m tests.bench.latency FILE.jsonl [--seconds 30]`: how long a post is on its way through the classify role.
+
+A real Kafka, the starter model, a store that keeps nothing (the index has its own time). Another process sends the
+texts of FILE, each once a round and made unlike any before; from its sending to its handing over to the store:
+alone, one post every 0.2 s at an idle worker; then at 80 % of what the worker took when it was flooded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from models.bundle import load_bundle
+from pipeline import delivery, kafka_tools
+from pipeline.posts import ScoredPost
+from pipeline.settings import STARTER, FlowSettings, KafkaSettings
+from pipeline.store.base import Outcome
+from tests.bench.delivery import TOPIC, NoStore, make_flow, settings
+from tests.services.kafka import Kafka
+
+
+def send(kafka: KafkaSettings, texts: list[str], per_s: float, seconds: float) -> None:
+    """In its own process; the id of a post is the moment of its sending (the clock is the machine's)."""
+    with kafka_tools.producer(kafka) as produce:
+        started = time.monotonic()
+        for number in range(int(per_s * seconds)):
+            early = started + number / per_s - time.monotonic()
+            if early > 0:
+                time.sleep(early)
+            text = f"{texts[number % len(texts)]} {uuid.uuid4().hex[:6]}"
+            post = {"v": 1, "id": f"{time.monotonic():.6f}-{number}", "source": "bench", "text": text}
+            produce(TOPIC, json.dumps(post, ensure_ascii=False).encode(), partition=number % 8)
+
+
+class Watching(NoStore):
+    """Notes how long each post was on its way; those that were sent before it was made do not count."""
+
+    def __init__(self) -> None:
+        self.took: list[float] = []
+        self._since = time.monotonic()
+
+    def index(self, posts: Sequence[ScoredPost], ingested_at: Any, version: int) -> list[Outcome]:
+        now = time.monotonic()
+        sent = [float(p.post.native_id.partition("-")[0]) for p in posts]
+        self.took += [now - at for at in sent if at > self._since]
+        return super().index(posts, ingested_at, version)
+
+
+async def watch(kafka: KafkaSettings, texts: list[str], per_s: float, seconds: float) -> list[float]:
+    """Seconds that each post took; the worker is up before the first is sent."""
+    store = Watching()
+    app = delivery.make_app("classify", kafka, kafka.bootstrap_servers)
+    engine = load_bundle(STARTER)
+    engine.predict(texts[:64])
+    flow = make_flow(app, kafka, engine, store)
+    loop = asyncio.get_running_loop()
+    delivery.consume(app, delivery.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop)
+    await app.start()
+    while not delivery.assigned(app, TOPIC):
+        await asyncio.sleep(0.1)
+    await asyncio.sleep(2)
+    sender = get_context("spawn").Process(target=send, args=(kafka, texts, per_s, seconds))
+    sender.start()
+    wanted, ends = int(per_s * seconds), time.monotonic() + 3 * seconds + 60
+    while len(store.took) < wanted and time.monotonic() < ends:
+        await asyncio.sleep(0.2)
+    sender.join()
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(app.stop(), 10)
+    return store.took
+
+
+def said(name: str, took: list[float]) -> str:
+    p50, p99 = np.quantile(took, [0.5, 0.99]) * 1000
+    return f"{name}: {len(took)} posts, median {p50:.0f} ms, p99 {p99:.0f} ms, worst {max(took) * 1000:.0f} ms"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.latency")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    options = parser.parse_args()
+    texts = [json.loads(line)["text"] for line in options.file.read_text("utf-8").splitlines()]
+    folder = Path(tempfile.mkdtemp(prefix="bench-"))
+    kafka = Kafka(folder)
+    try:
+        kafka.start()
+        base = settings(kafka.address).model_copy(update={"partitions": 8})
+        kafka_tools.ensure_topics(base)
+        print(said("alone", asyncio.run(watch(base, texts, 5, options.seconds))), flush=True)
+        fresh = base.model_copy(update={"group": uuid.uuid4().hex[:8]})
+        engine = load_bundle(STARTER)
+        engine.predict(texts[:64])
+        started = time.monotonic()
+        for at in range(0, len(texts), 512):
+            engine.predict(texts[at : at + 512])
+        capacity = 0.9 * len(texts) / (time.monotonic() - started)
+        took = asyncio.run(watch(fresh, texts, 0.8 * capacity, options.seconds))
+        print(said(f"at 80 % of {capacity:.0f} posts/s", took), flush=True)
+    finally:
+        kafka.process.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
