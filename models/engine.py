@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models import tuning
 from models.batching import by_length, padded_width
 from models.drift import Profile
 from models.labels import Head, Prediction, predictions
@@ -20,6 +22,10 @@ from models.tokenizer import BundleTokenizer
 
 #: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
 _MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
+
+
+#: Before `tune`: about the best on the processors seen.
+BUDGET_TOKENS = 512
 
 
 class OutOfMemoryError(EngineError):
@@ -56,21 +62,19 @@ class OnnxEngine:
         device: Device = "auto",
         runtime: Runtime = "auto",
         standard: bool = False,
-        budget_tokens: int = 512,
         gpu_memory_mb: int = 0,
         threads: int | None = None,
         reference: Profile | None = None,
     ) -> None:
-        """`reference` is what the model saw and said when it was made, for drift; for the others see `open_runtime`.
-
-        `budget_tokens` are those of a batch, padding included.
-        """
+        """`reference` is what the model saw and said when it was made, for drift; for the others see `open_runtime`."""
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
         self._tokenizer = tokenizer
         self.reference = reference
-        self._budget = budget_tokens
+        #: Tokens of a batch, padding included.
+        self._budget = BUDGET_TOKENS
+        self._size_mb = (len(model) if isinstance(model, bytes) else model.stat().st_size) // 1_000_000
         self._build: Callable[[], Session] = lambda: open_runtime(
             model, device, runtime, threads or usable_cores(), standard=standard, gpu_memory_mb=gpu_memory_mb
         )
@@ -85,6 +89,32 @@ class OnnxEngine:
     def provider(self) -> str:
         """What runs the graph."""
         return self._session.name
+
+    def tune(self, budget_tokens: int | None = None) -> None:
+        """Sets the tokens of a batch: those given, or those that a short trial found fastest on this machine.
+
+        Models of one size share what was found, so that one loaded beside a working one need not be tried under load.
+        """
+        if budget_tokens is None:
+            rng = np.random.default_rng(1)
+            lengths = [
+                min(n, self._tokenizer.max_tokens) for n in tuning.LENGTHS * (tuning.ROWS // len(tuning.LENGTHS))
+            ]
+            rows = [[rng.integers(5, self._tokenizer.vocabulary, n).tolist()] for n in lengths]
+            trial = Encoded([""] * len(rows), rows, self)
+
+            def seconds_of(budget: int) -> float:
+                self._budget = budget
+                started = time.perf_counter()
+                self.infer(trial)
+                return time.perf_counter() - started
+
+            tokens, padded = self.tokens, self.padded_tokens
+            budgets = tuning.CPU_BUDGETS if self._session.width_step == 1 else tuning.GPU_BUDGETS
+            key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams"
+            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
+            self.tokens, self.padded_tokens = tokens, padded
+        self._budget = budget_tokens
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""

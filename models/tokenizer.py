@@ -18,7 +18,8 @@ class BundleTokenizer:
     def __init__(self, definition: str, max_tokens: int, long_texts: LongTexts = "head") -> None:
         self._tokenizer = Tokenizer.from_str(definition)
         self._tokenizer.no_padding()
-        self._max, self._how = max_tokens, long_texts
+        self.max_tokens, self._how = max_tokens, long_texts
+        self.vocabulary = self._tokenizer.get_vocab_size()
         self._cut = max_tokens * CHARACTERS_PER_TOKEN * reach(long_texts)
         if long_texts == "head":
             self._tokenizer.enable_truncation(max_tokens)
@@ -28,7 +29,7 @@ class BundleTokenizer:
     def encode(self, texts: Sequence[str]) -> list[list[list[int]]]:
         """Per text, in order, one row of token ids or several, each of length 2..max_tokens."""
         encodings = self._tokenizer.encode_batch([text[: self._cut] for text in texts])
-        return [pieces(encoding.ids, self._max, self._how) for encoding in encodings]
+        return [pieces(encoding.ids, self.max_tokens, self._how) for encoding in encodings]
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""

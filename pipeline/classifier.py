@@ -23,7 +23,7 @@ from pipeline.store.base import CountRule, Store
 log = logging.getLogger(__name__)
 
 
-def open_classifier(settings: ModelSettings) -> Classifier:
+def open_classifier(settings: ModelSettings) -> OnnxEngine:
     """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
     try:
         folder = Path(settings.bundle)
@@ -41,7 +41,9 @@ def open_classifier(settings: ModelSettings) -> Classifier:
 def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics, store: Store) -> Classifier:
     """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
     if not settings.registry:
-        return open_classifier(settings)
+        engine = open_classifier(settings)
+        engine.tune(settings.budget_tokens)
+        return engine
 
     def serves(engine: OnnxEngine) -> None:
         metrics.serves(engine.name, engine.version)
@@ -57,7 +59,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
         champion = HotSwap(
             registry,
             settings.alias,
-            load=_loader(settings),
+            load=_tuned(settings),
             refuse=lambda engine: _unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
@@ -74,7 +76,7 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
     if not settings.shadow_share or registry.alias(CHALLENGER) is None:
         return None
     try:
-        challenger = HotSwap(registry, CHALLENGER, load=_loader(settings))
+        challenger = HotSwap(registry, CHALLENGER, load=_tuned(settings))
     except Exception as error:  # whatever is wrong with it, the champion serves
         log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)
         return None
@@ -95,6 +97,17 @@ def _loader(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
         gpu_memory_mb=settings.gpu_memory_mb,
         long_texts=settings.long_texts,
     )
+
+
+def _tuned(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
+    load = _loader(settings)
+
+    def tuned(folder: Path) -> OnnxEngine:
+        engine = load(folder)
+        engine.tune(settings.budget_tokens)
+        return engine
+
+    return tuned
 
 
 def _named(registry: Registry, alias: str) -> str:

@@ -90,6 +90,7 @@ class ModelSettings(_Section):
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     gpu_memory_mb: int = Field(default=0, ge=0)
+    budget_tokens: int | None = Field(default=None, ge=16)
     long_texts: Literal["head", "head_tail", "windows"] = "head"
     cache_mb: int = Field(default=64, ge=0)
 

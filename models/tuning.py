@@ -1,0 +1,61 @@
+"""The budget of padded tokens that is fastest on this machine, found by a short trial and remembered."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+#: Tokens of the trial's texts: headlines, posts, and a few that fill the model.
+LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
+ROUNDS, REPEATS = 12, 3
+CPU_BUDGETS = (256, 512, 1024, 2048)
+GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
+#: A smaller budget answers a lone batch sooner: a larger one must be faster by this much.
+_WORTH = 1.02
+
+
+def best_budget(seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS) -> int:
+    """The budget of the least median time; of those about as fast, the smallest.
+
+    `seconds_of(budget)` runs the trial once. The repetitions of the budgets alternate, so that a disturbance does not
+    meet one of them alone.
+    """
+    seen: dict[int, list[float]] = {budget: [] for budget in budgets}
+    for _ in range(repeats):
+        for budget, seconds in seen.items():
+            seconds.append(seconds_of(budget))
+    medians = {budget: statistics.median(seconds) for budget, seconds in seen.items()}
+    return min(b for b, s in medians.items() if s <= min(medians.values()) * _WORTH)
+
+
+def remembered(key: str, find: Callable[[], int], folder: Path | None = None) -> int:
+    """What was found for `key` before, in a file of the cache folder; found now, and kept, where nothing was."""
+    path = (folder or cache_folder()) / "budgets.json"
+    try:
+        known: dict[str, int] = {k: int(v) for k, v in json.loads(path.read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        known = {}
+    if key in known:
+        return known[key]
+    started = time.perf_counter()
+    known[key] = find()
+    log.info("batches of %d tokens are fastest here (tried for %.1f s)", known[key], time.perf_counter() - started)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(json.dumps(known, indent=1), "utf-8")
+        partial.replace(path)
+    except OSError as error:
+        log.warning("the cache folder %s cannot be written: %s", path.parent, error.strerror)
+    return known[key]
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/opinionwatch`, by default under `~/.cache`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opinionwatch"

@@ -1,0 +1,57 @@
+"""The trial of batch sizes: the fastest wins, the smaller one among equals, and it is done once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models import load_bundle
+from models.tuning import best_budget, remembered
+from pipeline.settings import STARTER
+
+
+@given(st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
+def test_no_budget_is_more_than_a_little_faster_than_the_chosen_one(seconds: list[float]) -> None:
+    budgets = (256, 512, 1024, 2048)
+    of = dict(zip(budgets, seconds, strict=True))
+    chosen = best_budget(of.__getitem__, budgets)
+    assert of[chosen] <= min(seconds) * 1.02
+    assert all(of[b] > min(seconds) * 1.02 for b in budgets if b < chosen)
+
+
+def test_one_disturbance_does_not_decide() -> None:
+    disturbed = iter([9.0])
+    assert best_budget(lambda b: next(disturbed, 1.0 if b == 512 else 2.0), (512, 1024)) == 512
+
+
+def test_what_was_found_is_found_again_and_a_broken_cache_is_no_harm(tmp_path: Path) -> None:
+    calls: list[int] = []
+
+    def find() -> int:
+        calls.append(1)
+        return 1024
+
+    assert [remembered("a", find, tmp_path) for _ in range(2)] == [1024, 1024]
+    assert len(calls) == 1
+    for broken in ("{", "[]", '{"a": null}'):
+        (tmp_path / "budgets.json").write_text(broken)
+        assert remembered("a", find, tmp_path) == 1024
+    assert len(calls) == 4
+    (tmp_path / "file").write_text("")
+    assert remembered("a", find, tmp_path / "file") == 1024, "no folder to write to"
+
+
+def test_the_engine_is_tuned_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    engine = load_bundle(STARTER, device="cpu")
+    engine.tune()
+    assert engine.tokens == load_bundle(STARTER, device="cpu").tokens, "the trial is no traffic"
+    kept = (tmp_path / "opinionwatch" / "budgets.json").read_text()
+    assert str(engine._budget) in kept
+    engine.tune(64)
+    assert engine._budget == 64
+    engine.tune()
+    assert (tmp_path / "opinionwatch" / "budgets.json").read_text() == kept
