@@ -97,9 +97,7 @@ class OnnxEngine:
         """
         if budget_tokens is None:
             rng = np.random.default_rng(1)
-            lengths = [
-                min(n, self._tokenizer.max_tokens) for n in tuning.LENGTHS * (tuning.ROWS // len(tuning.LENGTHS))
-            ]
+            lengths = [min(n, self._tokenizer.max_tokens) for n in tuning.LENGTHS] * tuning.ROUNDS
             rows = [[rng.integers(5, self._tokenizer.vocabulary, n).tolist()] for n in lengths]
             trial = Encoded([""] * len(rows), rows, self)
 

@@ -6,9 +6,12 @@ Nothing escapes the agent, so Faust never restarts one; what is not durable is n
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
+import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import faust
@@ -43,6 +46,8 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         topic_allow_declare=False,
         topic_disable_leader=True,
         store="memory://",
+        # Faust makes this folder and keeps nothing in it: not where the worker happens to be started.
+        datadir=str(Path(tempfile.gettempdir()) / f"opinionwatch-faust-{os.getuid()}"),
         web_enabled=False,
     )
 

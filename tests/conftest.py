@@ -12,6 +12,7 @@ import pytest
 
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
+from tests.system import System
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -41,6 +42,17 @@ def empty_elasticsearch(elasticsearch_server: ElasticsearchServer) -> str:
     """The URL of a server without our indices and templates."""
     elasticsearch_server.empty()
     return elasticsearch_server.url
+
+
+@pytest.fixture
+def system(kafka_server: Kafka, empty_elasticsearch: str, tmp_path: Path) -> Iterator[System]:
+    """A system of its own for each test."""
+    made = System(kafka_server, empty_elasticsearch, tmp_path)
+    made.cli("setup")
+    yield made
+    for worker in made.workers:
+        worker.kill()
+    made.store.close()
 
 
 @pytest.fixture
