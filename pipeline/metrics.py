@@ -43,6 +43,9 @@ class Metrics:
             "opinionwatch_alert_evaluation_lag_seconds", "Event time reached less event time evaluated", registry=r
         )
         self.blind = Gauge("opinionwatch_alert_blind", "1 while no verdict is possible", registry=r)
+        self.silent = Gauge(
+            "opinionwatch_source_silent", "Posts expected since a silent source's last", ["source"], registry=r
+        )
         self.threshold = Gauge("opinionwatch_alert_threshold", "Score from which a key fires", ["tier"], registry=r)
         self.false_alerts = Gauge(
             "opinionwatch_alert_backtested_rate", "Episodes per key-week of the calibration", ["tier"], registry=r

@@ -191,7 +191,8 @@ class AlertSettings(_Section):
     """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability.
 
     `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
-    `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week.
+    `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
+    are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
     """
 
     head: str = "sentiment"
@@ -206,6 +207,8 @@ class AlertSettings(_Section):
     evaluate_every_s: float = Field(default=1.0, gt=0)
     idle_s: float = Field(default=15.0, gt=0)
     blind_after_s: float = Field(default=300.0, gt=0)
+    blind_share: float = Field(default=0.5, gt=0, le=1)
+    retired_sources: list[str] = []
     webhooks: list[WebhookSettings] = []
     channels: list[ChannelSettings] = []
     group_above: int = Field(default=5, ge=1)

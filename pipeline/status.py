@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.alerting.sources import SILENT
 from pipeline.store.base import Store
 
 
@@ -18,5 +19,6 @@ def from_store(store: Store) -> dict[str, Any]:
         **counts,
         "lag": sum(p.lag for p in progress),
         "open_alerts": len(open_alerts),
+        "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
         "model": " ".join(filter(None, (info.get("name"), info.get("version")))),
     }

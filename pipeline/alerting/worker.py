@@ -20,6 +20,7 @@ from pipeline.alerting.evaluator import Evaluator, Event
 from pipeline.alerting.explain import alert_document
 from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.sources import SourceWatch
 from pipeline.alerting.terms import distinctive, spread
 from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
@@ -40,7 +41,6 @@ EXPLAINED = 300
 TRIES = 3
 PENDING_EVERY_S = 30.0
 CALIBRATE_CHECK_S = 3600.0
-
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -77,6 +77,7 @@ class AlertWorker:
         self._pending_at = 0.0
         self._calibrating: asyncio.Task[None] | None = None
         self._calibrate_at = 0.0
+        self._sources = SourceWatch(store, metrics, settings.retired_sources, settings.blind_share)
         self.blind: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
@@ -109,6 +110,10 @@ class AlertWorker:
             return
         watermark = self._watermark.at(time.monotonic())
         if watermark is not None:
+            now_s = time.monotonic()
+            end = watermark + timedelta(seconds=self._watermark.quiet_s(now_s))
+            await self._retry(lambda: self._sources.look(end, now_s))
+        if watermark is not None and not self._sources.blind():
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
                 await self._handle_all(events)
@@ -292,7 +297,9 @@ class AlertWorker:
         silent = mark.silent(now_s, after_s)
         if now_s - self._held_since > after_s:
             silent = sorted([*silent, *mark.unheard()])
-        return f"no classify worker speaks of {', '.join(silent[:5])}" if silent else None
+        if silent:
+            return f"no classify worker speaks of {', '.join(silent[:5])}"
+        return self._sources.blind()
 
     def _note(self, error: Transient, attempt: int) -> None:
         self._metrics.retries.labels("alert").inc()

@@ -150,4 +150,6 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
         print_json(found)
         return
     for name in ("consumed", "indexed", "duplicate", "dead", "in_flight", "lag", "open_alerts", "model"):
-        out.print(f"{name:12} {found[name]}", markup=False)
+        out.print(f"{name:14} {found[name]}", markup=False)
+    if found["silent_sources"]:
+        out.print(f"{'silent sources':14} {', '.join(found['silent_sources'])}", markup=False)

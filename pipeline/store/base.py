@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from pipeline.posts import Label, Progress, ScoredPost
 
 BUCKET_S = 300
+#: Sources whose habit is known: those that sent most.
+SOURCES = 100
 
 
 class Outcome(Enum):
@@ -79,6 +81,10 @@ class Store(Protocol):
 
     def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
         """Cells of all buckets in the range: rows per topic, then rows per topic and subject."""
+        ...
+
+    def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
+        """Posts per hour (its start, seconds since the epoch) of the `SOURCES` sources that sent most."""
         ...
 
     def evidence(

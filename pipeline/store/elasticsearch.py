@@ -14,7 +14,7 @@ from models.cache import LruCache
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store import templates as names
-from pipeline.store.base import BUCKET_S, Cell, CountRule, Outcome, Scope
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope
 from pipeline.store.bulk import ItemVerdict, item_verdicts
 
 _PAGE = 5000
@@ -203,6 +203,13 @@ class ElasticsearchStore:
                 if not after or len(answer["buckets"]) < _PAGE:
                     break
         return cells
+
+    def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
+        hours = {"hours": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}}}
+        sources = {"sources": {"terms": {"field": "source", "size": SOURCES}, "aggs": hours}}
+        answer = self._search(query=_filter([_range(start, end)]), size=0, aggs=sources)
+        found = answer["aggregations"]["sources"]["buckets"] if "aggregations" in answer else []
+        return {b["key"]: {int(h["key"]) // 1000: h["doc_count"] for h in b["hours"]["buckets"]} for b in found}
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int

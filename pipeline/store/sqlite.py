@@ -6,6 +6,7 @@ import json
 import re
 import sqlite3
 import threading
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ import orjson
 
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.posts import Label, Progress, ScoredPost
-from pipeline.store.base import BUCKET_S, Cell, CountRule, Outcome, Scope
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS posts (
@@ -162,6 +163,17 @@ class SqliteStore:
         with self._read() as db:
             rows = [*db.execute(plain, arguments), *db.execute(subjects, arguments)]
         return [Cell(*row) for row in rows]
+
+    def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
+        query = """WITH some AS (SELECT json_extract(document, '$.source') AS source,
+            CAST(time / 3600 AS INTEGER) * 3600 AS hour FROM posts WHERE time >= ? AND time < ?)
+            SELECT source, hour, count(*) FROM some WHERE source IN
+            (SELECT source FROM some GROUP BY source ORDER BY count(*) DESC, source LIMIT ?) GROUP BY source, hour"""
+        found: dict[str, dict[int, int]] = defaultdict(dict)
+        with self._read() as db:
+            for source, hour, posts in db.execute(query, (start.timestamp(), end.timestamp(), SOURCES)):
+                found[source][hour] = posts
+        return dict(found)
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int

@@ -27,7 +27,16 @@ Start = Callable[..., Worker]
 
 
 def _stock(pattern: str) -> Callable[[Trial], Start]:
-    return lambda trial: lambda **faults: trial.process("tests.chaos.stock_worker", [pattern], faults)
+    def starts(trial: Trial) -> Start:
+        def start(**faults: object) -> Worker:
+            made = trial.process("tests.chaos.stock_worker", [pattern], faults)
+            time.sleep(4)
+            trial.require(made.running(), f"it started: {trial.logs()[-500:]}")
+            return made
+
+        return start
+
+    return starts
 
 
 KINDS: dict[str, Callable[[Trial], Start]] = {

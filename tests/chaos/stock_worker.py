@@ -60,5 +60,5 @@ def make_app(pattern: str) -> Any:
 
 if __name__ == "__main__":
     app = make_app(sys.argv[1])
-    sys.argv = ["faust", "worker", "-l", "warning", "--without-web"]
+    sys.argv = ["faust", "worker", "-l", "warn", "--without-web"]
     app.main()

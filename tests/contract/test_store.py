@@ -51,6 +51,17 @@ def test_before_setup_it_refuses_and_names_the_remedy(blank: Store) -> None:
         blank.index([scored(1)], START, 1)
 
 
+def test_posts_of_a_source_by_the_hour(store: Store) -> None:
+    assert store.source_hours(START - DAY, START + DAY) == {}
+    index(store, *(scored(i, minute=40 * i, source=("weibo", "reuters")[i % 3 == 0], text=f"t{i}") for i in range(6)))
+    hour = int(START.timestamp())
+    assert store.source_hours(START, START + DAY) == {
+        "weibo": {hour: 1, hour + 3600: 1, hour + 2 * 3600: 1, hour + 3 * 3600: 1},
+        "reuters": {hour: 1, hour + 2 * 3600: 1},
+    }
+    assert store.source_hours(START, START + timedelta(minutes=30)) == {"reuters": {hour: 1}}
+
+
 def test_setup_twice_makes_nothing_more(store: Store) -> None:
     assert store.setup() == []
     assert "0 posts" in store.check()

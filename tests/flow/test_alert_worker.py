@@ -213,3 +213,54 @@ def test_it_says_that_it_is_blind_where_nobody_speaks_of_a_partition(store: Sqli
     assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0, t/1, u"
     made.on_progress([Progress("t", 1, 0, 0, EPOCH, partitions=2), Progress("u", 0, 0, 0, EPOCH, partitions=1)])
     assert made._blindness(made._held_since + 60, 300) is None
+
+
+def hourly(store: SqliteStore, source: str, hours: int, start: int) -> None:
+    store.index(
+        [
+            scored(start + i, minute=4 * i, text=f"{source} {i}", source=source, id=f"{source}{i}")
+            for i in range(hours * 15)
+        ],
+        START,
+        1,
+    )
+
+
+@pytest.mark.parametrize(("retired", "blind"), [([], True), (["weibo"], False)])
+def test_no_verdict_while_most_of_what_comes_usually_does_not_come(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, retired: list[str], blind: bool
+) -> None:
+    store, channel = SqliteStore(tmp_path / "s.sqlite"), FakeChannel()
+    store.setup()
+    hourly(store, "weibo", 90, 0)
+    hourly(store, "weibo-too", 90, 10_000)
+    hourly(store, "small", 96, 20_000)
+    made = worker(store, channel, [])
+    made._settings = AlertSettings(retired_sources=["weibo-too", *retired], blind_share=0.3)
+    made._sources = module.SourceWatch(store, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
+    made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
+    tick(made)
+    assert (made._evaluator.cursor is None) is blind
+    assert bool(made.blind and "nothing comes from weibo" in made.blind) is blind
+    assert [s["source"] for s in (store.state("silent_sources") or {})["sources"]] == (["weibo"] if blind else [])
+    assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is blind
+    store.close()
+
+
+def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(tmp_path: Path) -> None:
+    store, channel = SqliteStore(tmp_path / "s.sqlite"), FakeChannel()
+    store.setup()
+    hourly(store, "weibo", 90, 0)
+    hourly(store, "weibo-too", 90, 10_000)
+    hourly(store, "small", 96, 20_000)
+    made = worker(store, channel, [])
+    made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
+    tick(made)
+    assert made.blind
+    hourly(store, "weibo", 96, 0)
+    hourly(store, "weibo-too", 96, 10_000)
+    made._sources._next_s = float("-inf")
+    tick(made)
+    assert made.blind is None
+    assert made._evaluator.cursor == START + timedelta(hours=96)
+    store.close()

@@ -1,0 +1,56 @@
+"""Which sources are silent just now: reads their habit from the store, tells metrics, log and the state document."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import asdict
+from datetime import datetime
+
+from pipeline.alerting.silence import Silence, history_start, silent_sources
+from pipeline.metrics import Metrics
+from pipeline.store.base import Store
+
+log = logging.getLogger(__name__)
+#: The state document that the console and `status` read.
+SILENT = "silent_sources"
+EVERY_S = 60.0
+
+
+class SourceWatch:
+    """`look` blocks, and looks at most once in `EVERY_S` seconds."""
+
+    def __init__(self, store: Store, metrics: Metrics, retired: Collection[str], blind_share: float) -> None:
+        """`retired` may be silent; without sources of `blind_share` of the usual posts nothing can be judged."""
+        self._store, self._metrics = store, metrics
+        self._retired, self._blind_share = frozenset(retired), blind_share
+        self._next_s = float("-inf")
+        self.silent: list[Silence] = []
+
+    def look(self, end: datetime, now_s: float) -> None:
+        """`end` is the event time reached, `now_s` monotonic; raises what the store raises."""
+        if now_s < self._next_s:
+            return
+        hours = self._store.source_hours(history_start(end), end)
+        found = [s for s in silent_sources(hours, end) if s.source not in self._retired]
+        known = {s.source for s in self.silent}
+        for silence in found:
+            if silence.source not in known:
+                log.warning(
+                    "source %r is silent since %s: %.0f posts were expected (alerts.retired_sources: it may be)",
+                    silence.source,
+                    silence.since.isoformat(),
+                    silence.missing,
+                )
+        shown = [{**asdict(s), "since": s.since.isoformat()} for s in found]
+        self._store.put_state(SILENT, {"sources": shown})
+        self._metrics.silent.clear()
+        for silence in found:
+            self._metrics.silent.labels(silence.source).set(silence.missing)
+        self.silent, self._next_s = found, now_s + EVERY_S
+
+    def blind(self) -> str | None:
+        """Why what comes is too little to judge by; None where it is not."""
+        if sum(s.share for s in self.silent) < self._blind_share:
+            return None
+        return f"nothing comes from {', '.join(s.source for s in self.silent[:5])}"
