@@ -15,6 +15,7 @@ from pipeline import delivery
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.keyrules import KeyRule
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.worker import AlertWorker
 from pipeline.flow import DeadLetterGuard, Flow
@@ -171,4 +172,12 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
-    return Evaluator(store, settings.counting, rule, policy)
+    return Evaluator(store, settings.counting, rule, policy, key_rules(settings))
+
+
+def key_rules(settings: AlertSettings) -> list[KeyRule]:
+    """Those of `alerts.rules`."""
+    return [
+        KeyRule(tuple(r.keys), r.watch, r.fire, r.critical, r.at_most == "warning", r.min_negatives, r.min_lift)
+        for r in settings.rules
+    ]

@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from models.signing import public_key
 from pipeline.errors import Fatal
@@ -187,6 +196,22 @@ class MaintenanceSettings(_Section):
     reason: str = ""
 
 
+class KeyRuleSettings(_Section):
+    """For keys that a pattern of `keys` matches (`subject:Nova`, `topic:*`); the first rule that matches counts.
+
+    `watch = false`: never an alert. `fire` and `critical` in place of the calibrated thresholds; `at_most = "warning"`;
+    `min_negatives` and `min_lift` above those of everybody.
+    """
+
+    keys: list[str] = Field(min_length=1)
+    watch: bool = True
+    fire: float | None = Field(default=None, gt=0)
+    critical: float | None = Field(default=None, gt=0)
+    at_most: Literal["warning", "critical"] = "critical"
+    min_negatives: int | None = Field(default=None, ge=1)
+    min_lift: float | None = Field(default=None, ge=1)
+
+
 class AlertSettings(_Section):
     """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability.
 
@@ -211,6 +236,7 @@ class AlertSettings(_Section):
     retired_sources: list[str] = []
     webhooks: list[WebhookSettings] = []
     channels: list[ChannelSettings] = []
+    rules: list[KeyRuleSettings] = []
     group_above: int = Field(default=5, ge=1)
     quiet: list[QuietSettings] = []
     maintenance: list[MaintenanceSettings] = []
@@ -219,6 +245,19 @@ class AlertSettings(_Section):
     def counting(self) -> CountRule:
         """What the store counts as negative."""
         return CountRule(self.head, tuple(self.negative))
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_ask_for_more(cls, value: list[KeyRuleSettings], info: ValidationInfo) -> list[KeyRuleSettings]:
+        for number, rule in enumerate(value):
+            for name in ("min_negatives", "min_lift"):
+                own, everybodys = getattr(rule, name), info.data.get(name)
+                if own is not None and everybodys is not None and own < everybodys:
+                    raise ValueError(
+                        f"rule {number + 1}: {name} {own} is less than alerts.{name} {everybodys}, which every key "
+                        f"must reach; lower that one and raise it by a rule for the others"
+                    )
+        return value
 
 
 class TrainingSettings(_Section):
@@ -265,6 +304,17 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     http: HttpSettings = HttpSettings()
     subjects: dict[str, list[str]] = {}
+
+    @field_validator("subjects")
+    @classmethod
+    def _rules_name_subjects(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        alerts = info.data.get("alerts")
+        for number, rule in enumerate(alerts.rules if alerts else []):
+            for pattern in rule.keys:
+                name = pattern.removeprefix("subject:").partition("|")[0]
+                if pattern.startswith("subject:") and not set(name) & set("*?[") and value and name not in value:
+                    raise ValueError(f"alerts.rules, rule {number + 1} names {pattern!r}, but no subject is {name!r}")
+        return value
 
     @property
     def embedded(self) -> bool:

@@ -6,7 +6,7 @@ themselves (in the index): baselines are learned again from the index.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +16,7 @@ from pipeline.alerting.calibration import calibrate_on_index
 from pipeline.alerting.counts import CountTable, key_name
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
@@ -43,8 +44,11 @@ class Event:
 class Evaluator:
     """One at a time works on a store: the holder of the progress partition."""
 
-    def __init__(self, store: Store, counting: CountRule, rule: Rule, policy: Policy) -> None:
-        self._store, self._counting, self._rule, self._policy = store, counting, rule, policy
+    def __init__(
+        self, store: Store, counting: CountRule, rule: Rule, policy: Policy, keys: Sequence[KeyRule] = ()
+    ) -> None:
+        """`keys` are the rules for some keys only, of which the first that matches counts."""
+        self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
         self._cursor: int | None = None
         self._silent_until = 0
         self._learned = False
@@ -160,17 +164,21 @@ class Evaluator:
         events: list[Event] = []
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
         scored = np.flatnonzero(verdicts.score > 0).tolist()
-        firing = {row for row in scored if verdicts.score[row] >= self._threshold(self._tier(row)).fire}
-        scopes = self._table.scopes
+        scopes, at = self._table.scopes, _time(bucket_end)
+        firing = {
+            row
+            for row in scored
+            if verdicts.score[row] >= self._threshold(row)[0].fire
+            and self._key_rule(row).admits(_reading(verdicts, row, at))
+        }
         order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
         right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
         for row in order:
             scope = scopes[row]
-            reading = _reading(verdicts, row, _time(bucket_end))
+            reading = _reading(verdicts, row, at)
             before = self._episodes.get(scope)
-            tier = self._tier(row)
-            threshold = self._threshold(tier)
-            policy = self._policy.firing_at(threshold.fire)
+            threshold, tier = self._threshold(row)
+            policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
             after, transition = step(
                 before, reading, policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
             )
@@ -192,12 +200,16 @@ class Evaluator:
                 events.append(Event(after, transition, muted, threshold, tier))
         return events
 
-    def _tier(self, row: int) -> str:
-        return tier_of(self._detector.volume(row) * 3600 / BUCKET_S)
+    def _key_rule(self, row: int) -> KeyRule:
+        return rule_of(self._keys, key_name(self._table.scopes[row]))
 
-    def _threshold(self, tier: str) -> Threshold:
+    def _threshold(self, row: int) -> tuple[Threshold, str]:
+        """Of a key, and where it comes from: a rule of its own, or its volume tier."""
+        if (fire := self._key_rule(row).fire) is not None:
+            return Threshold(fire, float("nan"), 0.0), BY_RULE
+        tier = tier_of(self._detector.volume(row) * 3600 / BUCKET_S)
         found = self.calibration.tiers.get(tier) if self.calibration else None
-        return found or Threshold(self._policy.fire, float("nan"), 0.0)
+        return found or Threshold(self._policy.fire, float("nan"), 0.0), tier
 
     def _onset(self, row: int, window: slice, reading: Reading) -> datetime:
         first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
@@ -234,7 +246,7 @@ class Evaluator:
             return True
         n = int((table.posts[row, window] - table.posts[other, window]).sum())
         k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
-        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(self._tier(row)).fire
+        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(row)[0].fire
 
 
 def _intersection(one: Scope, other: Scope) -> Scope | None:

@@ -62,7 +62,12 @@ def baseline_scores(history: History) -> Scores:
     )  # fmt: skip
 
 
-def measure(score: Callable[[History], Scores], process: Process, seeds: tuple[int, ...]) -> dict[str, float]:
+def measure(
+    score: Callable[[History], Scores],
+    process: Process,
+    seeds: tuple[int, ...],
+    simulate: Callable[..., Simulated] = simulate,
+) -> dict[str, float]:
     """False alerts per key-week, recall and median delay (minutes) at x3 and x5, on `seeds`; calibrated on seed 0."""
     quiet = simulate(process, 1, 0, keys=60).history
     by_tier = calibrate(quiet, score(quiet), TARGET)

@@ -7,6 +7,7 @@ strengths of the noise are those at which the plain baseline of `detector.py` fi
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -59,8 +60,19 @@ class Simulated:
         return self.history.start + timedelta(seconds=int(self.spikes[key]) * BUCKET_S)
 
 
-def simulate(process: Process, times: float, seed: int, *, keys: int = 30, weeks: int = 5) -> Simulated:
-    """`times` 1 makes a quiet history; else each key has one spike in the last two weeks."""
+def simulate(
+    process: Process,
+    times: float,
+    seed: int,
+    *,
+    keys: int = 30,
+    weeks: int = 5,
+    read: Callable[[int, Counts, Counts], Counts] | None = None,
+) -> Simulated:
+    """`times` 1 makes a quiet history; else each key has one spike in the last two weeks.
+
+    `read(key, posts, negatives)` says how many of a key's posts a classifier calls negative, bucket by bucket.
+    """
     words = [seed, NOISES.index(process.noise), round(process.posts_per_h), round(10 * times)]
     rng = np.random.default_rng([*words, *process.name.encode()])
     buckets = weeks * 7 * DAY
@@ -83,6 +95,8 @@ def simulate(process: Process, times: float, seed: int, *, keys: int = 30, weeks
             posts[key, window] += more
     if process.misread:
         negatives = rng.binomial(negatives, 0.75) + rng.binomial(posts - negatives, 0.07)
+    if read:
+        negatives = np.stack([read(key, posts[key], negatives[key]) for key in range(keys)])
     names = tuple(f"key{i:03}" for i in range(keys))
     return Simulated(History(names, START, BUCKET_S, posts, negatives), spikes)
 

@@ -12,6 +12,7 @@ import pytest
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy, Transition
 from pipeline.alerting.evaluator import Evaluator, Event
+from pipeline.alerting.keyrules import KeyRule
 from pipeline.errors import Transient
 from pipeline.store.base import Cell, CountRule
 from pipeline.store.sqlite import SqliteStore
@@ -113,3 +114,23 @@ def test_a_store_that_fails_while_history_is_learned_changes_nothing(
     told = [(e.episode.id, e.transition, e.episode.peak.score) for e in whole]
     assert [(e.episode.id, e.transition, e.episode.peak.score) for e in found] == told
     assert told
+
+
+@pytest.mark.parametrize(
+    ("rule", "keys", "severities"),
+    [
+        (KeyRule(("subject:Nova",), watch=False), set(), set()),
+        (KeyRule(("subject:Nova",), fire=1000.0), set(), set()),
+        (KeyRule(("subject:Nova",), min_negatives=1000), set(), set()),
+        (KeyRule(("subject:Nova",), at_most_warning=True), {"subject:Nova"}, {"warning"}),
+        (KeyRule(("subject:Nova",), fire=3.0), {"subject:Nova"}, {"warning", "critical"}),
+    ],
+)
+def test_a_rule_for_one_key(store: SqliteStore, rule: KeyRule, keys: set[str], severities: set[str]) -> None:
+    others = KeyRule(("*",), watch=False)
+    made = Evaluator(store, CountRule(), Rule(), Policy(), [rule, others])
+    made.resume()
+    found = events(made, END)
+    assert {e.episode.key for e in found} == keys
+    assert {e.episode.severity for e in found} == severities
+    assert {e.tier for e in found} <= ({"by rule"} if rule.fire else {"under 10/h", "10 to 50/h"})

@@ -1,0 +1,63 @@
+"""Rules for some keys: which one counts, and what it changes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.alerting.episodes import Policy, Reading
+from pipeline.alerting.keyrules import EVERYBODY, KeyRule, rule_of
+from pipeline.app import key_rules
+from pipeline.errors import Fatal
+from pipeline.settings import resolve
+from tests.builders import START
+
+READING = Reading(START, 5.0, posts=100, observed=30, expected=10.0, baseline=0.1, window_s=3600, cold=False)
+
+
+def test_the_first_rule_that_matches_counts() -> None:
+    rules = [KeyRule(("subject:Nova", "topic:s*"), fire=3.0), KeyRule(("*|topic:*",), watch=False)]
+    assert rule_of(rules, "topic:sports").fire == 3.0
+    assert rule_of(rules, "subject:Nova").fire == 3.0
+    assert not rule_of(rules, "subject:Nova|topic:sports").watch
+    assert rule_of(rules, "subject:Kestrel") is EVERYBODY
+
+
+@pytest.mark.parametrize(
+    ("rule", "admits"),
+    [
+        (KeyRule(("*",)), True),
+        (KeyRule(("*",), watch=False), False),
+        (KeyRule(("*",), min_negatives=30, min_lift=3.0), True),
+        (KeyRule(("*",), min_negatives=31), False),
+        (KeyRule(("*",), min_lift=3.1), False),
+    ],
+)
+def test_gates(rule: KeyRule, admits: bool) -> None:
+    assert rule.admits(READING) is admits
+
+
+def test_severities() -> None:
+    policy = Policy(fire=4.0, critical=6.0, remind=timedelta(hours=1))
+    assert EVERYBODY.applied(policy) == policy
+    assert KeyRule(("*",), at_most_warning=True).applied(policy).critical == float("inf")
+    assert KeyRule(("*",), critical=8.0).applied(policy).critical == 8.0
+    assert KeyRule(("*",), critical=1.0).applied(policy).critical == 4.0, "never below its own fire"
+
+
+def test_rules_come_from_the_settings_and_mistakes_are_named(tmp_path: Path) -> None:
+    file = tmp_path / "opinionwatch.toml"
+    subjects = '[subjects]\nNova = ["nova"]\n'
+    file.write_text('[[alerts.rules]]\nkeys = ["subject:Nova"]\nfire = 3.5\nat_most = "warning"\n' + subjects)
+    (rule,) = key_rules(resolve(file, environ={}).settings.alerts)
+    assert (rule.keys, rule.fire, rule.at_most_warning) == (("subject:Nova",), 3.5, True)
+    for body, words in (
+        ('keys = ["subject:Nvoa"]', "no subject is 'Nvoa'"),
+        ('keys = ["*"]\nmin_negatives = 5', "min_negatives 5 is less than alerts.min_negatives 10"),
+        ("keys = []", "at least 1 item"),
+    ):
+        file.write_text(f"[[alerts.rules]]\n{body}\n{subjects}")
+        with pytest.raises(Fatal, match=words):
+            resolve(file, environ={})
