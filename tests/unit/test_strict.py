@@ -193,3 +193,18 @@ def test_faust_still_has_what_is_overridden() -> None:
     for expression in ("self._ensure_consumer()", "fetcher._subscriptions.fetch_context()"):
         assert expression in thread, expression
     assert "value is skipped_value" in inspect.getsource(Stream), "the ack that must not count"
+
+
+def test_stock_faust_commits_past_a_message_that_was_not_acked() -> None:
+    """The reason for this file (docs/upstream); when an upgrade mends it, look whether less needs to be overridden."""
+
+    async def scenario() -> None:
+        rig = Rig([])
+        rig.consumer._committed_offset[TP] = 5
+        rig.consumer._acked[TP] = [6]
+        assert Consumer._new_offset(rig.consumer, TP) == 7, "5 was not acked"
+        rig.consumer._committed_offset[TP] = None
+        rig.consumer._acked[TP] = [4, 5]
+        assert Consumer._new_offset(rig.consumer, TP) == 6, "0 to 3 were not acked"
+
+    asyncio.run(scenario())
