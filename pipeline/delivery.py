@@ -78,8 +78,11 @@ async def send(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] |
 
 
 def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
-    """The partition's end when the consumer last fetched from it, None where it has not yet."""
-    found = app.consumer.highwater(TopicPartition(topic, partition))
+    """The partition's end when the consumer last fetched from it, None where it has not yet, or has it no more."""
+    try:
+        found = app.consumer.highwater(TopicPartition(topic, partition))
+    except AssertionError:  # aiokafka's word for a partition that a rebalance took, in a thread of its own
+        return None
     return None if found is None else int(found)
 
 

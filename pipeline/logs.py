@@ -21,5 +21,5 @@ def configure(level: int = logging.INFO) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     for name in ("pipeline", "opinionwatch", "models"):
         logging.getLogger(name).setLevel(level)
-    for name in ("aiokafka", "kafka", "faust", "mode", "elastic_transport", "pipeline.delivery"):
-        logging.getLogger(name).setLevel(logging.WARNING if name == "pipeline.delivery" else logging.ERROR)
+    for name in ("aiokafka", "kafka", "faust", "mode", "elastic_transport"):
+        logging.getLogger(name).setLevel(logging.ERROR)
