@@ -73,9 +73,13 @@ def test_a_named_worker_is_a_static_member_of_its_group() -> None:
 
 def test_the_end_of_a_partition_that_a_rebalance_took_is_not_known() -> None:
     """Found by row 9 of the fault table: a batch ended just after its partition had gone, and the worker with it."""
-    consumer = aiokafka.AIOKafkaConsumer.__new__(aiokafka.AIOKafkaConsumer)
-    consumer._subscription = SubscriptionState()
-    consumer._closed = True
-    with pytest.raises(AssertionError, match="not assigned"):
-        consumer.highwater(TopicPartition("t", 0))
-    assert end_offset(SimpleNamespace(consumer=consumer), "t", 0) is None  # type: ignore[arg-type]
+
+    async def scenario() -> None:
+        consumer = aiokafka.AIOKafkaConsumer.__new__(aiokafka.AIOKafkaConsumer)
+        consumer._subscription = SubscriptionState()
+        consumer._closed = True
+        with pytest.raises(AssertionError, match="not assigned"):
+            consumer.highwater(TopicPartition("t", 0))
+        assert end_offset(SimpleNamespace(consumer=consumer), "t", 0) is None  # type: ignore[arg-type]
+
+    asyncio.run(scenario())
