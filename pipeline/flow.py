@@ -180,22 +180,26 @@ class Flow:
     async def announce(self, partitions: set[Partition]) -> None:
         """Writes the progress of partitions to the store and the progress topic.
 
-        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits. Nothing is
-        said of one before its end is known: that would vouch for an emptiness nobody has seen.
+        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits. It hears
+        nothing of one whose end is not known: that would vouch for an emptiness nobody has seen. What was booked is
+        kept all the same: its records may be committed, and then nobody reads them again.
         """
-        ledger, news, unread = await self._books(), [], []
+        ledger, booked, news, unread = await self._books(), [], [], []
         for key in sorted(partitions):
-            if (end := self._progress.end_offset(key)) is None:
-                continue
-            size, in_flight = self._progress.partitions(key[0]), self._in_flight[key]
+            end, size, in_flight = (
+                self._progress.end_offset(key),
+                self._progress.partitions(key[0]),
+                self._in_flight[key],
+            )
             if ledger.knows(key):
-                news.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
-            else:
+                booked.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
+                news += booked[-1:] if end is not None else []
+            elif end is not None:
                 first = await retried(lambda k=key: self._progress.first_offset(k), self._note("progress"), self._sleep)  # type: ignore[misc]
                 unread.append(Progress(*key, first, max(first, end), EPOCH, in_flight=in_flight, partitions=size))
         for entry in [*news, *unread]:
             self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
-        await self._retry("progress", lambda: self._store.save_progress(news))
+        await self._retry("progress", lambda: self._store.save_progress(booked))
         await asyncio.gather(*(self._tell(entry) for entry in [*news, *unread]))
         self.stalled = None
 

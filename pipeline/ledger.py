@@ -36,10 +36,14 @@ class Ledger:
         """Whether a record of it was ever entered."""
         return partition in self._progress
 
-    def seen(self, partition: Partition, *, end_offset: int, in_flight: int, partitions: int) -> Progress:
-        """The partition's progress with its end and what is in flight now; it must be known."""
+    def seen(self, partition: Partition, *, end_offset: int | None, in_flight: int, partitions: int) -> Progress:
+        """The partition's progress with its end and what is in flight now; it must be known.
+
+        An `end_offset` of None leaves the one that was seen last.
+        """
         old = self._progress[partition]
-        new = replace(old, end_offset=max(end_offset, old.next_offset), in_flight=in_flight, partitions=partitions)
+        end_offset = old.end_offset if end_offset is None else max(end_offset, old.next_offset)
+        new = replace(old, end_offset=end_offset, in_flight=in_flight, partitions=partitions)
         self._progress[partition] = new
         return new
 

@@ -28,7 +28,9 @@ def run_row(row: Row, services: Services, seed: int, *, short: bool = True) -> d
     try:
         row.play(trial, random.Random(seed))
         found, recovered = trial.finish()
-        result.update(lost=found.lost, doubled=found.doubled, law=found.law, dead=found.dead, stray=found.stray)
+        result.update(
+            lost=found.lost, doubled=found.doubled, law=found.law, dead=found.dead, stray=found.stray, books=found.books
+        )
         result.update(recovery_s=round(recovered, 1), clean=found.clean, notes=trial.notes)
     except Exception as error:
         result.update(clean=False, problem=f"{type(error).__name__}: {error}", notes=trial.notes)

@@ -68,13 +68,17 @@ def _id(value: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`lost`, `doubled` and `stray` must be 0; `law`: the books add up, and all that was sent was consumed."""
+    """`lost`, `doubled` and `stray` must be 0; `law`: the books add up, and all that was sent was consumed.
+
+    `books` are those of `opinionwatch status`.
+    """
 
     lost: int
     doubled: int
     dead: int
     stray: int
     law: bool
+    books: dict[str, int]
 
     @property
     def clean(self) -> bool:
@@ -147,4 +151,5 @@ def examine(system: System, *sent: Corpus) -> Finding:
         dead=len(origins),
         stray=len(set(found) - expected - unsure),
         law=law,
+        books={"sent": least, "documents": len(found), **{k: v for k, v in books.items() if isinstance(v, int)}},
     )

@@ -228,3 +228,15 @@ def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(
     assert (read.partition, read.next_offset, read.lag) == (0, 1, 999)
     assert (unread.partition, unread.next_offset, unread.lag, unread.event_time) == (1, 990, 5, EPOCH)
     assert ("opinion.forum", 1) not in rig.store.load_progress(), "its first record must not be taken for a redelivery"
+
+
+def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Rig) -> None:
+    """Found by row 9: just after a rebalance no end is known, and the batch of before may be committed."""
+    rig.log.ends = {("opinion.forum", 0): None}
+    run(rig.flow.process(records(5)))
+    assert rig.log.progress == []
+    entry = rig.store.load_progress()["opinion.forum", 0]
+    assert (entry.indexed, entry.next_offset, entry.end_offset) == (5, 5, 5)
+    rig.log.ends = {("opinion.forum", 0): 9}
+    run(rig.flow.announce({("opinion.forum", 0)}))
+    assert [(p.next_offset, p.lag) for p in rig.log.progress] == [(5, 4)]
