@@ -154,7 +154,13 @@ def consume(
                 else:
                     slots.release()
 
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and (error := task.exception()):
+                broken.set()
+                failed(error)
+
         dispatching = asyncio.create_task(dispatch())
+        dispatching.add_done_callback(ended)
         try:
             async for event in stream.noack().events():
                 window.add(event, len(event.message.records))
