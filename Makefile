@@ -35,7 +35,7 @@ lint: $(ALL)         ## formatter, linter, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test-fast: $(ALL)      ## no services and no whole demo: 2 min 20 s on two cores
+test-fast: $(ALL)      ## no services and no whole demo
 	.venv/bin/pytest -q -m "not services and not demo and not long" $(ARGS)
 
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
