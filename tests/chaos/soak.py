@@ -116,7 +116,8 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
     print(
         f"{sent} records in {(time.monotonic() - started) / 60:.1f} min, faults {dict(faults)}: lost {found.lost}, "
-        f"doubled {found.doubled}, books {'add up' if found.law else 'DO NOT ADD UP'}, recovered in {recovered:.0f} s, "
+        f"doubled {found.doubled}, books {'add up' if found.law else f'DO NOT ADD UP: {found.books}'}, "
+        f"recovered in {recovered:.0f} s, "
         f"memory {memory(samples)}"
     )
     return 0 if found.clean else 1
