@@ -226,41 +226,40 @@ def hourly(store: SqliteStore, source: str, hours: int, start: int) -> None:
     )
 
 
+@pytest.fixture
+def half_silent(tmp_path: Path) -> Iterator[SqliteStore]:
+    """Four days of three sources, two of which said nothing in the last six hours."""
+    made = SqliteStore(tmp_path / "half-silent.sqlite")
+    made.setup()
+    for number, (source, hours) in enumerate((("weibo", 90), ("weibo-too", 90), ("small", 96))):
+        hourly(made, source, hours, 10_000 * number)
+    yield made
+    made.close()
+
+
 @pytest.mark.parametrize(("retired", "blind"), [([], True), (["weibo"], False)])
 def test_no_verdict_while_most_of_what_comes_usually_does_not_come(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, retired: list[str], blind: bool
+    half_silent: SqliteStore, caplog: pytest.LogCaptureFixture, retired: list[str], blind: bool
 ) -> None:
-    store, channel = SqliteStore(tmp_path / "s.sqlite"), FakeChannel()
-    store.setup()
-    hourly(store, "weibo", 90, 0)
-    hourly(store, "weibo-too", 90, 10_000)
-    hourly(store, "small", 96, 20_000)
-    made = worker(store, channel, [])
+    made = worker(half_silent, FakeChannel(), [])
     made._settings = AlertSettings(retired_sources=["weibo-too", *retired], blind_share=0.3)
-    made._sources = module.SourceWatch(store, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
+    made._sources = module.SourceWatch(half_silent, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
     assert (made._evaluator.cursor is None) is blind
     assert bool(made.blind and "nothing comes from weibo" in made.blind) is blind
-    assert [s["source"] for s in (store.state("silent_sources") or {})["sources"]] == (["weibo"] if blind else [])
+    assert [s["source"] for s in (half_silent.state("silent_sources") or {})["sources"]] == (["weibo"] if blind else [])
     assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is blind
-    store.close()
 
 
-def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(tmp_path: Path) -> None:
-    store, channel = SqliteStore(tmp_path / "s.sqlite"), FakeChannel()
-    store.setup()
-    hourly(store, "weibo", 90, 0)
-    hourly(store, "weibo-too", 90, 10_000)
-    hourly(store, "small", 96, 20_000)
-    made = worker(store, channel, [])
+def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(half_silent: SqliteStore) -> None:
+    made = worker(half_silent, FakeChannel(), [])
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
     assert made.blind
-    hourly(store, "weibo", 96, 0)
-    hourly(store, "weibo-too", 96, 10_000)
+    hourly(half_silent, "weibo", 96, 0)
+    hourly(half_silent, "weibo-too", 96, 10_000)
     made._sources._next_s = float("-inf")
     tick(made)
     assert made.blind is None
     assert made._evaluator.cursor == START + timedelta(hours=96)
-    store.close()
