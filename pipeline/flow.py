@@ -106,6 +106,7 @@ class Flow:
         self._now, self._sleep = now, sleep
         self._prepare_turn, self._infer_turn, self._index_turn = (asyncio.Lock() for _ in range(3))
         self._ledger: Ledger | None = None
+        self._reading, self._rebalances = asyncio.Lock(), 0
         self._broken = False
         self._in_flight: Counter[Partition] = Counter()
         self.stalled: str | None = None
@@ -117,6 +118,7 @@ class Flow:
 
     def reload(self) -> None:
         """Call when partitions were assigned: another worker may have gone on with them meanwhile."""
+        self._rebalances += 1
         self._ledger = None
 
     async def process(self, records: Sequence[Record]) -> None:
@@ -204,9 +206,18 @@ class Flow:
         self.stalled = None
 
     async def _books(self) -> Ledger:
-        """A rebalance during any wait drops the ledger; between this and the next wait there is none."""
+        """A rebalance during any wait drops the ledger; between this and the next wait there is none.
+
+        One reader at a time, and what was read before a rebalance is not used after it: either would put back books
+        that have moved on, and what they had gained would be counted by nobody.
+        """
         while self._ledger is None:
-            self._ledger = Ledger(await self._retry("progress", self._store.load_progress))
+            async with self._reading:
+                if self._ledger is None:
+                    rebalances = self._rebalances
+                    found = await self._retry("progress", self._store.load_progress)
+                    if rebalances == self._rebalances:
+                        self._ledger = Ledger(found)
         return self._ledger
 
     async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:

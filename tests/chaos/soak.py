@@ -1,7 +1,8 @@
 """`python -m tests.chaos.soak --minutes 20 --posts 1000000`: three workers, a fault every 10 to 30 seconds.
 
 Prints what was lost and doubled, and how the memory of the third worker, which is never killed, went: in MB, the means
-of the quarters of its life, and the slope over the second half in MB an hour (least squares).
+of the fifths of its life, and the slope over the last two in MB an hour (least squares). Its label cache is small here,
+and the other (200,000 owners of texts, 80 MB) is full after 200,000 of its posts: only then can memory be flat.
 """
 
 from __future__ import annotations
@@ -55,10 +56,11 @@ def fault(trial: Trial, workers: list[Worker], rng: random.Random) -> str:
 
 def memory(samples: list[tuple[float, float]]) -> str:
     """Samples are (seconds, MB)."""
-    quarters = [float(np.mean([mb for _, mb in part])) for part in np.array_split(np.array(samples), 4)]
-    half = np.array(samples)[len(samples) // 2 :]
-    slope = float(np.polyfit(half[:, 0], half[:, 1], 1)[0]) * 3600
-    return f"{' '.join(f'{q:.0f}' for q in quarters)} MB by quarters, {slope:+.0f} MB an hour over the second half"
+    fifths = np.array_split(np.array(samples), 5)
+    last = np.concatenate(fifths[3:])
+    slope = float(np.polyfit(last[:, 0], last[:, 1], 1)[0]) * 3600
+    means = " ".join(f"{float(np.mean(part[:, 1])):.0f}" for part in fifths)
+    return f"{means} MB by fifths, {slope:+.0f} MB an hour over the last two"
 
 
 def main() -> int:
@@ -73,6 +75,7 @@ def main() -> int:
     kafka.start()
     elasticsearch.start()
     trial = Trial(kafka, elasticsearch, folders[2], options.seed)
+    trial.settings(MODEL__CACHE_MB="8")
     samples: list[tuple[float, float]] = []
     done = threading.Event()
     workers = [trial.worker() for _ in range(3)]
@@ -103,7 +106,7 @@ def main() -> int:
             time.sleep(rng.uniform(10, 30))
             kind = fault(trial, workers, rng)
             faults[kind] += 1
-            print(f"{time.monotonic() - started:6.0f} s  {kind:7} {sent} sent", flush=True)
+            print(f"{time.monotonic() - started:6.0f} s  {kind:7} {sent} sent, {samples[-1][1]:.0f} MB", flush=True)
         feeder.join()
         trial.cured()
         found, recovered = trial.finish()
@@ -116,8 +119,8 @@ def main() -> int:
             shutil.rmtree(folder, ignore_errors=True)
     print(
         f"{sent} records in {(time.monotonic() - started) / 60:.1f} min, faults {dict(faults)}: lost {found.lost}, "
-        f"doubled {found.doubled}, books {'add up' if found.law else f'DO NOT ADD UP: {found.books}'}, "
-        f"recovered in {recovered:.0f} s, "
+        f"doubled {found.doubled}, not sent {found.stray}, "
+        f"books {'add up' if found.law else f'DO NOT ADD UP: {found.books}'}, recovered in {recovered:.0f} s, "
         f"memory {memory(samples)}"
     )
     return 0 if found.clean else 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,6 +218,52 @@ def test_a_rebalance_while_a_batch_is_written_loses_no_count(rig: Rig) -> None:
     run(rig.flow.process(records(5)))
     assert sum(p.indexed for p in rig.store.load_progress().values()) == 5
     rig.check_the_law()
+
+
+def test_books_read_before_a_rebalance_are_read_again_after_it(rig: Rig) -> None:
+    """Another worker had the partition until the second rebalance, which comes while the books are being read."""
+    items = records(30)
+    run(rig.flow.process(items[:10]))
+    mine, load = rig.flow, rig.store.load_progress
+    rig.restart()
+
+    def stale() -> dict[Partition, Progress]:
+        found = load()
+        rig.store.load_progress = load  # type: ignore[method-assign]
+        run(rig.flow.process(items[10:20]))
+        mine.reload()
+        return found
+
+    mine.reload()
+    rig.store.load_progress = stale  # type: ignore[method-assign]
+    run(mine.process(items[20:]))
+    assert rig.store.load_progress()["opinion.forum", 0].indexed == 30
+
+
+def test_a_heartbeat_that_reads_the_books_slowly_does_not_put_them_back(rig: Rig) -> None:
+    items, load = records(20), rig.store.load_progress
+    first, later = threading.Event(), threading.Event()
+
+    def slow() -> dict[Partition, Progress]:
+        found = load()
+        if not first.is_set():
+            first.set()
+            later.wait(0.5)
+        return found
+
+    rig.store.load_progress = slow  # type: ignore[method-assign]
+
+    async def meanwhile() -> None:
+        heartbeat = asyncio.create_task(rig.flow.announce(set()))
+        while not first.is_set():
+            await asyncio.sleep(0.01)
+        await rig.flow.process(items[:10])
+        later.set()
+        await heartbeat
+        await rig.flow.process(items[10:])
+
+    run(meanwhile())
+    assert load()["opinion.forum", 0].indexed == 20
 
 
 def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(rig: Rig) -> None:
