@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -17,6 +18,7 @@ from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.keyrules import KeyRule
 from pipeline.alerting.notify.open import make_channels
+from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.alerting.worker import AlertWorker
 from pipeline.flow import DeadLetterGuard, Flow
 from pipeline.labelling import Classifier, Labeller
@@ -172,7 +174,10 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
-    return Evaluator(store, settings.counting, rule, policy, key_rules(settings))
+    rules = key_rules(settings)
+    loud = settings.volume
+    surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
+    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules) if loud.enabled else None)
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

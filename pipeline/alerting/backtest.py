@@ -9,19 +9,20 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import nbinom
 
-from pipeline.alerting.detector import Detector, Rule
+from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.history import History
+from pipeline.alerting.keyrules import KeyRule, rule_of
 from pipeline.alerting.tail import Floats, onset
 from pipeline.alerting.tiers import Threshold, tier_of
+from pipeline.alerting.volume import VolumeDetector
+from pipeline.alerting.volumelane import CALM
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
 NEGATIVE_LANE = Policy()
-#: The posts of one story come in waves: calm for six hours ends it.
-VOLUME_LANE = Policy(fire=4.75, critical=7.0, calm=timedelta(hours=6))
+VOLUME_LANE = Policy(fire=4.75, critical=7.0, calm=CALM)
 _GRID = np.arange(2.0, 20.01, 0.1)
 
 
@@ -43,7 +44,7 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
-    columns: dict[str, list[Any]] = {name: [] for name in Scores.__dataclass_fields__}
+    verdicts = []
     hot = np.zeros((n_keys, n_buckets + span), np.bool_)
     lag = max(rule.windows) + rule.guard + 1
     for end in range(1, n_buckets + 1):
@@ -52,42 +53,23 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
         v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
         assert v is not None  # noqa: S101
         hot[:, span + end - 1] = v.score >= LEARN_BELOW
-        for name, value in zip(
-            columns, (v.score, v.window, v.posts, v.negatives, v.expected, v.baseline, v.cold), strict=True
-        ):
-            columns[name].append(value)
-    return Scores(**{name: np.stack(values, axis=1) for name, values in columns.items()})
+        verdicts.append(v)
+    return _scores(verdicts)
 
 
-def volume_scores(history: History, *, days: int = 14) -> Scores:
-    """The volume lane: posts of the last hour against the same clock time of the `days` before.
+def volume_scores(history: History) -> Scores:
+    """The volume lane (`volume.py`)."""
+    detector = VolumeDetector(history.bucket_s)
+    posts = np.pad(history.posts, ((0, 0), (detector.hour - 1, 0)))
+    columns = range(history.posts.shape[1])
+    return _scores([v for c in columns if (v := detector.step(posts[:, c : c + detector.hour])) is not None])
 
-    Negative binomial, its mean and dispersion by moments over those days (up to an hour to either side, in
-    half-hours), the tail as -log10. Needs 3 days; rises of at least x2 and 10 posts only.
-    """
-    hour = 3600 // history.bucket_s
-    n_buckets, day, half = history.posts.shape[1], 24 * hour, max(1, hour // 2)
-    totals = np.pad(np.cumsum(history.posts, axis=1), ((0, 0), (1, 0)))
-    now = np.zeros(history.posts.shape)
-    now[:, hour - 1 :] = totals[:, hour:] - totals[:, :-hour]
-    seen, total, squares = np.zeros(n_buckets), np.zeros_like(now), np.zeros_like(now)
-    shifts = sorted({-2 * half, -half, 0, half, 2 * half})
-    for back in (d * day + shift for d in range(1, days + 1) for shift in shifts):
-        if back + hour < n_buckets:
-            past = now[:, hour : n_buckets - back]
-            seen[back + hour :] += 1
-            total[:, back + hour :] += past
-            squares[:, back + hour :] += past * past
-    counted = np.maximum(seen, 2)
-    mean = np.maximum(total / counted, 0.5)
-    variance = np.maximum((squares - counted * (total / counted) ** 2) / (counted - 1), mean * 1.05)
-    n = mean * mean / (variance - mean)
-    tail = nbinom.sf(now - 1, n, n / (n + mean))
-    rise = (seen >= 3 * len(shifts)) & (now >= 10) & (now >= 2 * mean)
-    score = np.where(rise, -np.log10(np.maximum(tail, 1e-300)), 0.0)
-    cold = np.broadcast_to(seen < 7 * len(shifts), score.shape)
-    counts = now.astype(np.int64)
-    return Scores(score, np.full_like(counts, hour), counts, counts, mean, np.zeros_like(mean), cold)
+
+def _scores(verdicts: Sequence[Verdicts]) -> Scores:
+    """Of verdicts bucket by bucket."""
+    names = ("score", "window", "posts", "negatives", "expected", "baseline", "cold")
+    values = [np.stack([getattr(v, name) for v in verdicts], axis=1) for name in names]
+    return Scores(*values)
 
 
 def tiers_of(history: History) -> list[str]:
@@ -95,19 +77,27 @@ def tiers_of(history: History) -> list[str]:
     return [tier_of(rate) for rate in history.posts.mean(1) * 3600 / history.bucket_s]
 
 
-def episodes(history: History, scores: Scores, fire: Sequence[float], policy: Policy) -> list[Episode]:
-    """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open."""
+def episodes(
+    history: History, scores: Scores, fire: Sequence[float], policy: Policy, rules: Sequence[KeyRule] = ()
+) -> list[Episode]:
+    """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open.
+
+    `rules` for some keys count as they do in the alert role; the threshold of such a rule is to stand in `fire`.
+    """
     found: list[Episode] = []
     for k, key in enumerate(history.keys):
-        mine = policy.firing_at(fire[k])
+        rule = rule_of(rules, key)
+        mine = rule.applied(policy.firing_at(fire[k]))
         current: Episode | None = None
         if scores.score[k].max(initial=0.0) < mine.fire:
             continue
         for b in range(history.posts.shape[1]):
             if current is None and scores.score[k, b] < mine.fire:
                 continue
-            before = current
-            current, transition = step(before, _reading(history, scores, k, b), mine, key=key, topic="", subject="")
+            reading = _reading(history, scores, k, b)
+            if current is None and not rule.admits(reading):
+                continue
+            current, transition = step(current, reading, mine, key=key, topic="", subject="")
             if transition is Transition.OPENED and current is not None:
                 current = replace(current, started_at=_onset(history, scores, k, b, current))
             if transition is Transition.RESOLVED and current is not None:

@@ -13,6 +13,7 @@ from pipeline.alerting.backtest import Scores, calibrate, negative_scores
 from pipeline.alerting.counts import key_name, scopes_of
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import NEGATIVE
 from pipeline.alerting.history import History
 from pipeline.alerting.tiers import Calibration, Threshold
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal
@@ -93,9 +94,9 @@ def history_of(store: Store, counting: CountRule, start: datetime, end: datetime
 
 def _leave_out_confirmed(store: Store, history: History, scores: Scores) -> None:
     for alert in store.alerts():
-        if alert["key"] not in history.keys or not (store.state(operator_state(alert["id"])) or {}).get(
-            "acknowledged_at"
-        ):
+        if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
+            continue
+        if not (store.state(operator_state(alert["id"])) or {}).get("acknowledged_at"):
             continue
         over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
         start, end = (

@@ -6,6 +6,7 @@ A key is a topic, a subject, or a subject within a topic.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,6 +60,10 @@ class CountTable:
                 row = self._row(scope)
                 self.posts[row, at] += cell.posts
                 self.negatives[row, at] += cell.negatives
+
+    def time_of(self, column: int) -> datetime:
+        """When the bucket before `column` ends."""
+        return datetime.fromtimestamp(self.end - (self.width - column) * BUCKET_S, UTC)
 
     def row(self, scope: Scope) -> int | None:
         return self._rows.get(scope)

@@ -8,6 +8,8 @@ from enum import Enum
 from typing import Any
 
 WARNING, CRITICAL = "warning", "critical"
+#: What an episode is about: the negative share, or how many posts there are.
+NEGATIVE, VOLUME = "negative", "volume"
 
 
 class Transition(Enum):
@@ -70,11 +72,13 @@ class Episode:
     resolved_at: datetime | None = None
     sequence: int = 0
     muted_by: str = ""
+    lane: str = NEGATIVE
 
     @property
     def id(self) -> str:
         """Stable over restarts: a replay of the same counts opens the same episode."""
-        return f"{self.key}@{self.fired_at:%Y%m%dT%H%MZ}"
+        lane = "" if self.lane == NEGATIVE else f"{self.lane}:"
+        return f"{lane}{self.key}@{self.fired_at:%Y%m%dT%H%MZ}"
 
     def to_json(self) -> dict[str, Any]:
         """For the evaluator's state; `from_json` reads it back."""
@@ -88,7 +92,14 @@ class Episode:
 
 
 def step(
-    episode: Episode | None, reading: Reading, policy: Policy, *, key: str, topic: str, subject: str
+    episode: Episode | None,
+    reading: Reading,
+    policy: Policy,
+    *,
+    key: str,
+    topic: str,
+    subject: str,
+    lane: str = NEGATIVE,
 ) -> tuple[Episode | None, Transition | None]:
     """The episode after one reading, and what is to be told; a resolved episode is returned once, with its end."""
     if episode is None:
@@ -104,6 +115,7 @@ def step(
             updated_at=reading.at,
             peak=reading,
             reminded_at=reading.at,
+            lane=lane,
         )
         return opened, Transition.OPENED
     peak = reading if reading.score > episode.peak.score else episode.peak

@@ -7,7 +7,7 @@ themselves (in the index): baselines are learned again from the index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -16,9 +16,12 @@ from pipeline.alerting.calibration import calibrate_on_index
 from pipeline.alerting.counts import CountTable, key_name
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.events import Event
 from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
+from pipeline.alerting.readings import reading_of, series_of, shared_scope
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
+from pipeline.alerting.volumelane import VolumeLane
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
 
 _CHUNK = 288
@@ -30,24 +33,20 @@ _FIRST_LOOK = timedelta(days=1)
 _STATE = "evaluator"
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """A transition that somebody must hear of, and the keys that it mutes."""
-
-    episode: Episode
-    transition: Transition
-    muted: tuple[str, ...]
-    threshold: Threshold
-    tier: str
-
-
 class Evaluator:
     """One at a time works on a store: the holder of the progress partition."""
 
     def __init__(
-        self, store: Store, counting: CountRule, rule: Rule, policy: Policy, keys: Sequence[KeyRule] = ()
+        self,
+        store: Store,
+        counting: CountRule,
+        rule: Rule,
+        policy: Policy,
+        keys: Sequence[KeyRule] = (),
+        volume: VolumeLane | None = None,
     ) -> None:
         """`keys` are the rules for some keys only, of which the first that matches counts."""
+        self._volume = volume
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
         self._cursor: int | None = None
         self._silent_until = 0
@@ -72,6 +71,8 @@ class Evaluator:
         if state is None:
             return
         self._cursor = state["cursor"]
+        if self._volume:
+            self._volume.restore(state.get("volume", []))
         for item in state["episodes"]:
             episode = Episode.from_json(item)
             self._episodes[Scope(episode.topic, episode.subject)] = episode
@@ -100,6 +101,7 @@ class Evaluator:
             {
                 "cursor": self._cursor,
                 "episodes": [e.to_json() for e in self._episodes.values()],
+                "volume": self._volume.to_json() if self._volume else [],
                 "past": [[s.topic, s.subject, a.isoformat(), b.isoformat()] for s, a, b in self._past],
             },
         )
@@ -120,6 +122,8 @@ class Evaluator:
     def _learn(self, end: int) -> bool:
         """Baselines from the index, up to the cursor; False while nothing is indexed. May be called again."""
         self._table, self._detector = CountTable(self._rule.span + _CHUNK), Detector(self._rule)
+        if self._volume:
+            self._volume.forget()
         self._store.refresh()
         bounds = self._store.bounds()
         if bounds is None:
@@ -134,6 +138,8 @@ class Evaluator:
             self._load(at, until)
             for bucket_end in range(at + BUCKET_S, until + BUCKET_S, BUCKET_S):
                 self._step(bucket_end, score=False)
+                if self._volume:
+                    self._volume.step(self._table, self._right(bucket_end), score=False)
             at = until
         self._learned = True
         return True
@@ -143,8 +149,12 @@ class Evaluator:
         self._table.advance(end)
         self._table.refill(self._store.counts(_time(start), _time(end), self._counting), start)
 
+    def _right(self, bucket_end: int) -> int:
+        """The column after the bucket."""
+        return self._table.width - (self._table.end - bucket_end) // BUCKET_S
+
     def _step(self, bucket_end: int, *, score: bool) -> Verdicts | None:
-        right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
+        right = self._right(bucket_end)
         columns = slice(right - self._rule.span, right)
         entering = _time(bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S)
         excluded = np.zeros(len(self._table.scopes), np.bool_)
@@ -158,10 +168,11 @@ class Evaluator:
         )
 
     def _evaluate(self, bucket_end: int) -> list[Event]:
-        verdicts = self._step(bucket_end, score=bucket_end > self._silent_until)
+        score, right = bucket_end > self._silent_until, self._right(bucket_end)
+        verdicts = self._step(bucket_end, score=score)
+        events = self._volume.step(self._table, right, score=score) if self._volume else []
         if verdicts is None:
-            return []
-        events: list[Event] = []
+            return events
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
         scored = np.flatnonzero(verdicts.score > 0).tolist()
         scopes, at = self._table.scopes, _time(bucket_end)
@@ -169,13 +180,12 @@ class Evaluator:
             row
             for row in scored
             if verdicts.score[row] >= self._threshold(row)[0].fire
-            and self._key_rule(row).admits(_reading(verdicts, row, at))
+            and self._key_rule(row).admits(reading_of(verdicts, row, at))
         }
         order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
-        right = self._table.width - (self._table.end - bucket_end) // BUCKET_S
         for row in order:
             scope = scopes[row]
-            reading = _reading(verdicts, row, at)
+            reading = reading_of(verdicts, row, at)
             before = self._episodes.get(scope)
             threshold, tier = self._threshold(row)
             policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
@@ -197,7 +207,7 @@ class Evaluator:
                 self._past.append((scope, after.started_at, after.updated_at))
             if transition is not None and not after.muted_by:
                 muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
-                events.append(Event(after, transition, muted, threshold, tier))
+                events.append(Event(after, transition, muted, threshold, tier, series_of(self._table, scope, right)))
         return events
 
     def _key_rule(self, row: int) -> KeyRule:
@@ -219,7 +229,7 @@ class Evaluator:
         """The open episode without whose posts key `row` would not fire; empty where there is none."""
         scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            shared = None if episode.muted_by or other == scope else _intersection(scope, other)
+            shared = None if episode.muted_by or other == scope else shared_scope(scope, other)
             if shared is not None and not self._fires_without(row, shared, window):
                 return episode.id
         return ""
@@ -249,31 +259,9 @@ class Evaluator:
         return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(row)[0].fire
 
 
-def _intersection(one: Scope, other: Scope) -> Scope | None:
-    """The posts of both keys as a key; None where no key counts them (two subjects, two topics)."""
-    if (one.topic and other.topic and one.topic != other.topic) or (
-        one.subject and other.subject and one.subject != other.subject
-    ):
-        return None
-    return Scope(one.topic or other.topic, one.subject or other.subject)
-
-
 def _rank(scope: Scope) -> tuple[int, ...]:
     """Subjects open first, then topics, then subjects within topics: so the most telling key mutes the others."""
     return (2 if scope.topic and scope.subject else 1 if scope.topic else 0,)
-
-
-def _reading(v: Verdicts, row: int, at: datetime) -> Reading:
-    return Reading(
-        at=at,
-        score=round(float(v.score[row]), 3),
-        posts=int(v.posts[row]),
-        observed=int(v.negatives[row]),
-        expected=round(float(v.expected[row]), 2),
-        baseline=round(float(v.baseline[row]), 4),
-        window_s=int(v.window[row]) * BUCKET_S,
-        cold=bool(v.cold[row]),
-    )
 
 
 def _time(seconds: int) -> datetime:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from pipeline.alerting.episodes import Episode
+from pipeline.alerting.episodes import NEGATIVE, VOLUME, Episode
+from pipeline.alerting.events import Series
 from pipeline.alerting.tiers import Threshold
 
 EXCERPT = 280
@@ -19,15 +21,19 @@ def alert_document(
     muted: Sequence[str],
     threshold: Threshold,
     tier: str,
+    series: Series,
     old: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     """The document of `opinion-alerts`; `old` is the one it replaces (its notification times are kept).
 
+    `observed` and `expected` are negatives in the negative lane, posts in the volume lane, where there is no share.
     `tier` of volume with its `threshold`: how often keys like this one alert without cause, null before a calibration.
     """
     peak, old = episode.peak, old or {}
     share = peak.observed / peak.posts if peak.posts else 0.0
+    usual = peak.baseline * peak.posts if episode.lane == NEGATIVE else peak.expected
     return {
+        "lane": episode.lane,
         "key": episode.key,
         "topic": episode.topic,
         "subject": episode.subject,
@@ -41,9 +47,9 @@ def alert_document(
         "observed": peak.observed,
         "expected": peak.expected,
         "posts": peak.posts,
-        "share": round(share, 4),
-        "expected_share": peak.baseline,
-        "lift": round(share / peak.baseline, 2) if peak.baseline else 0.0,
+        "share": round(share, 4) if episode.lane == NEGATIVE else None,
+        "expected_share": peak.baseline if episode.lane == NEGATIVE else None,
+        "lift": round(peak.observed / usual, 2) if usual else 0.0,
         "score": peak.score,
         "tier": tier,
         "fire": threshold.fire,
@@ -59,6 +65,7 @@ def alert_document(
         "held": old.get("held", ""),
         "terms": list(old.get("terms", ())),
         "spread": dict(old.get("spread", {})),
+        "series": asdict(series),
     }
 
 
@@ -82,6 +89,11 @@ def headline(alert: Mapping[str, Any], transition: str) -> str:
     ...           "window_s": 3600, "lift": 3.74}, "opened")
     'critical opened: subject:Nova, 80 of 100 posts negative in 1 h, 21.4 expected (x3.74)'
     """
+    if alert.get("lane") == VOLUME:
+        return (
+            f"{alert['severity']} {transition}: {alert['key']}, {alert['observed']} posts "
+            f"in {alert['window_s'] // 3600} h, {alert['expected']} expected (x{alert['lift']})"
+        )
     return (
         f"{alert['severity']} {transition}: {alert['key']}, {alert['observed']} of {alert['posts']} posts negative "
         f"in {alert['window_s'] // 3600} h, {alert['expected']} expected (x{alert['lift']})"

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pipeline.alerting.episodes import VOLUME
+
 EVIDENCE = 5
 
 
@@ -28,7 +30,7 @@ def group_document(alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "observed": observed,
         "expected": expected,
         "posts": posts,
-        "share": round(observed / posts, 4) if posts else 0.0,
+        "share": round(observed / posts, 4) if posts and worst.get("lane") != VOLUME else None,
         "lift": round(observed / expected, 2) if expected else 0.0,
         "started_at": min(a["started_at"] for a in ranked),
         "window_s": max(a["window_s"] for a in ranked),

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, worth_telling
-from pipeline.alerting.episodes import Transition
-from pipeline.alerting.evaluator import Evaluator, Event
+from pipeline.alerting.episodes import VOLUME, Transition
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.events import Event
 from pipeline.alerting.explain import alert_document
 from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.base import Channel, Notice
@@ -29,7 +32,7 @@ from pipeline.metrics import Metrics
 from pipeline.posts import Progress
 from pipeline.retry import delay_s, retried
 from pipeline.settings import AlertSettings
-from pipeline.store.base import Scope, Store
+from pipeline.store.base import CountRule, Scope, Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -161,13 +164,16 @@ class AlertWorker:
             self._metrics.false_alerts.labels(name).set(tier.per_key_week)
 
     async def _handle_all(self, events: Sequence[Event]) -> None:
-        """Each by itself, unless many keys open at once: those are one message."""
-        opened = {e.episode.id for e in events if e.transition is Transition.OPENED}
-        many = len(opened) > self._settings.group_above
+        """Each by itself, unless many keys open at once in one lane: those are one message."""
+        opened: dict[str, set[str]] = defaultdict(set)
         for event in events:
-            await self._handle(event, alone=not (many and event.episode.id in opened))
-        if many:
-            await self._tell_group(opened)
+            if event.transition is Transition.OPENED:
+                opened[event.episode.lane].add(event.episode.id)
+        groups = [ids for ids in opened.values() if len(ids) > self._settings.group_above]
+        for event in events:
+            await self._handle(event, alone=not any(event.episode.id in ids for ids in groups))
+        for ids in groups:
+            await self._tell_group(ids)
 
     async def _handle(self, event: Event, *, alone: bool) -> None:
         episode = event.episode
@@ -177,11 +183,15 @@ class AlertWorker:
         scope = Scope(episode.topic, episode.subject)
         end = episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
-        evidence = await self._retry(lambda: self._store.evidence(scope, start, end, self._counting, EVIDENCE))
-        query = self._store.evidence_query(scope, start, end, self._counting)
+        # Of a volume surge every post is evidence.
+        counting = replace(self._counting, negative=()) if episode.lane == VOLUME else self._counting
+        evidence = await self._retry(lambda: self._store.evidence(scope, start, end, counting, EVIDENCE))
+        query = self._store.evidence_query(scope, start, end, counting)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
-        document = alert_document(episode, evidence, query, model, event.muted, event.threshold, event.tier, old)
-        document |= await self._retry(lambda: self._explained(scope, start, end, evidence))
+        document = alert_document(
+            episode, evidence, query, model, event.muted, event.threshold, event.tier, event.series, old
+        )
+        document |= await self._retry(lambda: self._explained(scope, start, end, evidence, counting))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
@@ -206,13 +216,18 @@ class AlertWorker:
             await self._note_told(alert_id, alert)
 
     def _explained(
-        self, scope: Scope, start: datetime, end: datetime, evidence: Sequence[Mapping[str, Any]]
+        self,
+        scope: Scope,
+        start: datetime,
+        end: datetime,
+        evidence: Sequence[Mapping[str, Any]],
+        counting: CountRule,
     ) -> dict[str, Any]:
-        """What sets the negative posts apart from the time before, and who they come from."""
-        negative = self._store.evidence(scope, start, end, self._counting, EXPLAINED)
-        week = self._store.evidence(scope, start - timedelta(days=7), start, self._counting, EXPLAINED)
-        texts, before = ([f"{p['title']} {p['text']}" for p in posts] for posts in (negative or evidence, week))
-        return {"terms": distinctive(texts, before), "spread": spread(negative or evidence)}
+        """What sets the posts counted apart from the time before, and who they come from."""
+        counted = self._store.evidence(scope, start, end, counting, EXPLAINED) or evidence
+        week = self._store.evidence(scope, start - timedelta(days=7), start, counting, EXPLAINED)
+        texts, before = ([f"{p['title']} {p['text']}" for p in posts] for posts in (counted, week))
+        return {"terms": distinctive(texts, before), "spread": spread(counted)}
 
     async def _send_pending(self) -> None:
         """What a channel did not take when it was due."""

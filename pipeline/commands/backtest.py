@@ -17,7 +17,7 @@ from pipeline.alerting.chart import share_chart
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.history import History, read_history
-from pipeline.alerting.keyrules import KeyRule, rule_of
+from pipeline.alerting.keyrules import rule_of
 from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.app import key_rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
@@ -82,9 +82,9 @@ def backtest(
     elif calibrate_on is not None:
         raise Fatal("--calibrate-on needs --target-false-alerts", "say the rate, e.g. 0.1", EXIT_USAGE)
     fire = rule_over.thresholds(history, policy.fire, by_tier)
-    if lane is Lane.negative:
-        fire = [_of_rule(rule_of(key_rules(alerts), key), usual) for key, usual in zip(history.keys, fire, strict=True)]
-    found = rule_over.episodes(history, scores, fire, policy)
+    rules = key_rules(alerts) if lane is Lane.negative else []
+    fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
+    found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
     if as_json:
         print_json(
@@ -113,13 +113,6 @@ def backtest(
     out.print(
         f"{len(found)} episodes, {rate:.3f} per key-week over {history.key_weeks:.1f} key-weeks; threshold {named}"
     )
-
-
-def _of_rule(rule: KeyRule, usual: float) -> float:
-    """The threshold of a key under its own rule; its gates on single readings are not part of a backtest."""
-    if not rule.watch:
-        return float("inf")
-    return usual if rule.fire is None else rule.fire
 
 
 def _read(file: Path, gaps: Gaps) -> History:

@@ -32,7 +32,7 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CountRule:
-    """Which class of which head counts as negative."""
+    """Which classes of which head count as negative; without `negative`, evidence is every post."""
 
     head: str = "sentiment"
     negative: tuple[str, ...] = ("negative",)

@@ -430,6 +430,8 @@ def _filter(clauses: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _negative(rule: CountRule) -> dict[str, Any]:
+    if not rule.negative:
+        return {"match_all": {}}
     return {"terms": {f"labels.{rule.head}": list(rule.negative)}}
 
 

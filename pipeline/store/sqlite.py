@@ -209,6 +209,8 @@ class SqliteStore:
 
     @staticmethod
     def _negative(rule: CountRule) -> tuple[str, list[str]]:
+        if not rule.negative:
+            return "1", []
         marks = ", ".join("?" * len(rule.negative))
         return f"(json_extract(labels, ?) IN ({marks}))", [f'$."{rule.head}"', *rule.negative]
 

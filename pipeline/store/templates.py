@@ -52,7 +52,7 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "extra": {"type": "flattened", "ignore_above": 1024},
     }
     alerts = {
-        **{name: _KEYWORD for name in ("key", "topic", "subject", "severity", "state", "model", "tier")},
+        **{name: _KEYWORD for name in ("key", "topic", "subject", "severity", "state", "model", "tier", "lane")},
         **{
             name: {"type": "date"}
             for name in ("started_at", "updated_at", "resolved_at", "first_notified_at", "last_notified_at")
@@ -77,6 +77,7 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "held": _KEYWORD,
         "terms": _KEYWORD,
         "spread": {"type": "object", "enabled": False},
+        "series": {"type": "object", "enabled": False},
         "query": {"type": "keyword", "index": False, "doc_values": False},
         "evidence": {"type": "object", "enabled": False},
     }

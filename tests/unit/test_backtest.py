@@ -13,6 +13,7 @@ from pipeline.alerting.backtest import calibrate, episodes, negative_scores, thr
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.history import History, read_history
+from pipeline.alerting.keyrules import KeyRule
 from pipeline.commands.backtest import Gaps, backtest
 from pipeline.errors import EXIT_USAGE, Fatal
 
@@ -127,3 +128,20 @@ def test_an_episode_of_a_backtest_is_plain_json() -> None:
     history = spiked(simulated(5, keys=1), 3000, 4)
     found = episodes(history, negative_scores(history, Rule.every(900)), [5.0], Policy())
     assert json.dumps([e.to_json() for e in found])
+
+
+def test_the_rules_of_some_keys_count_in_a_backtest_too() -> None:
+    history = spiked(simulated(2), 4 * 7 * 96, 4)
+    scores = negative_scores(history, Rule.every(900))
+    fire = [4.0] * len(history.keys)
+    found = episodes(history, scores, fire, Policy())
+    loud = found[0].key
+    lift = found[0].peak.observed / found[0].peak.expected
+    for rule in (
+        KeyRule((loud,), watch=False),
+        KeyRule((loud,), min_negatives=10_000),
+        KeyRule((loud,), min_lift=lift * 99),
+    ):
+        assert loud not in {e.key for e in episodes(history, scores, fire, Policy(), [rule])}
+    warned = episodes(history, scores, fire, Policy(), [KeyRule((loud,), at_most_warning=True)])
+    assert {e.severity for e in warned if e.key == loud} == {"warning"}

@@ -11,7 +11,8 @@ import pytest
 
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy, Transition
-from pipeline.alerting.evaluator import Evaluator, Event
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.alerting.events import Event
 from pipeline.alerting.keyrules import KeyRule
 from pipeline.errors import Transient
 from pipeline.store.base import Cell, CountRule

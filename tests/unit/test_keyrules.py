@@ -61,3 +61,6 @@ def test_rules_come_from_the_settings_and_mistakes_are_named(tmp_path: Path) -> 
         file.write_text(f"[[alerts.rules]]\n{body}\n{subjects}")
         with pytest.raises(Fatal, match=words):
             resolve(file, environ={})
+    file.write_text('[[alerts.rules]]\nkeys = ["subject:Nova"]\n')
+    with pytest.raises(Fatal, match="no subject is 'Nova'"):
+        resolve(file, environ={})

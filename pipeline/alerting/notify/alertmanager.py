@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from pipeline.alerting.episodes import VOLUME
 from pipeline.alerting.explain import headline
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.http import Poster
@@ -41,7 +42,8 @@ class AlertmanagerChannel:
 def fields(notice: Notice) -> dict[str, Any]:
     """Labels and annotations as Alertmanager's routes and templates read them."""
     alert = notice.alert
-    labels = {"alertname": "OpinionNegativeShare", "key": alert["key"], "severity": alert["severity"]}
+    name = "OpinionVolume" if alert.get("lane") == VOLUME else "OpinionNegativeShare"
+    labels = {"alertname": name, "key": alert["key"], "severity": alert["severity"]}
     labels |= {name: alert[name] for name in ("topic", "subject") if alert.get(name)}
     evidence = "\n".join(f"{post['text']} {post['url']}".strip() for post in alert["evidence"][:5])
     ends = alert.get("resolved_at") or "0001-01-01T00:00:00Z"

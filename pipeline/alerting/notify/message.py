@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from pipeline.alerting.episodes import VOLUME
+
 Language = Literal["en", "zh"]
 
 _WORDS: dict[str, dict[str, str]] = {
@@ -14,6 +16,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "opened": "opened", "escalated": "escalated", "reminder": "still open", "resolved": "resolved",
         "test": "test", "warning": "warning", "critical": "critical",
         "counts": "{observed} of {posts} posts negative in {hours} h, {expected:.1f} expected (x{lift})",
+        "volume": "{observed} posts in {hours} h, {expected:.1f} expected at this time of day (x{lift})",
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
         "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
         "spread": "{sources} sources, {authors} authors", "terms": "Terms",
@@ -23,6 +26,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
         "warning": "警告", "critical": "严重",
         "counts": "{hours} 小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条（{lift} 倍）",
+        "volume": "{hours} 小时内共 {observed} 条，同一时段预期 {expected:.1f} 条（{lift} 倍）",
         "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
         "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
         "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
@@ -49,7 +53,7 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
     words = _WORDS[language]
     since = datetime.fromisoformat(alert["started_at"]).strftime("%Y-%m-%d %H:%M UTC")
     facts = [
-        words["counts"].format(
+        words["volume" if alert.get("lane") == VOLUME else "counts"].format(
             observed=alert["observed"],
             posts=alert["posts"],
             hours=alert["window_s"] // 3600,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
+from pipeline.alerting.episodes import NEGATIVE
 from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
@@ -81,6 +82,7 @@ class _Routed:
     async def send(self, notice: Notice) -> None:
         if notice.transition == "test" or (
             notice.alert["severity"] in self._route.severities
+            and notice.alert.get("lane", NEGATIVE) in self._route.lanes
             and any(fnmatchcase(notice.alert["key"], pattern) for pattern in self._route.keys)
         ):
             await self._channel.send(notice)

@@ -1,0 +1,48 @@
+"""What both lanes read off the counts and the verdicts. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from pipeline.alerting.counts import CountTable
+from pipeline.alerting.detector import Verdicts
+from pipeline.alerting.episodes import Reading
+from pipeline.alerting.events import Series
+from pipeline.store.base import BUCKET_S, Scope
+
+#: An alert shows a day, in half-hours.
+_STEPS, _STEP_BUCKETS = 48, 6
+
+
+def reading_of(v: Verdicts, row: int, at: datetime) -> Reading:
+    """The verdict on one key at the end `at` of a bucket."""
+    return Reading(
+        at=at,
+        score=round(float(v.score[row]), 3),
+        posts=int(v.posts[row]),
+        observed=int(v.negatives[row]),
+        expected=round(float(v.expected[row]), 2),
+        baseline=round(float(v.baseline[row]), 4),
+        window_s=int(v.window[row]) * BUCKET_S,
+        cold=bool(v.cold[row]),
+    )
+
+
+def series_of(table: CountTable, scope: Scope, right: int) -> Series:
+    """The last day of a key up to column `right`; shorter where the table is."""
+    row = table.row(scope)
+    steps = min(_STEPS, right // _STEP_BUCKETS)
+    columns = slice(right - steps * _STEP_BUCKETS, right)
+    posts, negatives = (
+        tuple(a[row, columns].reshape(steps, _STEP_BUCKETS).sum(1).tolist()) for a in (table.posts, table.negatives)
+    )
+    return Series(int(table.time_of(right).timestamp()), _STEP_BUCKETS * BUCKET_S, posts, negatives)
+
+
+def shared_scope(one: Scope, other: Scope) -> Scope | None:
+    """The posts of both keys as a key; None where no key counts them (two subjects, two topics)."""
+    if (one.topic and other.topic and one.topic != other.topic) or (
+        one.subject and other.subject and one.subject != other.subject
+    ):
+        return None
+    return Scope(one.topic or other.topic, one.subject or other.subject)

@@ -1,0 +1,96 @@
+"""Episodes of volume surges, beside those of the negative share and never mixed with them. Knows no clock.
+
+Topics and subjects are watched, subjects within topics are not: they explain which of two keys mutes the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+
+from pipeline.alerting.counts import CountTable, key_name
+from pipeline.alerting.detector import Verdicts
+from pipeline.alerting.episodes import VOLUME, Episode, Policy, Transition, step
+from pipeline.alerting.events import Event
+from pipeline.alerting.keyrules import KeyRule, rule_of
+from pipeline.alerting.readings import reading_of, series_of, shared_scope
+from pipeline.alerting.tiers import Threshold
+from pipeline.alerting.volume import VolumeDetector
+from pipeline.store.base import Scope
+
+#: The posts of one story come in waves: calm for six hours ends it.
+CALM = timedelta(hours=6)
+#: What an alert says of where its threshold comes from.
+TIER = "volume"
+
+
+class VolumeLane:
+    """Give it every bucket once, in order."""
+
+    def __init__(self, policy: Policy, keys: Sequence[KeyRule]) -> None:
+        """Of `keys` only `watch` counts here."""
+        self._policy, self._keys = policy, keys
+        self._episodes: dict[Scope, Episode] = {}
+        self.forget()
+
+    def forget(self) -> None:
+        """Learns anew; episodes stay."""
+        self._detector = VolumeDetector()
+        self._scopes: list[Scope] = []
+
+    def restore(self, episodes: Sequence[dict[str, Any]]) -> None:
+        """Takes over what `to_json` of another process said."""
+        found = [Episode.from_json(item) for item in episodes]
+        self._episodes = {Scope(e.topic, e.subject): e for e in found}
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [e.to_json() for e in self._episodes.values()]
+
+    def step(self, table: CountTable, right: int, *, score: bool) -> list[Event]:
+        """The bucket before column `right` of the table; without `score` it only teaches."""
+        known = set(self._scopes)
+        self._scopes += [s for s in table.scopes if not (s.topic and s.subject) and s not in known]
+        rows = [row for s in self._scopes if (row := table.row(s)) is not None]
+        verdicts = self._detector.step(table.posts[rows, right - self._detector.hour : right], score=score)
+        return [] if verdicts is None else self._events(table, right, verdicts)
+
+    def _events(self, table: CountTable, right: int, verdicts: Verdicts) -> list[Event]:
+        at = table.time_of(right)
+        firing = {int(i) for i in np.flatnonzero(verdicts.score >= self._policy.fire)}
+        firing = {i for i in firing if rule_of(self._keys, key_name(self._scopes[i])).watch}
+        running = {i for i, s in enumerate(self._scopes) if s in self._episodes}
+        events = []
+        # Subjects first: they tell more than the topic they stand in.
+        for i in sorted(firing | running, key=lambda i: (bool(self._scopes[i].topic), -verdicts.score[i])):
+            scope = self._scopes[i]
+            reading = reading_of(verdicts, i, at)
+            names = {"key": key_name(scope), "topic": scope.topic, "subject": scope.subject}
+            after, transition = step(self._episodes.get(scope), reading, self._policy, lane=VOLUME, **names)
+            if after is None:
+                continue
+            if transition is Transition.OPENED:
+                after = replace(after, muted_by=self._explained_by(table, right, i, reading.posts))
+            self._episodes[scope] = after
+            if transition is Transition.RESOLVED:
+                del self._episodes[scope]
+            if transition is not None and not after.muted_by:
+                muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
+                threshold = Threshold(self._policy.fire, float("nan"), 0.0)
+                events.append(Event(after, transition, muted, threshold, TIER, series_of(table, scope, right)))
+        return events
+
+    def _explained_by(self, table: CountTable, right: int, i: int, posts: int) -> str:
+        """The open episode without whose posts key `i` would not fire; empty where there is none."""
+        for other, episode in self._episodes.items():
+            shared = None if episode.muted_by or other == self._scopes[i] else shared_scope(self._scopes[i], other)
+            row = None if shared is None else table.row(shared)
+            if row is None:
+                continue
+            common = int(table.posts[row, right - self._detector.hour : right].sum())
+            if self._detector.score(i, posts - common) < self._policy.fire:
+                return episode.id
+        return ""

@@ -1,0 +1,30 @@
+"""What can be set. `resolve` reads it; the sections are plain values."""
+
+from pipeline.settings.alerts import AlertSettings, ChannelSettings, WebhookSettings
+from pipeline.settings.resolve import Resolved, resolve
+from pipeline.settings.sections import (
+    EMBEDDED,
+    STARTER,
+    FlowSettings,
+    HttpSettings,
+    KafkaSettings,
+    ModelSettings,
+    Settings,
+    StoreSettings,
+)
+
+__all__ = [
+    "EMBEDDED",
+    "STARTER",
+    "AlertSettings",
+    "ChannelSettings",
+    "FlowSettings",
+    "HttpSettings",
+    "KafkaSettings",
+    "ModelSettings",
+    "Resolved",
+    "Settings",
+    "StoreSettings",
+    "WebhookSettings",
+    "resolve",
+]

@@ -1,0 +1,159 @@
+"""`[alerts]`: the rule, whom it tells, and when not."""
+
+from __future__ import annotations
+
+from datetime import time
+from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
+
+from pipeline.settings.base import Section
+from pipeline.store.base import CountRule
+
+
+class WebhookSettings(Section):
+    """Plain http and private addresses are refused unless `allow_private` says that the receiver is ours."""
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    url: str = Field(pattern=r"^https?://")
+    secret: SecretStr = SecretStr("")
+    allow_private: bool = False
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+
+
+class ChannelSettings(Section):
+    """Where alerts go. What the kinds need besides `name`:
+
+    - webhook (`body`: opinionwatch or alertmanager), alertmanager, slack, dingtalk, feishu, wecom: `url`; the
+      webhook, dingtalk and feishu sign with `secret`
+    - email: `host`, `port`, `sender`, `to`, and `username` and `secret` where the server wants them
+
+    A URL may hold a token: it is kept secret, and may come from `url_file`, as `secret` from `secret_file`. Only
+    alerts of `severities` and `lanes` whose key matches one of `keys` go there.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    kind: Literal["webhook", "alertmanager", "slack", "dingtalk", "feishu", "wecom", "email"]
+    url: SecretStr = SecretStr("")
+    url_file: str = ""
+    secret: SecretStr = SecretStr("")
+    secret_file: str = ""
+    body: Literal["opinionwatch", "alertmanager"] = "opinionwatch"
+    allow_private: bool = False
+    timeout_s: float = Field(default=10.0, gt=0, le=60)
+    language: Literal["en", "zh"] = "en"
+    severities: list[Literal["warning", "critical"]] = ["warning", "critical"]
+    keys: list[str] = ["*"]
+    lanes: list[Literal["negative", "volume"]] = ["negative", "volume"]
+    host: str = ""
+    port: int = Field(default=587, ge=1, le=65535)
+    tls: Literal["starttls", "tls", "none"] = "starttls"
+    sender: str = ""
+    to: list[str] = []
+    username: str = ""
+
+
+class QuietSettings(Section):
+    """Warnings wait until `end`; times are HH:MM in `zone`, over midnight where `end` is not after `start`."""
+
+    start: time
+    end: time
+    zone: str = "UTC"
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = [
+        "mon", "tue", "wed", "thu", "fri", "sat", "sun",
+    ]  # fmt: skip
+
+    @field_validator("zone")
+    @classmethod
+    def _zone_exists(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ValueError, ZoneInfoNotFoundError):
+            raise ValueError(f"no time zone {value!r}; e.g. Asia/Shanghai") from None
+        return value
+
+
+class MaintenanceSettings(Section):
+    """Nothing is told of `keys` (patterns) from `start` to `end`, both with an offset."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+    keys: list[str] = ["*"]
+    reason: str = ""
+
+
+class KeyRuleSettings(Section):
+    """For keys that a pattern of `keys` matches (`subject:Nova`, `topic:*`); the first rule that matches counts.
+
+    `watch = false`: never an alert. `fire` and `critical` in place of the calibrated thresholds; `at_most = "warning"`;
+    `min_negatives` and `min_lift` above those of everybody.
+    """
+
+    keys: list[str] = Field(min_length=1)
+    watch: bool = True
+    fire: float | None = Field(default=None, gt=0)
+    critical: float | None = Field(default=None, gt=0)
+    at_most: Literal["warning", "critical"] = "critical"
+    min_negatives: int | None = Field(default=None, ge=1)
+    min_lift: float | None = Field(default=None, ge=1)
+
+
+class VolumeSettings(Section):
+    """The volume lane (`alerting/volume.py`): more posts of a topic or subject than at this time of day before.
+
+    Alerts of it say `lane: volume`; a channel takes them unless its `lanes` leave them out.
+    """
+
+    enabled: bool = False
+    fire: float = Field(default=4.75, gt=0)
+    critical: float = Field(default=7.0, gt=0)
+
+
+class AlertSettings(Section):
+    """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability.
+
+    `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
+    `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
+    are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
+    """
+
+    head: str = "sentiment"
+    negative: list[str] = Field(default=["negative"], min_length=1)
+    fire: float = Field(default=4.0, gt=0)
+    target_false_alerts: float = Field(default=0.1, ge=0)
+    calibrate_every_days: float = Field(default=7.0, ge=0)
+    critical: float = Field(default=6.0, gt=0)
+    min_negatives: int = Field(default=10, ge=1)
+    min_lift: float = Field(default=1.5, ge=1)
+    renotify_s: float = Field(default=4 * 3600.0, gt=0)
+    evaluate_every_s: float = Field(default=1.0, gt=0)
+    idle_s: float = Field(default=15.0, gt=0)
+    blind_after_s: float = Field(default=300.0, gt=0)
+    blind_share: float = Field(default=0.5, gt=0, le=1)
+    retired_sources: list[str] = []
+    webhooks: list[WebhookSettings] = []
+    channels: list[ChannelSettings] = []
+    rules: list[KeyRuleSettings] = []
+    volume: VolumeSettings = VolumeSettings()
+    group_above: int = Field(default=5, ge=1)
+    quiet: list[QuietSettings] = []
+    maintenance: list[MaintenanceSettings] = []
+
+    @property
+    def counting(self) -> CountRule:
+        """What the store counts as negative."""
+        return CountRule(self.head, tuple(self.negative))
+
+    @field_validator("rules")
+    @classmethod
+    def _rules_ask_for_more(cls, value: list[KeyRuleSettings], info: ValidationInfo) -> list[KeyRuleSettings]:
+        for number, rule in enumerate(value):
+            for name in ("min_negatives", "min_lift"):
+                own, everybodys = getattr(rule, name), info.data.get(name)
+                if own is not None and everybodys is not None and own < everybodys:
+                    raise ValueError(
+                        f"rule {number + 1}: {name} {own} is less than alerts.{name} {everybodys}, which every key "
+                        f"must reach; lower that one and raise it by a rule for the others"
+                    )
+        return value

@@ -1,0 +1,162 @@
+"""The sections of the settings but `[alerts]`, and all of them together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from models.signing import public_key
+from pipeline.settings.alerts import AlertSettings
+from pipeline.settings.base import Section
+
+STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
+EMBEDDED = "embedded"
+
+
+class KafkaSettings(Section):
+    """`bootstrap_servers` is `embedded` or `host:port,...`.
+
+    `on_deleted`: what a worker does when retention has deleted records that it had not read: stop and say how many,
+    or go on without them. `instance` names a worker for static membership: one that comes back under its name within
+    `session_timeout_s` keeps its partitions, and a rolling restart moves none.
+    """
+
+    bootstrap_servers: str = EMBEDDED
+    topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
+    dead_topic: str = "opinion.dead"
+    progress_topic: str = "opinion.progress"
+    alerts_topic: str = "opinion.alerts"
+    group: str = "opinionwatch"
+    partitions: int = Field(default=4, ge=1, le=1000)
+    replication: int = Field(default=1, ge=1, le=9)
+    session_timeout_s: float = Field(default=20.0, ge=6, le=300)
+    instance: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,200}$")
+    on_deleted: Literal["stop", "skip"] = "stop"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+
+
+class StoreSettings(Section):
+    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
+
+    url: str = Field(
+        default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
+    )
+    password: SecretStr = SecretStr("")
+    ca_file: str = ""
+    timeout_s: float = Field(default=30.0, gt=0)
+    analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
+    period: Literal["hour", "day", "month"] = "month"
+    replicas: int = Field(default=0, ge=0, le=9)
+
+
+class ModelSettings(Section):
+    """Which bundle serves, and where it runs.
+
+    With `registry` (a folder or an fsspec URL) the version that `alias` names there serves instead of `bundle`, and
+    is exchanged while the workers run. `shadow_share` of the posts are labelled by the `challenger` too. With
+    `trusted_keys` (Ed25519 public keys in base64) only bundles that one of them signed are loaded.
+    """
+
+    bundle: str = str(STARTER)
+    registry: str = ""
+    trusted_keys: list[str] = []
+    alias: str = "champion"
+    poll_s: float = Field(default=5.0, gt=0)
+    shadow_share: float = Field(default=0.0, ge=0, le=1)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    gpu_memory_mb: int = Field(default=0, ge=0)
+    budget_tokens: int | None = Field(default=None, ge=16)
+    long_texts: Literal["head", "head_tail", "windows"] = "head"
+    cache_mb: int = Field(default=64, ge=0)
+
+    @field_validator("trusted_keys")
+    @classmethod
+    def _keys_are_keys(cls, value: list[str]) -> list[str]:
+        for text in value:
+            try:
+                public_key(text)
+            except ValueError:
+                raise ValueError(
+                    f"{text!r} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                ) from None
+        return value
+
+
+class FlowSettings(Section):
+    """Micro-batches: at most `batch_records`, closed after `batch_wait_s`; `in_flight` of them at once."""
+
+    batch_records: int = Field(default=512, ge=1, le=10_000)
+    batch_wait_s: float = Field(default=0.05, gt=0, le=60)
+    in_flight: int = Field(default=4, ge=1, le=16)
+    dead_letter_limit: int = Field(default=10_000, ge=1)
+    dead_letter_share: float = Field(default=0.5, gt=0, le=1)
+
+
+class TrainingSettings(Section):
+    """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters.
+
+    The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
+    `rehearsal` posts of the index per label keep what the model knows already. New bundles are signed with the
+    private key in the file `signing_key`.
+    """
+
+    work: str = "opinionwatch-training"
+    recipe: str = ""
+    data: list[str] = []
+    golden: list[str] = []
+    signing_key: str = ""
+    rehearsal: int = Field(default=4, ge=0, le=100)
+    min_new_labels: int = Field(default=200, ge=1)
+    promote: Literal["auto", "by_hand"] = "auto"
+    worse_by: float = Field(default=0.01, ge=0, le=1)
+    class_falls_by: float = Field(default=0.05, ge=0, le=1)
+
+
+class HttpSettings(Section):
+    """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
+
+    The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
+    something in front of it authenticates.
+    """
+
+    host: str = "127.0.0.1"
+    behind_proxy: bool = False
+    console_port: int = Field(default=8080, ge=0, le=65535)
+    metrics_port: int = Field(default=9108, ge=0, le=65535)
+
+
+class Settings(Section):
+    """Everything; see `opinionwatch config show`."""
+
+    kafka: KafkaSettings = KafkaSettings()
+    store: StoreSettings = StoreSettings()
+    model: ModelSettings = ModelSettings()
+    flow: FlowSettings = FlowSettings()
+    alerts: AlertSettings = AlertSettings()
+    training: TrainingSettings = TrainingSettings()
+    http: HttpSettings = HttpSettings()
+    # A rule that names a subject is wrong where there are none, too.
+    subjects: dict[str, list[str]] = Field(default={}, validate_default=True)
+
+    @field_validator("subjects")
+    @classmethod
+    def _rules_name_subjects(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+        alerts = info.data.get("alerts")
+        for number, rule in enumerate(alerts.rules if alerts else []):
+            for pattern in rule.keys:
+                name = pattern.removeprefix("subject:").partition("|")[0]
+                if pattern.startswith("subject:") and not set(name) & set("*?[") and name not in value:
+                    raise ValueError(f"alerts.rules, rule {number + 1} names {pattern!r}, but no subject is {name!r}")
+        return value
+
+    @property
+    def embedded(self) -> bool:
+        return self.kafka.bootstrap_servers == EMBEDDED
