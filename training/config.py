@@ -96,10 +96,18 @@ class VocabularyConfig(_Strict):
     others: int = 700
 
 
+class ShrinkConfig(_Strict):
+    """What to keep of a large base (`shrink.py`): layers by number from 0 (none: all), and so many pieces."""
+
+    layers: list[int] = []
+    pieces: int = Field(default=30_000, ge=1000)
+
+
 class TrainingConfig(_Strict):
     """A whole recipe; see `training/configs/starter.toml`.
 
-    `vocabulary` makes one from the data (needs a Hugging Face base); without it, the base's own is kept.
+    `vocabulary` makes one from the data (needs a Hugging Face base); without it, the base's own is kept, or with
+    `shrink` a part of it.
     Without `sources` the rows come from `--data`; without `heads` they are those of the data. `source_cap` is the
     largest share of the rows that one source may have.
     """
@@ -114,6 +122,7 @@ class TrainingConfig(_Strict):
     calibration: list[Source] = []
     train: Hyperparameters = Hyperparameters()
     vocabulary: VocabularyConfig | None = None
+    shrink: ShrinkConfig | None = None
 
     @model_validator(mode="after")
     def _targets_exist(self) -> Self:

@@ -19,6 +19,7 @@ from training.data import Example, read_rows, row_text
 from training.embeddings import initial_rows
 from training.network import Classifier, build_classifier
 from training.restore import restore_bundle
+from training.shrink import shrunk
 from training.vocabulary import build_vocabulary
 
 
@@ -47,6 +48,14 @@ def starting_point(
             f"--base {base}: neither a bundle (manifest.json) nor a model folder (config.json, weights, tokenizer.json)"
         )
     encoder, definition = _opened(base)
+    if config.shrink is not None:
+        if not isinstance(encoder, BertModel):
+            raise TrainingConfigError(f"[shrink] needs a BERT base; {base} is a {type(encoder).__name__}")
+        texts = _texts(config, examples, data)
+        encoder, definition, covered = shrunk(encoder, definition, config.shrink, texts)
+        kept = encoder.config
+        say(f"{kept.num_hidden_layers} layers, {kept.vocab_size} pieces for {covered:.1%} of the tokens")
+        return Classifier(encoder, heads, config.train.dropout), definition
     if config.vocabulary is None:
         return Classifier(encoder, heads, config.train.dropout), definition
     if not isinstance(encoder, BertModel):
@@ -72,6 +81,11 @@ def _opened(base: str) -> tuple[Any, str]:
     return encoder, definition
 
 
+def _texts(config: TrainingConfig, examples: Sequence[Example], data: Path | None) -> list[str]:
+    texts = list(dict.fromkeys(e.text for e in examples))
+    return texts + [row_text(row) for name in config.unlabelled if data for row in read_rows(data / name)]
+
+
 def _with_vocabulary(
     encoder: BertModel,
     definition: str,
@@ -87,8 +101,7 @@ def _with_vocabulary(
         base_tokenizer = Tokenizer.from_str(definition)
         base_tokenizer.no_truncation()
         base_tokenizer.no_padding()
-        texts = list(dict.fromkeys(e.text for e in examples))
-        texts += [row_text(row) for name in config.unlabelled if data for row in read_rows(data / name)]
+        texts = _texts(config, examples, data)
         vocabulary = build_vocabulary(base_tokenizer, texts, config.vocabulary or VocabularyConfig())
         say(f"{len(vocabulary.pieces)} pieces; word2vec over {len(texts)} texts")
         base_rows = encoder.embeddings.word_embeddings.weight.detach().numpy()

@@ -42,7 +42,7 @@ class Vocabulary:
 
 def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyConfig) -> Vocabulary:
     """Chooses pieces by frequency in `texts`; `base` is the WordPiece tokenizer of the pretrained encoder."""
-    normalizer = _normalizer()
+    normalizer = text_normalizer()
     latin: Counter[str] = Counter()
     words: Counter[str] = Counter()
     characters: Counter[str] = Counter()
@@ -82,7 +82,8 @@ def share_han_forms(vocab: dict[str, int]) -> dict[str, int]:
     return whole
 
 
-def _normalizer() -> normalizers.Normalizer:
+def text_normalizer() -> normalizers.Normalizer:
+    """NFKC, lower case, no accents; URLs and names of people become one word each."""
     return normalizers.Sequence(
         [
             normalizers.NFKC(),
@@ -96,7 +97,7 @@ def _normalizer() -> normalizers.Normalizer:
 def definition_of(vocab: dict[str, int]) -> str:
     """The `tokenizer.json` of a vocabulary in which several pieces may share an id."""
     tokenizer = Tokenizer(WordPiece(vocab, unk_token="[UNK]"))  # noqa: S106
-    tokenizer.normalizer = _normalizer()
+    tokenizer.normalizer = text_normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.BertPreTokenizer(),

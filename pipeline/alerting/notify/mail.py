@@ -11,6 +11,7 @@ from html import escape
 
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.message import Language, Message, message, plain_text
+from pipeline.alerting.notify.picture import HEIGHT, WIDTH, chart_png
 from pipeline.errors import Fatal, Transient
 
 
@@ -39,7 +40,7 @@ class MailChannel:
         await asyncio.to_thread(self._deliver, self.compose(notice))
 
     def compose(self, notice: Notice) -> EmailMessage:
-        """The mail: text and HTML, threaded by alert."""
+        """The mail: text, and HTML with a chart; threaded by alert."""
         said = message(notice.alert, notice.transition, self._language)
         domain = self._sender.rpartition("@")[2]
         mail = EmailMessage()
@@ -50,7 +51,12 @@ class MailChannel:
         mail["In-Reply-To"] = mail["References"] = thread
         mail["Auto-Submitted"] = "auto-generated"
         mail.set_content(plain_text(said))
-        mail.add_alternative(_html(said), subtype="html")
+        chart = chart_png(notice.alert)
+        mail.add_alternative(_html(said, chart is not None), subtype="html")
+        if chart is not None:
+            html = mail.get_payload(1)
+            assert isinstance(html, EmailMessage)  # noqa: S101
+            html.add_related(chart, "image", "png", cid="<chart>", filename="chart.png", disposition="inline")
         return mail
 
     def _deliver(self, mail: EmailMessage) -> None:
@@ -82,14 +88,15 @@ class MailChannel:
             raise Fatal(f"channel {self.name}: {len(refused)} recipients refused", "check 'to'")
 
 
-def _html(said: Message) -> str:
+def _html(said: Message, chart: bool) -> str:
     facts = "".join(f"<li>{escape(fact)}</li>" for fact in said.facts)
     rows = ""
     for text, url, heat in said.evidence:
         link = f' <a href="{escape(url, quote=True)}" rel="noreferrer noopener">link</a>' if url[:4] == "http" else ""
         rows += f"<li>{escape(text)}{f' ({escape(heat)})' if heat else ''}{link}</li>"
     evidence = f"<h3>{escape(said.evidence_heading)}</h3><ol>{rows}</ol>" if rows else ""
-    return f"<h2>{escape(said.title)}</h2><ul>{facts}</ul>{evidence}"
+    picture = f'<p><img src="cid:chart" width="{WIDTH}" height="{HEIGHT}" alt=""></p>' if chart else ""
+    return f"<h2>{escape(said.title)}</h2><ul>{facts}</ul>{picture}{evidence}"
 
 
 def _digest(text: str) -> str:
