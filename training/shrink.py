@@ -78,13 +78,13 @@ def _counts(definition: str, texts: Iterable[str]) -> Counter[int]:
 
 
 def _kept(vocabulary: Sequence[tuple[str, float]], counts: Counter[int], size: int) -> list[int]:
-    """Ids, ascending: specials and ASCII, then what is used, the most first, then Han characters by their score."""
+    """Ids, ascending: specials and ASCII, what is used, the most first, Han characters by score, then any by rank."""
     names = [piece for piece, _ in vocabulary]
     always = [i for i, p in enumerate(names) if p in ("<s>", "<pad>", "</s>", "<unk>") or (len(p) == 1 and p.isascii())]
     room = size * 9 // 10
     used = [i for i, _ in counts.most_common()]
     han = sorted((i for i, p in enumerate(names) if _HAN.fullmatch(p)), key=lambda i: -vocabulary[i][1])
-    return sorted(list(dict.fromkeys([*always, *used[:room], *han, *used[room:]]))[:size])
+    return sorted(list(dict.fromkeys([*always, *used[:room], *han, *used[room:], *range(len(names))]))[:size])
 
 
 def _encoder(encoder: BertModel, kept: Sequence[int], layers: Sequence[int]) -> BertModel:

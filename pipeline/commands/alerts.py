@@ -159,14 +159,19 @@ def _say(store: Store, alert_id: str, said: dict[str, Any], as_json: bool, line:
 
 def _example() -> dict[str, Any]:
     now = _now().isoformat(timespec="seconds")
+    half_hours = {
+        "posts": (*[26, 31, 24, 29, 33, 27] * 7, *[28] * 4, 30, 30),
+        "negatives": (*[3, 5, 4] * 15, 4, 15, 16),
+    }
     return {
+        "lane": "negative",
         "id": f"subject:Example@{_now():%Y%m%dT%H%MZ}",
         "key": "subject:Example",
         "topic": "",
         "subject": "Example",
         "severity": "warning",
         "state": "open",
-        "started_at": now,
+        "started_at": (_now() - timedelta(hours=1)).isoformat(timespec="seconds"),
         "updated_at": now,
         "resolved_at": None,
         "observed": 31,
@@ -184,6 +189,7 @@ def _example() -> dict[str, Any]:
         "query": "",
         "terms": [],
         "spread": {},
+        "series": {"end": int(_now().timestamp()), "step_s": 1800, **half_hours},
         "evidence": [
             {"id": "0", "source": "opinionwatch", "url": "", "published_at": now, "negative_score": 0.9, "reposts": 2,
              "text": "This is a test of the channel. 这是一条测试消息。"}

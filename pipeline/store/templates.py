@@ -11,7 +11,7 @@ ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
 #: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
-SCHEMA = 2
+SCHEMA = 3
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
 _KEYWORD = {"type": "keyword", "ignore_above": 1024}

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import io
 import socketserver
 import threading
 from collections.abc import Callable
@@ -16,10 +17,14 @@ from urllib.parse import unquote_plus
 
 import pytest
 from aiohttp import web
+from PIL import Image
 
+from pipeline.alerting.explain import headline
+from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.notify.message import cut, fitted, markdown, message
 from pipeline.alerting.notify.open import make_channels, open_channel
+from pipeline.alerting.notify.picture import chart_png
 from pipeline.alerting.notify.rate import RateLimit
 from pipeline.commands.alerts import _example
 from pipeline.errors import Fatal, Transient
@@ -33,7 +38,12 @@ def alert(**changes: Any) -> dict[str, Any]:
     evidence = [
         {**LONG, "text": "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270} for _ in range(30)
     ]
-    return {**_example(), "evidence": evidence, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}, **changes}
+    plain = {k: v for k, v in _example().items() if k != "series"}
+    return {**plain, "evidence": evidence, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}, **changes}
+
+
+def charted() -> dict[str, Any]:
+    return alert(series=_example()["series"])
 
 
 def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | None = None, **options: Any) -> None:
@@ -95,6 +105,43 @@ def test_wecom_keeps_to_4096_bytes() -> None:
         return {"errcode": 0, "errmsg": "ok"}
 
     send("wecom", vendor)
+
+
+@pytest.mark.parametrize("answer", [0, 45009, 40009])
+def test_wecom_gets_the_chart_as_a_picture_and_its_loss_repeats_nothing(answer: int) -> None:
+    bodies: list[Any] = []
+
+    def vendor(_: web.Request, body: Any) -> Any:
+        bodies.append(body)
+        return {"errcode": answer if body["msgtype"] == "image" else 0}
+
+    send("wecom", vendor, Notice("k#0-opened", "opened", charted()))
+    assert [b["msgtype"] for b in bodies] == ["markdown", "image"]
+    picture = base64.b64decode(bodies[1]["image"]["base64"])
+    assert picture[:8] == b"\x89PNG\r\n\x1a\n"
+    assert hashlib.md5(picture, usedforsecurity=False).hexdigest() == bodies[1]["image"]["md5"]
+    assert len(picture) < 20_000
+
+
+def test_a_chart_shows_the_rise_in_red_and_what_was_expected() -> None:
+    for lane in ({}, {"lane": "volume", "expected_share": None, "share": None}):
+        picture = Image.open(io.BytesIO(chart_png(charted() | lane) or b"")).convert("RGB")
+        colours = dict.fromkeys(picture.getcolors(10_000) or [])
+        shades = {colour: n for n, colour in colours}
+        assert shades[(214, 69, 69)] > 200, "the half-hours since the rise"
+        assert shades[(159, 179, 200)] > 1000, "those before"
+        assert shades[(47, 125, 79)] > 400, "the line of what was expected"
+    assert chart_png(alert()) is None, "no counts, no chart"
+    nothing = charted() | {"series": {"end": 0, "step_s": 1800, "posts": [0] * 48, "negatives": [0] * 48}}
+    assert chart_png(nothing) is None
+
+
+def test_the_volume_lane_has_words_and_a_name_of_its_own() -> None:
+    volume = charted() | {"lane": "volume", "observed": 90, "expected": 20.5, "lift": 4.39, "window_s": 3600}
+    assert message(volume, "opened", "en").facts[0] == "90 posts in 1 h, 20.5 expected at this time of day (x4.39)"
+    assert message(volume, "opened", "zh").facts[0].startswith("1 小时内共 90 条")
+    assert headline(volume, "opened").endswith("90 posts in 1 h, 20.5 expected (x4.39)")
+    assert fields(Notice("k", "opened", volume))["labels"]["alertname"] == "OpinionVolume"
 
 
 def test_slack() -> None:
@@ -243,6 +290,16 @@ def test_a_mail_has_text_and_html_and_the_same_id_when_repeated(smtp_port: int) 
     assert "诺瓦手机爆炸" in html
     assert "<!channel>" not in html
     assert "诺瓦手机爆炸" in one.get_body(("plain",)).get_content()
+    assert "cid:chart" not in html
+
+
+def test_a_mail_shows_the_chart(smtp_port: int) -> None:
+    asyncio.run(mail_channel(smtp_port).send(Notice("k#0-opened", "opened", charted())))
+    mail = message_from_bytes(_Smtp.mails[0], policy=policy.default)
+    assert 'src="cid:chart"' in mail.get_body(("html",)).get_content()
+    (picture,) = [part for part in mail.walk() if part.get_content_type() == "image/png"]
+    assert picture["Content-ID"] == "<chart>"
+    assert picture.get_content()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize(("answer", "error"), [(b"450 later", Transient), (b"550 no such user", Fatal)])
@@ -278,9 +335,11 @@ def test_a_route_lets_through_what_it_names() -> None:
         "url": "https://a.example",
         "severities": ["critical"],
         "keys": ["subject:*"],
+        "lanes": ["negative"],
     }
     channel = make_channels(AlertSettings(channels=[settings]))[1]  # type: ignore[list-item]
     channel._channel.send = fake.__get__(channel)  # type: ignore[attr-defined]
     for key, severity in (("subject:A", "critical"), ("subject:A", "warning"), ("topic:b", "critical")):
         asyncio.run(channel.send(Notice("k", "opened", {"key": key, "severity": severity})))
+    asyncio.run(channel.send(Notice("k", "opened", {"key": "subject:B", "severity": "critical", "lane": "volume"})))
     assert sent == ["subject:A"]

@@ -31,11 +31,13 @@ async function get(path) {
 function alertCard(alert) {
   const card = make("article", undefined, `alert ${alert.severity} ${alert.state}`);
   card.append(make("h3", `${alert.key} — ${alert.severity}, ${alert.state}`));
-  card.append(make("p", `${alert.observed} of ${alert.posts} posts negative in ${alert.window_s / 3600} h, ` +
+  const counts = alert.lane === "volume" ? `${alert.observed} posts` : `${alert.observed} of ${alert.posts} posts negative`;
+  card.append(make("p", `${counts} in ${alert.window_s / 3600} h, ` +
     `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}` +
     (alert.cold ? "; cold start: less than 7 days of history" : "")));
   card.append(make("p", `since ${when(alert.started_at)}, resolved ${when(alert.resolved_at)}` +
     (alert.related.length ? `; explains ${alert.related.join(", ")} too` : ""), "dim"));
+  if (alert.series && alert.series.posts.length) card.append(dayChart(alert));
   const list = make("ul");
   for (const post of alert.evidence) {
     const item = make("li");
@@ -46,26 +48,42 @@ function alertCard(alert) {
   return card;
 }
 
+function bars(values, top, high) {
+  const space = "http://www.w3.org/2000/svg";
+  const chart = document.createElementNS(space, "svg");
+  chart.setAttribute("viewBox", `0 0 ${values.length * 6} 24`);
+  chart.setAttribute("preserveAspectRatio", "none");
+  values.forEach((value, i) => {
+    if (value === null) return;
+    const bar = document.createElementNS(space, "rect");
+    const height = Math.max(1, value / top * 24);
+    for (const [name, number] of Object.entries({ x: i * 6, y: 24 - height, width: 5, height })) bar.setAttribute(name, number);
+    if (high(i)) bar.setAttribute("class", "high");
+    chart.append(bar);
+  });
+  return chart;
+}
+
+function dayChart(alert) {
+  const { posts, negatives, end, step_s } = alert.series;
+  const volume = alert.lane === "volume";
+  const values = posts.map((n, i) => (n ? (volume ? n : negatives[i] / n) : null));
+  const since = Date.parse(alert.started_at) / 1000;
+  const chart = bars(values, volume ? Math.max(1, ...posts) : 1, (i) => end - (posts.length - i - 1) * step_s > since);
+  chart.setAttribute("class", "day");
+  chart.setAttribute("role", "img");
+  chart.setAttribute("aria-label", `the ${volume ? "posts" : "negative share"} of the last ${posts.length * step_s / 3600} hours`);
+  return chart;
+}
+
 function shareRow(row) {
   const line = make("tr");
   const total = row.posts.reduce((a, b) => a + b, 0);
   line.append(make("td", row.key), make("td", String(total), "n"));
-  const space = "http://www.w3.org/2000/svg";
-  const chart = document.createElementNS(space, "svg");
-  chart.setAttribute("viewBox", `0 0 ${row.posts.length * 6} 24`);
-  chart.setAttribute("preserveAspectRatio", "none");
-  let now = null;
-  row.posts.forEach((posts, i) => {
-    if (!posts) return;
-    now = row.negatives[i] / posts;
-    const bar = document.createElementNS(space, "rect");
-    const height = Math.max(1, now * 24);
-    for (const [name, value] of Object.entries({ x: i * 6, y: 24 - height, width: 5, height })) bar.setAttribute(name, value);
-    if (now > 0.5 && posts >= 10) bar.setAttribute("class", "high");
-    chart.append(bar);
-  });
+  const shares = row.posts.map((n, i) => (n ? row.negatives[i] / n : null));
+  const now = shares.filter((share) => share !== null).pop() ?? null;
   const cell = make("td");
-  cell.append(chart);
+  cell.append(bars(shares, 1, (i) => shares[i] > 0.5 && row.posts[i] >= 10));
   line.append(cell, make("td", now === null ? "–" : `${Math.round(now * 100)} %`, "n"));
   return line;
 }
