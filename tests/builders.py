@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +16,7 @@ from models.labels import Head, Prediction
 from models.runtimes import EngineError
 from pipeline.codec import decode
 from pipeline.posts import Origin, Record, ScoredPost
+from pipeline.store.sqlite import SqliteStore
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HEADS = {
@@ -72,3 +74,20 @@ class DummyClassifier:
         topic = np.array([0.2, 0.8] if hashlib.md5(text.encode()).digest()[0] % 2 else [0.8, 0.2], np.float32)
         sentiment = np.array([0.8, 0.1, 0.1] if "bad" in text else [0.1, 0.8, 0.1], np.float32)
         return Prediction(HEADS, {"topic": topic, "sentiment": sentiment}, "dummy", "1")
+
+
+#: When the surge of `surge` begins.
+SURGE = START + timedelta(days=8, hours=10)
+
+
+def surge(store: SqliteStore) -> None:
+    """Eight days of a brand and of its topic; on the ninth the brand has eight times its posts for two hours."""
+    rng = random.Random(5)
+    posts = [(rng.uniform(0, 9 * 1440), "Nova" if rng.random() < 0.5 else "") for _ in range(9 * 24 * 16)]
+    posts += [(8 * 1440 + 600 + rng.uniform(0, 120), "Nova") for _ in range(130)]
+    rows = []
+    for i, (at, subject) in enumerate(sorted(posts)):
+        sentiment = "negative" if rng.random() < 0.2 else "neutral"
+        rows.append(scored(i, minute=at, text=f"v{i}", sentiment=sentiment, subjects=[subject] if subject else []))
+    store.setup()
+    store.index(rows, START, 1)

@@ -158,6 +158,11 @@ def test_evidence_is_negative_once_per_group_and_hottest_first(store: Store) -> 
     found = store.evidence(Scope("", "Nova"), START, START + DAY, RULE, 2)
     assert [(d["text"], d["heat"]) for d in found] == [("hot", 1), ("worst", 0)]
     assert "Nova" in store.evidence_query(Scope("technology", "Nova"), START, START + DAY, RULE)
+    every = CountRule(RULE.head, ())
+    assert {d["text"] for d in store.evidence(Scope("", "Nova"), START, START + DAY, every, 9)} == {
+        "hot", "worst", "mild", "fine",
+    }  # fmt: skip
+    assert "labels" not in store.evidence_query(Scope("", "Nova"), START, START + DAY, every)
 
 
 @pytest.mark.parametrize(

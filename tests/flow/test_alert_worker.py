@@ -12,10 +12,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting import worker as module
+from pipeline.alerting.backtest import VOLUME_LANE
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.volumelane import VolumeLane
 from pipeline.alerting.watermark import Watermark
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal, Transient
@@ -24,7 +26,7 @@ from pipeline.posts import EPOCH, Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.base import CountRule
 from pipeline.store.sqlite import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, SURGE, scored, surge
 
 
 class FakeChannel:
@@ -61,13 +63,15 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     made.close()
 
 
-def worker(store: SqliteStore, channel: FakeChannel, published: list[str]) -> AlertWorker:
+def worker(
+    store: SqliteStore, channel: FakeChannel, published: list[str], volume: VolumeLane | None = None
+) -> AlertWorker:
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
         published.append(f"{key} {alert['transition']}")
 
     made = AlertWorker(
         store=store,
-        evaluator=Evaluator(store, CountRule(), Rule(), Policy()),
+        evaluator=Evaluator(store, CountRule(), Rule(), Policy(), volume=volume),
         settings=AlertSettings(),
         channels=[channel],
         publish=publish,
@@ -96,6 +100,26 @@ def test_an_alert_is_told_once_and_not_again_after_a_restart(store: SqliteStore)
     alert = store.alerts()[0]
     assert alert["pending"] == []
     assert alert["first_notified_at"].startswith("2026-11-24")
+
+
+def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "surge.sqlite")
+    surge(store)
+    channel = FakeChannel()
+    made = worker(store, channel, [], VolumeLane(VOLUME_LANE, []))
+    made.on_progress([Progress("t", 0, 5000, 5000, START + timedelta(days=9))])
+    tick(made)
+    opened = [n for n in channel.got if n.transition == "opened" and n.alert["lane"] == "volume"]
+    (told,) = [n.alert for n in opened if datetime.fromisoformat(n.alert["started_at"]) >= SURGE - timedelta(hours=1)]
+    assert told["key"] == "subject:Nova"
+    assert told["share"] is told["expected_share"] is None
+    assert told["observed"] == told["posts"] > 2 * told["expected"]
+    assert len(told["evidence"]) == 5
+    assert any(store.post(e["id"])["sentiment"] == "neutral" for e in told["evidence"])  # type: ignore[index]
+    assert "labels" not in told["query"]
+    assert told["series"]["posts"][-1] > 3 * told["series"]["posts"][0]
+    assert not [n for n in channel.got if n.alert["lane"] == "negative"]
+    store.close()
 
 
 def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteStore) -> None:

@@ -19,7 +19,7 @@ from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.errors import Transient
 from pipeline.store.base import Cell, CountRule
 from pipeline.store.sqlite import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, SURGE, scored, surge
 
 CRISIS = START + timedelta(days=9)
 END = START + timedelta(days=10)
@@ -139,19 +139,6 @@ def test_a_rule_for_one_key(store: SqliteStore, rule: KeyRule, keys: set[str], s
     assert {e.tier for e in found} <= ({"by rule"} if rule.fire else {"under 10/h", "10 to 50/h"})
 
 
-def surging(made: SqliteStore, *, negative: float) -> None:
-    """Eight days of a brand and a topic beside it; on the ninth eight times the posts for two hours."""
-    rng = random.Random(5)
-    posts = [(rng.uniform(0, 9 * 1440), "Nova" if rng.random() < 0.5 else "") for _ in range(9 * 24 * 16)]
-    posts += [(8 * 1440 + 600 + rng.uniform(0, 120), "Nova") for _ in range(130)]
-    rows = []
-    for i, (at, subject) in enumerate(sorted(posts)):
-        sentiment = "negative" if rng.random() < negative else "neutral"
-        rows.append(scored(i, minute=at, text=f"v{i}", sentiment=sentiment, subjects=[subject] if subject else []))
-    made.setup()
-    made.index(rows, START, 1)
-
-
 def loud(store: SqliteStore, *keys: KeyRule) -> Evaluator:
     rule = Policy(fire=4.75, critical=7.0, calm=CALM)
     made = Evaluator(store, CountRule(), Rule(), Policy(), keys, VolumeLane(rule, keys))
@@ -161,14 +148,14 @@ def loud(store: SqliteStore, *keys: KeyRule) -> Evaluator:
 
 def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
-    surging(store, negative=0.2)
-    surge, end = START + timedelta(days=8, hours=10), START + timedelta(days=9)
+    surge(store)
+    end = START + timedelta(days=9)
     at_once = events(loud(store), START + timedelta(hours=1), end)
-    opened = [e for e in at_once if e.transition is Transition.OPENED and e.episode.fired_at > surge]
+    opened = [e for e in at_once if e.transition is Transition.OPENED and e.episode.fired_at > SURGE]
     assert [(e.episode.lane, e.episode.key) for e in opened] == [("volume", "subject:Nova")]
     episode, series = opened[0].episode, opened[0].series
     assert episode.id.startswith("volume:subject:Nova@")
-    assert surge < episode.fired_at <= surge + timedelta(minutes=40)
+    assert SURGE < episode.fired_at <= SURGE + timedelta(minutes=40)
     assert episode.peak.observed > 2 * episode.peak.expected
     assert sum(series.posts) > sum(series.negatives) > 0
     assert [e.transition for e in at_once if e.episode.id == episode.id][-1] is Transition.RESOLVED
