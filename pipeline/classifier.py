@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -25,17 +24,25 @@ log = logging.getLogger(__name__)
 
 def open_classifier(settings: ModelSettings) -> OnnxEngine:
     """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
+    folder = bundle_in_service(settings)
     try:
-        folder = Path(settings.bundle)
-        if settings.registry:
-            registry = Registry(settings.registry)
-            folder = registry.fetch(_named(registry, settings.alias))
         check_signature(folder, settings.trusted_keys)
-        engine = _loader(settings)(folder)
+        engine = _load(settings, folder)
         log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
         return engine
-    except (BundleError, EngineError, RegistryError) as error:
+    except (BundleError, EngineError) as error:
         raise Fatal(f"model.{'registry' if settings.registry else 'bundle'}: {error}", "give a good bundle") from None
+
+
+def bundle_in_service(settings: ModelSettings) -> Path:
+    """The folder of the bundle: of the settings, or what the registry's alias points at; raises `Fatal`."""
+    if not settings.registry:
+        return Path(settings.bundle)
+    try:
+        registry = Registry(settings.registry)
+        return registry.fetch(_named(registry, settings.alias))
+    except (BundleError, RegistryError) as error:
+        raise Fatal(f"model.registry: {error}", "see 'opinionwatch models list'") from None
 
 
 def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics, store: Store) -> Classifier:
@@ -59,7 +66,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
         champion = HotSwap(
             registry,
             settings.alias,
-            load=_tuned(settings),
+            load=partial(_tuned, settings),
             refuse=lambda engine: _unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
@@ -76,7 +83,7 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
     if not settings.shadow_share or registry.alias(CHALLENGER) is None:
         return None
     try:
-        challenger = HotSwap(registry, CHALLENGER, load=_tuned(settings))
+        challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
     except Exception as error:  # whatever is wrong with it, the champion serves
         log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)
         return None
@@ -88,9 +95,9 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
     return Shadow(challenger, settings.shadow_share, tell)
 
 
-def _loader(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
-    return partial(
-        load_bundle,
+def _load(settings: ModelSettings, folder: Path) -> OnnxEngine:
+    return load_bundle(
+        folder,
         device=settings.device,
         runtime=settings.runtime,
         threads=settings.threads,
@@ -99,15 +106,10 @@ def _loader(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
     )
 
 
-def _tuned(settings: ModelSettings) -> Callable[[Path], OnnxEngine]:
-    load = _loader(settings)
-
-    def tuned(folder: Path) -> OnnxEngine:
-        engine = load(folder)
-        engine.tune(settings.budget_tokens)
-        return engine
-
-    return tuned
+def _tuned(settings: ModelSettings, folder: Path) -> OnnxEngine:
+    engine = _load(settings, folder)
+    engine.tune(settings.budget_tokens)
+    return engine
 
 
 def _named(registry: Registry, alias: str) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from pipeline.classifier import bundle_in_service
 from pipeline.commands.common import AsJson, err, out, print_json, settings_of
 from pipeline.errors import EXIT_CONFIG, EXIT_USAGE, Fatal
 
@@ -46,7 +47,7 @@ def train(
     command = training("command")
     request = command.Request(
         out=out_dir,
-        base=base or settings_of(None).model.bundle,
+        base=base or str(bundle_in_service(settings_of(None).model)),
         version=version or f"{datetime.now(UTC):%Y%m%d.%H%M}",
         config=config,
         data=tuple(data or ()),

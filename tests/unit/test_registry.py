@@ -14,7 +14,9 @@ from models.bundle import BundleError, load_bundle
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Registry, RegistryError
 from models.shadow import Shadow, shadowed
-from pipeline.settings import STARTER
+from pipeline.classifier import bundle_in_service
+from pipeline.errors import Fatal
+from pipeline.settings import STARTER, ModelSettings
 from tests.builders import DummyClassifier
 
 
@@ -66,6 +68,17 @@ def test_a_version_is_never_overwritten_and_a_bad_bundle_never_registered(regist
     for name in ("starter-9", "../x"):
         with pytest.raises(RegistryError, match="models list"):
             registry.point(CHAMPION, name, by="ann", reason="-")
+
+
+def test_what_serves_is_what_a_training_starts_from(tmp_path: Path) -> None:
+    assert bundle_in_service(ModelSettings()) == Path(STARTER)
+    settings = ModelSettings(registry=str(tmp_path / "registry"))
+    with pytest.raises(Fatal, match="no champion"):
+        bundle_in_service(settings)
+    registry = Registry(settings.registry)
+    one = registry.register(bundle(tmp_path, "1"), by="ann")
+    registry.point(CHAMPION, one.id, by="ann", reason="first")
+    assert json.loads((bundle_in_service(settings) / "manifest.json").read_text())["version"] == "1"
 
 
 def test_an_engine_is_exchanged_between_batches_and_comes_back(tmp_path: Path) -> None:
