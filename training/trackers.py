@@ -79,11 +79,14 @@ _TOOLS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
 
 
 def open_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> list[Tracker]:
-    """One tracker per name; raises `TrainingConfigError` where a tool is not installed."""
+    """One tracker per name; raises `TrainingConfigError` where a tool is not installed, or does not open a run."""
     made: list[Tracker] = []
     for name in names:
         try:
             made.append(_TOOLS[name](folder / name, settings))
         except ImportError as error:
             raise TrainingConfigError(f"train.track {name!r} needs {error.name}: pip install {name}") from None
+        except Exception as error:  # each tool has its own kinds: no log-in, no server, a store it lacks the parts for
+            why = str(error).strip().split("\n")[0][:200]
+            raise TrainingConfigError(f"train.track {name!r} opens no run: {why}; mend that or leave it out") from None
     return made

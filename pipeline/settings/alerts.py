@@ -13,13 +13,23 @@ from pipeline.store.base import CountRule
 
 
 class WebhookSettings(Section):
-    """Plain http and private addresses are refused unless `allow_private` says that the receiver is ours."""
+    """Plain http and private addresses are refused unless `allow_private` says that the receiver is ours.
+
+    A URL may hold a token: it is kept secret.
+    """
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
-    url: str = Field(pattern=r"^https?://")
+    url: SecretStr
     secret: SecretStr = SecretStr("")
     allow_private: bool = False
     timeout_s: float = Field(default=10.0, gt=0, le=60)
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_http(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("the URL must begin with https:// (or http://)")
+        return value
 
 
 class ChannelSettings(Section):

@@ -56,7 +56,7 @@ def with_canaries(system: System) -> None:
         "OPINIONWATCH_STORE__URL": system.env["OPINIONWATCH_STORE__URL"].replace("http://", "http://u@"),
         "OPINIONWATCH_STORE__PASSWORD": CANARY,
         "OPINIONWATCH_ALERTS__WEBHOOKS": json.dumps(
-            [{"name": "hook", "url": closed, "secret": CANARY, "allow_private": True}]
+            [{"name": "hook", "url": f"{closed}?token={CANARY}", "secret": CANARY, "allow_private": True}]
         ),
         "OPINIONWATCH_ALERTS__CHANNELS": json.dumps([{**c, "allow_private": True} for c in channels]),
     }
@@ -72,8 +72,8 @@ def every_output(system: System, *arguments: str) -> str:
 def test_the_canary_sits_in_every_secret_that_there_is() -> None:
     """Fails when a secret is added that the test below does not set."""
     assert secrets_of(Settings) == {
-        "kafka.password", "store.password", "alerts.webhooks[].secret", "alerts.channels[].url",
-        "alerts.channels[].secret",
+        "kafka.password", "store.password", "alerts.webhooks[].url", "alerts.webhooks[].secret",
+        "alerts.channels[].url", "alerts.channels[].secret",
     }  # fmt: skip
 
 

@@ -117,3 +117,6 @@ def test_tensorboard_gets_the_figures_and_a_missing_tool_is_named(model: Classif
     assert {"train/loss", "train/rate", "train/rows_per_s"} <= set(events.Tags()["scalars"])
     with pytest.raises(TrainingConfigError, match="pip install mlflow"):
         open_trackers(["mlflow"], tmp_path, {})
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingConfigError, match="'tensorboard' opens no run"):
+        open_trackers(["tensorboard"], tmp_path / "file", {})

@@ -26,7 +26,11 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
     webhooks = [
         WebhookChannel(
-            w.name, w.url, secret=w.secret.get_secret_value(), allow_private=w.allow_private, timeout_s=w.timeout_s
+            w.name,
+            w.url.get_secret_value(),
+            secret=w.secret.get_secret_value(),
+            allow_private=w.allow_private,
+            timeout_s=w.timeout_s,
         )
         for w in settings.webhooks
     ]
