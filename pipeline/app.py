@@ -70,7 +70,9 @@ class Workers:
         flow = self.flow
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
         source = delivery.raw_topic(app, *kafka.topics)
-        delivery.consume(app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None)
+        delivery.consume(
+            app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.spare_s
+        )
         self._apps.append(app)
         self._background.append(lambda: self._heartbeat(app, flow))
 

@@ -11,6 +11,7 @@ import ssl
 import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,11 +110,13 @@ def consume(
     flow: FlowSettings,
     failed: Callable[[BaseException], None],
     waits: Callable[[], bool] = lambda: False,
+    spare_s: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Registers the agent: micro-batches go to `handle`, up to `flow.in_flight` at once, and are settled in order.
 
     `handle` returns when its records are durable. What it raises goes to `failed`; from then on nothing is settled
-    and nothing is read: the process must end. `waits` says whether `handle` waits for another service just now.
+    and nothing is read: the process must end. `waits` says whether `handle` waits for another service just now,
+    `spare_s` how long it could not begin another batch in earnest.
     """
     app.chunk_records = max(1, flow.batch_records // 4)
     app.held_records = flow.batch_records * (flow.in_flight + 1)
@@ -144,7 +147,7 @@ def consume(
         async def dispatch() -> None:
             while True:
                 await slots.acquire()
-                events = [e for e in await window.take(lambda: bool(running)) if _current(app, e)]
+                events = [e for e in await window.take(lambda: bool(running), spare_s) if _current(app, e)]
                 if broken.is_set():
                     await asyncio.Event().wait()
                 if events:
@@ -172,7 +175,7 @@ def consume(
 
 
 class Window:
-    """Chunks on their way into a batch: closed when it is full, when its first is `wait_s` old, or when all is idle."""
+    """Chunks on their way into a batch: closed when it is full, when all is idle, or when waiting is of no more use."""
 
     def __init__(self, most: int, wait_s: float) -> None:
         self._most, self._wait_s = most, wait_s
@@ -184,29 +187,29 @@ class Window:
         self._waiting.append((chunk, records))
         self._news.set()
 
-    async def take(self, busy: Callable[[], bool]) -> list[Any]:
+    async def take(self, busy: Callable[[], bool], spare_s: Callable[[], float] = lambda: 0.0) -> list[Any]:
         """The next batch, never empty; a chunk of more records than fit is a batch alone.
 
-        While `busy()`, it waits for company: a lone record at an idle worker does not.
+        While `busy()`, it waits for company, `wait_s` seconds, and longer while there is time to spare. A lone record
+        at an idle worker does not wait.
         """
         while not self._waiting:
             self._news.clear()
             await self._news.wait()
         first, records = self._waiting.popleft()
-        taken, ends = [first], asyncio.get_running_loop().time() + self._wait_s
+        clock = asyncio.get_running_loop().time
+        taken, ends = [first], clock() + self._wait_s
         while True:
             while self._waiting and records + self._waiting[0][1] <= self._most:
                 chunk, more = self._waiting.popleft()
                 taken.append(chunk)
                 records += more
-            left = ends - asyncio.get_running_loop().time()
+            left = max(ends - clock(), spare_s())
             if self._waiting or records >= self._most or left <= 0 or not busy():
                 return taken
             self._news.clear()
-            try:
-                await asyncio.wait_for(self._news.wait(), left)
-            except TimeoutError:
-                return taken
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), min(left, self._wait_s))
 
 
 def _current(app: StrictApp, event: Any) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
@@ -20,6 +21,7 @@ from pipeline.errors import Fatal, Poison, Transient
 from pipeline.labelling import Labeller, Predicted
 from pipeline.ledger import Entry, Ledger, Partition
 from pipeline.metrics import Metrics
+from pipeline.pacing import Pace
 from pipeline.posts import EPOCH, DeadLetter, Progress, Record, ScoredPost
 from pipeline.retry import retried
 from pipeline.store.base import Outcome, Store
@@ -109,12 +111,17 @@ class Flow:
         self._reading, self._rebalances = asyncio.Lock(), 0
         self._broken = False
         self._in_flight: Counter[Partition] = Counter()
+        self._pace = Pace()
         self.stalled: str | None = None
 
     @property
     def in_flight(self) -> int:
         """Records taken that are not durable yet."""
         return self._in_flight.total()
+
+    def spare_s(self) -> float:
+        """How long the next batch may be held open without keeping the inference waiting, in seconds."""
+        return self._pace.spare_s(time.monotonic())
 
     def reload(self) -> None:
         """Call when partitions were assigned: another worker may have gone on with them meanwhile."""
@@ -127,6 +134,7 @@ class Flow:
         self._metrics.in_flight.inc(len(records))
         self._metrics.batch.observe(len(records))
         self._in_flight.update(_partition(r) for r in records)
+        self._pace.taken(len(records), time.monotonic())
         try:
             await self._staged(records, self._now())
         except BaseException:
@@ -137,11 +145,16 @@ class Flow:
     async def _staged(self, records: Sequence[Record], received: datetime) -> None:
         """Holds the turn of a stage until it has that of the next, so that no batch overtakes another."""
         async with self._prepare_turn:
+            began = time.monotonic()
             prepared = await self._in_thread(lambda: self._labeller.prepare(records))
+            self._pace.prepared(time.monotonic() - began)
             await self._infer_turn.acquire()
         try:
+            began = time.monotonic()
             with self._metrics.inference.time():
                 predicted = await self._in_thread(lambda: self._labeller.infer(prepared))
+            ended = time.monotonic()
+            self._pace.inferred(len(records), ended - began, ended)
             await self._index_turn.acquire()
         finally:
             self._infer_turn.release()

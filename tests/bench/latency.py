@@ -76,7 +76,7 @@ async def watch(kafka: KafkaSettings, texts: list[str], per_s: float, seconds: f
     engine.predict(texts[:64])
     flow = make_flow(app, kafka, engine, store)
     loop = asyncio.get_running_loop()
-    delivery.consume(app, delivery.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop)
+    delivery.consume(app, delivery.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, spare_s=flow.spare_s)
     await app.start()
     while not delivery.assigned(app, TOPIC):
         await asyncio.sleep(0.1)

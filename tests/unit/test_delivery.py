@@ -56,6 +56,23 @@ def test_a_window_closes_when_its_first_chunk_is_old_enough() -> None:
     assert asyncio.run(scenario()) == ["one"]
 
 
+def test_a_window_is_held_open_while_there_is_time_to_spare_and_full_ones_are_not() -> None:
+    async def scenario() -> None:
+        spare = 5.0
+        window = Window(10, 0.01)
+        window.add("one", 1)
+        waiting = asyncio.create_task(window.take(lambda: True, lambda: spare))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        window.add("two", 2)
+        spare = 0.0
+        assert await asyncio.wait_for(waiting, 1) == ["one", "two"]
+        window.add("three", 10)
+        assert await asyncio.wait_for(window.take(lambda: True, lambda: 5.0), 1) == ["three"]
+
+    asyncio.run(scenario())
+
+
 def test_no_agent_uses_a_stream_that_acks_by_itself() -> None:
     """`take`, `take_events` and a bare loop over values lose posts: 1 to 8 of 12 in the measured runs."""
     for file in Path(pipeline.__file__).parent.rglob("*.py"):
