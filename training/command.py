@@ -25,7 +25,7 @@ from training.data import Example
 from training.dataset import read_dataset
 from training.distributed import World, join_world
 from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
-from training.export import MODEL_FILES, export_onnx, fuse, open_engine, write_bundle
+from training.export import MODEL_FILES, Precision, export_onnx, fuse, open_engine, write_bundle
 from training.job import Job, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
 from training.loop import Progress, encode, fine_tune, predict, save
@@ -114,25 +114,25 @@ def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, 
     return suspects([*found.train, *found.validation, *found.test], found.heads, limit)
 
 
-def export(bundle: Path, out: Path) -> Path:
-    """The bundle's int8 weights as an fp32 bundle: the reference that int8 is compared with."""
+def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16"] = "fp32") -> Path:
+    """The bundle's int8 weights in another precision: what int8 is compared with, or what a GPU runs."""
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
     model, definition = restore_bundle(bundle, heads, 0.0)
     work = out.with_name(out.name + ".work")
     return write_bundle(
-        fuse(export_onnx(model, work), model),
+        fuse(export_onnx(model, work), model, half=precision == "fp16"),
         definition,
         heads,
         {h.name: h.temperature for h in manifest.heads},
         out,
         name=manifest.name,
-        version=f"{manifest.version}-fp32",
+        version=f"{manifest.version}-{precision}",
         max_tokens=manifest.max_tokens,
         maps=manifest.label_maps,
         metrics={},
         training=manifest.training,
-        precision="fp32",
+        precision=precision,
     )
 
 
@@ -274,7 +274,7 @@ def _bundle(
 
 def _smallest_that_agrees(
     model: Classifier, definition: str, config: TrainingConfig, job: Job, work: Path
-) -> tuple[Literal["int8", "fp32"], float, Path]:
+) -> tuple[Precision, float, Path]:
     """int8 where it gives `INT8_AGREEMENT` of torch's labels on validation and test rows, else fp32.
 
     A model whose classes lie close together can lose points to rounding: it is then four times larger instead.

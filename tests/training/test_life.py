@@ -23,7 +23,7 @@ from tests.builders import START, scored
 from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_tokenizer, write_jsonl
 from training.command import Request, train
 from training.config import TrainingConfigError
-from training.export import export_onnx, open_engine
+from training.export import export_onnx, fuse, open_engine
 from training.loop import predict
 from training.network import Classifier
 
@@ -74,8 +74,8 @@ def test_the_same_scores_come_from_evaluate(bundle: Path, tmp_path: Path) -> Non
     assert sum(map(sum, found["confusion"])) == 200
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision: Any) -> None:
+@pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-4), ("fused", 1e-4), ("fp16", 5e-3), ("int8", 0.1)])
+def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision: str, within: float) -> None:
     from tests.training.conftest import HEADS, toy_examples
     from training.loop import encode, fine_tune
     from training.quantize import quantize_static
@@ -87,9 +87,11 @@ def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision
     if precision == "int8":
         rows = encode(toy_tokenizer(), [r["text"] for r in toy_rows(200, seed=8)], 32)
         quantize_static(exported, exported := tmp_path / "small.onnx", rows)
+    elif precision != "fp32":
+        exported = fuse(exported, model, half=precision == "fp16")
     engine = open_engine(exported, toy_tokenizer().to_str(), HEADS, {"sentiment": 1.0}, 32, name="toy", version="1")
     got = np.array([list(p.probabilities("sentiment").values()) for p in engine.predict(texts)])
-    assert np.abs(got - expected).max() < (1e-4 if precision == "fp32" else 0.1)
+    assert np.abs(got - expected).max() < within
     assert (got.argmax(1) == expected.argmax(1)).mean() >= 0.99
 
 
