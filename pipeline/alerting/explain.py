@@ -89,12 +89,12 @@ def headline(alert: Mapping[str, Any], transition: str) -> str:
     ...           "window_s": 3600, "lift": 3.74}, "opened")
     'critical opened: subject:Nova, 80 of 100 posts negative in 1 h, 21.4 expected (x3.74)'
     """
-    if alert.get("lane") == VOLUME:
-        return (
-            f"{alert['severity']} {transition}: {alert['key']}, {alert['observed']} posts "
-            f"in {alert['window_s'] // 3600} h, {alert['expected']} expected (x{alert['lift']})"
-        )
-    return (
-        f"{alert['severity']} {transition}: {alert['key']}, {alert['observed']} of {alert['posts']} posts negative "
-        f"in {alert['window_s'] // 3600} h, {alert['expected']} expected (x{alert['lift']})"
-    )
+    return f"{alert['severity']} {transition}: {alert['key']}, {counts(alert)}"
+
+
+def counts(alert: Mapping[str, Any]) -> str:
+    """What was observed against what was expected, by the alert's lane."""
+    counted = f"{alert['observed']} posts"
+    if alert.get("lane") != VOLUME:
+        counted = f"{alert['observed']} of {alert['posts']} posts negative"
+    return f"{counted} in {alert['window_s'] // 3600} h, {alert['expected']:.1f} expected (x{alert['lift']})"

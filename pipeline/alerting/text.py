@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from pipeline.alerting.explain import counts
+
 
 def alert_text(alert: dict[str, Any]) -> RenderableType:
     """An alert as the terminal shows it: observed against expected, and the evidence."""
@@ -17,8 +19,7 @@ def alert_text(alert: dict[str, Any]) -> RenderableType:
         Text.assemble(
             (f"● {alert['severity']} ", f"bold {colour}"),
             (alert["key"], "bold"),
-            f"  {alert['observed']} of {alert['posts']} posts negative in {alert['window_s'] // 3600} h, "
-            f"{alert['expected']:.1f} expected (x{alert['lift']})",
+            f"  {counts(alert)}",
         ),
         Text(f"  since {since:%a %d %b %H:%M}, {alert['state']}" + _also(alert), style="dim"),
     ]
