@@ -106,7 +106,7 @@ def test_both_runtimes_give_the_same_labels_and_say_their_names() -> None:
     for ours, theirs in zip(one.predict(TEXTS * 3), other.predict(TEXTS * 3), strict=True):
         for head in ours.heads:
             got, expected = (list(p.probabilities(head).values()) for p in (theirs, ours))
-            assert np.allclose(got, expected, atol=0.01)
+            assert np.allclose(got, expected, atol=0.03)
             assert ours.label(head) == theirs.label(head) or ours.score(head) < 0.55
 
 
