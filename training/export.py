@@ -24,7 +24,7 @@ from training.network import Classifier
 
 OPSET = 18
 #: Rounding differs a little between processors, and in int8 a rounded activation may fall to either side: between ONNX
-#: Runtime and OpenVINO 1 % of 900 texts moved by over .015, one by .033. Products that saturate move golden texts by .07.
+#: Runtime and OpenVINO 1 % of 900 texts moved by over .015, one by .033. Products that saturate move them by .07.
 GOLDEN_TOLERANCE = {"int8": 0.02, "fp32": 0.001, "fp16": 0.005}
 MODEL_FILES = {"int8": "model.int8.onnx", "fp32": "model.fp32.onnx", "fp16": "model.fp16.onnx"}
 Precision = Literal["int8", "fp32", "fp16"]
