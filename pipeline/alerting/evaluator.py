@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,8 @@ class Evaluator:
     ) -> None:
         """`keys` are the rules for some keys only, of which the first that matches counts."""
         self._volume = volume
+        #: Of the volume lane, for the day when it is switched on again.
+        self._surges: list[dict[str, Any]] = []
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
         self._cursor: int | None = None
         self._silent_until = 0
@@ -71,8 +74,9 @@ class Evaluator:
         if state is None:
             return
         self._cursor = state["cursor"]
+        self._surges = state.get("volume", [])
         if self._volume:
-            self._volume.restore(state.get("volume", []))
+            self._volume.restore(self._surges)
         for item in state["episodes"]:
             episode = Episode.from_json(item)
             self._episodes[Scope(episode.topic, episode.subject)] = episode
@@ -101,7 +105,7 @@ class Evaluator:
             {
                 "cursor": self._cursor,
                 "episodes": [e.to_json() for e in self._episodes.values()],
-                "volume": self._volume.to_json() if self._volume else [],
+                "volume": self._volume.to_json() if self._volume else self._surges,
                 "past": [[s.topic, s.subject, a.isoformat(), b.isoformat()] for s, a, b in self._past],
             },
         )

@@ -38,4 +38,5 @@ def group_document(alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "evidence": [a["evidence"][0] for a in ranked if a["evidence"]][:EVIDENCE],
         "terms": list(dict.fromkeys(t for a in ranked for t in a.get("terms", ())[:2]))[:6],
         "spread": {},
+        "series": {},
     }

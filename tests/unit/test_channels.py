@@ -20,6 +20,7 @@ from aiohttp import web
 from PIL import Image
 
 from pipeline.alerting.explain import headline
+from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.notify.message import cut, fitted, markdown, message
@@ -132,6 +133,8 @@ def test_a_chart_shows_the_rise_in_red_and_what_was_expected() -> None:
         assert shades[(159, 179, 200)] > 1000, "those before"
         assert shades[(47, 125, 79)] > 400, "the line of what was expected"
     assert chart_png(alert()) is None, "no counts, no chart"
+    many = group_document([charted() | {"id": "a"}, charted() | {"id": "b"}])
+    assert chart_png(many) is None, "one key's day does not stand for all"
     nothing = charted() | {"series": {"end": 0, "step_s": 1800, "posts": [0] * 48, "negatives": [0] * 48}}
     assert chart_png(nothing) is None
 

@@ -19,7 +19,7 @@ _INK, _DIM, _BAR, _HOT, _USUAL = "#1f2933", "#8793a1", "#9fb3c8", "#d64545", "#2
 def chart_png(alert: Mapping[str, Any]) -> bytes | None:
     """Bars of the negative share (of the posts in the volume lane) per half-hour, red since the rise began.
 
-    A line shows what was expected. None where the alert holds no counts: of a test, or of many keys at once.
+    A line shows what was expected. None where the alert holds no counts, as that of many keys at once.
     """
     series = alert.get("series")
     if not series or not any(series["posts"]):
