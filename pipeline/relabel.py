@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from models.labels import Prediction
 from pipeline.labelling import Classifier
-from pipeline.store.base import CountRule, Store
+from pipeline.store.base import RELABELLED, CountRule, Store
 
 _BATCH = 512
 #: Document versions: the stream writes 1, a model its sequence number + 1, a person more than any model.
@@ -26,6 +26,31 @@ def relabel_posts(
         predictions = classifier.predict([text_of(d) for d in old])
         new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
         yield len(batch), store.replace(new, sequence + 1)
+
+
+def relabel_last(
+    store: Store,
+    classifier: Classifier,
+    rule: CountRule,
+    days: float,
+    sequence: int,
+    tell: Callable[[int], None] = lambda _: None,
+) -> tuple[int, int]:
+    """The last `days` (0: all) of event time labelled anew; (posts read, posts written). `tell` hears of each batch.
+
+    The alert role learns its baselines again afterwards: a new model must not look like a spike.
+    """
+    bounds = store.bounds()
+    if bounds is None:
+        return 0, 0
+    end = bounds[1] + timedelta(seconds=1)
+    start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
+    read = written = 0
+    for done, new in relabel_posts(store, classifier, rule, start, end, sequence):
+        read, written = read + done, written + new
+        tell(done)
+    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "sequence": sequence, "posts": written})
+    return read, written
 
 
 def text_of(document: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from pipeline.alerting.readings import reading_of, series_of, shared_scope
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.alerting.volumelane import VolumeLane
-from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
+from pipeline.store.base import BUCKET_S, RELABELLED, CountRule, Scope, Store
 
 _CHUNK = 288
 #: Counts of this many buckets before the cursor are read again, so that late posts are seen.
@@ -54,6 +54,7 @@ class Evaluator:
         self._cursor: int | None = None
         self._silent_until = 0
         self._learned = False
+        self._labelled: dict[str, Any] | None = None
         self._table = CountTable(rule.span + _CHUNK)
         self._detector = Detector(rule)
         self._episodes: dict[Scope, Episode] = {}
@@ -113,6 +114,8 @@ class Evaluator:
     def advance(self, watermark: datetime) -> Iterator[list[Event]]:
         """Evaluates every bucket that ends at or before the watermark; yields after each chunk of buckets."""
         end = int(watermark.timestamp()) // BUCKET_S * BUCKET_S
+        if (labelled := self._store.state(RELABELLED)) != self._labelled:
+            self._learned, self._labelled = False, labelled
         if not self._learned and not self._learn(end):
             return
         while self._cursor is not None and self._cursor < end:

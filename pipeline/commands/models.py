@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -20,7 +20,7 @@ from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelling import Classifier
-from pipeline.relabel import relabel_posts, text_of
+from pipeline.relabel import relabel_last, text_of
 from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
@@ -153,6 +153,8 @@ def promote(
         print_json(registry.aliases())
     else:
         out.print(f"{version} is {alias}", markup=False)
+        if alias == CHAMPION:
+            err.print("now run 'opinionwatch models relabel': until then its labels look like a change of opinion")
 
 
 @app.command()
@@ -184,19 +186,17 @@ def relabel(
     champion = refusing(lambda: registry.alias(settings.model.alias))
     if champion is None:
         raise Fatal(f"the registry has no {settings.model.alias}", "promote a version first", EXIT_USAGE)
-    store = open_store(settings.store)
-    bounds = store.bounds()
-    changed = seen = 0
-    if bounds is not None:
-        end = bounds[1] + timedelta(seconds=1)
-        start = datetime.min.replace(tzinfo=UTC) if days <= 0 else end - timedelta(days=days)
-        counting = settings.alerts.counting
-        classifier, sequence = open_classifier(settings.model), registry.entry(champion).sequence
-        with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
-            task = bar.add_task("posts", total=None)
-            for done, new in relabel_posts(store, classifier, counting, start, end, sequence):
-                seen, changed = seen + done, changed + new
-                bar.update(task, advance=done)
+    store, sequence = open_store(settings.store), registry.entry(champion).sequence
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("posts", total=None)
+        seen, changed = relabel_last(
+            store,
+            open_classifier(settings.model),
+            settings.alerts.counting,
+            days,
+            sequence,
+            lambda done: bar.update(task, advance=done),
+        )
     if as_json:
         print_json({"model": champion, "posts": seen, "relabelled": changed})
     else:

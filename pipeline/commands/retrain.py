@@ -20,6 +20,7 @@ from pipeline.commands.models import refusing as registry_refusing
 from pipeline.commands.models import registry_of
 from pipeline.commands.training import refusing, training
 from pipeline.errors import Fatal
+from pipeline.relabel import relabel_last
 from pipeline.retraining import alert_rates, new_labels, write_rows
 from pipeline.settings import Settings
 from pipeline.store.base import Store
@@ -138,6 +139,11 @@ def _train_and_judge(
     if settings.training.promote == "by_hand":
         done["reason"] = f"{verdict['reason']}; promote it with 'opinionwatch models promote {entry.id}'"
         return {"outcome": "passed", **done}
+    if settings.training.relabel_days:
+        classifier, days = load_bundle(target, settings.model.device), settings.training.relabel_days
+        read, written = relabel_last(store, classifier, settings.alerts.counting, days, entry.sequence)
+        done["relabelled"] = written
+        err.print(f"{written} of {read} posts of the last {days:g} days carry the labels of {entry.id}", markup=False)
     registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
     return {"outcome": "promoted", **done}
 

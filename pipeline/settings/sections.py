@@ -104,8 +104,9 @@ class TrainingSettings(Section):
     """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters.
 
     The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
-    `rehearsal` posts of the index per label keep what the model knows already. New bundles are signed with the
-    private key in the file `signing_key`.
+    `rehearsal` posts of the index per label keep what the model knows already. Before it promotes a challenger, the job
+    labels the last `relabel_days` of the index with it (0: none): the baseline of the alert rule moves with the model.
+    New bundles are signed with the private key in the file `signing_key`.
     """
 
     work: str = "opinionwatch-training"
@@ -116,6 +117,7 @@ class TrainingSettings(Section):
     rehearsal: int = Field(default=4, ge=0, le=100)
     min_new_labels: int = Field(default=200, ge=1)
     promote: Literal["auto", "by_hand"] = "auto"
+    relabel_days: float = Field(default=7.0, ge=0)
     worse_by: float = Field(default=0.01, ge=0, le=1)
     class_falls_by: float = Field(default=0.05, ge=0, le=1)
 

@@ -18,6 +18,10 @@ BUCKET_S = 300
 SOURCES = 100
 
 
+#: The store's state that says when documents were labelled anew: baselines learned before are of another model.
+RELABELLED = "relabelled"
+
+
 class Outcome(Enum):
     """What became of one post of a batch."""
 

@@ -1,0 +1,122 @@
+"""What must not alert: reposts by the hundred, a gap, late posts, a burst, another model. On SQLite, the real rule."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from models.labels import Prediction
+from pipeline.alerting.detector import Rule
+from pipeline.alerting.episodes import Policy
+from pipeline.alerting.evaluator import Evaluator
+from pipeline.posts import ScoredPost
+from pipeline.relabel import relabel_last
+from pipeline.store.base import CountRule
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, DummyClassifier, scored
+
+DAYS = 9
+HOUR, DAY = 60, 24 * 60
+#: When what is odd begins, in minutes after START.
+ODD = (DAYS - 1) * DAY
+
+
+class Pessimist(DummyClassifier):
+    """Calls negative what says so, and a quarter of the rest."""
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        return super().predict([f"bad {t}" if int(t.split()[-1]) % 4 == 0 else t for t in texts])
+
+
+def posts(rng: random.Random, start: float, end: float, per_hour: float, share: float = 0.2) -> list[ScoredPost]:
+    """Of one topic and one brand."""
+    found = []
+    for at in sorted(rng.uniform(start, end) for _ in range(round((end - start) / HOUR * per_hour))):
+        number = rng.randrange(10**9)
+        sentiment = "negative" if rng.random() < share else "neutral"
+        word = "bad" if sentiment == "negative" else "plain"
+        found.append(scored(number, minute=at, text=f"{word} {number}", sentiment=sentiment, subjects=["Nova"]))
+    return found
+
+
+def usual(rng: random.Random) -> list[ScoredPost]:
+    return posts(rng, 0, DAYS * DAY, 40)
+
+
+def flood(rng: random.Random) -> list[ScoredPost]:
+    """One negative post, passed on 600 times within an hour."""
+    copies = [
+        scored(10**9 + i, minute=ODD + i / 10, text="bad 1", sentiment="negative", subjects=["Nova"])
+        for i in range(600)
+    ]
+    return usual(rng) + copies
+
+
+def gap(rng: random.Random) -> list[ScoredPost]:
+    """Nothing for twelve hours."""
+    return [p for p in usual(rng) if not ODD <= (p.post.event_time - START) / timedelta(minutes=1) < ODD + 12 * HOUR]
+
+
+def burst(rng: random.Random) -> list[ScoredPost]:
+    """Eight times the posts for three hours, as negative as ever."""
+    return usual(rng) + posts(rng, ODD, ODD + 3 * HOUR, 280)
+
+
+def told(store: SqliteStore, evaluator: Evaluator, start_h: int, end_h: int) -> list[str]:
+    found = []
+    for hour in range(start_h, end_h + 1):
+        for events in evaluator.advance(START + timedelta(hours=hour)):
+            found += [e.episode.id for e in events]
+            evaluator.save()
+    return found
+
+
+def fresh(tmp_path: Path, indexed: list[ScoredPost]) -> tuple[SqliteStore, Evaluator]:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    store.setup()
+    store.index(sorted(indexed, key=lambda p: p.post.event_time), START, 1)
+    made = Evaluator(store, CountRule(), Rule(), Policy())
+    made.resume()
+    return store, made
+
+
+@pytest.mark.parametrize("odd", [flood, gap, burst])
+def test_what_is_odd_but_not_worse_is_not_told(
+    tmp_path: Path, odd: Callable[[random.Random], list[ScoredPost]]
+) -> None:
+    store, evaluator = fresh(tmp_path, odd(random.Random(11)))
+    assert told(store, evaluator, (DAYS - 1) * 24, DAYS * 24) == []
+
+
+def test_late_posts_are_not_told(tmp_path: Path) -> None:
+    """Half of two hours comes after these hours were judged."""
+    rng = random.Random(12)
+    everything = usual(rng)
+    late = [p for p in everything if ODD <= (p.post.event_time - START) / timedelta(minutes=1) < ODD + 2 * HOUR][::2]
+    store, evaluator = fresh(tmp_path, [p for p in everything if p not in late])
+    hours = (DAYS - 1) * 24
+    before = told(store, evaluator, hours, hours + 2)
+    store.index(late, START, 1)
+    assert before + told(store, evaluator, hours + 3, DAYS * 24) == []
+
+
+def test_another_model_is_not_told_once_the_last_days_are_labelled_by_it(tmp_path: Path) -> None:
+    store, evaluator = fresh(tmp_path, posts(random.Random(13), 0, ODD, 120))
+    hours = (DAYS - 1) * 24
+    assert told(store, evaluator, hours - 12, hours) == []
+    read, written = relabel_last(store, Pessimist(), CountRule(), 7, 1)
+    assert written == read > 0
+    store.index(posts(random.Random(14), ODD, DAYS * DAY, 120, share=0.4), START, 3)
+    assert told(store, evaluator, hours + 1, DAYS * 24) == []
+
+
+def test_without_that_the_same_model_is_told(tmp_path: Path) -> None:
+    """So the test above can fail."""
+    store, evaluator = fresh(tmp_path, posts(random.Random(13), 0, ODD, 120))
+    store.index(posts(random.Random(14), ODD, DAYS * DAY, 120, share=0.4), START, 3)
+    hours = (DAYS - 1) * 24
+    assert told(store, evaluator, hours, DAYS * 24) != []
