@@ -25,6 +25,7 @@ from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
+_RELABEL = "now run 'opinionwatch models relabel': until then its labels look like a change of opinion"
 app = typer.Typer(help="The registry of models: which one serves, and the way back.", no_args_is_help=True)
 T = TypeVar("T")
 Version = Annotated[str, typer.Argument(help="An id of 'models list'.")]
@@ -154,7 +155,7 @@ def promote(
     else:
         out.print(f"{version} is {alias}", markup=False)
         if alias == CHAMPION:
-            err.print("now run 'opinionwatch models relabel': until then its labels look like a change of opinion")
+            err.print(_RELABEL)
 
 
 @app.command()
@@ -169,6 +170,7 @@ def rollback(reason: Reason = "by hand", as_json: AsJson = False, config: Config
         print_json(registry.aliases())
     else:
         out.print(f"{back} is {CHAMPION} again", markup=False)
+        err.print(_RELABEL)
 
 
 @app.command()

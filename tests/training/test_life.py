@@ -163,6 +163,9 @@ def test_the_loop_learns_new_slang_promotes_and_rolls_back(system: SqliteStore, 
     assert done["accuracy"]["newest/sentiment"]["after"] > done["accuracy"]["newest/sentiment"]["before"] + 0.2
     registry = Registry(str(tmp_path / "registry"))
     assert registry.alias(CHAMPION) == done["challenger"]
+    assert done["relabelled"] == 600, "the baseline moves with the model"
+    versions = {d["model"]["version"] for d in system.documents(START, START + timedelta(days=1))}
+    assert versions == {done["challenger"].removeprefix("toy-")}
     served = load_bundle(registry.fetch(done["challenger"]), device="cpu").predict(slang(100, seed=2))
     assert np.mean([p.label("sentiment") == "negative" for p in served]) > 0.9
     assert run("retrain", "--min-new-labels", "50", "--json")["outcome"] == "nothing new", "done once"
