@@ -198,8 +198,8 @@ def test_alerts_and_state_are_read_back(store: Store) -> None:
 
 
 def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("sqlite", "elasticsearch"):
-        monkeypatch.setattr(f"pipeline.store.{module}._PAGE", 2)
+    for page in ("sqlite._PAGE", "connection.PAGE"):
+        monkeypatch.setattr(f"pipeline.store.{page}", 2)
     index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
     found = list(store.documents(START, START + timedelta(minutes=9)))
     assert sorted(d["id"] for d in found[:2]) == ["1", "3"]
@@ -242,7 +242,7 @@ def test_an_alert_is_found_by_its_id(store: Store) -> None:
 @pytest.mark.services
 def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(empty_elasticsearch: str) -> None:
     store = ElasticsearchStore(empty_elasticsearch)
-    for body in store._templates.values():
+    for body in store._indices._templates.values():
         body["_meta"]["schema"] = 1
         body["template"]["mappings"]["properties"].pop("fire", None)
     store.setup()
