@@ -63,6 +63,44 @@ def test_labels_do_not_depend_on_batch_mates_or_order(engine: OnnxEngine) -> Non
             assert abs(probability - other.probabilities("sentiment")[label]) < 0.08
 
 
+CHINESE = [
+    ("国足2比1战胜对手晋级", ["sports"]),
+    ("女排三比零横扫日本队夺冠", ["sports"]),
+    ("央行宣布下调存款准备金率", ["finance", "stocks"]),
+    ("沪指收盘跌破三千点，券商股领跌", ["finance", "stocks"]),
+    ("新款电动车上市，续航六百公里", ["autos"]),
+    ("二手房成交量环比下降两成", ["realty"]),
+    ("高考作文题目公布，考生热议", ["education"]),
+    ("新手机电池发烫，充电时关机", ["consumer", "technology"]),
+    ("这部电影票房突破十亿，导演致谢观众", ["entertainment"]),
+    ("新赛季英雄联盟职业联赛开打", ["games", "sports"]),
+    ("外交部发言人就中美会谈答记者问", ["politics"]),
+    ("导弹驱逐舰完成海上实弹演练", ["military", "politics"]),
+    ("酒店房间干净，早餐丰富", ["travel"]),
+    ("今年小麦喜获丰收，农民忙收割", ["agriculture"]),
+    ("外卖送来的饭菜是凉的，不会再点", ["consumer"]),
+    ("大学食堂涨价，学生抱怨", ["consumer", "education", "society"]),
+]
+ENGLISH = [
+    ("NBA finals: Lakers beat Celtics", ["sports"]),
+    ("Federer wins his eighth Wimbledon title", ["sports"]),
+    ("Parliament votes on the budget on Thursday", ["politics"]),
+    ("The president meets European leaders in Brussels", ["politics"]),
+    ("Shares fall as oil prices climb", ["finance", "stocks"]),
+    ("The central bank raises interest rates again", ["finance", "stocks"]),
+    ("My phone overheats while charging and shuts down", ["consumer", "technology"]),
+    ("The new laptop has a terrible battery", ["consumer", "technology"]),
+    ("Microsoft releases a security update for Windows", ["technology"]),
+    ("NASA launches a probe to Mars", ["technology"]),
+    ("The hotel room was clean and breakfast was great", ["travel"]),
+    ("My flight was cancelled and the airline lost my bag", ["consumer", "travel"]),
+    ("The new SUV drives well but uses too much fuel", ["autos"]),
+    ("The movie made a hundred million at the box office", ["entertainment"]),
+    ("Support never answers, I want a refund", ["consumer", "technology"]),
+    ("Two soldiers killed in roadside bombing", ["military", "politics", "society"]),
+]
+
+
 def test_the_starter_reads_both_languages(engine: OnnxEngine) -> None:
     cases = {
         "The new phone overheats and support never answers, I want a refund.": "negative",
@@ -72,6 +110,12 @@ def test_the_starter_reads_both_languages(engine: OnnxEngine) -> None:
     }
     found = [p.label("sentiment") for p in engine.predict(list(cases))]
     assert found == list(cases.values())
-    topics = engine.predict(["央行宣布下调存款准备金率", "国足2比1战胜对手晋级", "NBA finals: Lakers beat Celtics"])
-    assert topics[0].label("topic") in {"finance", "stocks"}
-    assert [p.label("topic") for p in topics[1:]] == ["sports", "sports"]
+
+
+@pytest.mark.parametrize("texts", [CHINESE, ENGLISH], ids=["zh", "en"])
+def test_the_starter_knows_the_topic_of_most_plain_sentences(
+    engine: OnnxEngine, texts: list[tuple[str, list[str]]]
+) -> None:
+    """All but the first of each were written before a model was asked: 0.4.0 gets 16 and 11 of them, 0.5.0 15 and 14."""
+    found = [p.label("topic") for p in engine.predict([text for text, _ in texts])]
+    assert sum(topic in right for topic, (_, right) in zip(found, texts, strict=True)) >= 13
