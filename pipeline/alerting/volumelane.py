@@ -38,9 +38,11 @@ class VolumeLane:
         self.forget()
 
     def forget(self) -> None:
-        """Learns anew; episodes stay."""
+        """Learns anew, from a new table; episodes stay."""
         self._detector = VolumeDetector()
         self._scopes: list[Scope] = []
+        self._rows: list[int] = []
+        self._looked = 0
 
     def restore(self, episodes: Sequence[dict[str, Any]]) -> None:
         """Takes over what `to_json` of another process said."""
@@ -52,10 +54,13 @@ class VolumeLane:
 
     def step(self, table: CountTable, right: int, *, score: bool) -> list[Event]:
         """The bucket before column `right` of the table; without `score` it only teaches."""
-        known = set(self._scopes)
-        self._scopes += [s for s in table.scopes if not (s.topic and s.subject) and s not in known]
-        rows = [row for s in self._scopes if (row := table.row(s)) is not None]
-        verdicts = self._detector.step(table.posts[rows, right - self._detector.hour : right], score=score)
+        # Keys are only ever added to a table.
+        for row, scope in enumerate(table.scopes[self._looked :], self._looked):
+            if not (scope.topic and scope.subject):
+                self._scopes.append(scope)
+                self._rows.append(row)
+        self._looked = len(table.scopes)
+        verdicts = self._detector.step(table.posts[self._rows, right - self._detector.hour : right], score=score)
         return [] if verdicts is None else self._events(table, right, verdicts)
 
     def _events(self, table: CountTable, right: int, verdicts: Verdicts) -> list[Event]:

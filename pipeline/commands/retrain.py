@@ -116,7 +116,8 @@ def _train_and_judge(
         registry_refusing(lambda: sign(target, Path(settings.training.signing_key)))
     entry = registry_refusing(lambda: registry.register(target, by=_BY))
     registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
-    rates = alert_rates(store, load_bundle(target, settings.model.device), settings.alerts)
+    challenger = load_bundle(target, settings.model.device)
+    rates = alert_rates(store, challenger, settings.alerts)
     policy = gate.Policy(worse_by=settings.training.worse_by, class_falls_by=settings.training.class_falls_by)
     golden = [Path(p) for p in settings.training.golden]
     compare = training("comparison").compare
@@ -140,8 +141,8 @@ def _train_and_judge(
         done["reason"] = f"{verdict['reason']}; promote it with 'opinionwatch models promote {entry.id}'"
         return {"outcome": "passed", **done}
     if settings.training.relabel_days:
-        classifier, days = load_bundle(target, settings.model.device), settings.training.relabel_days
-        read, written = relabel_last(store, classifier, settings.alerts.counting, days, entry.sequence)
+        days = settings.training.relabel_days
+        read, written = relabel_last(store, challenger, settings.alerts.counting, days, entry.sequence)
         done["relabelled"] = written
         err.print(f"{written} of {read} posts of the last {days:g} days carry the labels of {entry.id}", markup=False)
     registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
