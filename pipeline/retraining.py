@@ -22,7 +22,7 @@ from pipeline.labelling import Classifier
 from pipeline.posts import Label
 from pipeline.relabel import relabelled, text_of
 from pipeline.settings import AlertSettings
-from pipeline.store.base import BUCKET_S, CountRule, Scope, Store
+from pipeline.store.base import BUCKET_S, CountRule, Scope, Store, time_of
 
 REHEARSAL_CONFIDENCE = 0.7
 BACKTEST_POSTS = 20_000
@@ -114,7 +114,7 @@ def history_of(documents: Iterable[Mapping[str, Any]], rule: CountRule) -> Histo
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
     for d in documents:
-        bucket = int(datetime.fromisoformat(d["@timestamp"]).timestamp()) // BUCKET_S
+        bucket = int(time_of(d).timestamp()) // BUCKET_S
         bad = d["labels"].get(rule.head) in rule.negative
         for scope in (Scope(d["topic"]), *(Scope("", s) for s in d["subjects"])):
             key = key_name(scope)

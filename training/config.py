@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,13 +21,15 @@ class Target(_Strict):
     """How a source's field becomes classes of a head.
 
     `map` names an entry of `maps`; a raw label may stand for a set of classes, the loss then rewards any of
-    them. Without `map`, the raw label is the class. `constant` labels every row of the source alike.
+    them. Without `map`, the raw label is the class. `constant` labels every row of the source alike; `words`
+    names an entry of `words`, which labels by the words of the text (`weak.py`).
     `balance` in [0, 1] weighs each class by (1 / frequency) ** balance, mean 1.
     """
 
     field: str = "label"
     map: str | None = None
     constant: list[str] | None = None
+    words: str | None = None
     balance: float = Field(default=0.0, ge=0, le=1)
 
 
@@ -106,6 +108,7 @@ class ShrinkConfig(_Strict):
 class TrainingConfig(_Strict):
     """A whole recipe; see `training/configs/starter.toml`.
 
+    `extends` names a recipe in the same folder: tables of this one stand in their place, but `train` key by key.
     `vocabulary` makes one from the data (needs a Hugging Face base); without it, the base's own is kept, or with
     `shrink` a part of it.
     Without `sources` the rows come from `--data`; without `heads` they are those of the data. `source_cap` is the
@@ -115,6 +118,7 @@ class TrainingConfig(_Strict):
     name: str = Field(default="model", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     heads: dict[str, list[str]] = {}
     maps: dict[str, dict[str, list[str]]] = {}
+    words: dict[str, dict[str, list[str]]] = {}
     sources: list[Source] = []
     source_cap: float = Field(default=1.0, gt=0, le=1)
     unlabelled: list[str] = []
@@ -135,16 +139,41 @@ class TrainingConfig(_Strict):
                     raise ValueError(f"source {source.file}: head {head!r} is not in [heads]")
                 if target.map is not None and target.map not in self.maps:
                     raise ValueError(f"source {source.file}: map {target.map!r} is not in [maps]")
+                if target.words is not None and target.words not in self.words:
+                    raise ValueError(f"source {source.file}: words {target.words!r} is not in [words]")
         for name, entries in self.maps.items():
             for raw, classes in entries.items():
                 if not any(set(classes) <= set(labels) for labels in self.heads.values()):
                     raise ValueError(f"maps.{name}.{raw}: {classes} are not classes of one head")
         return self
 
+    @model_validator(mode="after")
+    def _words_label(self) -> Self:
+        for name, listed in self.words.items():
+            if not any(set(listed) <= set(labels) for labels in self.heads.values()):
+                raise ValueError(f"words.{name}: {list(listed)} are not classes of one head")
+            for label, words in listed.items():
+                if not words:
+                    raise ValueError(f"words.{name}.{label}: no words; leave the class out or name some")
+        return self
+
 
 def load_config(path: Path) -> TrainingConfig:
     """Reads and validates a recipe; raises `TrainingConfigError`."""
     try:
-        return TrainingConfig.model_validate(tomllib.loads(path.read_text("utf-8")))
+        return TrainingConfig.model_validate(_extended(path))
     except (OSError, ValueError) as error:
         raise TrainingConfigError(f"{path}: {error}") from error
+
+
+def _extended(path: Path) -> dict[str, Any]:
+    own = tomllib.loads(path.read_text("utf-8"))
+    if "extends" not in own:
+        return own
+    name = own.pop("extends")
+    if not isinstance(name, str) or Path(name).name != name or name == path.name:
+        raise TrainingConfigError(f"extends: {name!r} must be the name of another file in the same folder")
+    base = tomllib.loads((path.parent / name).read_text("utf-8"))
+    if "extends" in base:
+        raise TrainingConfigError(f"extends: {name} extends another recipe itself; extend that one")
+    return {**base, **own, "train": {**base.get("train", {}), **own.get("train", {})}}

@@ -6,12 +6,13 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.text import content_hash
-from training.config import Source, TrainingConfig, TrainingConfigError
+from training.config import Source, Target, TrainingConfig, TrainingConfigError
+from training.weak import labelling_function
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ def row_text(row: dict[str, object]) -> str:
 def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluation: bool) -> list[Example]:
     """Examples of one source; for evaluation, rows flagged `dup_in_train` are left out."""
     indexes = {head: {label: i for i, label in enumerate(labels)} for head, labels in config.heads.items()}
+    classes_of = {head: _classes_of(config, target) for head, target in source.heads.items()}
     examples: list[Example] = []
     for row in read_rows(folder / source.file):
         text = str(row["text"])
@@ -60,17 +62,8 @@ def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluat
         if source.held_out_fifth and held_out(text) != evaluation:
             continue
         targets: dict[str, tuple[int, ...]] = {}
-        for head, target in source.heads.items():
-            raw = row.get(target.field)
-            if target.constant is not None:
-                classes = target.constant
-            elif raw is None:
-                continue
-            elif target.map is None:
-                classes = [str(raw)]
-            else:
-                classes = config.maps[target.map].get(str(raw), [])
-            if not classes:
+        for head, find in classes_of.items():
+            if not (classes := find(row)):
                 continue
             try:
                 targets[head] = tuple(sorted(indexes[head][c] for c in classes))
@@ -83,6 +76,23 @@ def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluat
     if source.limit is not None and len(examples) > source.limit:
         examples = random.Random(config.train.seed).sample(examples, source.limit)  # noqa: S311
     return _balanced(examples, source)
+
+
+def _classes_of(config: TrainingConfig, target: Target) -> Callable[[dict[str, object]], list[str]]:
+    """From a row to the classes that count as right for a head; none where the row says nothing of it."""
+    if (constant := target.constant) is not None:
+        return lambda _: constant
+    if target.words is not None:
+        label = labelling_function(config.words[target.words])
+        return lambda row: label(str(row["text"]))
+    mapped = None if target.map is None else config.maps[target.map]
+
+    def of_field(row: dict[str, object]) -> list[str]:
+        if (raw := row.get(target.field)) is None:
+            return []
+        return [str(raw)] if mapped is None else mapped.get(str(raw), [])
+
+    return of_field
 
 
 def _balanced(examples: list[Example], source: Source) -> list[Example]:

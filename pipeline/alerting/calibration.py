@@ -15,9 +15,10 @@ from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import NEGATIVE
 from pipeline.alerting.history import History
+from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.tiers import Calibration, Threshold
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal
-from pipeline.store.base import BUCKET_S, CountRule, Store
+from pipeline.store.base import BUCKET_S, Store
 
 DAYS = 28
 LEAST = timedelta(days=14)
@@ -30,7 +31,7 @@ LEAST_KEY_WEEKS = 20.0
 
 
 def calibrate_on_index(
-    store: Store, counting: CountRule, rule: Rule, target: float, tell: Callable[[float], None] = lambda _: None
+    store: Store, counts: KeptCounts, rule: Rule, target: float, tell: Callable[[float], None] = lambda _: None
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
 
@@ -48,7 +49,7 @@ def calibrate_on_index(
         )
     end = datetime.fromtimestamp(int(bounds[1].timestamp()) // BUCKET_S * BUCKET_S, UTC)
     start = max(end - timedelta(days=DAYS), bounds[0])
-    history = history_of(store, counting, start, end)
+    history = history_of(counts, start, end)
     scores = negative_scores(history, rule, tell)
     _leave_out_confirmed(store, history, scores)
     first = int(WARM_UP.total_seconds()) // BUCKET_S
@@ -64,15 +65,14 @@ def calibrate_on_index(
     return Calibration(end, target, enough)
 
 
-def history_of(store: Store, counting: CountRule, start: datetime, end: datetime) -> History:
+def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
     """The counts of the index, all keys up to `MAX_KEYS`, in buckets of `BUCKET_S`."""
     first = int(start.timestamp()) // BUCKET_S * BUCKET_S
     n_buckets = int(end.timestamp()) // BUCKET_S - first // BUCKET_S
     posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
-    for day in range(0, n_buckets, 288):
-        since = datetime.fromtimestamp(first + day * BUCKET_S, UTC)
-        for cell in store.counts(since, min(end, since + timedelta(days=1)), counting):
+    for _, _, cells in counts.days(datetime.fromtimestamp(first, UTC), end):
+        for cell in cells:
             for scope in scopes_of(cell):
                 key = key_name(scope)
                 if key not in posts:

@@ -18,6 +18,7 @@ from pipeline.alerting.counts import CountTable, key_name
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.events import Event
+from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
 from pipeline.alerting.readings import reading_of, series_of, shared_scope
 from pipeline.alerting.tail import onset
@@ -51,6 +52,7 @@ class Evaluator:
         #: Of the volume lane, for the day when it is switched on again.
         self._surges: list[dict[str, Any]] = []
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
+        self._kept = KeptCounts(store, counting, keep=True)
         self._cursor: int | None = None
         self._silent_until = 0
         self._learned = False
@@ -93,7 +95,7 @@ class Evaluator:
 
     def calibrate(self, target: float) -> Calibration:
         """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""
-        return calibrate_on_index(self._store, self._counting, self._rule, target)
+        return calibrate_on_index(self._store, self._kept, self._rule, target)
 
     def save(self) -> None:
         """Call when the events of `advance` are dealt with: from here on a restart goes on after them."""
@@ -120,7 +122,10 @@ class Evaluator:
             return
         while self._cursor is not None and self._cursor < end:
             until = min(end, self._cursor + _CHUNK * BUCKET_S)
-            self._load(self._cursor - _LATE * BUCKET_S, until)
+            reread = self._cursor - _LATE * BUCKET_S
+            self._store.refresh()
+            self._table.advance(until)
+            self._table.refill(self._store.counts(_time(reread), _time(until), self._counting), reread)
             buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
             events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
             self._cursor = until
@@ -139,22 +144,16 @@ class Evaluator:
         if self._cursor is None:
             self._cursor = first
             self._silent_until = end - int(_FIRST_LOOK.total_seconds())
-        at = min(first, self._cursor)
-        while at < self._cursor:
-            until = min(self._cursor, at + _CHUNK * BUCKET_S)
-            self._load(at, until)
-            for bucket_end in range(at + BUCKET_S, until + BUCKET_S, BUCKET_S):
+        for since, until, cells in self._kept.days(_time(first), _time(self._cursor)):
+            start, stop = int(since.timestamp()), int(until.timestamp())
+            self._table.advance(stop)
+            self._table.refill(cells, start)
+            for bucket_end in range(start + BUCKET_S, stop + BUCKET_S, BUCKET_S):
                 self._step(bucket_end, score=False)
                 if self._volume:
                     self._volume.step(self._table, self._right(bucket_end), score=False)
-            at = until
         self._learned = True
         return True
-
-    def _load(self, start: int, end: int) -> None:
-        self._store.refresh()
-        self._table.advance(end)
-        self._table.refill(self._store.counts(_time(start), _time(end), self._counting), start)
 
     def _right(self, bucket_end: int) -> int:
         """The column after the bucket."""

@@ -17,6 +17,7 @@ from pipeline.alerting.chart import share_chart
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.history import History, read_history
+from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import rule_of
 from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.app import key_rules
@@ -139,18 +140,18 @@ def _of_index(settings: Settings, days: int) -> History:
     bounds = store.bounds()
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    counting = settings.alerts.counting
-    return calibration.history_of(store, counting, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
+    counts = KeptCounts(store, settings.alerts.counting, keep=False)
+    return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
 
 
 def _save(settings: Settings, target: float) -> Mapping[str, Threshold]:
     store, alerts = open_store(settings.store), settings.alerts
-    counting = alerts.counting
+    counts = KeptCounts(store, alerts.counting, keep=False)
     rule = Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("calibrating", total=1.0)
         found = calibration.calibrate_on_index(
-            store, counting, rule, target, lambda done: bar.update(task, completed=done)
+            store, counts, rule, target, lambda done: bar.update(task, completed=done)
         )
     store.put_state(CALIBRATION, found.to_json())
     for name, threshold in found.tiers.items():

@@ -64,6 +64,11 @@ class Scope:
     subject: str = ""
 
 
+def time_of(document: Mapping[str, Any]) -> datetime:
+    """The event time of a post document."""
+    return datetime.fromisoformat(document["@timestamp"])
+
+
 class Store(Protocol):
     """See the module's docstring; times are aware UTC datetimes, ranges are half open."""
 
@@ -76,7 +81,10 @@ class Store(Protocol):
         ...
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
-        """Durable when it returns. A higher `version` (>= 1) overwrites; an equal or lower one does not."""
+        """Durable when it returns. A higher `version` (>= 1) overwrites; an equal or lower one does not.
+
+        Marks every settled day that it writes to, as `replace` does (`settled.py`).
+        """
         ...
 
     def refresh(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,10 +11,11 @@ from models.cache import LruCache
 from pipeline.errors import Transient
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store import templates as names
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, time_of
 from pipeline.store.bulk import ItemVerdict
 from pipeline.store.connection import PAGE, Connection
 from pipeline.store.indices import Indices
+from pipeline.store.settled import marks
 
 _CANDIDATES = 500
 _KNOWN_HASHES = 200_000
@@ -83,6 +84,7 @@ class ElasticsearchStore:
                 outcomes[number] = Outcome.REJECTED
         for number, outcome in zip(conflicts, self._conflicting([posts[i] for i in conflicts]), strict=True):
             outcomes[number] = outcome
+        self._mark((p.post.event_time for p in posts), ingested_at)
         return [outcome for outcome in outcomes if outcome is not None]
 
     def _conflicting(self, posts: Sequence[ScoredPost]) -> list[Outcome]:
@@ -197,15 +199,17 @@ class ElasticsearchStore:
     def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
         operations: list[list[dict[str, Any]]] = []
         for document in documents:
-            at = datetime.fromisoformat(document["@timestamp"])
-            target = {"_index": names.posts_index(at, self._period), "_id": document["_id"], "version": version}
+            index = names.posts_index(time_of(document), self._period)
+            target = {"_index": index, "_id": document["_id"], "version": version}
             operations.append(
                 [
                     {"index": {**target, "version_type": "external"}},
                     {k: v for k, v in document.items() if k != "_id"},
                 ]
             )
-        return self._c.bulk(operations).count(ItemVerdict.WRITTEN)
+        written = self._c.bulk(operations).count(ItemVerdict.WRITTEN)
+        self._mark(map(time_of, documents), datetime.now(UTC))
+        return written
 
     def put_labels(self, labels: Sequence[Label]) -> None:
         self._c.bulk([[{"index": {"_index": names.LABELS, "_id": x.id}}, x.to_json()] for x in labels])
@@ -274,6 +278,10 @@ class ElasticsearchStore:
     def state(self, name: str) -> dict[str, Any] | None:
         found = self._c.call(lambda es: es.mget(index=names.STATE, ids=[f"state-{name}"]))["docs"][0]
         return dict(found["_source"]["value"]) if found.get("found") else None
+
+    def _mark(self, times: Iterable[datetime], now: datetime) -> None:
+        for name, value in marks(times, now).items():
+            self.put_state(name, value)
 
     def close(self) -> None:
         self._c.close()

@@ -17,7 +17,8 @@ import orjson
 
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.posts import Label, Progress, ScoredPost
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, time_of
+from pipeline.store.settled import marks
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS posts (
@@ -102,6 +103,7 @@ class SqliteStore:
                 outcomes.append(Outcome.INDEXED)
             self._forget(db, stale)
             self._insert(db, new, version)
+            self._put_states(db, marks((p.post.event_time for p in posts), ingested_at))
         return outcomes
 
     @staticmethod
@@ -259,6 +261,7 @@ class SqliteStore:
                     ),
                 )
                 written += row.rowcount
+            self._put_states(db, marks(map(time_of, documents), datetime.now(UTC)))
         return written
 
     def put_labels(self, labels: Sequence[Label]) -> None:
@@ -325,7 +328,12 @@ class SqliteStore:
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         with self._write() as db:
-            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
+            self._put_states(db, {name: value})
+
+    @staticmethod
+    def _put_states(db: sqlite3.Connection, states: Mapping[str, Mapping[str, Any]]) -> None:
+        rows = [(name, json.dumps(value)) for name, value in states.items()]
+        db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", rows)
 
     def state(self, name: str) -> dict[str, Any] | None:
         with self._read() as db:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.errors import Fatal
 from pipeline.posts import Label, Progress
 from pipeline.store.base import Cell, CountRule, Outcome, Scope, Store
 from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.store.settled import mark_name
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
 
@@ -220,6 +222,44 @@ def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store
     cells = store.counts(START, START + DAY, RULE)
     assert {(c.topic, c.subject, c.negatives) for c in cells} == {("sports", "", 0), ("sports", "Nova", 0)}
     assert index(store, scored(1, sentiment="negative")) == [Outcome.REDELIVERED]
+
+
+def test_who_writes_to_a_settled_day_marks_it(store: Store) -> None:
+    now = START + 10 * DAY
+    names = [mark_name((START + i * DAY).date()) for i in (0, 1, 9)]
+    store.index([scored(0, minute=0), scored(1, minute=9 * 1440)], now, 1)
+    first = store.state(names[0])
+    assert first
+    assert store.state(names[1]) is store.state(names[2]) is None, "nothing was written, and what is in time"
+    store.index([scored(0, minute=0)], now, 1)
+    second = store.state(names[0])
+    assert second != first, "a redelivery may be of a write whose mark was lost"
+    store.refresh()
+    store.replace([d for d in store.documents(START, START + DAY)], 7)
+    assert store.state(names[0]) != second
+
+
+def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) -> None:
+    now = START + 10 * DAY
+    kept = KeptCounts(store, RULE, keep=True, now=lambda: now)
+
+    def cells() -> list[Cell]:
+        return sorted((c for _, _, part in kept.days(START + DAY / 2, now) for c in part), key=str)
+
+    def counted() -> list[Cell]:
+        store.refresh()
+        return sorted(store.counts(START + DAY / 2, now, RULE), key=str)
+
+    store.index([scored(i, minute=200 * i, text=f"t{i}", subjects=["星云"]) for i in range(60)], now, 1)
+    assert cells() == counted()
+    assert len(cells()) > 100
+    store.index([scored(99, minute=3000, text="late", sentiment="negative")], now, 1)
+    assert cells() == counted()
+    late = [d for d in store.documents(START + 3 * DAY, START + 4 * DAY)]
+    store.replace([{**late[0], "topic": "sports", "labels": {"topic": "sports", "sentiment": "negative"}}], 7)
+    assert cells() == counted()
+    reader = KeptCounts(store, CountRule("topic", ("sports",)), keep=False, now=lambda: now)
+    assert sum(c.negatives for _, _, part in reader.days(START, now) for c in part if not c.subject) == 1
 
 
 def test_labels_come_by_time_and_the_newest_of_an_annotator_counts(store: Store) -> None:

@@ -22,6 +22,7 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.history import History
+from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal
@@ -73,6 +74,10 @@ def _few_key_weeks_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "LEAST_KEY_WEEKS", 5.0)
 
 
+def counts_of(store: SqliteStore) -> KeptCounts:
+    return KeptCounts(store, CountRule(), keep=True)
+
+
 def evaluator(store: SqliteStore) -> Evaluator:
     made = Evaluator(store, CountRule(), RULE, Policy())
     made.resume()
@@ -80,7 +85,7 @@ def evaluator(store: SqliteStore) -> Evaluator:
 
 
 def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
-    history = history_of(store, CountRule(), START, START + timedelta(days=DAYS))
+    history = history_of(counts_of(store), START, START + timedelta(days=DAYS))
     assert len(history.keys) == 24, "topics, subjects, and subjects within topics"
     assert history.posts.shape == history.negatives.shape == (24, DAYS * 288)
     assert int(history.posts[history.keys.index("subject:Brand 3")].sum()) == DAYS * 288
@@ -88,7 +93,7 @@ def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
 
 def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
     heard: list[float] = []
-    before = calibrate_on_index(store, CountRule(), RULE, 0.0, heard.append).tiers["10 to 50/h"]
+    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).tiers["10 to 50/h"]
     assert before.per_key_week == 0
     assert before.fire > 6, "the storm counts as false: nobody said that it was real"
     assert heard[-1] == 1.0
@@ -97,7 +102,7 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
         alert = {"key": key, "started_at": storm.isoformat(), "updated_at": storm.isoformat(), "resolved_at": None}
         store.put_alert(key, {**alert, "state": "open", "pending": []})
         store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
-    after = calibrate_on_index(store, CountRule(), RULE, 0.0).tiers["10 to 50/h"]
+    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
     assert after.fire < before.fire - 1
 
 
@@ -105,10 +110,10 @@ def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> No
     short = SqliteStore(tmp_path / "short.sqlite")
     short.setup()
     with pytest.raises(Fatal, match="nothing"):
-        calibrate_on_index(short, CountRule(), RULE, 0.1)
+        calibrate_on_index(short, counts_of(short), RULE, 0.1)
     short.index([scored(1, minute=0), scored(2, minute=5 * 1440)], START, 1)
     with pytest.raises(Fatal, match=r"5\.0 days"):
-        calibrate_on_index(short, CountRule(), RULE, 0.1)
+        calibrate_on_index(short, counts_of(short), RULE, 0.1)
     short.close()
 
 

@@ -1,0 +1,77 @@
+"""Kept counts under any order of writes and reads, and against a reader that is slower than a writer."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.alerting.keptcounts import KeptCounts, packed, unpacked
+from pipeline.store.base import Cell, CountRule
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+
+NOW = START + timedelta(days=5, hours=3)
+cell = st.builds(
+    Cell, st.integers(0, 1 << 40), st.text(max_size=5), st.text(max_size=5), st.integers(0, 9), st.integers(0, 9)
+)
+
+
+def opened(folder: str) -> SqliteStore:
+    store = SqliteStore(Path(folder) / "store.sqlite")
+    store.setup()
+    return store
+
+
+def cells(kept: KeptCounts) -> list[Cell]:
+    return sorted((c for _, _, part in kept.days(START, NOW) for c in part), key=str)
+
+
+@given(st.lists(cell, max_size=20))
+def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
+    assert sorted(unpacked(packed(given_cells)), key=str) == sorted(given_cells, key=str)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(["index", "replace", "read"]), st.integers(0, 5 * 1440 + 100)), max_size=12))
+def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None:
+    with TemporaryDirectory() as folder:
+        store = opened(folder)
+        kept = KeptCounts(store, CountRule(), keep=True, now=lambda: NOW)
+        for number, (action, minute) in enumerate(steps):
+            at = START + timedelta(minutes=minute)
+            if action == "index":
+                store.index([scored(number, minute=minute, text=f"t{number}")], NOW, 1)
+            elif action == "replace":
+                found = list(store.documents(START, at))[:3]
+                bad = {"labels": {"sentiment": "negative"}}
+                store.replace([{**d, **bad} for d in found], number + 2)
+            else:
+                cells(kept)
+        assert cells(kept) == sorted(store.counts(START, NOW, CountRule()), key=str)
+        store.close()
+
+
+def test_a_post_written_while_the_day_is_read_is_seen_the_next_time(tmp_path: Path) -> None:
+    class Slow(SqliteStore):
+        """A post comes in after each reading, before what was read is kept."""
+
+        written = 0
+
+        def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+            found = super().counts(start, end, rule)
+            if self.written < 3:
+                self.written += 1
+                self.index([scored(self.written, minute=60, text=f"t{self.written}")], NOW, 1)
+            return found
+
+    store = Slow(tmp_path / "store.sqlite")
+    store.setup()
+    kept = KeptCounts(store, CountRule(), keep=True, now=lambda: NOW)
+    for _ in range(4):
+        cells(kept)
+    assert sum(c.posts for c in cells(kept)) == 3
+    store.close()
