@@ -1,8 +1,11 @@
-"""Grouping texts by length under a budget of padded tokens. Pure."""
+"""Grouping texts by length under a budget of padded tokens, and the padding. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -30,3 +33,16 @@ def padded_width(width: int, step: int) -> int:
     (64, 33)
     """
     return -(-width // step) * step
+
+
+def padded(rows: Sequence[Sequence[int]], width_step: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[rows, width] of token ids (0 where a row has ended) and the mask of what is real (1, else 0).
+
+    >>> [a.tolist() for a in padded([[5, 6], [7]])]
+    [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
+    """
+    ids = np.zeros((len(rows), padded_width(max(map(len, rows)), width_step)), np.int64)
+    mask = np.zeros_like(ids)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)], mask[i, : len(row)] = row, 1
+    return ids, mask

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import tuning
-from models.batching import by_length, padded_width
+from models.batching import by_length, padded, padded_width
 from models.drift import Profile
 from models.labels import Head, Prediction, predictions
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
@@ -132,7 +132,8 @@ class OnnxEngine:
         for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):
             logits[group] = found
         self.tokens += sum(map(len, rows))
-        self.padded_tokens += sum(self._width(rows[i] for i in group) * len(group) for group in groups)
+        step = self._session.width_step
+        self.padded_tokens += sum(padded_width(max(len(rows[i]) for i in g), step) * len(g) for g in groups)
         return predictions(self.heads, logits, [len(parts) for parts in encoded.rows], self.name, self.version)
 
     def unknown_share(self, texts: Sequence[str]) -> float:
@@ -160,21 +161,13 @@ class OnnxEngine:
                 self._session = self._build()
             return self._session
 
-    def _width(self, rows: Iterable[list[int]]) -> int:
-        return padded_width(max(map(len, rows)), self._session.width_step)
-
     def _run(self, session: Session, rows: list[list[int]]) -> NDArray[np.float32]:
-        width = self._width(rows)
-        input_ids = np.zeros((len(rows), width), np.int64)
-        mask = np.zeros_like(input_ids)
-        for i, row in enumerate(rows):
-            input_ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
+        input_ids, mask = padded(rows, session.width_step)
         try:
             logits = session.run(input_ids, mask)
         except Exception as error:
             if any(sign in str(error) for sign in _MEMORY_SIGNS):
-                raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {width} tokens") from None
+                raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {input_ids.shape[1]} tokens") from None
             raise EngineError(f"the model cannot be run: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")

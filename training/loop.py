@@ -18,6 +18,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from models.batching import padded
 from training.adversarial import perturbed
 from training.augmentation import Augmenter, mixed, nearest_tokens
 from training.batches import token_budget_batches
@@ -289,13 +290,8 @@ def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[
 
 def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     """int64[batch, longest] ids (0 is padding) and their attention mask."""
-    width = max(len(row) for row in ids)
-    padded = torch.zeros(len(ids), width, dtype=torch.long)
-    mask = torch.zeros(len(ids), width, dtype=torch.long)
-    for i, row in enumerate(ids):
-        padded[i, : len(row)] = torch.tensor(row)
-        mask[i, : len(row)] = 1
-    return padded, mask
+    rows, mask = padded(ids)
+    return torch.from_numpy(rows), torch.from_numpy(mask)
 
 
 def targets(batch: Sequence[Example], widths: Mapping[str, int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from tokenizers import Tokenizer
 
-from models.batching import by_length
+from models.batching import by_length, padded
 from models.bundle import load_bundle, read_manifest
 from models.engine import OnnxEngine, usable_cores
 from training.config import TrainingConfigError
@@ -87,15 +87,18 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
             graph = openvino.Core().read_model(str(export_onnx(model, Path(work))))
         made: list[Any] = []
 
+        def named(rows: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
+            return dict(zip(("input_ids", "attention_mask"), padded(rows), strict=True))
+
         def run(texts: Sequence[str]) -> Labels:
             ids = encode(tokenizer, texts, tokens)
             if not made:  # the warm-up calibrates
-                sample = nncf.Dataset([_padded([row]) for row in ids])
+                sample = nncf.Dataset([named([row]) for row in ids])
                 small = nncf.quantize(graph, sample, model_type=nncf.ModelType.TRANSFORMER)
                 made.append(openvino.Core().compile_model(small, "CPU", {"PERFORMANCE_HINT": "LATENCY"}))
             logits = np.zeros((len(ids), sum(map(len, heads.values()))), np.float32)
             for group in by_length([len(row) for row in ids], 1024):
-                logits[group] = made[0](_padded([ids[i] for i in group]))[0]
+                logits[group] = made[0](named([ids[i] for i in group]))[0]
             ends = np.cumsum([len(labels) for labels in heads.values()])[:-1]
             return {h: part.argmax(1) for h, part in zip(heads, np.split(logits, ends, axis=1), strict=True)}
 
@@ -112,11 +115,6 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
     }
     layers = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear)]
     return Peers({n: makers[n]() for n in names}, sum(m.weight.numel() for m in layers))
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> dict[str, NDArray[np.int64]]:
-    ids, mask = pad(rows)
-    return {"input_ids": ids.numpy(), "attention_mask": mask.numpy().astype(np.int64)}
 
 
 def labels_of(engine: OnnxEngine, texts: Sequence[str]) -> Labels:

@@ -22,6 +22,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from models.batching import padded
+
 Floats = NDArray[np.float64]
 OUTLIER = 3.0
 #: Suffix of the vector that a product's input is multiplied by; `restore.py` undoes it.
@@ -120,10 +122,7 @@ def _observed(graph: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> dict[str
     rng, share = np.random.default_rng(17), min(1.0, _KEPT / sum(map(len, rows)))
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        ids = np.zeros((len(batch), max(map(len, batch))), np.int64)
-        mask = np.zeros_like(ids)
-        for i, row in enumerate(batch):
-            ids[i, : len(row)], mask[i, : len(row)] = row, 1
+        ids, mask = padded(batch)
         real = mask.astype(np.bool_) & (rng.random(mask.shape) < share)
         for name, value in zip(names, session.run(names, {"input_ids": ids, "attention_mask": mask}), strict=True):
             kept[name].append(np.asarray(value if value.ndim == 2 else value[real], np.float64))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 
 from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import Resolved, Settings, resolve
@@ -30,6 +32,14 @@ def settings_of(config: Path | None, **flags: Any) -> Settings:
 
 def resolved(config: Path | None, **flags: Any) -> Resolved:
     return resolve(config, {key.replace("__", "."): value for key, value in flags.items()})
+
+
+@contextmanager
+def posts_bar() -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; call what it gives with the posts done since the last call."""
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        task = bar.add_task("posts", total=None)
+        yield lambda done: bar.update(task, advance=done)
 
 
 def print_json(value: Any) -> None:

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
-from rich.progress import Progress
 
 from models.bundle import BundleError, read_manifest
 from models.drift import distances, profile
 from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError
 from models.signing import new_key, sign
 from pipeline.classifier import open_classifier
-from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelling import Classifier
 from pipeline.relabel import relabel_last, text_of
@@ -189,16 +188,9 @@ def relabel(
     if champion is None:
         raise Fatal(f"the registry has no {settings.model.alias}", "promote a version first", EXIT_USAGE)
     store, sequence = open_store(settings.store), registry.entry(champion).sequence
-    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("posts", total=None)
-        seen, changed = relabel_last(
-            store,
-            open_classifier(settings.model),
-            settings.alerts.counting,
-            days,
-            sequence,
-            lambda done: bar.update(task, advance=done),
-        )
+    with posts_bar() as tell:
+        classifier, counting = open_classifier(settings.model), settings.alerts.counting
+        seen, changed = relabel_last(store, classifier, counting, days, sequence, tell)
     if as_json:
         print_json({"model": champion, "posts": seen, "relabelled": changed})
     else:

@@ -15,7 +15,7 @@ import typer
 from models.bundle import load_bundle, read_manifest
 from models.registry import CHALLENGER, CHAMPION, Registry
 from models.signing import sign
-from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.commands.models import refusing as registry_refusing
 from pipeline.commands.models import registry_of
 from pipeline.commands.training import refusing, training
@@ -142,7 +142,8 @@ def _train_and_judge(
         return {"outcome": "passed", **done}
     if settings.training.relabel_days:
         days = settings.training.relabel_days
-        read, written = relabel_last(store, challenger, settings.alerts.counting, days, entry.sequence)
+        with posts_bar() as tell:
+            read, written = relabel_last(store, challenger, settings.alerts.counting, days, entry.sequence, tell)
         done["relabelled"] = written
         err.print(f"{written} of {read} posts of the last {days:g} days carry the labels of {entry.id}", markup=False)
     registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
