@@ -6,6 +6,7 @@ threads of one batch wait for each other after every small operator.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -121,7 +122,14 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
     source = model if isinstance(model, bytes) else str(model)
-    session = ort.InferenceSession(source, options, providers=providers)
+    try:
+        session = ort.InferenceSession(source, options, providers=providers)
+    except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
+        missing = re.search(r"kernel for ([\w.]+)", str(error))
+        raise EngineError(
+            f"operator {missing[1] if missing else 'of this graph'} does not run here: a packed bundle needs a GPU "
+            "and opinionwatch[gpu]; export it as fp16, or use the int8 bundle"
+        ) from None
     name = str(session.get_providers()[0])
     if name == "CUDAExecutionProvider":
         return Session(bound(session, "cuda"), name, 1, _GPU_WIDTH_STEP)

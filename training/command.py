@@ -114,14 +114,15 @@ def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, 
     return suspects([*found.train, *found.validation, *found.test], found.heads, limit)
 
 
-def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16"] = "fp32") -> Path:
+def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-packed"] = "fp32") -> Path:
     """The bundle's int8 weights in another precision: what int8 is compared with, or what a GPU runs."""
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
     model, definition = restore_bundle(bundle, heads, 0.0)
-    work = out.with_name(out.name + ".work")
+    plain = export_onnx(model, out.with_name(out.name + ".work"))
+    half, packed = precision != "fp32", precision == "fp16-packed"
     return write_bundle(
-        fuse(export_onnx(model, work), model, half=precision == "fp16"),
+        fuse(plain, model, half=half, packed=packed),
         definition,
         heads,
         {h.name: h.temperature for h in manifest.heads},
@@ -133,6 +134,7 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16"] = "fp32")
         metrics={},
         training=manifest.training,
         precision=precision,
+        judged=fuse(plain, model, half=half) if packed else None,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Literal
 
 import onnx
 import torch
+from onnxruntime.transformers.convert_to_packing_mode import PackingMode
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
@@ -20,14 +21,15 @@ from models.drift import profile
 from models.engine import OnnxEngine
 from models.labels import Head
 from models.tokenizer import BundleTokenizer
+from training.config import TrainingConfigError
 from training.network import Classifier
 
 OPSET = 18
 #: Rounding differs a little between processors, and in int8 a rounded activation may fall to either side: between ONNX
 #: Runtime and OpenVINO 1 % of 900 texts moved by over .015, one by .033. Products that saturate move them by .07.
-GOLDEN_TOLERANCE = {"int8": 0.02, "fp32": 0.001, "fp16": 0.005}
-MODEL_FILES = {"int8": "model.int8.onnx", "fp32": "model.fp32.onnx", "fp16": "model.fp16.onnx"}
-Precision = Literal["int8", "fp32", "fp16"]
+GOLDEN_TOLERANCE = {"int8": 0.02, "fp32": 0.001, "fp16": 0.005, "fp16-packed": 0.005}
+Precision = Literal["int8", "fp32", "fp16", "fp16-packed"]
+MODEL_FILES = {precision: f"model.{precision}.onnx" for precision in GOLDEN_TOLERANCE}
 TOKENIZER_FILE = "tokenizer.json"
 GOLDEN = (
     "The new phone overheats and support never answers, I want a refund.",
@@ -61,14 +63,16 @@ def export_onnx(model: Classifier, work: Path) -> Path:
     return plain
 
 
-def fuse(plain: Path, model: Classifier, *, half: bool = False) -> Path:
+def fuse(plain: Path, model: Classifier, *, half: bool = False, packed: bool = False) -> Path:
     """The same graph with attention and normalisation fused by onnxruntime's optimizer: faster in fp32.
 
-    With `half` in fp16 but for its inputs and its logits: what a GPU runs fastest. A CPU casts back and forth.
+    With `half` in fp16 but for its inputs and its logits: what a GPU runs fastest. A CPU casts back and forth. With
+    `packed` padding is taken out before the first layer and put back after the last: only a GPU has these operators.
     """
-    fused, shape = plain.with_name("model.fused.onnx"), model.encoder.config
+    fused, shape = plain.with_name(f"model.fused{'.packed' if packed else ''}.onnx"), model.encoder.config
     fusions = FusionOptions("bert")
     fusions.enable_embed_layer_norm = False  # the fused operator wants the embeddings, two thirds of the file, in fp32
+    fusions.use_raw_attention_mask(not packed)  # packing goes by the lengths of the rows
     optimized = optimize_model(
         str(plain),
         model_type="bert",
@@ -78,6 +82,11 @@ def fuse(plain: Path, model: Classifier, *, half: bool = False) -> Path:
     )
     if half:
         optimized.convert_float_to_float16(keep_io_types=True)
+    if packed:
+        PackingMode(optimized).convert()
+        left = [n for n in optimized.model.graph.node if n.op_type in {"Attention", "MultiHeadAttention"}]
+        if left or not optimized.get_nodes_by_op_type("PackedAttention"):
+            raise TrainingConfigError("the attention of this model cannot be packed: export it as fp16")
     optimized.save_model_to_file(str(fused))
     return fused
 
@@ -97,10 +106,12 @@ def write_bundle(
     training: Mapping[str, str | int | float],
     seen: Sequence[str] = (),
     precision: Precision = "int8",
+    judged: Path | None = None,
 ) -> Path:
     """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `definition`) and returns it.
 
-    `seen` are texts that stand for what the model will see, for the drift reference.
+    `seen` are texts that stand for what the model will see, for the drift reference. `judged` is a graph of the same
+    weights that runs here, where `model` does not: the golden texts are its.
     """
     out.mkdir(parents=True, exist_ok=True)
     model_file = MODEL_FILES[precision]
@@ -110,7 +121,7 @@ def write_bundle(
     used = {node.domain or "ai.onnx" for node in graph.graph.node}
     if foreign := used - set(ALLOWED_DOMAINS):
         raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
-    engine = open_engine(out / model_file, definition, heads, temperatures, max_tokens, name=name, version=version)
+    engine = open_engine(judged or model, definition, heads, temperatures, max_tokens, name=name, version=version)
     golden = [
         {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in heads}}
         for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
