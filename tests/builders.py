@@ -16,7 +16,6 @@ from models.labels import Head, Prediction
 from models.runtimes import EngineError
 from pipeline.codec import decode
 from pipeline.posts import Origin, Record, ScoredPost
-from pipeline.store.sqlite import SqliteStore
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HEADS = {
@@ -80,7 +79,7 @@ class DummyClassifier:
 SURGE = START + timedelta(days=8, hours=10)
 
 
-def surge(store: SqliteStore) -> None:
+def surge() -> list[ScoredPost]:
     """Eight days of a brand and of its topic; on the ninth the brand has eight times its posts for two hours."""
     rng = random.Random(5)
     posts = [(rng.uniform(0, 9 * 1440), "Nova" if rng.random() < 0.5 else "") for _ in range(9 * 24 * 16)]
@@ -89,5 +88,4 @@ def surge(store: SqliteStore) -> None:
     for i, (at, subject) in enumerate(sorted(posts)):
         sentiment = "negative" if rng.random() < 0.2 else "neutral"
         rows.append(scored(i, minute=at, text=f"v{i}", sentiment=sentiment, subjects=[subject] if subject else []))
-    store.setup()
-    store.index(rows, START, 1)
+    return rows

@@ -15,10 +15,12 @@ log = logging.getLogger(__name__)
 #: The state document that the console and `status` read.
 SILENT = "silent_sources"
 EVERY_S = 60.0
+#: While nothing is judged for want of sources: their first word is to count at once.
+EVERY_BLIND_S = 5.0
 
 
 class SourceWatch:
-    """`look` blocks, and looks at most once in `EVERY_S` seconds."""
+    """`look` blocks, and looks at most once in `EVERY_S` seconds, in `EVERY_BLIND_S` while `blind`."""
 
     def __init__(self, store: Store, metrics: Metrics, retired: Collection[str], blind_share: float) -> None:
         """`retired` may be silent; without sources of `blind_share` of the usual posts nothing can be judged."""
@@ -47,7 +49,8 @@ class SourceWatch:
         self._metrics.silent.clear()
         for silence in found:
             self._metrics.silent.labels(silence.source).set(silence.missing)
-        self.silent, self._next_s = found, now_s + EVERY_S
+        self.silent = found
+        self._next_s = now_s + (EVERY_BLIND_S if self.blind() else EVERY_S)
 
     def blind(self) -> str | None:
         """Why what comes is too little to judge by; None where it is not."""

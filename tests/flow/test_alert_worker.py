@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.sources import EVERY_BLIND_S
 from pipeline.alerting.volumelane import VolumeLane
 from pipeline.alerting.watermark import Watermark
 from pipeline.alerting.worker import AlertWorker
@@ -104,7 +106,8 @@ def test_an_alert_is_told_once_and_not_again_after_a_restart(store: SqliteStore)
 
 def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "surge.sqlite")
-    surge(store)
+    store.setup()
+    store.index(surge(), START, 1)
     channel = FakeChannel()
     made = worker(store, channel, [], VolumeLane(VOLUME_LANE, []))
     made.on_progress([Progress("t", 0, 5000, 5000, START + timedelta(days=9))])
@@ -283,7 +286,8 @@ def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(half
     assert made.blind
     hourly(half_silent, "weibo", 96, 0)
     hourly(half_silent, "weibo-too", 96, 10_000)
-    made._sources._next_s = float("-inf")
+    made._sources.look(START + timedelta(hours=96), time.monotonic() + EVERY_BLIND_S)
+    assert made._sources.blind() is None, "within seconds, not with the next look at all sources"
     tick(made)
     assert made.blind is None
     assert made._evaluator.cursor == START + timedelta(hours=96)

@@ -148,7 +148,8 @@ def loud(store: SqliteStore, *keys: KeyRule) -> Evaluator:
 
 def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
-    surge(store)
+    store.setup()
+    store.index(surge(), START, 1)
     end = START + timedelta(days=9)
     at_once = events(loud(store), START + timedelta(hours=1), end)
     opened = [e for e in at_once if e.transition is Transition.OPENED and e.episode.fired_at > SURGE]
