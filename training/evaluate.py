@@ -37,7 +37,7 @@ def evaluate_sets(
                     **asdict(scores(found)),
                     "classes": ["/".join(labels[i] for i in classes) for classes in found.classes],
                     "interval": {"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
-                    "slices": slices(predicted[head], examples, head, every_class),
+                    "slices": slices(predicted, heads, examples, head, every_class),
                 }
     return result
 
@@ -58,25 +58,34 @@ def probabilities_of(engine: OnnxEngine, texts: Sequence[str]) -> dict[str, Prob
 
 
 def slices(
-    predicted: Probabilities, examples: Sequence[Example], head: str, every_class: bool
+    predicted: Mapping[str, Probabilities],
+    heads: Mapping[str, Sequence[str]],
+    examples: Sequence[Example],
+    head: str,
+    every_class: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy, macro F1 and rows by language, length and source; slices under 30 rows are left out."""
-    keys: dict[str, Callable[[Example], str]] = {
-        "language": lambda e: language(e.text),
-        "length": lambda e: _length(e.text),
-        "source": lambda e: e.source,
+    """Accuracy, macro F1 and rows by language, length, source, and what the model says of its other heads (the topic).
+
+    Slices under 30 rows are left out.
+    """
+    values: dict[str, Sequence[str]] = {
+        "language": [language(e.text) for e in examples],
+        "length": [_length(e.text) for e in examples],
+        "source": [e.source for e in examples],
+        **{h: [heads[h][i] for i in p.argmax(1)] for h, p in predicted.items() if h != head and h in heads},
     }
     found: dict[str, dict[str, Any]] = {}
-    for kind, key in keys.items():
+    for kind, names in values.items():
         groups: dict[str, list[int]] = {}
         for i, e in enumerate(examples):
             if head in e.targets:
-                groups.setdefault(key(e), []).append(i)
+                groups.setdefault(names[i], []).append(i)
         if len(groups) < 2:
             continue
         for value, rows in sorted(groups.items()):
             if len(rows) >= _MIN_SLICE:
-                s = scores(outcomes(predicted[rows], [examples[i] for i in rows], head, every_class=every_class))
+                kept = predicted[head][rows]
+                s = scores(outcomes(kept, [examples[i] for i in rows], head, every_class=every_class))
                 found[f"{kind} {value}"] = {"rows": s.rows, "accuracy": s.accuracy, "macro_f1": s.macro_f1}
     return found
 
