@@ -5,42 +5,21 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-import threading
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
+from pipeline.errors import Fatal
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, time_of
+from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS posts (
-  rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, time REAL NOT NULL,
-  bucket INTEGER NOT NULL, repost INTEGER NOT NULL, topic TEXT NOT NULL, content_hash TEXT NOT NULL,
-  labels TEXT NOT NULL, negative_score REAL NOT NULL, origin TEXT NOT NULL, document TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS posts_time ON posts (time);
-CREATE INDEX IF NOT EXISTS posts_content ON posts (content_hash);
-CREATE TABLE IF NOT EXISTS post_subjects (
-  post INTEGER NOT NULL REFERENCES posts(rowid) ON DELETE CASCADE, subject TEXT NOT NULL,
-  PRIMARY KEY (post, subject)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS originals (content_hash TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS progress (
-  topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
-  PRIMARY KEY (topic, "partition")) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, open INTEGER NOT NULL, started TEXT NOT NULL, document TEXT);
-CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
-"""
 _PAGE = 2000
-_VARIABLES = 500
 _HAN = re.compile(r"([\u3400-\u9fff])")
 _WORD = re.compile(r"\w+")
 
@@ -57,32 +36,20 @@ class SqliteStore:
     """Implements `Store`; calls from several threads are taken one at a time."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = threading.RLock()
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-            self._db.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
-        except (OSError, sqlite3.Error) as error:
-            raise Fatal(f"store {path}: {error}", "give a writable path in store.url", EXIT_UNAVAILABLE) from None
+        self._db = Database(path)
 
     def setup(self) -> list[str]:
-        with self._write() as db:
-            known = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-            for statement in filter(str.strip, _SCHEMA.split(";\n")):
-                db.execute(statement)
-            made = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - known
-        return [f"table {name}" for name in ("posts", "alerts", "labels", "progress", "state") if name in made]
+        return self._db.setup()
 
     def check(self) -> str:
-        with self._read() as db:
+        with self._db.reading() as db:
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
-                raise Fatal(f"store {self._path} has no tables", "run 'opinionwatch setup'")
-        return f"SQLite {sqlite3.sqlite_version} at {self._path}, {self.post_count()} posts"
+                raise Fatal(f"store {self._db.path} has no tables", "run 'opinionwatch setup'")
+        return f"SQLite {sqlite3.sqlite_version} at {self._db.path}, {self.post_count()} posts"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
         stamp = ingested_at.isoformat()
-        with self._write() as db:
+        with self._db.writing() as db:
             owners = self._claim(db, posts)
             there = self._there(db, [p.post.id for p in posts])
             next_row = db.execute("SELECT coalesce(max(rowid), 0) + 1 FROM posts").fetchone()[0]
@@ -112,12 +79,12 @@ class SqliteStore:
         pairs = [(p.post.content_hash, p.post.id) for p in posts]
         db.executemany("INSERT OR IGNORE INTO originals VALUES (?, ?)", pairs)
         query = "SELECT content_hash, owner FROM originals WHERE content_hash IN ({})"
-        return dict(_each(db, query, sorted({h for h, _ in pairs})))
+        return dict(each(db, query, sorted({h for h, _ in pairs})))
 
     @staticmethod
     def _there(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
         query = "SELECT id, rowid, version, origin FROM posts WHERE id IN ({})"
-        return {row[0]: _Known(*row[1:]) for row in _each(db, query, ids)}
+        return {row[0]: _Known(*row[1:]) for row in each(db, query, ids)}
 
     @staticmethod
     def _forget(db: sqlite3.Connection, rows: Sequence[int]) -> None:
@@ -162,7 +129,7 @@ class SqliteStore:
             WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic"""  # noqa: S608
         subjects = f"""SELECT bucket, topic, subject, count(*), {negative} FROM posts JOIN post_subjects ON post = rowid
             WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic, subject"""  # noqa: S608
-        with self._read() as db:
+        with self._db.reading() as db:
             rows = [*db.execute(plain, arguments), *db.execute(subjects, arguments)]
         return [Cell(*row) for row in rows]
 
@@ -172,7 +139,7 @@ class SqliteStore:
             SELECT source, hour, count(*) FROM some WHERE source IN
             (SELECT source FROM some GROUP BY source ORDER BY count(*) DESC, source LIMIT ?) GROUP BY source, hour"""
         found: dict[str, dict[int, int]] = defaultdict(dict)
-        with self._read() as db:
+        with self._db.reading() as db:
             for source, hour, posts in db.execute(query, (start.timestamp(), end.timestamp(), SOURCES)):
                 found[source][hour] = posts
         return dict(found)
@@ -185,7 +152,7 @@ class SqliteStore:
         query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
             AS heat FROM posts p WHERE {where} AND repost = 0 AND {negative}
             ORDER BY heat DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
-        with self._read() as db:
+        with self._db.reading() as db:
             rows = list(db.execute(query, (*arguments, *labels, limit)))
         return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
 
@@ -222,11 +189,11 @@ class SqliteStore:
             return []
         query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
             ORDER BY time DESC LIMIT ?"""
-        with self._read() as db:
+        with self._db.reading() as db:
             return [{**json.loads(d), "_id": key} for key, d in db.execute(query, (" AND ".join(phrases), limit))]
 
     def post(self, document_id: str) -> dict[str, Any] | None:
-        with self._read() as db:
+        with self._db.reading() as db:
             row = db.execute("SELECT document FROM posts WHERE id = ?", (document_id,)).fetchone()
         return {**json.loads(row[0]), "_id": document_id} if row else None
 
@@ -235,7 +202,7 @@ class SqliteStore:
         query = """SELECT id, document, time, rowid FROM posts WHERE (time, rowid) > (?, ?) AND time < ?
             ORDER BY time, rowid LIMIT ?"""
         while True:
-            with self._read() as db:
+            with self._db.reading() as db:
                 rows = db.execute(query, (*after, end.timestamp(), _PAGE)).fetchall()
             yield from ({**json.loads(document), "_id": key} for key, document, _, _ in rows)
             if len(rows) < _PAGE:
@@ -244,7 +211,7 @@ class SqliteStore:
 
     def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
         written = 0
-        with self._write() as db:
+        with self._db.writing() as db:
             for document in documents:
                 body = {k: v for k, v in document.items() if k != "_id"}
                 row = db.execute(
@@ -265,33 +232,33 @@ class SqliteStore:
         return written
 
     def put_labels(self, labels: Sequence[Label]) -> None:
-        with self._write() as db:
+        with self._db.writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)",
                 [(x.id, x.at.isoformat(), json.dumps(x.to_json(), ensure_ascii=False)) for x in labels],
             )
 
     def labels(self) -> Iterator[Label]:
-        with self._read() as db:
+        with self._db.reading() as db:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
         return (Label.from_json(json.loads(row[0])) for row in rows)
 
     def ids(self) -> Iterator[str]:
-        with self._read() as db:
+        with self._db.reading() as db:
             rows = db.execute("SELECT id FROM posts").fetchall()
         return (row[0] for row in rows)
 
     def post_count(self) -> int:
-        with self._read() as db:
+        with self._db.reading() as db:
             return int(db.execute("SELECT count(*) FROM posts").fetchone()[0])
 
     def bounds(self) -> tuple[datetime, datetime] | None:
-        with self._read() as db:
+        with self._db.reading() as db:
             first, last = db.execute("SELECT min(time), max(time) FROM posts").fetchone()
         return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
 
     def save_progress(self, progress: Sequence[Progress]) -> None:
-        with self._write() as db:
+        with self._db.writing() as db:
             db.executemany(
                 """INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
                 SET next_offset = excluded.next_offset, value = excluded.value
@@ -300,12 +267,12 @@ class SqliteStore:
             )
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
-        with self._read() as db:
+        with self._db.reading() as db:
             rows = [Progress.from_json(json.loads(row[0])) for row in db.execute("SELECT value FROM progress")]
         return {(p.topic, p.partition): p for p in rows}
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None:
-        with self._write() as db:
+        with self._db.writing() as db:
             db.execute(
                 "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
                 (
@@ -317,17 +284,17 @@ class SqliteStore:
             )
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
-        with self._read() as db:
+        with self._db.reading() as db:
             row = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
         return {**json.loads(row[0]), "id": alert_id} if row else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
-        with self._read() as db:
+        with self._db.reading() as db:
             return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, limit))]
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
-        with self._write() as db:
+        with self._db.writing() as db:
             self._put_states(db, {name: value})
 
     @staticmethod
@@ -336,43 +303,12 @@ class SqliteStore:
         db.executemany("INSERT OR REPLACE INTO state VALUES (?, ?)", rows)
 
     def state(self, name: str) -> dict[str, Any] | None:
-        with self._read() as db:
+        with self._db.reading() as db:
             row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         return dict(json.loads(row[0])) if row else None
 
     def close(self) -> None:
-        with self._lock:
-            self._db.close()
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with self._read() as db:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                yield db
-            except BaseException:
-                db.execute("ROLLBACK")
-                raise
-            db.execute("COMMIT")
-
-    @contextmanager
-    def _read(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._db
-            except sqlite3.OperationalError as error:
-                if "no such table" in str(error):
-                    raise Fatal(f"store {self._path}: {error}", "run 'opinionwatch setup'") from None
-                raise Transient(f"store {self._path}: {error}") from error
-            except sqlite3.DatabaseError as error:
-                raise Fatal(f"store {self._path}: {error}", "restore the file or remove it", EXIT_UNAVAILABLE) from None
-
-
-def _each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of `query`, whose {} stands for as many of the values as SQLite takes at once."""
-    for at in range(0, len(values), _VARIABLES):
-        some = values[at : at + _VARIABLES]
-        yield from db.execute(query.format(", ".join("?" * len(some))), some)
+        self._db.close()
 
 
 def _bucket(time_s: float) -> int:

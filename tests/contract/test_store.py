@@ -244,6 +244,7 @@ def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) ->
     kept = KeptCounts(store, RULE, keep=True, now=lambda: now)
 
     def cells() -> list[Cell]:
+        store.refresh()
         return sorted((c for _, _, part in kept.days(START + DAY / 2, now) for c in part), key=str)
 
     def counted() -> list[Cell]:

@@ -129,7 +129,7 @@ def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteSt
     channel, published = FakeChannel(), list[str]()
     tick(worker(store, channel, published))
     first = [n.key for n in channel.got]
-    store._db.execute("DELETE FROM state")
+    store._db.connection.execute("DELETE FROM state")
     tick(worker(store, channel, published))
     assert [n.key for n in channel.got] == first
 
