@@ -24,7 +24,7 @@ from pipeline.metrics import Metrics
 from pipeline.pacing import Pace
 from pipeline.posts import EPOCH, DeadLetter, Progress, Record, ScoredPost
 from pipeline.retry import retried
-from pipeline.store.base import Outcome, Store
+from pipeline.store.base import STREAMED, Outcome, Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class DeadLetterGuard:
 
 
 class Flow:
-    """One per process; `version` is the model's sequence number (a higher one re-labels)."""
+    """One per process."""
 
     def __init__(
         self,
@@ -99,12 +99,11 @@ class Flow:
         guard: DeadLetterGuard,
         metrics: Metrics,
         executor: Executor,
-        version: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
-        self._guard, self._metrics, self._executor, self._version = guard, metrics, executor, version
+        self._guard, self._metrics, self._executor = guard, metrics, executor
         self._now, self._sleep = now, sleep
         self._prepare_turn, self._infer_turn, self._index_turn = (asyncio.Lock() for _ in range(3))
         self._ledger: Ledger | None = None
@@ -235,7 +234,7 @@ class Flow:
 
     async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:
         with self._metrics.indexing.time():
-            return await self._retry("index", lambda: self._store.index(scored, self._now(), self._version))
+            return await self._retry("index", lambda: self._store.index(scored, self._now(), STREAMED))
 
     async def _bury(self, letter: DeadLetter) -> None:
         await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)

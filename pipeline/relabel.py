@@ -12,20 +12,22 @@ from pipeline.labelling import Classifier
 from pipeline.store.base import RELABELLED, CountRule, Store
 
 _BATCH = 512
-#: Document versions: the stream writes 1, a model its sequence number + 1, a person more than any model.
-CORRECTION = 1_000_000_000
+#: Document versions: the stream writes 1, each relabelling one more than the one before, a person more than any model.
+#: Older releases wrote the model's number + 1: the first is above all of these.
+FIRST, CORRECTION = 1000, 1_000_000_000
+_STATE = "relabelling"
 
 
 def relabel_posts(
-    store: Store, classifier: Classifier, rule: CountRule, start: datetime, end: datetime, sequence: int
+    store: Store, classifier: Classifier, rule: CountRule, start: datetime, end: datetime, version: int
 ) -> Iterator[tuple[int, int]]:
-    """Yields (posts read, posts written) per batch; corrected posts and those of a later model stay as they are."""
+    """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
     documents = iter(store.documents(start, end))
     while batch := list(islice(documents, _BATCH)):
         old = [d for d in batch if not d["corrected"]]
         predictions = classifier.predict([text_of(d) for d in old])
         new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
-        yield len(batch), store.replace(new, sequence + 1)
+        yield len(batch), store.replace(new, version)
 
 
 def relabel_last(
@@ -33,24 +35,36 @@ def relabel_last(
     classifier: Classifier,
     rule: CountRule,
     days: float,
-    sequence: int,
     tell: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, int]:
     """The last `days` (0: all) of event time labelled anew; (posts read, posts written). `tell` hears of each batch.
 
-    The alert role learns its baselines again afterwards: a new model must not look like a spike.
+    The last to label wins, so that after a rollback the older model does; what was ended by a kill goes on under the
+    same version. The alert role learns its baselines again afterwards: a new model must not look like a spike.
     """
     bounds = store.bounds()
     if bounds is None:
         return 0, 0
     end = bounds[1] + timedelta(seconds=1)
     start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
+    run = _begun(store, f"{classifier.name} {classifier.version}")
     read = written = 0
-    for done, new in relabel_posts(store, classifier, rule, start, end, sequence):
+    for done, new in relabel_posts(store, classifier, rule, start, end, run["version"]):
         read, written = read + done, written + new
         tell(done)
-    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "sequence": sequence, "posts": written})
+    store.put_state(_STATE, {**run, "done": True})
+    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "model": run["model"], "posts": written})
     return read, written
+
+
+def _begun(store: Store, model: str) -> dict[str, Any]:
+    """The run that another process began with this model and did not end, or a new one."""
+    last = store.state(_STATE) or {"version": FIRST - 1, "done": True}
+    if not last["done"] and last["model"] == model:
+        return last
+    run = {"version": last["version"] + 1, "model": model, "done": False}
+    store.put_state(_STATE, run)
+    return run
 
 
 def text_of(document: Mapping[str, Any]) -> str:

@@ -187,10 +187,9 @@ def relabel(
     champion = refusing(lambda: registry.alias(settings.model.alias))
     if champion is None:
         raise Fatal(f"the registry has no {settings.model.alias}", "promote a version first", EXIT_USAGE)
-    store, sequence = open_store(settings.store), registry.entry(champion).sequence
     with posts_bar() as tell:
         classifier, counting = open_classifier(settings.model), settings.alerts.counting
-        seen, changed = relabel_last(store, classifier, counting, days, sequence, tell)
+        seen, changed = relabel_last(open_store(settings.store), classifier, counting, days, tell)
     if as_json:
         print_json({"model": champion, "posts": seen, "relabelled": changed})
     else:

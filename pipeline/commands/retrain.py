@@ -143,7 +143,7 @@ def _train_and_judge(
     if settings.training.relabel_days:
         days = settings.training.relabel_days
         with posts_bar() as tell:
-            read, written = relabel_last(store, challenger, settings.alerts.counting, days, entry.sequence, tell)
+            read, written = relabel_last(store, challenger, settings.alerts.counting, days, tell)
         done["relabelled"] = written
         err.print(f"{written} of {read} posts of the last {days:g} days carry the labels of {entry.id}", markup=False)
     registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])

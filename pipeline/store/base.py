@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from pipeline.posts import Label, Progress, ScoredPost
 
 BUCKET_S = 300
+#: The version of documents that the stream writes: it never overwrites (docs/adr/0004).
+STREAMED = 1
 #: Sources whose habit is known: those that sent most.
 SOURCES = 100
 

@@ -172,6 +172,8 @@ def test_the_loop_learns_new_slang_promotes_and_rolls_back(system: SqliteStore, 
     run("models", "rollback")
     assert registry.alias(CHAMPION) == "toy-1"
     assert [e["action"] for e in registry.audit()][-2:] == ["point", "rollback"]
+    assert run("models", "relabel", "--json") == {"model": "toy-1", "posts": 600, "relabelled": 600}
+    assert {d["model"]["version"] for d in system.documents(START, START + timedelta(days=1))} == {"1"}
 
 
 def test_a_poisoned_batch_is_refused_and_the_champion_stays(system: SqliteStore, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_another_model_is_not_told_once_the_last_days_are_labelled_by_it(tmp_pat
     store, evaluator = fresh(tmp_path, posts(random.Random(13), 0, ODD, 120))
     hours = (DAYS - 1) * 24
     assert told(store, evaluator, hours - 12, hours) == []
-    read, written = relabel_last(store, Pessimist(), CountRule(), 7, 1)
+    read, written = relabel_last(store, Pessimist(), CountRule(), 7)
     assert written == read > 0
     store.index(posts(random.Random(14), ODD, DAYS * DAY, 120, share=0.4), START, 3)
     assert told(store, evaluator, hours + 1, DAYS * 24) == []

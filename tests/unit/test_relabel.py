@@ -1,0 +1,70 @@
+"""Posts labelled anew: the last to label wins, a killed run goes on, people outrank all."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from pipeline.relabel import CORRECTION, corrected, relabel_last
+from pipeline.store.base import CountRule, Outcome
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, DummyClassifier, scored
+
+RULE, POSTS = CountRule(), 1300
+
+
+class Named(DummyClassifier):
+    def __init__(self, version: str) -> None:
+        super().__init__()
+        self.version = version
+
+    def infer(self, encoded: object) -> list:  # type: ignore[type-arg]
+        found = super().infer(encoded)  # type: ignore[arg-type]
+        for prediction in found:
+            prediction.model_version = self.version
+        return found
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> SqliteStore:
+    made = SqliteStore(tmp_path / "store.sqlite")
+    made.setup()
+    made.index([scored(i, minute=i, text=f"t{i}") for i in range(POSTS)], START, 1)
+    return made
+
+
+def versions(store: SqliteStore) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for document in store.documents(START, START + timedelta(days=2)):
+        name = "a person" if document["corrected"] else document["model"]["version"]
+        found[name] = found.get(name, 0) + 1
+    return found
+
+
+def test_after_a_rollback_the_older_model_labels_again(store: SqliteStore) -> None:
+    first = next(iter(store.documents(START, START + timedelta(days=1))))
+    store.replace([corrected(first, {"sentiment": "negative"}, RULE)], CORRECTION)
+    for model in ("new", "old", "new", "old"):
+        assert relabel_last(store, Named(model), RULE, 0)[1] == POSTS - 1
+        assert versions(store) == {model: POSTS - 1, "a person": 1}
+    assert store.index([scored(5, minute=5, text="t5")], START, 1) == [Outcome.REDELIVERED]
+
+
+def test_a_killed_run_goes_on_and_another_model_starts_anew(store: SqliteStore) -> None:
+    class KilledError(Exception):
+        pass
+
+    def kill(_: int) -> None:
+        raise KilledError
+
+    with pytest.raises(KilledError):
+        relabel_last(store, Named("new"), RULE, 0, kill)
+    assert versions(store) == {"new": 512, "1": POSTS - 512}
+    assert store.state("relabelled") is None, "the alert role is not to learn from half of it"
+    assert relabel_last(store, Named("new"), RULE, 0) == (POSTS, POSTS - 512)
+    with pytest.raises(KilledError):
+        relabel_last(store, Named("newer"), RULE, 0, kill)
+    assert relabel_last(store, Named("new"), RULE, 0) == (POSTS, POSTS)
+    assert versions(store) == {"new": POSTS}
