@@ -179,7 +179,7 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     rules = key_rules(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules) if loud.enabled else None)
+    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

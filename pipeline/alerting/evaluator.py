@@ -48,9 +48,7 @@ class Evaluator:
         volume: VolumeLane | None = None,
     ) -> None:
         """`keys` are the rules for some keys only, of which the first that matches counts."""
-        self._volume = volume
-        #: Of the volume lane, for the day when it is switched on again.
-        self._surges: list[dict[str, Any]] = []
+        self._volume = volume or VolumeLane(policy, keys, enabled=False)
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
         self._kept = KeptCounts(store, counting, keep=True)
         self._cursor: int | None = None
@@ -77,9 +75,7 @@ class Evaluator:
         if state is None:
             return
         self._cursor = state["cursor"]
-        self._surges = state.get("volume", [])
-        if self._volume:
-            self._volume.restore(self._surges)
+        self._volume.restore(state.get("volume", []))
         for item in state["episodes"]:
             episode = Episode.from_json(item)
             self._episodes[Scope(episode.topic, episode.subject)] = episode
@@ -108,7 +104,7 @@ class Evaluator:
             {
                 "cursor": self._cursor,
                 "episodes": [e.to_json() for e in self._episodes.values()],
-                "volume": self._volume.to_json() if self._volume else self._surges,
+                "volume": self._volume.to_json(),
                 "past": [[s.topic, s.subject, a.isoformat(), b.isoformat()] for s, a, b in self._past],
             },
         )
@@ -134,8 +130,7 @@ class Evaluator:
     def _learn(self, end: int) -> bool:
         """Baselines from the index, up to the cursor; False while nothing is indexed. May be called again."""
         self._table, self._detector = CountTable(self._rule.span + _CHUNK), Detector(self._rule)
-        if self._volume:
-            self._volume.forget()
+        self._volume.forget()
         self._store.refresh()
         bounds = self._store.bounds()
         if bounds is None:
@@ -150,8 +145,7 @@ class Evaluator:
             self._table.refill(cells, start)
             for bucket_end in range(start + BUCKET_S, stop + BUCKET_S, BUCKET_S):
                 self._step(bucket_end, score=False)
-                if self._volume:
-                    self._volume.step(self._table, self._right(bucket_end), score=False)
+                self._volume.step(self._table, self._right(bucket_end), score=False)
         self._learned = True
         return True
 
@@ -176,7 +170,7 @@ class Evaluator:
     def _evaluate(self, bucket_end: int) -> list[Event]:
         score, right = bucket_end > self._silent_until, self._right(bucket_end)
         verdicts = self._step(bucket_end, score=score)
-        events = self._volume.step(self._table, right, score=score) if self._volume else []
+        events = self._volume.step(self._table, right, score=score)
         if verdicts is None:
             return events
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}

@@ -31,10 +31,12 @@ def reading_of(v: Verdicts, row: int, at: datetime) -> Reading:
 def series_of(table: CountTable, scope: Scope, right: int) -> Series:
     """The last day of a key up to column `right`; shorter where the table is."""
     row = table.row(scope)
+    rows = [] if row is None else [row]
     steps = min(_STEPS, right // _STEP_BUCKETS)
     columns = slice(right - steps * _STEP_BUCKETS, right)
     posts, negatives = (
-        tuple(a[row, columns].reshape(steps, _STEP_BUCKETS).sum(1).tolist()) for a in (table.posts, table.negatives)
+        tuple(a[rows, columns].sum(0).reshape(steps, _STEP_BUCKETS).sum(1).tolist())
+        for a in (table.posts, table.negatives)
     )
     return Series(int(table.time_of(right).timestamp()), _STEP_BUCKETS * BUCKET_S, posts, negatives)
 

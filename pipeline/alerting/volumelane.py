@@ -31,9 +31,9 @@ TIER = "volume"
 class VolumeLane:
     """Give it every bucket once, in order."""
 
-    def __init__(self, policy: Policy, keys: Sequence[KeyRule]) -> None:
-        """Of `keys` only `watch` counts here."""
-        self._policy, self._keys = policy, keys
+    def __init__(self, policy: Policy, keys: Sequence[KeyRule], *, enabled: bool = True) -> None:
+        """Of `keys` only `watch` counts here. Not `enabled`, it ends what it had open and looks at nothing."""
+        self._policy, self._keys, self._enabled = policy, keys, enabled
         self._episodes: dict[Scope, Episode] = {}
         self.forget()
 
@@ -54,6 +54,8 @@ class VolumeLane:
 
     def step(self, table: CountTable, right: int, *, score: bool) -> list[Event]:
         """The bucket before column `right` of the table; without `score` it only teaches."""
+        if not self._enabled:
+            return self._ended(table, right) if score else []
         # Keys are only ever added to a table.
         for row, scope in enumerate(table.scopes[self._looked :], self._looked):
             if not (scope.topic and scope.subject):
@@ -83,10 +85,21 @@ class VolumeLane:
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
             if transition is not None and not after.muted_by:
-                muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
-                threshold = Threshold(self._policy.fire, float("nan"), 0.0)
-                events.append(Event(after, transition, muted, threshold, TIER, series_of(table, scope, right)))
+                events.append(self._event(after, transition, table, right))
         return events
+
+    def _ended(self, table: CountTable, right: int) -> list[Event]:
+        at = table.time_of(right)
+        left = [e for e in self._episodes.values() if not e.muted_by]
+        self._episodes = {}
+        over = [replace(e, updated_at=at, resolved_at=at, sequence=e.sequence + 1) for e in left]
+        return [self._event(e, Transition.RESOLVED, table, right) for e in over]
+
+    def _event(self, episode: Episode, transition: Transition, table: CountTable, right: int) -> Event:
+        muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == episode.id))
+        threshold = Threshold(self._policy.fire, float("nan"), 0.0)
+        series = series_of(table, Scope(episode.topic, episode.subject), right)
+        return Event(episode, transition, muted, threshold, TIER, series)
 
     def _explained_by(self, table: CountTable, right: int, i: int, posts: int) -> str:
         """The open episode without whose posts key `i` would not fire; empty where there is none."""

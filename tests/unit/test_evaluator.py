@@ -171,3 +171,20 @@ def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> Non
     store._db.connection.execute("DELETE FROM state")
     unwatched = events(loud(store, KeyRule(("*",), watch=False)), START + timedelta(hours=1), end)
     assert unwatched == []
+
+
+def test_switched_off_the_lane_ends_what_it_had_open(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "store.sqlite")
+    store.setup()
+    store.index(surge(), START, 1)
+    [opened] = [
+        e
+        for e in events(loud(store), START + timedelta(hours=1), SURGE + timedelta(hours=1))
+        if e.transition is Transition.OPENED and e.episode.fired_at > SURGE
+    ]
+    later = SURGE + timedelta(hours=1, minutes=10)
+    [over] = events(evaluator(store), later)
+    assert (over.transition, over.episode.id) == (Transition.RESOLVED, opened.episode.id)
+    assert over.episode.resolved_at == later - timedelta(minutes=5)
+    assert over.series.posts[-1] > 0
+    assert events(evaluator(store), later + timedelta(hours=1)) == [], "and says nothing more"
