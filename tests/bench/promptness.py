@@ -97,6 +97,7 @@ def main() -> int:
             system.env |= {
                 "OPINIONWATCH_SUBJECTS": json.dumps({brand: [brand] for brand in brands}),
                 "OPINIONWATCH_ALERTS__IDLE_S": "15",
+                "OPINIONWATCH_ALERTS__GROUP_ABOVE": "1000",  # each is to have a message of its own
                 "OPINIONWATCH_ALERTS__WEBHOOKS": json.dumps([hook]),
                 "OPINIONWATCH_ALERTS__RULES": json.dumps([{"keys": keys, "watch": False}]),
             }
