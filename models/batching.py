@@ -26,6 +26,22 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
         yield group
 
 
+def shared_evenly(lengths: Sequence[int], budget: int, streams: int) -> list[list[int]]:
+    """`by_length`, in as many groups as `streams` can take alike: a group left over would keep one of them waiting.
+
+    >>> [len(group) for group in shared_evenly([4] * 30, budget=40, streams=2)]
+    [8, 8, 8, 6]
+    """
+    groups = list(by_length(lengths, budget))
+    wanted = min(len(lengths), -(-len(groups) // streams) * streams)
+    if len(groups) == wanted:
+        return groups
+    smaller = -(-sum(lengths[g[-1]] * len(g) for g in groups) // wanted)
+    while (more := list(by_length(lengths, smaller))) and len(more) > wanted:
+        smaller = min(budget, smaller + -(-smaller // 32))
+    return more if len(more) == wanted else groups
+
+
 def padded_width(width: int, step: int) -> int:
     """The next multiple of `step`: fewer shapes for a device that plans each of them anew.
 

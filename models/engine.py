@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import tuning
-from models.batching import by_length, padded, padded_width
+from models.batching import padded, padded_width, shared_evenly
 from models.drift import Profile
 from models.labels import Head, Prediction, predictions
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
@@ -126,7 +126,7 @@ class OnnxEngine:
         """The second half."""
         rows = [row for parts in encoded.rows for row in parts]
         # Longest first: the streams end together.
-        groups = list(by_length([len(row) for row in rows], self._budget))[::-1]
+        groups = shared_evenly([len(row) for row in rows], self._budget, self._session.streams)[::-1]
         logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
         run = map if len(groups) < 2 or self._session.streams < 2 else self._pool.map
         for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):

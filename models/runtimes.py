@@ -7,6 +7,7 @@ threads of one batch wait for each other after every small operator.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,12 +75,21 @@ def _has_cuda() -> bool:
     return "CUDAExecutionProvider" in ort.get_available_providers()
 
 
-def _openvino(model: bytes | Path, threads: int) -> Session:
+def import_openvino() -> Any:
+    """The module, without the usage event that its import sends to its makers, from a fork of this process.
+
+    Raises `EngineError` where it is not installed.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino
     except ImportError as error:
         raise EngineError("openvino is missing: pip install 'opinionwatch[openvino]'") from error
-    core = openvino.Core()
+    return openvino
+
+
+def _openvino(model: bytes | Path, threads: int) -> Session:
+    core = import_openvino().Core()
     graph = core.read_model(model) if isinstance(model, bytes) else core.read_model(str(model))
     streams = min(threads, _MOST_STREAMS)
     # f32 beside the int8 products: bfloat16 would move the labels from those of the golden texts.
@@ -100,6 +110,8 @@ def _openvino(model: bytes | Path, threads: int) -> Session:
         finally:
             idle.put(request)
 
+    # Its binding to numpy is made at the first call, and two first calls at once wait for each other for ever.
+    run(np.ones((1, 2), np.int64), np.ones((1, 2), np.int64))
     return Session(run, "OpenVINO", streams)
 
 

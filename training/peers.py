@@ -21,6 +21,7 @@ from tokenizers import Tokenizer
 from models.batching import by_length, padded
 from models.bundle import load_bundle, read_manifest
 from models.engine import OnnxEngine, usable_cores
+from models.runtimes import EngineError, import_openvino
 from training.config import TrainingConfigError
 from training.evaluate import probabilities_of
 from training.export import export_onnx, fuse, open_engine
@@ -79,9 +80,9 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
 
     def nncf_int8() -> Peer:
         try:
+            openvino = import_openvino()
             import nncf
-            import openvino
-        except ImportError as error:
+        except (EngineError, ImportError) as error:
             raise TrainingConfigError(f"openvino-nncf: {error}; pip install openvino nncf") from None
         with tempfile.TemporaryDirectory() as work:
             graph = openvino.Core().read_model(str(export_onnx(model, Path(work))))

@@ -141,10 +141,12 @@ def _last_bucket(session: Session) -> datetime:
 
 
 async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
-    reached = [0, *accumulate(len(item.value) for item in session.items)]
+    reached, done = [0, *accumulate(len(item.value) for item in session.items)], 0
     for number, item in enumerate(session.items):
-        while number - (done := session.done) > MAX_AHEAD or reached[number] - reached[done] > MAX_AHEAD_BYTES:
-            await asyncio.sleep(0.02)
+        while number - done > MAX_AHEAD or reached[number] - reached[done] > MAX_AHEAD_BYTES:
+            if (now := session.done) == done:
+                await asyncio.sleep(0.02)
+            done = now
         if seconds and (early := session.started + seconds * number / len(session.items) - time.monotonic()) > 0.01:
             broker.flush()
             await asyncio.sleep(early)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
-from models.batching import by_length
+from models.batching import by_length, shared_evenly
 from models.engine import OnnxEngine
 from pipeline.settings import STARTER
 from pipeline.subjects import SubjectMatcher
@@ -24,6 +24,17 @@ def test_serving_batches_keep_each_text_once_and_the_budget(lengths: list[int], 
     assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= budget
+
+
+@given(LENGTHS, st.integers(1, 400), st.integers(1, 8))
+def test_groups_shared_by_streams_do_too_and_leave_none_idle(lengths: list[int], budget: int, streams: int) -> None:
+    plain, groups = list(by_length(lengths, budget)), shared_evenly(lengths, budget, streams)
+    assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= budget
+    turns = -(-len(plain) // streams)
+    assert -(-len(groups) // streams) == turns, "no stream has more to do than it had"
+    assert len(groups) in {len(plain), min(len(lengths), turns * streams)}
 
 
 @given(LENGTHS, st.integers(1, 400), st.integers(0, 5))

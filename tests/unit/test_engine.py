@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -108,6 +110,30 @@ def test_both_runtimes_give_the_same_labels_and_say_their_names() -> None:
             got, expected = (list(p.probabilities(head).values()) for p in (theirs, ours))
             assert np.allclose(got, expected, atol=0.03)
             assert ours.label(head) == theirs.label(head) or ours.score(head) < 0.55
+
+
+STARTS = """
+import sys, threading
+from models import load_bundle
+from models.runtimes import import_openvino
+request, threads = import_openvino().InferRequest, []
+plain = request.infer
+def infer(self, *given):
+    threads.append(threading.current_thread().name)
+    return plain(self, *given)
+request.infer = infer
+engine = load_bundle(sys.argv[1], device="cpu", runtime="openvino", threads=4)
+assert len(engine.predict(["good", "a longer text about a hotel", "x", "手机坏了"] * 40)) == 160
+import openvino.tools.ovc as ovc
+print(threads[0], len(set(threads)) > 2, sys.modules["openvino_telemetry"], ovc.telemetry)
+"""
+
+
+def test_openvino_is_first_called_by_one_thread_and_tells_nobody() -> None:
+    """Two streams whose first calls met stood still for ever; its import sent an event from a fork of the process."""
+    command = [sys.executable, "-c", STARTS, str(STARTER)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=120)
+    assert done.stdout.startswith("MainThread True None <openvino.tools.ovc.telemetry_stub"), done.stderr[-2000:]
 
 
 def test_a_runtime_that_cannot_run_the_graph_says_so() -> None:
