@@ -199,8 +199,9 @@ def with_reposts(items: list[Item], share: float) -> list[Item]:
     fresh = items[: max(1, round(len(items) * (1 - share)))]
     made = list(fresh)
     for number in range(len(items) - len(fresh)):
-        post = json.loads(rng.choice(fresh).value)
-        post |= {"id": f"repost-{number}", "text": f"RT @someone: {post.get('text') or post['title']}", "title": ""}
+        original = rng.choice(fresh)
+        post = json.loads(original.value)
+        post |= {"id": f"repost-{number}", "text": f"RT @someone: {_text(original)}", "title": ""}
         made.append(replace(items[0], value=json.dumps(post, ensure_ascii=False).encode()))
     rng.shuffle(made)
     return made
