@@ -22,8 +22,8 @@ def test_no_budget_is_more_than_a_little_faster_than_the_chosen_one(seconds: lis
     assert all(of[b] > min(seconds) * 1.02 for b in budgets if b < chosen)
 
 
-def test_one_disturbance_does_not_decide() -> None:
-    disturbed = iter([9.0])
+def test_a_disturbance_of_half_of_the_trial_does_not_decide() -> None:
+    disturbed = iter([9.0] * 5)
     assert best_budget(lambda b: next(disturbed, 1.0 if b == 512 else 2.0), (512, 1024)) == 512
 
 
