@@ -31,13 +31,12 @@ class KeptCounts:
             midnight = day_start(start.astimezone(UTC).date()) + DAY
             until = min(end, midnight)
             whole = until == midnight and start == midnight - DAY
-            yield start, until, self._day(start) if whole else self._store.counts(start, until, self._rule)
+            settled = whole and is_settled(start.date(), self._now())
+            yield start, until, self._day(start) if settled else self._store.counts(start, until, self._rule)
             start = until
 
     def _day(self, start: datetime) -> list[Cell]:
         day = start.date()
-        if not is_settled(day, self._now()):
-            return self._store.counts(start, start + DAY, self._rule)
         mark = (self._store.state(mark_name(day)) or {}).get("mark", "")
         name = f"counts-{day.isoformat()}-{self._rule_id}"
         kept = self._store.state(name)

@@ -26,7 +26,7 @@ def is_settled(day: date, now: datetime) -> bool:
     >>> is_settled(date(2026, 11, 21), datetime(2026, 11, 24, 1, tzinfo=UTC))
     True
     """
-    return day_start(day) + DAY + _KEPT <= now
+    return _over(day, _KEPT, now)
 
 
 def mark_name(day: date) -> str:
@@ -36,5 +36,9 @@ def mark_name(day: date) -> str:
 
 def marks(times: Iterable[datetime], now: datetime) -> dict[str, dict[str, str]]:
     """State name -> value for every day in `times` that may have been kept; empty for what comes in time."""
-    days = {at.astimezone(UTC).date() for at in times if at + _LATE < now}
-    return {mark_name(d): {"mark": uuid.uuid4().hex} for d in sorted(days) if day_start(d) + DAY + _LATE <= now}
+    days = {at.astimezone(UTC).date() for at in times}
+    return {mark_name(day): {"mark": uuid.uuid4().hex} for day in sorted(days) if _over(day, _LATE, now)}
+
+
+def _over(day: date, since: timedelta, now: datetime) -> bool:
+    return day_start(day) + DAY + since <= now
