@@ -1,4 +1,4 @@
-"""`python -m tests.bench.profile mixed.jsonl`: where the time of an inference goes, operator by operator.
+"""`python -m tests.bench.profile mixed.jsonl [--nodes]`: where the time of an inference goes, by operator or by node.
 
 The starter on OpenVINO's own clock, one stream of one thread, texts sorted by length as in serving. What is no product
 of int8 cannot come near the int8 roof: its share is the distance to it.
@@ -26,6 +26,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.profile")
     parser.add_argument("data", type=Path, help="posts as JSON lines")
     parser.add_argument("--texts", type=int, default=600)
+    parser.add_argument("--nodes", action="store_true", help="each node of the graph by itself")
     given = parser.parse_args()
     with given.data.open(encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for _, line in zip(range(given.texts), lines, strict=False)]
@@ -46,11 +47,12 @@ def main() -> None:
                 wall += time.perf_counter() - started
                 for node in request.profiling_info:
                     kind = node.exec_type.rpartition("_")[2]
-                    seconds[node.node_type, kind] += node.real_time.total_seconds()
+                    name = node.node_name if given.nodes else node.node_type
+                    seconds[name, kind] += node.real_time.total_seconds()
     measured = sum(seconds.values())
     print(f"{wall / REPEATS:.3f} s for {len(rows)} rows, {measured / wall:.0%} of it in operators")
-    for (operator, kind), spent in seconds.most_common(14):
-        print(f"{spent / measured:6.1%}  {operator} ({kind})")
+    for (name, kind), spent in seconds.most_common(24):
+        print(f"{spent / measured:6.1%}  {name} ({kind})")
 
 
 if __name__ == "__main__":
