@@ -97,7 +97,7 @@ def episodes(
             reading = _reading(history, scores, k, b)
             if current is None and not rule.admits(reading):
                 continue
-            current, transition = step(current, reading, mine, key=key, topic="", subject="")
+            current, transition = step(current, reading, mine, key=key)
             if transition is Transition.OPENED and current is not None:
                 current = replace(current, started_at=_onset(history, scores, k, b, current))
             if transition is Transition.RESOLVED and current is not None:

@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from pipeline.store.base import EVERYTHING, Scope
+
 WARNING, CRITICAL = "warning", "critical"
 #: What an episode is about: the negative share, or how many posts there are.
 NEGATIVE, VOLUME = "negative", "volume"
@@ -60,8 +62,7 @@ class Episode:
     """
 
     key: str
-    topic: str
-    subject: str
+    scope: Scope
     severity: str
     started_at: datetime
     fired_at: datetime
@@ -82,13 +83,16 @@ class Episode:
 
     def to_json(self) -> dict[str, Any]:
         """For the evaluator's state; `from_json` reads it back."""
-        return {k: _plain(v) for k, v in asdict(self).items()}
+        fields: dict[str, Any] = _plain(asdict(self))
+        return {**fields.pop("scope"), **fields}
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Episode:
         times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
         peak = Reading(**{**value["peak"], "at": datetime.fromisoformat(value["peak"]["at"])})
-        return cls(**{**value, **times, "peak": peak})
+        scope = {name: value[name] for name in asdict(EVERYTHING)}
+        rest = {k: v for k, v in value.items() if k not in scope}
+        return cls(**{**rest, **times, "peak": peak, "scope": Scope(**scope)})
 
 
 def step(
@@ -97,8 +101,7 @@ def step(
     policy: Policy,
     *,
     key: str,
-    topic: str,
-    subject: str,
+    scope: Scope = EVERYTHING,
     lane: str = NEGATIVE,
 ) -> tuple[Episode | None, Transition | None]:
     """The episode after one reading, and what is to be told; a resolved episode is returned once, with its end."""
@@ -107,8 +110,7 @@ def step(
             return None, None
         opened = Episode(
             key=key,
-            topic=topic,
-            subject=subject,
+            scope=scope,
             severity=_severity(reading.score, policy),
             started_at=reading.at - timedelta(seconds=reading.window_s),
             fired_at=reading.at,

@@ -78,7 +78,7 @@ class Evaluator:
         self._volume.restore(state.get("volume", []))
         for item in state["episodes"]:
             episode = Episode.from_json(item)
-            self._episodes[Scope(episode.topic, episode.subject)] = episode
+            self._episodes[episode.scope] = episode
         self._past = [
             (Scope(topic, subject), datetime.fromisoformat(start), datetime.fromisoformat(end))
             for topic, subject, start, end in state["past"]
@@ -189,9 +189,7 @@ class Evaluator:
             before = self._episodes.get(scope)
             threshold, tier = self._threshold(row)
             policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
-            after, transition = step(
-                before, reading, policy, key=key_name(scope), topic=scope.topic, subject=scope.subject
-            )
+            after, transition = step(before, reading, policy, key=key_name(scope), scope=scope)
             if after is None:
                 continue
             if transition is Transition.OPENED:

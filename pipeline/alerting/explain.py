@@ -35,8 +35,7 @@ def alert_document(
     return {
         "lane": episode.lane,
         "key": episode.key,
-        "topic": episode.topic,
-        "subject": episode.subject,
+        **asdict(episode.scope),
         "severity": episode.severity,
         "state": "resolved" if episode.resolved_at else "open",
         "started_at": episode.started_at.isoformat(),

@@ -47,7 +47,7 @@ class VolumeLane:
     def restore(self, episodes: Sequence[dict[str, Any]]) -> None:
         """Takes over what `to_json` of another process said."""
         found = [Episode.from_json(item) for item in episodes]
-        self._episodes = {Scope(e.topic, e.subject): e for e in found}
+        self._episodes = {e.scope: e for e in found}
 
     def to_json(self) -> list[dict[str, Any]]:
         return [e.to_json() for e in self._episodes.values()]
@@ -75,8 +75,8 @@ class VolumeLane:
         for i in sorted(firing | running, key=lambda i: (bool(self._scopes[i].topic), -verdicts.score[i])):
             scope = self._scopes[i]
             reading = reading_of(verdicts, i, at)
-            names = {"key": key_name(scope), "topic": scope.topic, "subject": scope.subject}
-            after, transition = step(self._episodes.get(scope), reading, self._policy, lane=VOLUME, **names)
+            before, key = self._episodes.get(scope), key_name(scope)
+            after, transition = step(before, reading, self._policy, key=key, scope=scope, lane=VOLUME)
             if after is None:
                 continue
             if transition is Transition.OPENED:
@@ -98,7 +98,7 @@ class VolumeLane:
     def _event(self, episode: Episode, transition: Transition, table: CountTable, right: int) -> Event:
         muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == episode.id))
         threshold = Threshold(self._policy.fire, float("nan"), 0.0)
-        series = series_of(table, Scope(episode.topic, episode.subject), right)
+        series = series_of(table, episode.scope, right)
         return Event(episode, transition, muted, threshold, TIER, series)
 
     def _explained_by(self, table: CountTable, right: int, i: int, posts: int) -> str:

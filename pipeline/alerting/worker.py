@@ -180,8 +180,7 @@ class AlertWorker:
         old = await self._retry(lambda: self._store.alert(episode.id))
         if old and old["sequence"] >= episode.sequence and not old["pending"]:
             return  # a replay after a restart: this was told
-        scope = Scope(episode.topic, episode.subject)
-        end = episode.peak.at
+        scope, end = episode.scope, episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
         # Of a volume surge every post is evidence.
         counting = replace(self._counting, negative=()) if episode.lane == VOLUME else self._counting

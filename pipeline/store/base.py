@@ -66,6 +66,9 @@ class Scope:
     subject: str = ""
 
 
+EVERYTHING = Scope()
+
+
 def time_of(document: Mapping[str, Any]) -> datetime:
     """The event time of a post document."""
     return datetime.fromisoformat(document["@timestamp"])

@@ -15,6 +15,7 @@ from scipy.stats import betabinom
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
 from pipeline.alerting.tail import log10_tail
+from pipeline.store.base import Scope
 from tests.builders import START
 
 RULE = Rule()
@@ -105,7 +106,7 @@ def play(scores: list[float]) -> list[tuple[Transition, Episode]]:
     episode: Episode | None = None
     told = []
     for number, score in enumerate(scores):
-        episode, transition = step(episode, reading(5 * number, score), POLICY, key="k", topic="t", subject="")
+        episode, transition = step(episode, reading(5 * number, score), POLICY, key="k", scope=Scope("t"))
         if transition is not None and episode is not None:
             told.append((transition, episode))
         if transition is Transition.RESOLVED:
