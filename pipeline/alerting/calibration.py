@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.alerting.backtest import Scores, calibrate, negative_scores
-from pipeline.alerting.counts import key_name, scopes_of
+from pipeline.alerting.counts import is_watched, key_name, scopes_of
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import NEGATIVE
@@ -73,7 +73,7 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     for _, _, cells in counts.days(datetime.fromtimestamp(first, UTC), end):
         for cell in cells:
-            for scope in scopes_of(cell):
+            for scope in filter(is_watched, scopes_of(cell)):
                 key = key_name(scope)
                 if key not in posts:
                     if len(posts) >= MAX_KEYS:

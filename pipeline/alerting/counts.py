@@ -1,6 +1,6 @@
 """Counts per key and bucket as arrays, refilled from the store. Pure.
 
-A key is a topic, a subject, or a subject within a topic.
+A key is a topic, a subject, a source (where asked for), or a subject within a topic or a source.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ def key_name(scope: Scope) -> str:
     >>> key_name(Scope("autos")), key_name(Scope("", "Nova")), key_name(Scope("autos", "Nova"))
     ('topic:autos', 'subject:Nova', 'subject:Nova|topic:autos')
     """
-    return "|".join([f"subject:{scope.subject}"] * bool(scope.subject) + [f"topic:{scope.topic}"] * bool(scope.topic))
+    parts = (("subject", scope.subject), ("topic", scope.topic), ("source", scope.source))
+    return "|".join(f"{name}:{value}" for name, value in parts if value)
 
 
 class CountTable:
@@ -81,6 +82,20 @@ class CountTable:
 
 def scopes_of(cell: Cell) -> tuple[Scope, ...]:
     """The keys that count the posts of a cell."""
-    if not cell.subject:
-        return (Scope(cell.topic),)
-    return (Scope("", cell.subject), Scope(cell.topic, cell.subject))
+    if cell.source and cell.subject:
+        return (Scope("", cell.subject, cell.source),)
+    if cell.source:
+        return (Scope("", "", cell.source), Scope(cell.topic, "", cell.source))
+    if cell.subject:
+        return (Scope("", cell.subject), Scope(cell.topic, cell.subject))
+    return (Scope(cell.topic),)
+
+
+def is_watched(scope: Scope) -> bool:
+    """Whether a key may alert: a topic within a source only tells which of the two explains the other."""
+    return not (scope.topic and scope.source)
+
+
+def rank(scope: Scope) -> int:
+    """Subjects open first, then topics, sources, and what lies within two: so the most telling key mutes the others."""
+    return (0 if scope.subject else 1 if scope.topic else 2) if scope.is_single else 3

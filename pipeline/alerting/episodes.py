@@ -90,7 +90,7 @@ class Episode:
     def from_json(cls, value: dict[str, Any]) -> Episode:
         times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
         peak = Reading(**{**value["peak"], "at": datetime.fromisoformat(value["peak"]["at"])})
-        scope = {name: value[name] for name in asdict(EVERYTHING)}
+        scope = {name: value.get(name, "") for name in asdict(EVERYTHING)}
         rest = {k: v for k, v in value.items() if k not in scope}
         return cls(**{**rest, **times, "peak": peak, "scope": Scope(**scope)})
 

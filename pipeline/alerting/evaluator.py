@@ -7,14 +7,14 @@ themselves (in the index): baselines are learned again from the index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
 from pipeline.alerting.calibration import calibrate_on_index
-from pipeline.alerting.counts import CountTable, key_name
+from pipeline.alerting.counts import CountTable, is_watched, key_name, rank
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.events import Event
@@ -80,8 +80,8 @@ class Evaluator:
             episode = Episode.from_json(item)
             self._episodes[episode.scope] = episode
         self._past = [
-            (Scope(topic, subject), datetime.fromisoformat(start), datetime.fromisoformat(end))
-            for topic, subject, start, end in state["past"]
+            (Scope(*names), datetime.fromisoformat(start), datetime.fromisoformat(end))
+            for *names, start, end in state["past"]
         ]
 
     def load_calibration(self) -> None:
@@ -105,7 +105,7 @@ class Evaluator:
                 "cursor": self._cursor,
                 "episodes": [e.to_json() for e in self._episodes.values()],
                 "volume": self._volume.to_json(),
-                "past": [[s.topic, s.subject, a.isoformat(), b.isoformat()] for s, a, b in self._past],
+                "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
             },
         )
 
@@ -174,15 +174,15 @@ class Evaluator:
         if verdicts is None:
             return events
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
-        scored = np.flatnonzero(verdicts.score > 0).tolist()
         scopes, at = self._table.scopes, _time(bucket_end)
+        scored = [row for row in np.flatnonzero(verdicts.score > 0).tolist() if is_watched(scopes[row])]
         firing = {
             row
             for row in scored
             if verdicts.score[row] >= self._threshold(row)[0].fire
             and self._key_rule(row).admits(reading_of(verdicts, row, at))
         }
-        order = sorted(open_rows | firing, key=lambda r: (*_rank(scopes[r]), -verdicts.score[r]))
+        order = sorted(open_rows | firing, key=lambda r: (rank(scopes[r]), -verdicts.score[r]))
         for row in order:
             scope = scopes[row]
             reading = reading_of(verdicts, row, at)
@@ -233,12 +233,13 @@ class Evaluator:
         return ""
 
     def _is_a_subjects(self, row: int, window: slice) -> bool:
-        """Whether a topic rises only because one of its subjects does: then that subject is the key to watch."""
+        """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""
         scope, table = self._table.scopes[row], self._table
         if scope.subject:
             return False
         for other in table.scopes:
-            if other.topic != scope.topic or not other.subject or self._fires_without(row, other, window):
+            within = other.subject and replace(other, subject="") == scope
+            if not within or self._fires_without(row, other, window):
                 continue
             subject = table.row(Scope("", other.subject))
             if subject is not None and self._detector.rises(
@@ -255,11 +256,6 @@ class Evaluator:
         n = int((table.posts[row, window] - table.posts[other, window]).sum())
         k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
         return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(row)[0].fire
-
-
-def _rank(scope: Scope) -> tuple[int, ...]:
-    """Subjects open first, then topics, then subjects within topics: so the most telling key mutes the others."""
-    return (2 if scope.topic and scope.subject else 1 if scope.topic else 0,)
 
 
 def _time(seconds: int) -> datetime:

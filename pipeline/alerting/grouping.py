@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pipeline.alerting.episodes import VOLUME
+from pipeline.store.base import EVERYTHING
 
 EVIDENCE = 5
 
@@ -25,8 +27,7 @@ def group_document(alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         **worst,
         "id": f"group-{digest}",
         "key": f"{len(ranked)} keys",
-        "topic": "",
-        "subject": "",
+        **asdict(EVERYTHING),
         "observed": observed,
         "expected": expected,
         "posts": posts,

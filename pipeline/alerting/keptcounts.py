@@ -54,20 +54,20 @@ def packed(cells: Sequence[Cell]) -> dict[str, Any]:
     """Cells as JSON of few bytes: names once, numbers column by column, compressed.
 
     >>> unpacked(packed([Cell(300, "autos", "", 7, 2)]))
-    [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2)]
+    [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='')]
     """
-    names = sorted({(c.topic, c.subject) for c in cells})
+    names = sorted({(c.topic, c.subject, c.source) for c in cells})
     place = {name: i for i, name in enumerate(names)}
-    rows = sorted((place[c.topic, c.subject], c.bucket, c.posts, c.negatives) for c in cells)
+    rows = sorted((place[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
     columns = np.array(rows, "<i8").reshape(len(rows), 4).T
     body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes())
     return {"cells": len(rows), "body": base64.b64encode(body).decode()}
 
 
 def unpacked(kept: Mapping[str, Any]) -> list[Cell]:
-    """What `packed` was given, sorted by topic and subject."""
+    """What `packed` was given, sorted by topic, subject and source."""
     head, _, body = zlib.decompress(base64.b64decode(kept["body"])).partition(b"\n")
     names = orjson.loads(head)
     columns = np.frombuffer(body, "<i8").reshape(4, kept["cells"]).tolist()
-    rows = ((names[name], *numbers) for name, *numbers in zip(*columns, strict=True))
-    return [Cell(bucket, topic, subject, posts, negatives) for (topic, subject), bucket, posts, negatives in rows]
+    rows = ((*names[name], *numbers) for name, *numbers in zip(*columns, strict=True))
+    return [Cell(bucket, topic, subject, n, k, source) for topic, subject, source, bucket, n, k in rows]

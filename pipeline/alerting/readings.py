@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import datetime
 
 from pipeline.alerting.counts import CountTable
@@ -42,9 +43,6 @@ def series_of(table: CountTable, scope: Scope, right: int) -> Series:
 
 
 def shared_scope(one: Scope, other: Scope) -> Scope | None:
-    """The posts of both keys as a key; None where no key counts them (two subjects, two topics)."""
-    if (one.topic and other.topic and one.topic != other.topic) or (
-        one.subject and other.subject and one.subject != other.subject
-    ):
-        return None
-    return Scope(one.topic or other.topic, one.subject or other.subject)
+    """The posts of both keys as a key; None where there are none (two topics) or nobody knows (two subjects)."""
+    pairs = list(zip(astuple(one), astuple(other), strict=True))
+    return None if any(a and b and a != b for a, b in pairs) else Scope(*(a or b for a, b in pairs))

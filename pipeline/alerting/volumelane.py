@@ -1,6 +1,6 @@
 """Episodes of volume surges, beside those of the negative share and never mixed with them. Knows no clock.
 
-Topics and subjects are watched, subjects within topics are not: they explain which of two keys mutes the other.
+Topics, subjects and sources are watched; what lies within two of them tells which of two keys mutes the other.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alerting.counts import CountTable, key_name
+from pipeline.alerting.counts import CountTable, key_name, rank
 from pipeline.alerting.detector import Verdicts
 from pipeline.alerting.episodes import VOLUME, Episode, Policy, Transition, step
 from pipeline.alerting.events import Event
@@ -58,7 +58,7 @@ class VolumeLane:
             return self._ended(table, right) if score else []
         # Keys are only ever added to a table.
         for row, scope in enumerate(table.scopes[self._looked :], self._looked):
-            if not (scope.topic and scope.subject):
+            if scope.is_single:
                 self._scopes.append(scope)
                 self._rows.append(row)
         self._looked = len(table.scopes)
@@ -71,8 +71,7 @@ class VolumeLane:
         firing = {i for i in firing if rule_of(self._keys, key_name(self._scopes[i])).watch}
         running = {i for i, s in enumerate(self._scopes) if s in self._episodes}
         events = []
-        # Subjects first: they tell more than the topic they stand in.
-        for i in sorted(firing | running, key=lambda i: (bool(self._scopes[i].topic), -verdicts.score[i])):
+        for i in sorted(firing | running, key=lambda i: (rank(self._scopes[i]), -verdicts.score[i])):
             scope = self._scopes[i]
             reading = reading_of(verdicts, i, at)
             before, key = self._episodes.get(scope), key_name(scope)

@@ -169,6 +169,7 @@ def _example() -> dict[str, Any]:
         "key": "subject:Example",
         "topic": "",
         "subject": "Example",
+        "source": "",
         "severity": "warning",
         "state": "open",
         "started_at": (_now() - timedelta(hours=1)).isoformat(timespec="seconds"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import time
-from typing import Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
@@ -126,6 +126,7 @@ class AlertSettings(Section):
     `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
     `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
     are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
+    Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
     """
 
     head: str = "sentiment"
@@ -142,6 +143,7 @@ class AlertSettings(Section):
     blind_after_s: float = Field(default=300.0, gt=0)
     blind_share: float = Field(default=0.5, gt=0, le=1)
     retired_sources: list[str] = []
+    sources: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=100)
     webhooks: list[WebhookSettings] = []
     channels: list[ChannelSettings] = []
     rules: list[KeyRuleSettings] = []
@@ -153,7 +155,7 @@ class AlertSettings(Section):
     @property
     def counting(self) -> CountRule:
         """What the store counts as negative."""
-        return CountRule(self.head, tuple(self.negative))
+        return CountRule(self.head, tuple(self.negative), tuple(sorted(set(self.sources))))
 
     @field_validator("rules")
     @classmethod

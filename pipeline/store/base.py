@@ -38,17 +38,22 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CountRule:
-    """Which classes of which head count as negative; without `negative`, evidence is every post."""
+    """Which classes of which head count as negative; without `negative`, evidence is every post.
+
+    `sources` are counted by themselves as well.
+    """
 
     head: str = "sentiment"
     negative: tuple[str, ...] = ("negative",)
+    sources: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
     """Posts (reposts left out) of one topic, and of one subject where `subject` is not empty, in one bucket.
 
-    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`.
+    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. Where `source` is not empty, of that
+    source only, and of a topic or a subject.
     """
 
     bucket: int
@@ -56,14 +61,21 @@ class Cell:
     subject: str
     posts: int
     negatives: int
+    source: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The posts an alert key stands for: a topic, a subject, or both; empty means any."""
+    """The posts an alert key stands for: a topic, a subject, a source, or two of them at once; empty means any."""
 
     topic: str = ""
     subject: str = ""
+    source: str = ""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one topic, one subject or one source as a whole."""
+        return [self.topic, self.subject, self.source].count("") == 2
 
 
 EVERYTHING = Scope()
@@ -97,7 +109,10 @@ class Store(Protocol):
         ...
 
     def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
-        """Cells of all buckets in the range: rows per topic, then rows per topic and subject."""
+        """Cells of all buckets in the range: rows per topic, then rows per topic and subject.
+
+        For each source of `rule.sources` then rows per topic, and rows per subject (of any topic).
+        """
         ...
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:

@@ -128,25 +128,32 @@ class ElasticsearchStore:
 
     def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
         bucket = {"bucket": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}}
-        topic = {"topic": {"terms": {"field": "topic"}}}
-        subject = {"subject": {"terms": {"field": "subjects"}}}
-        query = _filter([_range(start, end), {"term": {"repost": False}}])
+        topic, subject, source = (
+            {name: {"terms": {"field": field}}}
+            for name, field in (("topic", "topic"), ("subject", "subjects"), ("source", "source"))
+        )
+        posts = [_range(start, end), {"term": {"repost": False}}]
+        kinds = [([bucket, topic], posts), ([bucket, topic, subject], posts)]
+        if rule.sources:
+            theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
+            kinds += [([bucket, topic, source], theirs), ([bucket, subject, source], theirs)]
         negative = {"negative": {"filter": _negative(rule)}}
         cells = []
-        for sources in ([bucket, topic], [bucket, topic, subject]):
+        for keys, clauses in kinds:
             after: dict[str, Any] | None = None
             while True:
-                composite = {"size": PAGE, "sources": sources, **({"after": after} if after else {})}
+                composite = {"size": PAGE, "sources": keys, **({"after": after} if after else {})}
                 answer = self._c.search(
-                    query=query, size=0, aggs={"cells": {"composite": composite, "aggs": negative}}
+                    query=_filter(clauses), size=0, aggs={"cells": {"composite": composite, "aggs": negative}}
                 )["aggregations"]["cells"]
                 cells += [
                     Cell(
                         int(b["key"]["bucket"]) // 1000,
-                        b["key"]["topic"],
+                        b["key"].get("topic", ""),
                         b["key"].get("subject", ""),
                         b["doc_count"],
                         b["negative"]["doc_count"],
+                        b["key"].get("source", ""),
                     )
                     for b in answer["buckets"]
                 ]
@@ -308,4 +315,5 @@ def _evidence(scope: Scope, start: datetime, end: datetime, rule: CountRule) -> 
     clauses = [_range(start, end), {"term": {"repost": False}}, _negative(rule)]
     clauses += [{"term": {"topic": scope.topic}}] if scope.topic else []
     clauses += [{"term": {"subjects": scope.subject}}] if scope.subject else []
+    clauses += [{"term": {"source": scope.source}}] if scope.source else []
     return _filter(clauses)

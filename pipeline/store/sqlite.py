@@ -32,6 +32,9 @@ class _Known(NamedTuple):
     origin: str
 
 
+_SOURCE = "json_extract(p.document, '$.source')"
+
+
 class SqliteStore:
     """Implements `Store`; calls from several threads are taken one at a time."""
 
@@ -124,14 +127,21 @@ class SqliteStore:
 
     def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
         arguments = (*self._negative(rule)[1], start.timestamp(), end.timestamp())
-        negative = f"sum({self._negative(rule)[0]})"
-        plain = f"""SELECT bucket, topic, '', count(*), {negative} FROM posts
-            WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic"""  # noqa: S608
-        subjects = f"""SELECT bucket, topic, subject, count(*), {negative} FROM posts JOIN post_subjects ON post = rowid
-            WHERE time >= ? AND time < ? AND repost = 0 GROUP BY bucket, topic, subject"""  # noqa: S608
+        counted = f"count(*), sum({self._negative(rule)[0]})"
+        posts, of_subjects = "posts p", "posts p JOIN post_subjects ON post = rowid"
+        where = "time >= ? AND time < ? AND repost = 0"
+        kinds = [("topic, ''", "''", posts, where), ("topic, subject", "''", of_subjects, where)]
+        if rule.sources:
+            where = f"{where} AND {_SOURCE} IN ({_marks(rule.sources)})"
+            kinds += [("topic, ''", _SOURCE, posts, where), ("'', subject", _SOURCE, of_subjects, where)]
+        cells = []
         with self._db.reading() as db:
-            rows = [*db.execute(plain, arguments), *db.execute(subjects, arguments)]
-        return [Cell(*row) for row in rows]
+            for key, source, table, condition in kinds:
+                query = f"""SELECT bucket, {key}, {counted}, {source} FROM {table} WHERE {condition}
+                    GROUP BY bucket, {key}, {source}"""  # noqa: S608
+                given = (*arguments, *rule.sources) if source == _SOURCE else arguments
+                cells += [Cell(*row) for row in db.execute(query, given)]
+        return cells
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         query = """WITH some AS (SELECT json_extract(document, '$.source') AS source,
@@ -174,14 +184,15 @@ class SqliteStore:
         if scope.subject:
             where += " AND EXISTS (SELECT 1 FROM post_subjects s WHERE s.post = p.rowid AND s.subject = ?)"
             arguments.append(scope.subject)
+        if scope.source:
+            where, arguments = f"{where} AND {_SOURCE} = ?", [*arguments, scope.source]
         return where, arguments
 
     @staticmethod
     def _negative(rule: CountRule) -> tuple[str, list[str]]:
         if not rule.negative:
             return "1", []
-        marks = ", ".join("?" * len(rule.negative))
-        return f"(json_extract(labels, ?) IN ({marks}))", [f'$."{rule.head}"', *rule.negative]
+        return f"(json_extract(labels, ?) IN ({_marks(rule.negative)}))", [f'$."{rule.head}"', *rule.negative]
 
     def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
@@ -309,6 +320,10 @@ class SqliteStore:
 
     def close(self) -> None:
         self._db.close()
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
 
 
 def _bucket(time_s: float) -> int:

@@ -11,7 +11,7 @@ ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
 #: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
-SCHEMA = 3
+SCHEMA = 4
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
 _KEYWORD = {"type": "keyword", "ignore_above": 1024}
@@ -52,7 +52,10 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "extra": {"type": "flattened", "ignore_above": 1024},
     }
     alerts = {
-        **{name: _KEYWORD for name in ("key", "topic", "subject", "severity", "state", "model", "tier", "lane")},
+        **{
+            name: _KEYWORD
+            for name in ("key", "topic", "subject", "source", "severity", "state", "model", "tier", "lane")
+        },
         **{
             name: {"type": "date"}
             for name in ("started_at", "updated_at", "resolved_at", "first_notified_at", "last_notified_at")

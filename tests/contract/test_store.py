@@ -135,6 +135,31 @@ def test_counts_leave_reposts_out_and_split_by_topic_and_subject(store: Store) -
     assert sum(c.negatives for c in store.counts(START, START + DAY, by_topic) if not c.subject) == 1
 
 
+def test_counts_of_the_sources_asked_for(store: Store) -> None:
+    index(
+        store,
+        scored(0, text="a", source="weibo", sentiment="negative", subjects=["Nova"]),
+        scored(1, text="RT @x: a", source="weibo", sentiment="negative", subjects=["Nova"]),
+        scored(2, text="b", source="weibo", topic="sports", subjects=["Nova", "O'Neill"]),
+        scored(3, text="c", source="it's", topic="sports", sentiment="negative"),
+        scored(4, text="d", source="reuters", sentiment="negative", subjects=["Nova"]),
+    )
+    bucket = int(START.timestamp())
+    asked = CountRule(sources=("it's", "weibo", "nobody"))
+    plain, cells = (store.counts(START, START + DAY, rule) for rule in (RULE, asked))
+    assert {c.source for c in plain} == {""}
+    assert sorted((c for c in cells if not c.source), key=str) == sorted(plain, key=str)
+    assert {c for c in cells if c.source} == {
+        Cell(bucket, "technology", "", 1, 1, "weibo"),
+        Cell(bucket, "sports", "", 1, 0, "weibo"),
+        Cell(bucket, "", "Nova", 2, 1, "weibo"),
+        Cell(bucket, "", "O'Neill", 1, 0, "weibo"),
+        Cell(bucket, "sports", "", 1, 1, "it's"),
+    }
+    assert [d["text"] for d in store.evidence(Scope("", "Nova", "weibo"), START, START + DAY, RULE, 9)] == ["a"]
+    assert "reuters" in store.evidence_query(Scope(source="reuters"), START, START + DAY, RULE)
+
+
 def test_counts_of_more_cells_than_a_page(store: Store) -> None:
     posts = [scored(i, minute=5 * i, text=f"t{i}", topic=f"topic{i % 3}") for i in range(5200)]
     for at in range(0, len(posts), 1000):

@@ -44,7 +44,7 @@ def fields(notice: Notice) -> dict[str, Any]:
     alert = notice.alert
     name = "OpinionVolume" if alert.get("lane") == VOLUME else "OpinionNegativeShare"
     labels = {"alertname": name, "key": alert["key"], "severity": alert["severity"]}
-    labels |= {name: alert[name] for name in ("topic", "subject") if alert.get(name)}
+    labels |= {name: alert[name] for name in ("topic", "subject", "source") if alert.get(name)}
     evidence = "\n".join(f"{post['text']} {post['url']}".strip() for post in alert["evidence"][:5])
     ends = alert.get("resolved_at") or "0001-01-01T00:00:00Z"
     return {
