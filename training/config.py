@@ -47,6 +47,8 @@ class Hyperparameters(_Strict):
     """How to train; lengths in tokens, rates per step. The modules named hold the methods and their sources.
 
     - what learns (`methods.py`): `method` full, lora, frozen (heads only) or gradual (layers from the top down)
+    - at which rate: `encoder_rate`, `fresh_rate` (heads, adapters), `embedding_rate` (none: the encoder's; a new
+      `[vocabulary]` wants more, but a trained one then learns its training rows by heart)
     - how (`loop.py`): `optimizer`, `decay` after `warmup` (share of the steps), `accumulation` of batches per step,
       `early_stopping`: evaluations without a better validation macro F1 (0: off), one every `evaluate_every` epochs
     - `loss` (`losses.py`) with `label_smoothing`; focal for imbalance, gce for noisy labels
@@ -67,6 +69,7 @@ class Hyperparameters(_Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     encoder_rate: float = Field(default=2e-4, gt=0)
     fresh_rate: float = Field(default=1e-3, gt=0)
+    embedding_rate: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     decay: Literal["cosine", "linear", "constant"] = "cosine"

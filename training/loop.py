@@ -263,16 +263,18 @@ def rate_factor(step: int, steps: int, warmup: float, decay: str) -> float:
 
 
 def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Optimizer:
-    """AdamW or SGD with two rates: fresh parts (heads, word embedding, adapters) and the encoder."""
+    """AdamW or SGD with three rates: fresh parts (heads, adapters), word embeddings and the rest of the encoder."""
     fresh: list[Tensor] = []
+    embeddings: list[Tensor] = []
     encoder: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad and settings.method != "gradual":
             continue
-        new = name.startswith("output") or "lora_" in name or ("word_embeddings" in name and settings.method == "full")
-        (fresh if new else encoder).append(parameter)
+        new = name.startswith("output") or "lora_" in name
+        (fresh if new else embeddings if "word_embeddings" in name else encoder).append(parameter)
     groups = [
         {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
+        {"params": embeddings, "lr": settings.embedding_rate or settings.encoder_rate, "weight_decay": 0.0},
         {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
     ]
     groups = [g for g in groups if g["params"]]

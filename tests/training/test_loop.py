@@ -10,7 +10,7 @@ import torch
 
 from tests.training.conftest import HEADS, settings, toy_encoder, toy_examples, toy_tokenizer
 from training.config import TrainingConfigError
-from training.loop import Progress, fine_tune, predict, rate_factor
+from training.loop import Progress, fine_tune, make_optimizer, predict, rate_factor
 from training.network import Classifier
 from training.scores import macro_f1
 from training.trackers import open_trackers
@@ -120,3 +120,15 @@ def test_tensorboard_gets_the_figures_and_a_missing_tool_is_named(model: Classif
     (tmp_path / "file").write_text("")
     with pytest.raises(TrainingConfigError, match="'tensorboard' opens no run"):
         open_trackers(["tensorboard"], tmp_path / "file", {})
+
+
+@pytest.mark.parametrize(("given", "rate"), [(None, 1e-4), (5e-4, 5e-4)])
+def test_word_embeddings_go_at_the_encoders_rate_unless_told_otherwise(
+    model: Classifier, given: float | None, rate: float
+) -> None:
+    plan = settings(encoder_rate=1e-4, fresh_rate=1e-2, embedding_rate=given)
+    rates = {id(p): group["lr"] for group in make_optimizer(model, plan).param_groups for p in group["params"]}
+    found = {name: rates[id(p)] for name, p in model.named_parameters()}
+    assert {r for name, r in found.items() if "word_embeddings" in name} == {rate}
+    assert {r for name, r in found.items() if name.startswith("output")} == {1e-2}
+    assert {r for name, r in found.items() if "attention" in name} == {1e-4}
