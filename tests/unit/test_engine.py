@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
+from models.bundle import read_manifest
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.longtexts import MAX_WINDOWS, pieces
@@ -172,10 +173,13 @@ def test_padding_to_fewer_shapes_changes_no_label(engine: OnnxEngine) -> None:
         return run(ids, mask)
 
     stepped._session = stepped._session._replace(run=seen, width_step=32)
+    # Sums of another length round otherwise, and an int8 activation may then fall to the other side.
+    tolerance = read_manifest(STARTER).golden_tolerance
     for one, other in zip(engine.predict(TEXTS * 3), stepped.predict(TEXTS * 3), strict=True):
-        assert np.allclose(
-            list(one.probabilities("topic").values()), list(other.probabilities("topic").values()), atol=1e-4
-        )
+        for head in engine.heads:
+            assert one.label(head) == other.label(head)
+            here, there = (list(p.probabilities(head).values()) for p in (one, other))
+            assert np.allclose(here, there, atol=tolerance, rtol=0)
     assert widths
     assert {w % 32 for w in widths} == {0}
 
