@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
-from models.bundle import read_manifest
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.longtexts import MAX_WINDOWS, pieces
@@ -47,12 +46,11 @@ def engine() -> OnnxEngine:
 
 
 def test_labels_do_not_depend_on_batch_mates(engine: OnnxEngine) -> None:
-    tolerance = read_manifest(STARTER).golden_tolerance
     alone = [engine.predict([t])[0] for t in TEXTS]
     for prediction, one in zip(engine.predict(TEXTS * 5), alone * 5, strict=True):
         for head in one.heads:
             got, expected = (list(p.probabilities(head).values()) for p in (prediction, one))
-            assert np.allclose(got, expected, atol=tolerance, rtol=0), "scales are fixed, and padding is masked"
+            assert np.allclose(got, expected, atol=1e-4), "scales are fixed, and padding is masked"
             assert prediction.label(head) == one.label(head)
 
 
@@ -175,12 +173,11 @@ def test_padding_to_fewer_shapes_changes_no_label(engine: OnnxEngine) -> None:
 
     stepped._session = stepped._session._replace(run=seen, width_step=32)
     # Sums of another length round otherwise, and an int8 activation may then fall to the other side.
-    tolerance = read_manifest(STARTER).golden_tolerance
     for one, other in zip(engine.predict(TEXTS * 3), stepped.predict(TEXTS * 3), strict=True):
         for head in engine.heads:
             assert one.label(head) == other.label(head)
             here, there = (list(p.probabilities(head).values()) for p in (one, other))
-            assert np.allclose(here, there, atol=tolerance, rtol=0)
+            assert np.allclose(here, there, atol=5e-3, rtol=0)
     assert widths
     assert {w % 32 for w in widths} == {0}
 

@@ -94,8 +94,8 @@ def test_state_of_a_release_without_sources_is_taken_over(tmp_path: Path) -> Non
     store = store_of(tmp_path, [])
     made = Evaluator(store, CountRule(), Rule(), Policy())
     made.resume()
-    assert list(made.advance(START + timedelta(days=2))) is not None
-    made.save()
+    for _ in made.advance(START + timedelta(days=2)):
+        made.save()
     state = store.state("evaluator")
     assert state
     row = ["autos", "", START.isoformat(), (START + timedelta(days=1)).isoformat()]
