@@ -2,14 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indexes, longest texts last, so that (longest in group) * (group size) <= budget.
+class Shapes(NamedTuple):
+    """The shapes that a runtime is to see: one that plans each shape anew gets few of them.
+
+    `width(n) >= n` is what `n` tokens are padded to; `1 <= rows(n) <= n` of `n` texts form a batch, the others another.
+    """
+
+    width: Callable[[int], int]
+    rows: Callable[[int], int]
+
+
+def vector_width(width: int) -> int:
+    """4, 8 or 16 tokens into a vector of 16, and whole vectors only from 64 on.
+
+    What attention computes of a last vector that is not full costs more, token by token, than padding that fills it.
+
+    >>> [vector_width(n) for n in (3, 9, 17, 25, 64, 65, 130)]
+    [4, 16, 20, 32, 64, 80, 160]
+    """
+    if width > 128:
+        return -(-width // 32) * 32
+    whole, rest = width // 16 * 16, width % 16
+    if width > 64:
+        return whole + 16 * (rest > 0)
+    return whole + next(step for step in (0, 4, 8, 16) if step >= rest)
+
+
+def few_rows(rows: int) -> int:
+    """The next lower of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...
+
+    >>> [few_rows(n) for n in (1, 5, 7, 11, 12, 31)]
+    [1, 4, 6, 8, 12, 24]
+    """
+    power: int = 1 << (rows.bit_length() - 1)
+    return power + power // 2 if rows >= power + power // 2 else power
+
+
+#: As they come: for a runtime to which each shape is like any other.
+ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows)
+#: OpenVINO on a CPU compiles kernels for each shape, a quarter to a half of an inference, and keeps them for good, some
+#: 3 MB each (openvino issue 20633); texts as they come make a thousand shapes, these 150 at the most.
+FEW_SHAPES = Shapes(vector_width, few_rows)
+#: Allocators and kernels of a GPU.
+GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows)
+
+
+def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = ANY_SHAPE.rows) -> Iterator[list[int]]:
+    """Indexes, longest texts last, so that (longest in group) * (group size) <= budget; sizes are those of `rows`.
 
     A text longer than the budget stands alone. Every index comes once.
 
@@ -18,46 +64,44 @@ def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """
     group: list[int] = []
     for index in sorted(range(len(lengths)), key=lengths.__getitem__):
-        if group and lengths[index] * (len(group) + 1) > budget:
-            yield group
-            group = []
+        while group and lengths[index] * (len(group) + 1) > budget:
+            size = rows(len(group))
+            yield group[:size]
+            group = group[size:]
         group.append(index)
-    if group:
-        yield group
+    while group:
+        size = rows(len(group))
+        yield group[:size]
+        group = group[size:]
 
 
-def shared_evenly(lengths: Sequence[int], budget: int, streams: int) -> list[list[int]]:
+def shared_evenly(
+    lengths: Sequence[int], budget: int, streams: int, rows: Callable[[int], int] = ANY_SHAPE.rows
+) -> list[list[int]]:
     """`by_length`, in as many groups as `streams` can take alike: a group left over would keep one of them waiting.
 
     >>> [len(group) for group in shared_evenly([4] * 30, budget=40, streams=2)]
     [8, 8, 8, 6]
     """
-    groups = list(by_length(lengths, budget))
+    groups = list(by_length(lengths, budget, rows))
     wanted = min(len(lengths), -(-len(groups) // streams) * streams)
     if len(groups) == wanted:
         return groups
     smaller = -(-sum(lengths[g[-1]] * len(g) for g in groups) // wanted)
-    while (more := list(by_length(lengths, smaller))) and len(more) > wanted:
+    while (more := list(by_length(lengths, smaller, rows))) and len(more) > wanted:
         smaller = min(budget, smaller + -(-smaller // 32))
     return more if len(more) == wanted else groups
 
 
-def padded_width(width: int, step: int) -> int:
-    """The next multiple of `step`: fewer shapes for a device that plans each of them anew.
-
-    >>> padded_width(33, 32), padded_width(33, 1)
-    (64, 33)
-    """
-    return -(-width // step) * step
-
-
-def padded(rows: Sequence[Sequence[int]], width_step: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """int64[rows, width] of token ids (0 where a row has ended) and the mask of what is real (1, else 0).
+def padded(
+    rows: Sequence[Sequence[int]], width: Callable[[int], int] = ANY_SHAPE.width
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """int64[rows, width(longest)] of token ids (0 where a row has ended) and the mask of what is real (1, else 0).
 
     >>> [a.tolist() for a in padded([[5, 6], [7]])]
     [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]
     """
-    ids = np.zeros((len(rows), padded_width(max(map(len, rows)), width_step)), np.int64)
+    ids = np.zeros((len(rows), width(max(map(len, rows)))), np.int64)
     mask = np.zeros_like(ids)
     for i, row in enumerate(rows):
         ids[i, : len(row)], mask[i, : len(row)] = row, 1

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import tuning
-from models.batching import padded, padded_width, shared_evenly
+from models.batching import GPU_SHAPES, padded, shared_evenly
 from models.drift import Profile
 from models.labels import Head, Prediction, predictions
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
@@ -108,7 +108,7 @@ class OnnxEngine:
                 return time.perf_counter() - started
 
             tokens, padded = self.tokens, self.padded_tokens
-            budgets = tuning.CPU_BUDGETS if self._session.width_step == 1 else tuning.GPU_BUDGETS
+            budgets = tuning.GPU_BUDGETS if self._session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams"
             budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
             self.tokens, self.padded_tokens = tokens, padded
@@ -126,19 +126,23 @@ class OnnxEngine:
         """The second half."""
         rows = [row for parts in encoded.rows for row in parts]
         # Longest first: the streams end together.
-        groups = shared_evenly([len(row) for row in rows], self._budget, self._session.streams)[::-1]
+        widths = [self._width(len(row)) for row in rows]
+        groups = shared_evenly(widths, self._budget, self._session.streams, self._session.shapes.rows)[::-1]
         logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
         run = map if len(groups) < 2 or self._session.streams < 2 else self._pool.map
         for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):
             logits[group] = found
         self.tokens += sum(map(len, rows))
-        step = self._session.width_step
-        self.padded_tokens += sum(padded_width(max(len(rows[i]) for i in g), step) * len(g) for g in groups)
+        self.padded_tokens += sum(max(widths[i] for i in g) * len(g) for g in groups)
         return predictions(self.heads, logits, [len(parts) for parts in encoded.rows], self.name, self.version)
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
         return self._tokenizer.unknown_share(texts)
+
+    def _width(self, tokens: int) -> int:
+        """What so many are padded to: the model has positions for no more than the tokenizer gives."""
+        return min(self._session.shapes.width(tokens), self._tokenizer.max_tokens)
 
     def _within_memory(self, rows: list[list[int]]) -> NDArray[np.float32]:
         session = self._session
@@ -162,7 +166,7 @@ class OnnxEngine:
             return self._session
 
     def _run(self, session: Session, rows: list[list[int]]) -> NDArray[np.float32]:
-        input_ids, mask = padded(rows, session.width_step)
+        input_ids, mask = padded(rows, self._width)
         try:
             logits = session.run(input_ids, mask)
         except Exception as error:

@@ -17,23 +17,23 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from models.batching import ANY_SHAPE, FEW_SHAPES, GPU_SHAPES, Shapes
+
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 Ids = NDArray[np.int64]
 #: int64[texts, tokens] ids and mask -> float32[texts, classes] logits.
 Run = Callable[[Ids, Ids], NDArray[np.float32]]
 _MOST_STREAMS = 8
-#: On a GPU widths come in steps, so that its allocator and its kernels see few shapes.
-_GPU_WIDTH_STEP = 32
 
 
 class Session(NamedTuple):
-    """`run` may be called from `streams` threads at once; widths are to be multiples of `width_step`."""
+    """`run` may be called from `streams` threads at once; widths and rows are to be of `shapes`."""
 
     run: Run
     name: str
     streams: int
-    width_step: int = 1
+    shapes: Shapes = ANY_SHAPE
 
 
 class EngineError(RuntimeError):
@@ -112,7 +112,7 @@ def _openvino(model: bytes | Path, threads: int) -> Session:
 
     # Its binding to numpy is made at the first call, and two first calls at once wait for each other for ever.
     run(np.ones((1, 2), np.int64), np.ones((1, 2), np.int64))
-    return Session(run, "OpenVINO", streams)
+    return Session(run, "OpenVINO", streams, FEW_SHAPES)
 
 
 def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_mb: int) -> Session:
@@ -144,7 +144,7 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
         ) from None
     name = str(session.get_providers()[0])
     if name == "CUDAExecutionProvider":
-        return Session(bound(session, "cuda"), name, 1, _GPU_WIDTH_STEP)
+        return Session(bound(session, "cuda"), name, 1, GPU_SHAPES)
 
     def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
         logits: NDArray[np.float32] = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]

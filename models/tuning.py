@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 #: Tokens of the trial's texts: headlines, posts, and a few that fill the model.
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
 ROUNDS, REPEATS = 12, 4
-CPU_BUDGETS = (256, 512, 1024, 2048)
+CPU_BUDGETS = (256, 512, 768, 1024, 2048)
 GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
 #: A smaller budget answers a lone batch sooner: a larger one must be faster by this much.
 _WORTH = 1.02

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
-from models.batching import by_length, shared_evenly
+from models.batching import FEW_SHAPES, by_length, shared_evenly
 from models.engine import OnnxEngine
 from pipeline.settings import STARTER
 from pipeline.subjects import SubjectMatcher
@@ -24,6 +24,24 @@ def test_serving_batches_keep_each_text_once_and_the_budget(lengths: list[int], 
     assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= budget
+
+
+@given(LENGTHS, st.integers(1, 400))
+def test_batches_of_few_shapes_do_too(lengths: list[int], budget: int) -> None:
+    widths = [FEW_SHAPES.width(n) for n in lengths]
+    groups = list(by_length(widths, budget, FEW_SHAPES.rows))
+    assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
+    for group in groups:
+        assert FEW_SHAPES.rows(len(group)) == len(group)
+        assert len(group) == 1 or max(widths[i] for i in group) * len(group) <= budget
+
+
+def test_the_shapes_are_few_whatever_comes() -> None:
+    widths = {FEW_SHAPES.width(n) for n in range(1, 129)}
+    rows = {FEW_SHAPES.rows(n) for n in range(1, 1025)}
+    assert all(FEW_SHAPES.width(n) >= n for n in range(1, 1000))
+    assert all(1 <= FEW_SHAPES.rows(n) <= n for n in range(1, 1000))
+    assert sum(w * r <= 1024 or r == 1 for w in widths for r in rows) <= 160
 
 
 @given(LENGTHS, st.integers(1, 400), st.integers(1, 8))
