@@ -35,8 +35,8 @@ lint: $(ALL)         ## formatter, linter, types, import rules
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-test-fast: $(ALL)      ## no services and no whole demo
-	.venv/bin/pytest -q -m "not services and not demo and not long" $(ARGS)
+test-fast: $(ALL)      ## no services, no demo, nothing long; two at a time
+	.venv/bin/pytest -q -n 2 --dist worksteal -m "not services and not demo and not long" $(ARGS)
 
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	.venv/bin/pytest -q $(ARGS)

@@ -109,8 +109,7 @@ class Workers:
         # thresholds would walk them again and again (5 % of the flow, measured).
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        for app in self._apps:
-            await delivery.start(app, self._brokers)
+        await asyncio.gather(*(delivery.start(app, self._brokers) for app in self._apps))
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
         self.started = True
 

@@ -10,7 +10,7 @@ import os
 import ssl
 import tempfile
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -87,10 +87,13 @@ def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
     return None if found is None else int(found)
 
 
-async def first_offset(app: StrictApp, topic: str, partition: int) -> int:
-    """The oldest record of the partition; raises what the client raises."""
-    place = TopicPartition(topic, partition)
-    return int((await app.consumer.earliest_offsets(place))[place])
+async def first_offsets(app: StrictApp, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """The oldest record of each (topic, partition); raises what the client raises.
+
+    One question for all: each waits behind a fetch that has nothing to bring.
+    """
+    found = await app.consumer.earliest_offsets(*(TopicPartition(*place) for place in places))
+    return {(place.topic, place.partition): int(offset) for place, offset in found.items()}
 
 
 def partitions(app: StrictApp, topic: str) -> int:

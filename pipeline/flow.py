@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -49,8 +49,8 @@ class ProgressLog(Protocol):
         """The end of a source partition when last seen, None before anything was fetched from it."""
         ...
 
-    async def first_offset(self, partition: Partition) -> int:
-        """The oldest record that the broker still has; raises `Transient`."""
+    async def first_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
+        """The oldest records that the broker still has, by one question for all; raises `Transient`."""
         ...
 
     def partitions(self, topic: str) -> int:
@@ -198,7 +198,12 @@ class Flow:
         nothing of one whose end is not known: that would vouch for an emptiness nobody has seen. What was booked is
         kept all the same: its records may be committed, and then nobody reads them again.
         """
-        ledger, booked, news, unread = await self._books(), [], [], []
+        ledger = await self._books()
+        unread = [k for k in sorted(partitions) if not ledger.knows(k) and self._progress.end_offset(k) is not None]
+        first: Mapping[Partition, int] = {}
+        if unread:
+            first = await retried(lambda: self._progress.first_offsets(unread), self._note("progress"), self._sleep)
+        ledger, booked, news = await self._books(), [], []
         for key in sorted(partitions):
             end, size, in_flight = (
                 self._progress.end_offset(key),
@@ -208,13 +213,13 @@ class Flow:
             if ledger.knows(key):
                 booked.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
                 news += booked[-1:] if end is not None else []
-            elif end is not None:
-                first = await retried(lambda k=key: self._progress.first_offset(k), self._note("progress"), self._sleep)  # type: ignore[misc]
-                unread.append(Progress(*key, first, max(first, end), EPOCH, in_flight=in_flight, partitions=size))
-        for entry in [*news, *unread]:
+            elif end is not None and key in first:
+                ends = max(first[key], end)
+                news.append(Progress(*key, first[key], ends, EPOCH, in_flight=in_flight, partitions=size))
+        for entry in news:
             self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(booked))
-        await asyncio.gather(*(self._tell(entry) for entry in [*news, *unread]))
+        await asyncio.gather(*(self._tell(entry) for entry in news))
         self.stalled = None
 
     async def _books(self) -> Ledger:

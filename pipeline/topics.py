@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,11 +56,12 @@ class ProgressTopic:
     def end_offset(self, partition: Partition) -> int | None:
         return delivery.end_offset(self._app, *partition)
 
-    async def first_offset(self, partition: Partition) -> int:
+    async def first_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
         try:
-            return await delivery.first_offset(self._app, *partition)
+            return await delivery.first_offsets(self._app, partitions)
         except Exception as error:
-            raise Transient(f"Kafka did not say where {partition[0]} begins: {type(error).__name__}") from error
+            topics = ", ".join(sorted({topic for topic, _ in partitions}))
+            raise Transient(f"Kafka did not say where {topics} begins: {type(error).__name__}") from error
 
     def partitions(self, topic: str) -> int:
         return delivery.partitions(self._app, topic)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,15 @@ import pytest
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
 from tests.system import System
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged may be no UTF-8, on purpose; pytest-xdist could not send it from a worker."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
+
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

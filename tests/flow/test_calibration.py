@@ -33,6 +33,7 @@ from pipeline.store.base import CountRule
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
 
+pytestmark = pytest.mark.long
 RULE = Rule()
 DAYS = 16
 

@@ -57,6 +57,7 @@ def test_the_crisis_fires_once_the_burst_does_not_and_the_numbers_are_exact() ->
     assert max(post["reposts"] for post in alert["evidence"]) > 0
 
 
+@pytest.mark.demo
 def test_a_file_is_played_by_its_own_clock_and_a_wrong_line_is_named(tmp_path: Path) -> None:
     lines = [
         {"source": "a", "id": "2", "text": "later", "published_at": "2020-05-02T00:00:00Z"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,8 +44,8 @@ class Recorder:
     def end_offset(self, partition: Partition) -> int | None:
         return self.ends.get(partition, 1000)
 
-    async def first_offset(self, partition: Partition) -> int:
-        return 990
+    async def first_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
+        return dict.fromkeys(partitions, 990)
 
     def partitions(self, topic: str) -> int:
         return 2

@@ -27,6 +27,8 @@ from training.export import export_onnx, fuse, open_engine
 from training.loop import predict
 from training.network import Classifier
 
+pytestmark = pytest.mark.long
+
 
 def run(*arguments: str, code: int = 0) -> Any:
     done = CliRunner().invoke(app, arguments)
@@ -211,7 +213,6 @@ def test_drift_is_told_beside_the_reference(system: SqliteStore) -> None:
     assert found["expected_accuracy"]["sentiment"]["now"] > 0.8
 
 
-@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", ["intents", "interests"])
 def test_the_documented_examples_train_from_the_starter(name: str, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ def bundle(tmp_path: Path) -> Path:
     return Path(shutil.copytree(STARTER, tmp_path / "bundle"))
 
 
+@pytest.mark.long
 def test_of_a_thousand_single_byte_corruptions_none_is_loaded(bundle: Path) -> None:
     rng, manifest = random.Random(23), read_manifest(bundle)
     loaded = 0

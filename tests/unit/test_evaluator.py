@@ -74,6 +74,7 @@ def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
     assert found[-1].transition is Transition.RESOLVED
 
 
+@pytest.mark.long
 def test_steps_and_restarts_of_any_size_give_the_same_events(store: SqliteStore) -> None:
     whole = events(evaluator(store), START + timedelta(hours=1), END)
     store._db.connection.execute("DELETE FROM state")
