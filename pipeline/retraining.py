@@ -115,7 +115,7 @@ def history_of(documents: Iterable[Mapping[str, Any]], rule: CountRule) -> Histo
     negatives: dict[str, Counter[int]] = {}
     for d in documents:
         bucket = int(time_of(d).timestamp()) // BUCKET_S
-        bad = d["labels"].get(rule.head) in rule.negative
+        bad = d["labels"].get(rule.head) in rule.negative and d["negative_score"] >= rule.score_from
         for scope in (Scope(d["topic"]), *(Scope("", s) for s in d["subjects"])):
             key = key_name(scope)
             cells.setdefault(key, Counter())[bucket] += 1

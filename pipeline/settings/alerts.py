@@ -126,11 +126,13 @@ class AlertSettings(Section):
     `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
     `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
     are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
+    A post whose label is one of `negative` counts as negative where its `negative_score` is `negative_from` or more.
     Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
     """
 
     head: str = "sentiment"
     negative: list[str] = Field(default=["negative"], min_length=1)
+    negative_from: float = Field(default=0.0, ge=0, le=1)
     fire: float = Field(default=4.0, gt=0)
     target_false_alerts: float = Field(default=0.1, ge=0)
     calibrate_every_days: float = Field(default=7.0, ge=0)
@@ -155,7 +157,7 @@ class AlertSettings(Section):
     @property
     def counting(self) -> CountRule:
         """What the store counts as negative."""
-        return CountRule(self.head, tuple(self.negative), tuple(sorted(set(self.sources))))
+        return CountRule(self.head, tuple(self.negative), tuple(sorted(set(self.sources))), self.negative_from)
 
     @field_validator("rules")
     @classmethod

@@ -38,14 +38,15 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CountRule:
-    """Which classes of which head count as negative; without `negative`, evidence is every post.
+    """Which classes of which head count as negative, and from what `negative_score` in [0, 1] on.
 
-    `sources` are counted by themselves as well.
+    Without `negative`, evidence is every post. `sources` are counted by themselves as well.
     """
 
     head: str = "sentiment"
     negative: tuple[str, ...] = ("negative",)
     sources: tuple[str, ...] = ()
+    score_from: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

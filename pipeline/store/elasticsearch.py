@@ -308,7 +308,8 @@ def _filter(clauses: list[dict[str, Any]]) -> dict[str, Any]:
 def _negative(rule: CountRule) -> dict[str, Any]:
     if not rule.negative:
         return {"match_all": {}}
-    return {"terms": {f"labels.{rule.head}": list(rule.negative)}}
+    labelled = {"terms": {f"labels.{rule.head}": list(rule.negative)}}
+    return _filter([labelled, {"range": {"negative_score": {"gte": rule.score_from}}}]) if rule.score_from else labelled
 
 
 def _evidence(scope: Scope, start: datetime, end: datetime, rule: CountRule) -> dict[str, Any]:

@@ -189,10 +189,11 @@ class SqliteStore:
         return where, arguments
 
     @staticmethod
-    def _negative(rule: CountRule) -> tuple[str, list[str]]:
+    def _negative(rule: CountRule) -> tuple[str, list[str | float]]:
         if not rule.negative:
             return "1", []
-        return f"(json_extract(labels, ?) IN ({_marks(rule.negative)}))", [f'$."{rule.head}"', *rule.negative]
+        labelled = f"json_extract(labels, ?) IN ({_marks(rule.negative)})"
+        return f"({labelled} AND negative_score >= ?)", [f'$."{rule.head}"', *rule.negative, rule.score_from]
 
     def search(self, text: str, limit: int) -> list[dict[str, Any]]:
         phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]

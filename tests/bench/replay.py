@@ -2,7 +2,8 @@
 
 The processes of `simulator.py` say when a post comes and whether it is negative; the posts themselves are real ones of
 that label, each in its turn, tweets for one half of the keys and Chinese hotel reviews for the other. What the rule
-counts is what the model says of them. Beside it the same histories as a model would read them that never errs.
+counts is what the model says of them: all that it calls negative, and only that of which it is sure
+(`alerts.negative_from`). Beside it the same histories as a model would read them that never errs.
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from models.bundle import load_bundle
+from models.engine import OnnxEngine
 from pipeline.alerting.backtest import negative_scores
 from pipeline.settings import STARTER
 from tests.bench.detector import RULE, measure
@@ -23,21 +28,24 @@ from tests.bench.simulator import Counts, Process, simulate
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 #: File, and the label that is negative in it.
 SETS = {"tweets": ("tweeteval_sentiment.test", "negative"), "hotel reviews": ("chnsenticorp.test", "negative")}
+SURE = 0.6
 PROCESSES = [Process("beta-binomial", 20), Process("beta-binomial", 100), Process("2-hour swings", 100)]
 
 
 class Pool:
-    """Real posts of both kinds, and for each whether the model calls it negative."""
+    """Real posts of both kinds, and whether the model calls each negative with a score of `score_from` or more."""
 
-    def __init__(self, name: str, seed: int = 5) -> None:
+    def __init__(self, name: str, engine: OnnxEngine, score_from: float, seed: int = 5) -> None:
         file, negative = SETS[name]
         with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
             rows = [json.loads(line) for line in lines]
-        engine = load_bundle(STARTER)
         said = []
         for at in range(0, len(rows), 512):
             predictions = engine.predict([r["text"] for r in rows[at : at + 512]])
-            said += [p.label("sentiment") == "negative" for p in predictions]
+            said += [
+                p.label("sentiment") == "negative" and p.probabilities("sentiment")["negative"] >= score_from
+                for p in predictions
+            ]
         truth = np.array([str(r["label"]).lower() in {negative, "0"} for r in rows])
         flags, rng = np.array(said), np.random.default_rng(seed)
         self._runs = {kind: np.cumsum(np.tile(rng.permutation(flags[truth == kind]), 400)) for kind in (True, False)}
@@ -56,23 +64,27 @@ class Pool:
         return np.asarray(called)
 
 
+def _read(pools: Sequence[Pool], key: int, posts: Counts, negatives: Counts) -> Counts:
+    return pools[key % len(pools)].read(97 * key, posts, negatives)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.replay")
     parser.add_argument("--seeds", default="1,2,3")
     seeds = tuple(map(int, parser.parse_args().seeds.split(",")))
-    pools = [Pool(name) for name in SETS]
-    for name, pool in zip(SETS, pools, strict=True):
-        print(
-            f"{name}: {pool.sizes[0]} negative posts, {pool.found:.0%} of them called so; {pool.sizes[1]} others, "
-            f"{pool.mistaken:.0%} of them called negative"
-        )
-
-    def read(key: int, posts: Counts, negatives: Counts) -> Counts:
-        return pools[key % 2].read(97 * key, posts, negatives)
-
+    engine = load_bundle(STARTER)
+    readers: dict[str, Any] = {"truth": simulate}
+    for title, score_from in (("the model", 0.0), (f"from {SURE}", SURE)):
+        pools = [Pool(name, engine, score_from) for name in SETS]
+        for name, pool in zip(SETS, pools, strict=True):
+            print(
+                f"{title}, {name}: {pool.sizes[0]} negative posts, {pool.found:.0%} of them called so; "
+                f"{pool.sizes[1]} others, {pool.mistaken:.0%} of them called negative"
+            )
+        readers[title] = partial(simulate, read=partial(_read, pools))
     print(f"{'process':16} {'/h':>4} {'read by':9} {'fire':>5} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
     for process in PROCESSES:
-        for reader, made in (("truth", simulate), ("the model", lambda *a, **k: simulate(*a, read=read, **k))):
+        for reader, made in readers.items():
             r = measure(lambda h: negative_scores(h, RULE), process, seeds, made)
             print(
                 f"{process.name:16} {process.posts_per_h:4} {reader:9} {r['fire']:5.1f} {r['false']:6.3f} "

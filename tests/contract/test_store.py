@@ -135,6 +135,20 @@ def test_counts_leave_reposts_out_and_split_by_topic_and_subject(store: Store) -
     assert sum(c.negatives for c in store.counts(START, START + DAY, by_topic) if not c.subject) == 1
 
 
+def test_what_counts_as_negative_may_have_to_be_sure(store: Store) -> None:
+    index(
+        store,
+        scored(0, text="a", sentiment="negative", negative_score=0.61),
+        scored(1, text="b", sentiment="negative", negative_score=0.59),
+        scored(2, text="c", sentiment="neutral", negative_score=0.9),
+    )
+    sure = CountRule(score_from=0.6)
+    for rule, wanted in ((RULE, 2), (sure, 1)):
+        assert [(c.posts, c.negatives) for c in store.counts(START, START + DAY, rule)] == [(3, wanted)]
+        assert len(store.evidence(Scope("technology"), START, START + DAY, rule, 10)) == wanted
+    assert "0.6" in store.evidence_query(Scope("technology"), START, START + DAY, sure)
+
+
 def test_counts_of_the_sources_asked_for(store: Store) -> None:
     index(
         store,
