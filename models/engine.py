@@ -109,7 +109,7 @@ class OnnxEngine:
 
             tokens, padded = self.tokens, self.padded_tokens
             budgets = tuning.GPU_BUDGETS if self._session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
-            key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams"
+            key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
             budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
