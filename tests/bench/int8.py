@@ -1,0 +1,61 @@
+"""`python -m tests.bench.int8 OUT.work/model.plain.onnx DATA`: what int8 costs, set by set.
+
+The starter beside the fp32 graph that its training left, on every evaluation and calibration set of its recipe: the
+share of equal labels, and the accuracy of both where the set gives labels.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from models.bundle import load_bundle, read_manifest
+from models.engine import OnnxEngine
+from pipeline.settings import STARTER
+from training.config import load_config
+from training.data import load_source
+from training.export import open_engine
+
+RECIPE = Path(__file__).resolve().parents[2] / "training" / "configs" / "starter.toml"
+
+
+def classes(engine: OnnxEngine, texts: list[str], head: str) -> list[int]:
+    index = {label: i for i, label in enumerate(engine.heads[head].labels)}
+    batches = (engine.predict(texts[at : at + 512]) for at in range(0, len(texts), 512))
+    return [index[p.label(head)] for batch in batches for p in batch]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.int8")
+    parser.add_argument("plain", type=Path, help="model.plain.onnx of the training run")
+    parser.add_argument("data", type=Path)
+    given = parser.parse_args()
+    manifest, small = read_manifest(STARTER), load_bundle(STARTER, device="cpu")
+    exact = open_engine(
+        given.plain,
+        (STARTER / manifest.tokenizer_file).read_text("utf-8"),
+        {h.name: h.labels for h in manifest.heads},
+        {h.name: h.temperature for h in manifest.heads},
+        manifest.max_tokens,
+        name="fp32",
+        version=manifest.version,
+    )
+    config = load_config(RECIPE)
+    for source in {s.file: s for s in [*config.evaluation, *config.calibration]}.values():
+        examples = load_source(config, source, given.data, evaluation=True)
+        for head in source.heads:
+            rows = [e for e in examples if head in e.targets]
+            texts = [e.text for e in rows]
+            ours, theirs = classes(small, texts, head), classes(exact, texts, head)
+            right = [[c in e.targets[head] for c, e in zip(said, rows, strict=True)] for said in (ours, theirs)]
+            print(
+                f"{source.file:40} {head:10} {len(rows):6} rows, {np.mean(np.equal(ours, theirs)):.4f} alike, accuracy "
+                f"{np.mean(right[0]):.4f} in int8, {np.mean(right[1]):.4f} in fp32",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()
