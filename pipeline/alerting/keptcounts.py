@@ -38,15 +38,15 @@ class KeptCounts:
     def _day(self, start: datetime) -> list[Cell]:
         day = start.date()
         mark = (self._store.state(mark_name(day)) or {}).get("mark", "")
-        name = f"counts-{day.isoformat()}-{self._rule_id}"
+        name = f"counts-{day.isoformat()}"
         kept = self._store.state(name)
-        if kept is not None and kept["mark"] == mark:
+        if kept is not None and (kept["mark"], kept.get("rule")) == (mark, self._rule_id):
             return unpacked(kept)
         # A write that was marked before the mark was read is to be seen.
         self._store.refresh()
         cells = self._store.counts(start, start + DAY, self._rule)
         if self._keep:
-            self._store.put_state(name, {"mark": mark, **packed(cells)})
+            self._store.put_state(name, {"mark": mark, "rule": self._rule_id, **packed(cells)})
         return cells
 
 

@@ -75,3 +75,16 @@ def test_a_post_written_while_the_day_is_read_is_seen_the_next_time(tmp_path: Pa
         cells(kept)
     assert sum(c.posts for c in cells(kept)) == 3
     store.close()
+
+
+def test_another_rule_counts_a_day_anew_and_takes_its_place(tmp_path: Path) -> None:
+    store = opened(str(tmp_path))
+    store.index(
+        [scored(i, minute=i, text=f"t{i}", sentiment="negative", negative_score=i / 9) for i in range(10)], NOW, 1
+    )
+    for score_from, wanted in ((0.0, 10), (0.5, 5), (0.5, 5), (0.0, 10)):
+        kept = KeptCounts(store, CountRule(score_from=score_from), keep=True, now=lambda: NOW)
+        assert sum(c.negatives for c in cells(kept)) == wanted
+    names = [row[0] for row in store._db.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
+    assert len(names) == len(set(names)) == 3, "one of each settled day"
+    store.close()
