@@ -111,7 +111,7 @@ class SqliteStore:
                     document["topic"],
                     post.content_hash,
                     orjson.dumps(scored.labels).decode(),
-                    scored.negative_score,
+                    document["negative_score"],
                     str(post.origin),
                     orjson.dumps(document).decode(),
                 )

@@ -138,8 +138,8 @@ def test_counts_leave_reposts_out_and_split_by_topic_and_subject(store: Store) -
 def test_what_counts_as_negative_may_have_to_be_sure(store: Store) -> None:
     index(
         store,
-        scored(0, text="a", sentiment="negative", negative_score=0.61),
-        scored(1, text="b", sentiment="negative", negative_score=0.59),
+        scored(0, text="a", sentiment="negative", negative_score=0.59998),  # .6 in the document
+        scored(1, text="b", sentiment="negative", negative_score=0.5999),
         scored(2, text="c", sentiment="neutral", negative_score=0.9),
     )
     sure = CountRule(score_from=0.6)
