@@ -52,10 +52,10 @@ IMBALANCE: dict[str, dict[str, Any]] = {
 }
 #: Three labels of ten are wrong.
 NOISE: dict[str, dict[str, Any]] = {
-    "nothing": {**FULL, "wrong": 0.3, "epochs": 4.0, "label_smoothing": 0.0},
-    "label smoothing 0.2": {**FULL, "wrong": 0.3, "epochs": 4.0, "label_smoothing": 0.2},
-    "generalised cross-entropy": {**FULL, "wrong": 0.3, "epochs": 4.0, "label_smoothing": 0.0, "loss": "gce"},
-    "early stopping": {**FULL, "wrong": 0.3, "epochs": 4.0, "label_smoothing": 0.0, "early_stopping": 1},
+    "nothing": {**FULL, "wrong": 0.3, "epochs": 8.0, "label_smoothing": 0.0},
+    "label smoothing 0.2": {**FULL, "wrong": 0.3, "epochs": 8.0, "label_smoothing": 0.2},
+    "generalised cross-entropy": {**FULL, "wrong": 0.3, "epochs": 8.0, "label_smoothing": 0.0, "loss": "gce"},
+    "early stopping": {**FULL, "wrong": 0.3, "epochs": 8.0, "label_smoothing": 0.0, "early_stopping": 1},
 }
 REGULARISED: dict[str, dict[str, Any]] = {
     "nothing": {**FULL, "label_smoothing": 0.0, "dropout": 0.0},
