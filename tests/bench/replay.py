@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.bundle import load_bundle
 from models.engine import OnnxEngine
@@ -25,6 +26,8 @@ from pipeline.settings import STARTER
 from tests.bench.detector import RULE, measure
 from tests.bench.simulator import Counts, Process, simulate
 
+Flags = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
 #: File, and the label that is negative in it.
 SETS = {"tweets": ("tweeteval_sentiment.test", "negative"), "hotel reviews": ("chnsenticorp.test", "negative")}
@@ -35,19 +38,9 @@ PROCESSES = [Process("beta-binomial", 20), Process("beta-binomial", 100), Proces
 class Pool:
     """Real posts of both kinds, and whether the model calls each negative with a score of `score_from` or more."""
 
-    def __init__(self, name: str, engine: OnnxEngine, score_from: float, seed: int = 5) -> None:
-        file, negative = SETS[name]
-        with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        said = []
-        for at in range(0, len(rows), 512):
-            predictions = engine.predict([r["text"] for r in rows[at : at + 512]])
-            said += [
-                p.label("sentiment") == "negative" and p.probabilities("sentiment")["negative"] >= score_from
-                for p in predictions
-            ]
-        truth = np.array([str(r["label"]).lower() in {negative, "0"} for r in rows])
-        flags, rng = np.array(said), np.random.default_rng(seed)
+    def __init__(self, truth: Flags, scores: Floats, score_from: float, seed: int = 5) -> None:
+        """Of each post whether it is negative, and the score with which the model says so (-1 where it does not)."""
+        flags, rng = scores >= score_from, np.random.default_rng(seed)
         self._runs = {kind: np.cumsum(np.tile(rng.permutation(flags[truth == kind]), 400)) for kind in (True, False)}
         self.found, self.mistaken = float(flags[truth].mean()), float(flags[~truth].mean())
         self.sizes = int(truth.sum()), int((~truth).sum())
@@ -64,6 +57,21 @@ class Pool:
         return np.asarray(called)
 
 
+def read_set(name: str, engine: OnnxEngine) -> tuple[Flags, Floats]:
+    """What a `Pool` is made of, of the posts of one of `SETS`."""
+    file, negative = SETS[name]
+    with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    scores: list[float] = []
+    for at in range(0, len(rows), 512):
+        predictions = engine.predict([r["text"] for r in rows[at : at + 512]])
+        scores += [
+            p.probabilities("sentiment")["negative"] if p.label("sentiment") == "negative" else -1.0
+            for p in predictions
+        ]
+    return np.array([str(r["label"]).lower() in {negative, "0"} for r in rows]), np.array(scores)
+
+
 def _read(pools: Sequence[Pool], key: int, posts: Counts, negatives: Counts) -> Counts:
     return pools[key % len(pools)].read(97 * key, posts, negatives)
 
@@ -73,9 +81,10 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     seeds = tuple(map(int, parser.parse_args().seeds.split(",")))
     engine = load_bundle(STARTER)
+    sets = [read_set(name, engine) for name in SETS]
     readers: dict[str, Any] = {"truth": simulate}
     for title, score_from in (("the model", 0.0), (f"from {SURE}", SURE)):
-        pools = [Pool(name, engine, score_from) for name in SETS]
+        pools = [Pool(truth, scores, score_from) for truth, scores in sets]
         for name, pool in zip(SETS, pools, strict=True):
             print(
                 f"{title}, {name}: {pool.sizes[0]} negative posts, {pool.found:.0%} of them called so; "
