@@ -21,7 +21,14 @@ from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
 from models.tokenizer import BundleTokenizer
 
 #: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
-_MEMORY_SIGNS = ("Failed to allocate", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDA error", "bad_alloc")
+_MEMORY_SIGNS = (
+    "Failed to allocate",
+    "smaller than requested bytes",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDA error",
+    "bad_alloc",
+)
 
 
 #: Before `tune`: about the best on the processors seen.

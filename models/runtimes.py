@@ -6,9 +6,11 @@ threads of one batch wait for each other after every small operator.
 
 from __future__ import annotations
 
+import logging
 import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from models.batching import ANY_SHAPE, FEW_SHAPES, GPU_SHAPES, Shapes
 
+log = logging.getLogger(__name__)
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 Ids = NDArray[np.int64]
@@ -125,7 +128,10 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
         raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
     streams = min(threads, _MOST_STREAMS)
     providers: list[Any] = ["CPUExecutionProvider"]
-    if device != "cpu" and _has_cuda():
+    wants_cuda = device != "cpu" and _has_cuda()
+    if wants_cuda:
+        with redirect_stdout(None):  # it prints what it does not find; whether CUDA starts is seen below
+            ort.preload_dlls()  # those that pip installed lie where the loader does not look
         cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
         cuda |= {"gpu_mem_limit": gpu_memory_mb * 1_000_000} if gpu_memory_mb else {}
         providers.insert(0, ("CUDAExecutionProvider", cuda))
@@ -143,6 +149,11 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
             "and opinionwatch[gpu]; export it as fp16, or use the int8 bundle"
         ) from None
     name = str(session.get_providers()[0])
+    if wants_cuda and name != "CUDAExecutionProvider":
+        why = "CUDA does not start: see 'nvidia-smi', and install opinionwatch[gpu] for the CUDA libraries"
+        if device == "cuda":
+            raise EngineError(f"device 'cuda' was asked for, but {why}")
+        log.warning("the model runs on the CPU, though this onnxruntime is for GPUs: %s", why)
     if name == "CUDAExecutionProvider":
         return Session(bound(session, "cuda"), name, 1, GPU_SHAPES)
 

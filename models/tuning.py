@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
 ROUNDS, REPEATS = 12, 4
 CPU_BUDGETS = (256, 512, 768, 1024, 2048)
-GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
+GPU_BUDGETS = (4096, 8192, 16384, 32768, 65536)
 #: A smaller budget answers a lone batch sooner: a larger one must be faster by this much.
 _WORTH = 1.02
 

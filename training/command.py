@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 
@@ -21,8 +22,9 @@ from models.bundle import BundleError, load_bundle, read_manifest
 from models.engine import OnnxEngine, usable_cores
 from training.calibrate import fit_temperatures
 from training.config import TrainingConfig, TrainingConfigError, load_config
-from training.data import Example
+from training.data import Example, unlabelled_examples
 from training.dataset import read_dataset
+from training.distillation import check_teachers, soft_labels, with_soft_labels
 from training.distributed import World, join_world
 from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
 from training.export import MODEL_FILES, Precision, export_onnx, fuse, open_engine, write_bundle
@@ -47,7 +49,10 @@ _CALIBRATION = 512
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line says; `data` are labelled files, `data_dir` the folder of a recipe's files."""
+    """What the command line says.
+
+    `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads.
+    """
 
     out: Path
     base: str
@@ -57,6 +62,7 @@ class Request:
     data_dir: Path | None = None
     head: str = "label"
     name: str | None = None
+    teachers: tuple[Path, ...] = ()
 
 
 def train(
@@ -71,6 +77,7 @@ def train(
     world = join_world()
     config = load_config(request.config) if request.config else TrainingConfig()
     job = _job(request, config)
+    check_teachers(request.teachers, job.heads)
     for line in job.lines if world.first else ():
         say(line)
     work = request.out.with_name(request.out.name + ".work")
@@ -149,7 +156,8 @@ def progress_line(p: Progress) -> str:
 def _same_or_new(work: Path, request: Request, config: TrainingConfig, say: Callable[[str], None]) -> None:
     """A work folder of another request is emptied: only the same run may go on from it."""
     files = [hashlib.sha256(f.read_bytes()).hexdigest() for f in request.data]
-    wanted = json.dumps([request.base, request.head, files, config.model_dump()], ensure_ascii=False)
+    manifests = [hashlib.sha256((t / "manifest.json").read_bytes()).hexdigest() for t in request.teachers]
+    wanted = json.dumps([request.base, request.head, files, manifests, config.model_dump()], ensure_ascii=False)
     mark = work / "request.json"
     if mark.exists() and mark.read_text("utf-8") == wanted:
         say(f"going on with the run in {work}")
@@ -188,6 +196,7 @@ def _trained(
     base_state = {k: v.clone() for k, v in model.state_dict().items()} if share else {}
     if not weights.exists():
         rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
+        rows = _taught(request, config, job.heads, rows, work, say, world)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
         settings = config.train.model_dump()
         trackers = open_trackers(config.train.track, work / "runs", settings) if world.first else []
@@ -211,6 +220,31 @@ def _trained(
         mixed = {k: torch.lerp(trained[k], v, share) for k, v in base_state.items() if v.is_floating_point()}
         model.load_state_dict({**trained, **mixed})
     return model.eval(), definition
+
+
+def _taught(
+    request: Request,
+    config: TrainingConfig,
+    heads: dict[str, list[str]],
+    rows: list[Example],
+    work: Path,
+    say: Callable[[str], None],
+    world: World,
+) -> list[Example]:
+    """The rows and the recipe's unlabelled texts with what the teachers say, which `work` keeps."""
+    if not request.teachers:
+        return rows
+    kept = work / "soft.npy"
+    if request.data_dir:
+        rows = [*rows, *unlabelled_examples(config, request.data_dir, rows)]
+    if world.first and not kept.exists():
+        say(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
+        soft = soft_labels(request.teachers, heads, [r.text for r in rows], config.train.max_tokens, world.device)
+        partial = work / "soft.partial.npy"
+        np.save(partial, soft)
+        partial.replace(kept)
+    world.wait_for_all()
+    return with_soft_labels(rows, np.load(kept))
 
 
 def _bundle(
@@ -250,6 +284,7 @@ def _bundle(
             "method": config.train.method,
             "epochs": config.train.epochs,
             "minutes": round(minutes, 1),
+            "teachers": len(request.teachers),
             "attention_heads": int(model.encoder.config.num_attention_heads),
         },
         seen=seen,

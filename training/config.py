@@ -55,6 +55,8 @@ class Hyperparameters(_Strict):
     - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
     - `base_share` in [0, 1) of the base's weights in the result: forgets less, on a straight line between the two
       (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
+    - `teacher_share` of the loss from soft labels at `teacher_temperature`, where there are teachers
+      (`distillation.py`); the rest from the rows' own labels
     - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
     - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
       swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)
@@ -81,6 +83,8 @@ class Hyperparameters(_Strict):
     resample: float = Field(default=0.0, ge=0, le=1)
     base_share: float = Field(default=0.0, ge=0, lt=1)
     keep_heads: float = Field(default=0.3, ge=0, le=1)
+    teacher_share: float = Field(default=0.7, ge=0, le=1)
+    teacher_temperature: float = Field(default=2.0, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     adversarial: float = Field(default=0.0, ge=0)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -102,7 +106,10 @@ class VocabularyConfig(_Strict):
 
 
 class ShrinkConfig(_Strict):
-    """What to keep of a large base (`shrink.py`): layers by number from 0 (none: all), and so many pieces."""
+    """What to keep of a large base (`shrink.py`): layers by number from 0 (none: all), and so many pieces.
+
+    Of a bundle as the base, only the layers: its pieces stay.
+    """
 
     layers: list[int] = []
     pieces: int = Field(default=30_000, ge=1000)

@@ -6,9 +6,12 @@ import gzip
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.text import content_hash
 from training.config import Source, Target, TrainingConfig, TrainingConfigError
@@ -17,12 +20,16 @@ from training.weak import labelling_function
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """`targets[head]` holds the indexes of the classes that count as right; a missing head is masked."""
+    """`targets[head]` holds the indexes of the classes that count as right; a missing head is masked.
+
+    `soft` are a teacher's probabilities of all classes, the heads side by side (`distillation.py`).
+    """
 
     text: str
     source: str
     targets: dict[str, tuple[int, ...]]
     weights: dict[str, float] = field(default_factory=dict)
+    soft: NDArray[np.float16] | None = field(default=None, compare=False)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, object]]:
@@ -111,13 +118,31 @@ def _balanced(examples: list[Example], source: Source) -> list[Example]:
     ]
 
 
-def load_training(config: TrainingConfig, folder: Path) -> list[Example]:
-    """All training examples: no text of any evaluation or calibration file, each text once per source."""
-    forbidden = {
+def unlabelled_examples(config: TrainingConfig, folder: Path, known: Sequence[Example]) -> list[Example]:
+    """Texts of the `unlabelled` files, each once: none that is in `known`, or in an evaluation or calibration file."""
+    seen = _held_back(config, folder) | {content_hash(e.text) for e in known}
+    examples: list[Example] = []
+    for file in config.unlabelled:
+        for row in read_rows(folder / file):
+            key = content_hash(text := row_text(row))
+            if key not in seen:
+                seen.add(key)
+                examples.append(Example(text, file, {}))
+    return examples
+
+
+def _held_back(config: TrainingConfig, folder: Path) -> set[str]:
+    """Content hashes of what may not be learned."""
+    return {
         content_hash(e.text)
         for source in [*config.evaluation, *config.calibration]
         for e in load_source(config, source, folder, evaluation=True)
     }
+
+
+def load_training(config: TrainingConfig, folder: Path) -> list[Example]:
+    """All training examples: no text of any evaluation or calibration file, each text once per source."""
+    forbidden = _held_back(config, folder)
     examples: list[Example] = []
     for source in config.sources:
         seen: set[str] = set()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
@@ -25,7 +26,7 @@ from training.batches import token_budget_batches
 from training.config import Hyperparameters
 from training.data import Example
 from training.distributed import World
-from training.losses import masked_set_loss
+from training.losses import distillation_loss, masked_set_loss
 from training.methods import Unfreezing, device_of, merge, prepare
 from training.network import Classifier
 from training.sampling import resampled
@@ -140,16 +141,16 @@ class _Meter:
     def __init__(self, first: int, steps: int, world: World) -> None:
         self._first, self._steps, self._world = first, steps, world
         self._started, self._rows = time.monotonic(), 0
-        self._losses: list[float] = []
+        self._losses: list[Tensor] = []
 
-    def add(self, loss: float, rows: int) -> None:
+    def add(self, loss: Tensor, rows: int) -> None:
         self._losses.append(loss)
         self._rows += rows
 
     def read(self, step: int, scored: float | None) -> Progress:
         elapsed = time.monotonic() - self._started
         left = elapsed / (step - self._first) * (self._steps - step) / 60
-        loss = sum(self._losses) / len(self._losses)
+        loss = float(torch.stack(self._losses).mean())
         self._losses = []
         return Progress(step, self._steps, loss, self._rows * self._world.size / elapsed, left, scored)
 
@@ -169,8 +170,8 @@ class _Run:
 
     def step(
         self, batches: Sequence[tuple[Sequence[Example], Sequence[Sequence[int]]]], done: float, rng: Any
-    ) -> float:
-        """One optimizer step over accumulated batches; the mean loss."""
+    ) -> Tensor:
+        """One optimizer step over accumulated batches; the mean loss, left on the device: to read it is to wait."""
         settings, model = self._settings, self._model
         if self._unfreezing:
             self._unfreezing.at(done)
@@ -178,11 +179,11 @@ class _Run:
         if settings.method == "frozen":
             model.encoder.train(False)
         self._optimizer.zero_grad(set_to_none=True)
-        total = 0.0
+        total = torch.zeros((), device=self._world.device)
         for examples, ids in batches:
             loss = self._loss(examples, ids, rng) / len(batches)
             loss.backward()  # type: ignore[no-untyped-call]
-            total += loss.item()
+            total += loss.detach()
             if settings.adversarial:
                 with perturbed(model.words, settings.adversarial) as moved:
                     if moved:
@@ -198,10 +199,19 @@ class _Run:
         allowed, weights = targets(examples, model.widths)
         allowed = {h: t.to(device) for h, t in allowed.items()}
         weights = {h: t.to(device) for h, t in weights.items()}
+        soft = soft_targets(examples, model.widths)
+        soft = {h: t.to(device) for h, t in soft.items()}
 
         def loss_of(logits: Tensor, order: list[int] | None = None) -> Tensor:
-            a, w = (allowed, weights) if order is None else (_taken(allowed, order), _taken(weights, order))
-            return masked_set_loss(model.split(logits), a, w, settings.label_smoothing, settings.loss)
+            a, w, s = (
+                (allowed, weights, soft) if order is None else (_taken(t, order) for t in (allowed, weights, soft))
+            )
+            heads = model.split(logits)
+            own = masked_set_loss(heads, a, w, settings.label_smoothing, settings.loss)
+            if not s:
+                return own
+            share = settings.teacher_share
+            return (1 - share) * own + share * distillation_loss(heads, s, settings.teacher_temperature)
 
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
             if not settings.mixup or len(examples) < 2:
@@ -305,6 +315,15 @@ def targets(batch: Sequence[Example], widths: Mapping[str, int]) -> tuple[dict[s
             allowed[head][i, list(classes)] = True
             weights[head][i] = example.weights.get(head, 1.0)
     return allowed, weights
+
+
+def soft_targets(batch: Sequence[Example], widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """Per head float32[batch, classes] of a teacher's probabilities; empty where a row has none."""
+    lines = [example.soft for example in batch if example.soft is not None]
+    if len(lines) < len(batch):
+        return {}
+    whole = torch.from_numpy(np.stack(lines)).float()
+    return dict(zip(widths, torch.split(whole, list(widths.values()), dim=1), strict=True))
 
 
 def predict(

@@ -33,14 +33,29 @@ def masked_set_loss(
     pairs = torch.zeros((), device=total.device)
     for head, scores in logits.items():
         labelled = allowed[head].any(1)
-        if not bool(labelled.any()):
-            continue
-        log_probabilities = scores[labelled].log_softmax(1)
-        hit = log_probabilities.masked_fill(~allowed[head][labelled], -torch.inf).logsumexp(1)
+        log_probabilities = scores.log_softmax(1)
+        # Rows without a label are computed along, every class right, and weigh nothing: to leave them out, a GPU would
+        # have to tell the host how many they are, and wait.
+        right = allowed[head] | ~labelled[:, None]
+        hit = log_probabilities.masked_fill(~right, -torch.inf).logsumexp(1)
         each = -(1 - smoothing) * _of(hit, loss) - smoothing * log_probabilities.mean(1)
-        total = total + (each * weights[head][labelled]).sum()
+        total = total + (each * weights[head] * labelled).sum()
         pairs = pairs + labelled.sum()
     return total / pairs.clamp(min=1)
+
+
+def distillation_loss(logits: dict[str, Tensor], soft: dict[str, Tensor], temperature: float) -> Tensor:
+    """Mean over rows and heads of KL(teacher || student), both softened by `temperature` >= 1, times its square.
+
+    `soft[h]` is float32[batch, classes] of probabilities. The square keeps the gradient's size at any temperature
+    (Hinton et al. 2015).
+    """
+    parts = []
+    for head, scores in logits.items():
+        teacher = (soft[head].clamp(min=1e-7).log() / temperature).log_softmax(1)
+        student = (scores / temperature).log_softmax(1)
+        parts.append((teacher.exp() * (teacher - student)).sum(1).mean())
+    return torch.stack(parts).mean() * temperature**2
 
 
 def _of(log_p: Tensor, loss: LossName) -> Tensor:

@@ -23,7 +23,7 @@ def resampled(examples: Sequence[Example], strength: float, *, seed: int) -> lis
             counts.setdefault(head, Counter())[classes] += 1
     totals = {head: sum(c.values()) for head, c in counts.items()}
     weights = [
-        max((totals[h] / counts[h][classes]) ** strength for h, classes in example.targets.items())
+        max(((totals[h] / counts[h][classes]) ** strength for h, classes in example.targets.items()), default=1.0)
         for example in examples
     ]
     return random.Random(seed).choices(range(len(examples)), weights, k=len(examples))  # noqa: S311

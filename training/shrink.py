@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
-from transformers import BertConfig, BertModel
+from transformers import BertConfig, BertModel, PreTrainedModel
 
 from training.config import ShrinkConfig, TrainingConfigError
 from training.vocabulary import text_normalizer
@@ -35,14 +35,24 @@ def shrunk(
     whole = json.loads(definition)
     if whole["model"]["type"] != "Unigram":
         raise TrainingConfigError(f"[shrink] needs a base with a Unigram tokenizer, not {whole['model']['type']}")
-    if sizes.layers and max(sizes.layers) >= encoder.config.num_hidden_layers:
-        raise TrainingConfigError(f"[shrink] layers: the base has {encoder.config.num_hidden_layers}, from 0 on")
     vocabulary = [(piece, score) for piece, score in whole["model"]["vocab"]]
     counts = _counts(_definition(whole, vocabulary), texts)
     kept = _kept(vocabulary, counts, sizes.pieces)
     covered = sum(counts[i] for i in kept) / max(1, counts.total())
-    small = _definition(whole, [vocabulary[i] for i in kept])
-    return _encoder(encoder, kept, sizes.layers), small, covered
+    small = _with_pieces(encoder, kept)
+    keep_layers(small, sizes.layers)
+    return small, _definition(whole, [vocabulary[i] for i in kept]), covered
+
+
+def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Leaves those layers, numbered from 0, in the order given; none: all. Raises where one is not there."""
+    there = encoder.config.num_hidden_layers
+    if layers and max(layers) >= there:
+        raise TrainingConfigError(f"[shrink] layers: the base has {there}, numbered from 0")
+    if layers:
+        body: Any = encoder.get_submodule("encoder")
+        body.layer = torch.nn.ModuleList(body.layer[i] for i in layers)
+        encoder.config.num_hidden_layers = len(layers)
 
 
 def _definition(whole: dict[str, Any], vocabulary: Sequence[tuple[str, float]]) -> str:
@@ -87,19 +97,10 @@ def _kept(vocabulary: Sequence[tuple[str, float]], counts: Counter[int], size: i
     return sorted(list(dict.fromkeys([*always, *used[:room], *han, *used[room:], *range(len(names))]))[:size])
 
 
-def _encoder(encoder: BertModel, kept: Sequence[int], layers: Sequence[int]) -> BertModel:
-    layers = list(layers) or list(range(encoder.config.num_hidden_layers))
-    changes = {"vocab_size": len(kept), "num_hidden_layers": len(layers), "pad_token_id": 0}
+def _with_pieces(encoder: BertModel, kept: Sequence[int]) -> BertModel:
+    changes = {"vocab_size": len(kept), "pad_token_id": 0}
     small = BertModel(BertConfig(**{**encoder.config.to_dict(), **changes}), add_pooling_layer=False)  # type: ignore[no-untyped-call]
-    state = {}
-    for name, value in encoder.state_dict().items():
-        if name == "embeddings.word_embeddings.weight":
-            state[name] = value[torch.tensor(kept)]
-        elif name.startswith("encoder.layer."):
-            number, _, rest = name.removeprefix("encoder.layer.").partition(".")
-            if int(number) in layers:
-                state[f"encoder.layer.{layers.index(int(number))}.{rest}"] = value
-        elif not name.startswith("pooler."):
-            state[name] = value
+    state = {name: value for name, value in encoder.state_dict().items() if not name.startswith("pooler.")}
+    state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][torch.tensor(kept)]
     small.load_state_dict(state)
     return small

@@ -19,7 +19,7 @@ from training.data import Example, read_rows, row_text
 from training.embeddings import initial_rows
 from training.network import Classifier, build_classifier
 from training.restore import restore_bundle
-from training.shrink import shrunk
+from training.shrink import keep_layers, shrunk
 from training.vocabulary import build_vocabulary
 
 
@@ -40,7 +40,10 @@ def starting_point(
     folder = Path(base)
     try:
         if (folder / "manifest.json").exists():
-            return restore_bundle(folder, heads, config.train.dropout)
+            model, definition = restore_bundle(folder, heads, config.train.dropout)
+            if config.shrink is not None and config.shrink.layers:
+                keep_layers(model.encoder, config.shrink.layers)
+            return model, definition
     except BundleError as error:
         raise TrainingConfigError(f"--base {base}: {error}") from None
     if folder.exists() and not (folder / "config.json").exists():

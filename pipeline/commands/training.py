@@ -47,6 +47,10 @@ def train(
     head: HeadName = "label",
     name: Annotated[str | None, typer.Option("--name", help="The bundle's name.")] = None,
     version: Annotated[str | None, typer.Option("--version", help="The bundle's version (default: the time).")] = None,
+    teacher: Annotated[
+        list[Path] | None,
+        typer.Option("--teacher", help="A bundle with the same heads whose labels are learned too; more than once."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tunes and exports a bundle with a report; started again after Ctrl-C, it goes on where it was.
@@ -63,6 +67,7 @@ def train(
         data_dir=data_dir,
         head=head,
         name=name,
+        teachers=tuple(teacher or ()),
     )
     report = refusing(lambda: _with_bar(command, request))
     if as_json:
