@@ -65,22 +65,26 @@ def test_the_end_of_a_long_text_can_be_read(how: Any) -> None:
     assert plain.predict(["good"])[0].score("sentiment") == reading.predict(["good"])[0].score("sentiment")
 
 
-def short_of_memory(run: Any, rows: int) -> Any:
+ARENA_FULL = "Failed to allocate memory for requested buffer of size 1"
+LIMIT_REACHED = "Available memory of 9 is smaller than requested bytes of 10"
+
+
+def short_of_memory(run: Any, rows: int, says: str = ARENA_FULL) -> Any:
     """Stands for a device with memory for `rows` texts."""
 
     def refuses(ids: Any, mask: Any) -> Any:
         if len(ids) > rows:
-            raise RuntimeError("Failed to allocate memory for requested buffer of size 1")
+            raise RuntimeError(says)
         return run(ids, mask)
 
     return refuses
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_a_batch_that_does_not_fit_is_halved(rows: int) -> None:
+@pytest.mark.parametrize(("rows", "says"), [(1, ARENA_FULL), (3, LIMIT_REACHED)])
+def test_a_batch_that_does_not_fit_is_halved(rows: int, says: str) -> None:
     engine = load_bundle(STARTER, device="cpu")
     expected = [p.label("topic") for p in engine.predict(TEXTS * 4)]
-    engine._session = engine._session._replace(run=short_of_memory(engine._session.run, rows))
+    engine._session = engine._session._replace(run=short_of_memory(engine._session.run, rows, says))
     assert [p.label("topic") for p in engine.predict(TEXTS * 4)] == expected
 
 
@@ -142,6 +146,19 @@ def test_a_runtime_that_cannot_run_the_graph_says_so() -> None:
         open_runtime(b"", "cpu", "openvino", 1, standard=False)
     with pytest.raises(EngineError, match=r"set model\.device to cpu"):
         open_runtime(b"", "cuda", "openvino", 1, standard=True)
+
+
+def test_a_gpu_that_does_not_start_is_refused_where_asked_for_and_told_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """onnxruntime-gpu without driver or CUDA libraries takes the CPU and says nothing."""
+    monkeypatch.setattr("models.runtimes._has_cuda", lambda: True)
+    model = (STARTER / "model.int8.onnx").read_bytes()
+    with pytest.warns(UserWarning, match="CUDAExecutionProvider"):
+        with pytest.raises(EngineError, match="CUDA does not start: see 'nvidia-smi'"):
+            open_runtime(model, "cuda", "onnxruntime", 1, standard=True)
+        assert open_runtime(model, "auto", "onnxruntime", 1, standard=True).name == "CPUExecutionProvider"
+    assert "runs on the CPU, though this onnxruntime is for GPUs" in caplog.text
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=80))
