@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import random
-import resource
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,50 +16,24 @@ import torch
 from tokenizers import Tokenizer
 
 from models.bundle import BundleError, load_bundle, read_manifest
-from models.engine import OnnxEngine, usable_cores
-from training.calibrate import fit_temperatures
+from models.engine import usable_cores
+from training.bundling import make_bundle
 from training.config import TrainingConfig, TrainingConfigError, load_config
 from training.data import Example, unlabelled_examples
 from training.dataset import read_dataset
 from training.distillation import check_teachers, soft_labels, with_soft_labels
 from training.distributed import World, join_world
-from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
-from training.export import MODEL_FILES, Precision, export_onnx, fuse, open_engine, write_bundle
-from training.job import Job, evaluation_sets, job_of_files, job_of_recipe
+from training.evaluate import evaluate_sets
+from training.export import export_onnx, fuse, write_bundle
+from training.job import Job, Request, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
-from training.loop import Progress, encode, fine_tune, predict, save
+from training.loop import Progress, fine_tune, save
 from training.network import Classifier
 from training.noise import suspects
-from training.quantize import quantize_static
 from training.report import write_report
 from training.restore import restore_bundle
 from training.starting import starting_point
 from training.trackers import open_trackers
-
-log = logging.getLogger(__name__)
-SERVING_TOKENS = 128
-INT8_AGREEMENT = 0.97
-_SEEN = 2000
-#: Texts that the int8 scales are fixed on.
-_CALIBRATION = 512
-
-
-@dataclass(frozen=True)
-class Request:
-    """What the command line says.
-
-    `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads.
-    """
-
-    out: Path
-    base: str
-    version: str
-    config: Path | None = None
-    data: tuple[Path, ...] = ()
-    data_dir: Path | None = None
-    head: str = "label"
-    name: str | None = None
-    teachers: tuple[Path, ...] = ()
 
 
 def train(
@@ -92,7 +63,7 @@ def train(
     if not world.first:
         return {}
     name = request.name or config.name
-    report = _bundle(model, definition, config, job, request, name, minutes, work)
+    report = make_bundle(model, definition, config, job, request, name, minutes, work)
     report["data"] = job.report
     (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
     write_report(report, request.out / "report.html")
@@ -245,108 +216,3 @@ def _taught(
         partial.replace(kept)
     world.wait_for_all()
     return with_soft_labels(rows, np.load(kept))
-
-
-def _bundle(
-    model: Classifier,
-    definition: str,
-    config: TrainingConfig,
-    job: Job,
-    request: Request,
-    name: str,
-    minutes: float,
-    work: Path,
-) -> dict[str, Any]:
-    rows: list[Example] = next(iter(job.evaluation.values()), [])
-    precision, agreement, exported = _smallest_that_agrees(model, definition, config, job, work)
-    positions = int(getattr(model.encoder.config, "max_position_embeddings", SERVING_TOKENS))
-    tokens = min(SERVING_TOKENS, positions)
-    plain = dict.fromkeys(job.heads, 1.0)
-    raw = open_engine(exported, definition, job.heads, plain, tokens, name=name, version=request.version)
-    temperatures = fit_temperatures(raw, job.heads, job.validation)
-    engine = open_engine(exported, definition, job.heads, temperatures, tokens, name=name, version=request.version)
-    after = evaluate_sets(engine, job.heads, job.evaluation, every_class=job.every_class)
-    seen = [e.text for e in (job.validation or job.train)[:_SEEN]]
-    write_bundle(
-        exported,
-        definition,
-        job.heads,
-        temperatures,
-        request.out,
-        name=name,
-        version=request.version,
-        max_tokens=tokens,
-        maps=config.maps,
-        metrics=short(after),
-        training={
-            "base": Path(request.base).name,
-            "rows": len(job.train),
-            "method": config.train.method,
-            "epochs": config.train.epochs,
-            "minutes": round(minutes, 1),
-            "teachers": len(request.teachers),
-            "attention_heads": int(model.encoder.config.num_attention_heads),
-        },
-        seen=seen,
-        precision=precision,
-    )
-    return {
-        "name": name,
-        "version": request.version,
-        "base": request.base,
-        "heads": job.heads,
-        "settings": config.train.model_dump(),
-        "minutes": round(minutes, 2),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "precision": precision,
-        "int8_agreement": agreement,
-        "temperatures": temperatures,
-        "seconds_per_1000_posts": round(seconds_per_1000([engine], seen)[0], 3),
-        "before": _before(request.base, job),
-        "after": after,
-        "robustness": robustness(engine, rows),
-    }
-
-
-def _smallest_that_agrees(
-    model: Classifier, definition: str, config: TrainingConfig, job: Job, work: Path
-) -> tuple[Precision, float, Path]:
-    """int8 where it gives `INT8_AGREEMENT` of torch's labels on validation and test rows, else fp32.
-
-    A model whose classes lie close together can lose points to rounding: it is then four times larger instead.
-    """
-    rows = [*job.validation, *next(iter(job.evaluation.values()), [])][:_SEEN]
-    tokenizer, tokens = Tokenizer.from_str(definition), config.train.max_tokens
-    sample = random.Random(config.train.seed).sample(job.train, min(_CALIBRATION, len(job.train)))  # noqa: S311
-    exact_graph, small = export_onnx(model, work), work / MODEL_FILES["int8"]
-    quantize_static(exact_graph, small, encode(tokenizer, [e.text for e in sample], tokens))
-    if not rows:
-        return "int8", 1.0, small
-    texts = [e.text for e in rows]
-    plain = dict.fromkeys(job.heads, 1.0)
-    engine = open_engine(small, definition, job.heads, plain, tokens, name="candidate", version="0")
-    exact = predict(model, tokenizer, texts, tokens)
-    labelled = {head for e in rows for head in e.targets}
-    same = [
-        float((found.argmax(1) == exact[head].argmax(1).numpy()).mean())
-        for head, found in probabilities_of(engine, texts).items()
-        if head in labelled
-    ]
-    agreement = round(min(same), 4)
-    if agreement >= INT8_AGREEMENT:
-        return "int8", agreement, small
-    return "fp32", agreement, fuse(exact_graph, model)
-
-
-def _before(base: str, job: Job) -> dict[str, Any]:
-    """The scores of the base, where it is a bundle with these heads."""
-    if not (Path(base) / "manifest.json").exists():
-        return {}
-    try:
-        engine: OnnxEngine = load_bundle(base, device="cpu")
-    except BundleError as error:
-        log.warning("no scores of before: the base cannot be run here: %s", error)
-        return {}
-    same = {h: x for h, x in job.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
-    return evaluate_sets(engine, same, job.evaluation, every_class=job.every_class) if same else {}

@@ -18,8 +18,9 @@ from tokenizers import Tokenizer
 from models.bundle import BundleError, read_manifest
 from training.config import TrainingConfigError
 from training.data import Example
-from training.loop import bf16_pays, predict
+from training.devices import bf16_pays
 from training.restore import restore_bundle
+from training.tensors import predict
 
 #: float16[texts, all classes]: probabilities, the heads side by side.
 SoftLabels = NDArray[np.float16]

@@ -8,9 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-
-def _default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+from training.devices import default_device
 
 
 @dataclass(frozen=True)
@@ -19,7 +17,7 @@ class World:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = field(default_factory=_default_device)
+    device: torch.device = field(default_factory=default_device)
 
     @property
     def first(self) -> bool:

@@ -12,6 +12,24 @@ from training.data import Example, load_source, load_training
 from training.dataset import read_dataset
 
 
+@dataclass(frozen=True)
+class Request:
+    """What the command line says.
+
+    `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads.
+    """
+
+    out: Path
+    base: str
+    version: str
+    config: Path | None = None
+    data: tuple[Path, ...] = ()
+    data_dir: Path | None = None
+    head: str = "label"
+    name: str | None = None
+    teachers: tuple[Path, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """`validation` stops early and calibrates; `evaluation` maps a set's name to its rows.

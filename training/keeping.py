@@ -14,8 +14,8 @@ from tokenizers import Tokenizer
 from models.bundle import read_manifest
 from training.config import Hyperparameters
 from training.data import Example
-from training.loop import predict
 from training.network import Classifier
+from training.tensors import predict
 
 
 def keep_other_heads(

@@ -9,28 +9,29 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from models.batching import padded
 from training.adversarial import perturbed
 from training.augmentation import Augmenter, mixed, nearest_tokens
 from training.batches import token_budget_batches
 from training.config import Hyperparameters
 from training.data import Example
+from training.devices import bf16_pays
 from training.distributed import World
 from training.losses import distillation_loss, masked_set_loss
-from training.methods import Unfreezing, device_of, merge, prepare
+from training.methods import Unfreezing, merge, prepare
 from training.network import Classifier
+from training.optimizers import make_optimizer, rate_factor
 from training.sampling import resampled
 from training.scores import macro_f1
+from training.tensors import encode, pad, predict, soft_targets, targets
 from training.trackers import Tracker
 
 _REPORT_EVERY = 200
@@ -254,93 +255,6 @@ def batch_plan(
         batches.append(batches[len(batches) % max(1, len(batches) // 2)])
     mine = batches[world.rank :: world.size]
     return [mine[i : i + size] for i in range(0, len(mine), size)]
-
-
-def bf16_pays(device: torch.device) -> bool:
-    """Whether bf16 is multiplied in hardware; elsewhere oneDNN emulates it, 80 times slower than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001
-
-
-def rate_factor(step: int, steps: int, warmup: float, decay: str) -> float:
-    """Linear warm-up over `warmup` (share of steps), then cosine or linear decay to 0, or none; in [0, 1]."""
-    ramp = max(1, int(steps * warmup))
-    if step < ramp:
-        return (step + 1) / ramp
-    share = min(1.0, (step - ramp) / max(1, steps - ramp))
-    return {"cosine": 0.5 * (1 + math.cos(math.pi * share)), "linear": 1 - share, "constant": 1.0}[decay]
-
-
-def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Optimizer:
-    """AdamW or SGD with three rates: fresh parts (heads, adapters), word embeddings and the rest of the encoder."""
-    fresh: list[Tensor] = []
-    embeddings: list[Tensor] = []
-    encoder: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad and settings.method != "gradual":
-            continue
-        new = name.startswith("output") or "lora_" in name
-        (fresh if new else embeddings if "word_embeddings" in name else encoder).append(parameter)
-    groups = [
-        {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
-        {"params": embeddings, "lr": settings.embedding_rate or settings.encoder_rate, "weight_decay": 0.0},
-        {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
-    ]
-    groups = [g for g in groups if g["params"]]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0)
-    return torch.optim.AdamW(groups, fused=True)
-
-
-def encode(tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids per text, cut to `max_tokens` with the closing special token kept."""
-    tokenizer.enable_truncation(max_tokens)
-    tokenizer.no_padding()
-    return [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
-
-
-def pad(ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """int64[batch, longest] ids (0 is padding) and their attention mask."""
-    rows, mask = padded(ids)
-    return torch.from_numpy(rows), torch.from_numpy(mask)
-
-
-def targets(batch: Sequence[Example], widths: Mapping[str, int]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Per head: bool[batch, classes] of allowed classes, float32[batch] of weights."""
-    allowed = {h: torch.zeros(len(batch), n, dtype=torch.bool) for h, n in widths.items()}
-    weights = {h: torch.ones(len(batch)) for h in widths}
-    for i, example in enumerate(batch):
-        for head, classes in example.targets.items():
-            allowed[head][i, list(classes)] = True
-            weights[head][i] = example.weights.get(head, 1.0)
-    return allowed, weights
-
-
-def soft_targets(batch: Sequence[Example], widths: Mapping[str, int]) -> dict[str, Tensor]:
-    """Per head float32[batch, classes] of a teacher's probabilities; empty where a row has none."""
-    lines = [example.soft for example in batch if example.soft is not None]
-    if len(lines) < len(batch):
-        return {}
-    whole = torch.from_numpy(np.stack(lines)).float()
-    return dict(zip(widths, torch.split(whole, list(widths.values()), dim=1), strict=True))
-
-
-def predict(
-    model: Classifier, tokenizer: Tokenizer, texts: Sequence[str], max_tokens: int, batch_tokens: int = 4096
-) -> dict[str, Tensor]:
-    """Probabilities per head, float32[len(texts), classes], in the order given; no gradients."""
-    ids = encode(tokenizer, texts, max_tokens)
-    found = {head: torch.zeros(len(texts), n) for head, n in model.widths.items()}
-    device, was_training = device_of(model), model.training
-    model.eval()
-    with torch.inference_mode():
-        for batch in token_budget_batches([len(row) for row in ids], batch_tokens, seed=0):
-            input_ids, mask = (t.to(device) for t in pad([ids[i] for i in batch]))
-            for head, logits in model.split(model(input_ids, mask)).items():
-                found[head][batch] = logits.softmax(1).cpu()
-    model.train(was_training)
-    return found
 
 
 def save(path: Path, value: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from training.config import Hyperparameters, TrainingConfigError
@@ -58,7 +57,3 @@ class Unfreezing:
             for parameter in group.parameters():
                 parameter.requires_grad = True
         return due
-
-
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device

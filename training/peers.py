@@ -25,9 +25,9 @@ from models.runtimes import EngineError, import_openvino
 from training.config import TrainingConfigError
 from training.evaluate import probabilities_of
 from training.export import export_onnx, fuse, open_engine
-from training.loop import encode, pad, predict
 from training.network import Classifier
 from training.restore import restore_bundle
+from training.tensors import encode, pad, predict
 
 Labels = dict[str, NDArray[np.int64]]
 Peer = Callable[[Sequence[str]], Labels]

@@ -103,7 +103,7 @@ def _train_and_judge(
     command, gate = training("command"), training("gate")
     champion = registry_refusing(lambda: registry.fetch(run["champion"]))
     name, target = read_manifest(champion).name, work / "bundle"
-    request = command.Request(
+    request = training("job").Request(
         out=target,
         base=str(champion),
         version=run["version"],

@@ -58,7 +58,7 @@ def train(
     Example: opinionwatch train --data my.jsonl
     """
     command = training("command")
-    request = command.Request(
+    request = training("job").Request(
         out=out_dir,
         base=base or str(bundle_in_service(settings_of(None).model)),
         version=version or f"{datetime.now(UTC):%Y%m%d.%H%M}",

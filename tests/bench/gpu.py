@@ -30,8 +30,8 @@ from models.runtimes import Run, open_runtime
 from models.tokenizer import BundleTokenizer
 from training.command import export
 from training.export import export_onnx, fuse
-from training.loop import pad
 from training.network import Classifier
+from training.tensors import pad
 
 HEADS = {"label": ["a", "b", "c"]}
 BATCHES, TOKENS, TEXTS = (64, 128, 256, 512), 128, 4096

@@ -16,8 +16,9 @@ from models.engine import usable_cores
 from tests.bench.training import HEADS, ROOT, split
 from training.config import Hyperparameters
 from training.data import Example
-from training.loop import encode, fine_tune, pad
+from training.loop import fine_tune
 from training.restore import restore_bundle
+from training.tensors import encode, pad
 
 MAX_TOKENS = 64
 

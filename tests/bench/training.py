@@ -27,10 +27,11 @@ from transformers import BertConfig, BertModel
 from models.engine import usable_cores
 from training.config import Hyperparameters
 from training.data import Example
-from training.loop import fine_tune, predict
+from training.loop import fine_tune
 from training.network import Classifier
 from training.restore import restore_bundle
 from training.scores import accuracy_of, interval, macro_f1_of, outcomes
+from training.tensors import predict
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "crisislex_t26.labeled.jsonl.gz"

@@ -15,7 +15,8 @@ from models.registry import CHAMPION, Registry
 from pipeline.posts import document_id
 from tests.system import System, drained, until
 from tests.training.conftest import RECIPE, sentence, toy_encoder, toy_rows, toy_tokenizer, write_jsonl
-from training.command import Request, train
+from training.command import train
+from training.job import Request
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from models import load_bundle
 from tests.training.conftest import RECIPE, toy_rows, write_jsonl
-from training.command import Request, train
+from training.command import train
 from training.config import TrainingConfigError
 from training.data import Example
-from training.loop import soft_targets
+from training.job import Request
 from training.losses import distillation_loss, masked_set_loss
+from training.tensors import soft_targets
 
 TEACHER = RECIPE + '[heads]\nsentiment = ["negative", "positive"]\n'
 

@@ -10,9 +10,11 @@ import torch
 
 from tests.training.conftest import HEADS, settings, toy_encoder, toy_examples, toy_tokenizer
 from training.config import TrainingConfigError
-from training.loop import Progress, fine_tune, make_optimizer, predict, rate_factor
+from training.loop import Progress, fine_tune
 from training.network import Classifier
+from training.optimizers import make_optimizer, rate_factor
 from training.scores import macro_f1
+from training.tensors import predict
 from training.trackers import open_trackers
 
 TEST = toy_examples(200, seed=9)
