@@ -52,6 +52,7 @@ class Hyperparameters(_Strict):
     - how (`loop.py`): `optimizer`, `decay` after `warmup` (share of the steps), `accumulation` of batches per step,
       `early_stopping`: evaluations without a better validation macro F1 (0: off), one every `evaluate_every` epochs
     - `loss` (`losses.py`) with `label_smoothing`; focal for imbalance, gce for noisy labels
+    - `trim` (`losses.py`): about the share of labels held to be wrong; it is reached at the end of the first epoch
     - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
     - `base_share` in [0, 1) of the base's weights in the result: forgets less, on a straight line between the two
       (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
@@ -80,6 +81,7 @@ class Hyperparameters(_Strict):
     evaluate_every: float = Field(default=1.0, gt=0)
     loss: Literal["cross_entropy", "focal", "gce"] = "cross_entropy"
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    trim: float = Field(default=0.0, ge=0, lt=1)
     resample: float = Field(default=0.0, ge=0, le=1)
     base_share: float = Field(default=0.0, ge=0, lt=1)
     keep_heads: float = Field(default=0.3, ge=0, le=1)

@@ -162,6 +162,7 @@ class _Run:
     def __init__(self, model: Classifier, settings: Hyperparameters, steps: int, world: World) -> None:
         self._model, self._settings, self._world = model, settings, world
         self._unfreezing = Unfreezing(model) if settings.method == "gradual" else None
+        self._trim = 0.0
         self._optimizer = make_optimizer(model, settings)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda s: rate_factor(s, steps, settings.warmup, settings.decay)
@@ -180,6 +181,7 @@ class _Run:
         if settings.method == "frozen":
             model.encoder.train(False)
         self._optimizer.zero_grad(set_to_none=True)
+        self._trim = settings.trim * min(1.0, done * settings.epochs)
         total = torch.zeros((), device=self._world.device)
         for examples, ids in batches:
             loss = self._loss(examples, ids, rng) / len(batches)
@@ -208,7 +210,7 @@ class _Run:
                 (allowed, weights, soft) if order is None else (_taken(t, order) for t in (allowed, weights, soft))
             )
             heads = model.split(logits)
-            own = masked_set_loss(heads, a, w, settings.label_smoothing, settings.loss)
+            own = masked_set_loss(heads, a, w, settings.label_smoothing, settings.loss, self._trim)
             if not s:
                 return own
             share = settings.teacher_share

@@ -18,6 +18,7 @@ def masked_set_loss(
     weights: dict[str, Tensor],
     smoothing: float,
     loss: LossName = "cross_entropy",
+    trim: float = 0.0,
 ) -> Tensor:
     """Mean over the labelled (row, head) pairs of a loss of p = the sum of the probabilities of the allowed classes.
 
@@ -28,6 +29,10 @@ def masked_set_loss(
     - cross_entropy: -log p
     - focal: -(1 - p)^2 log p, less weight on what is easy (Lin et al. 2017)
     - gce: (1 - p^0.7) / 0.7, bounded, so that a wrong label cannot pull without end (Zhang and Sabuncu 2018)
+
+    `trim` in [0, 1): of each head, the share of its labelled rows that have the greatest loss and are left out: wrong
+    labels are learned last (Shen and Sanghavi 2019, "Learning with bad training data via iterative trimmed loss
+    minimization").
     """
     total = next(iter(logits.values())).sum() * 0.0
     pairs = torch.zeros((), device=total.device)
@@ -39,8 +44,9 @@ def masked_set_loss(
         right = allowed[head] | ~labelled[:, None]
         hit = log_probabilities.masked_fill(~right, -torch.inf).logsumexp(1)
         each = -(1 - smoothing) * _of(hit, loss) - smoothing * log_probabilities.mean(1)
-        total = total + (each * weights[head] * labelled).sum()
-        pairs = pairs + labelled.sum()
+        counted = _least(each, labelled, trim) if trim else labelled
+        total = total + (each * weights[head] * counted).sum()
+        pairs = pairs + counted.sum()
     return total / pairs.clamp(min=1)
 
 
@@ -56,6 +62,12 @@ def distillation_loss(logits: dict[str, Tensor], soft: dict[str, Tensor], temper
         student = (scores / temperature).log_softmax(1)
         parts.append((teacher.exp() * (teacher - student)).sum(1).mean())
     return torch.stack(parts).mean() * temperature**2
+
+
+def _least(each: Tensor, labelled: Tensor, trim: float) -> Tensor:
+    """bool[batch]: the labelled rows but for the share `trim` of the greatest losses."""
+    greatest_first = each.detach().masked_fill(~labelled, -torch.inf).argsort(descending=True).argsort()
+    return labelled & (greatest_first >= (trim * labelled.sum()).floor())
 
 
 def _of(log_p: Tensor, loss: LossName) -> Tensor:

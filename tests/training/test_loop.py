@@ -36,6 +36,7 @@ def score(model: Classifier) -> float:
         ({"decay": "linear", "accumulation": 2, "epochs": 6.0}, 0.95),
         ({"loss": "focal"}, 0.95),
         ({"loss": "gce"}, 0.95),
+        ({"trim": 0.1}, 0.95),
         ({"adversarial": 0.5}, 0.95),
         ({"mixup": 0.4}, 0.95),
         ({"token_dropout": 0.1, "span_swap": 0.3, "neighbours": 0.05}, 0.95),

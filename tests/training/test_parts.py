@@ -56,6 +56,16 @@ def test_losses_by_hand() -> None:
     assert loss(far, right, loss="gce") <= 1 / 0.7 + 1e-6, "a wrong label cannot pull without end"
 
 
+@given(st.lists(st.tuples(st.floats(-4, 4), st.booleans()), min_size=1, max_size=12), st.floats(0, 0.9))
+def test_a_trimmed_loss_leaves_out_the_greatest_of_the_labelled_rows(
+    rows: list[tuple[float, bool]], trim: float
+) -> None:
+    logits, allowed = [[x, 0.0] for x, _ in rows], [[labelled, False] for _, labelled in rows]
+    each = sorted(np.log1p(np.exp(-x)) for x, labelled in rows if labelled)
+    kept = each[: len(each) - int(np.float32(trim) * len(each))]
+    assert loss(logits, allowed, trim=trim) == pytest.approx(sum(kept) / max(1, len(kept)), rel=1e-4, abs=1e-6)
+
+
 @given(
     st.lists(st.integers(4, 99), min_size=0, max_size=30),
     st.floats(0, 0.9),

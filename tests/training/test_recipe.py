@@ -10,6 +10,7 @@ import pytest
 from training.config import TrainingConfigError, load_config
 from training.data import load_training
 
+CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 BASE = """
 name = "base"
 [heads]
@@ -45,6 +46,13 @@ def test_a_recipe_takes_from_another_what_it_does_not_say(tmp_path: Path) -> Non
     config = load_config(write(tmp_path, OWN))
     assert (config.name, config.train.epochs, config.train.seed) == ("base", 1.0, 5)
     assert [s.file for s in config.sources] == ["posts.jsonl"]
+
+
+def test_the_recipes_that_come_along_share_one_scheme() -> None:
+    starter, teacher, student = (load_config(CONFIGS / f"{name}.toml") for name in ("starter", "teacher", "student"))
+    assert starter.heads == teacher.heads == student.heads
+    assert [len(c.shrink.layers) for c in (teacher, student) if c.shrink] == [0, 6]
+    assert (teacher.name, student.name) == ("teacher", "starter")
 
 
 def test_words_label_what_nobody_labelled(tmp_path: Path) -> None:
