@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -15,9 +16,10 @@ from models.drift import Profile
 from models.engine import OnnxEngine
 from models.labels import Head
 from models.longtexts import LongTexts
-from models.runtimes import Device, EngineError, Runtime
+from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime
 from models.tokenizer import BundleTokenizer
 
+log = logging.getLogger(__name__)
 FORMAT = 1
 MAX_FILE_BYTES = 2_000_000_000
 STANDARD_DOMAIN = "ai.onnx"
@@ -147,6 +149,12 @@ def load_bundle(
         raise
     except Exception as error:
         raise BundleError(f"{folder}: the model cannot be started: {type(error).__name__}: {error}") from error
+    if manifest.precision == "int8" and engine.provider == CUDA_PROVIDER:
+        log.warning(
+            "%s is int8, made for a CPU; a GPU wants 'opinionwatch export %s --out OUT --precision fp16-packed'",
+            engine.name,
+            folder,
+        )
     return engine
 
 

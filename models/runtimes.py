@@ -27,6 +27,7 @@ Runtime = Literal["auto", "onnxruntime", "openvino"]
 Ids = NDArray[np.int64]
 #: int64[texts, tokens] ids and mask -> float32[texts, classes] logits.
 Run = Callable[[Ids, Ids], NDArray[np.float32]]
+CUDA_PROVIDER = "CUDAExecutionProvider"
 _MOST_STREAMS = 8
 
 
@@ -75,7 +76,7 @@ def _has_cuda() -> bool:
         return False
     import onnxruntime as ort
 
-    return "CUDAExecutionProvider" in ort.get_available_providers()
+    return CUDA_PROVIDER in ort.get_available_providers()
 
 
 def import_openvino() -> Any:
@@ -134,7 +135,7 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
             ort.preload_dlls()  # those that pip installed lie where the loader does not look
         cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
         cuda |= {"gpu_mem_limit": gpu_memory_mb * 1_000_000} if gpu_memory_mb else {}
-        providers.insert(0, ("CUDAExecutionProvider", cuda))
+        providers.insert(0, (CUDA_PROVIDER, cuda))
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads // streams
     options.inter_op_num_threads = 1
@@ -149,12 +150,12 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
             "and opinionwatch[gpu]; export it as fp16, or use the int8 bundle"
         ) from None
     name = str(session.get_providers()[0])
-    if wants_cuda and name != "CUDAExecutionProvider":
+    if wants_cuda and name != CUDA_PROVIDER:
         why = "CUDA does not start: see 'nvidia-smi', and install opinionwatch[gpu] for the CUDA libraries"
         if device == "cuda":
             raise EngineError(f"device 'cuda' was asked for, but {why}")
         log.warning("the model runs on the CPU, though this onnxruntime is for GPUs: %s", why)
-    if name == "CUDAExecutionProvider":
+    if name == CUDA_PROVIDER:
         return Session(bound(session, "cuda"), name, 1, GPU_SHAPES)
 
     def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:

@@ -16,7 +16,7 @@ from models.batching import GPU_SHAPES
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.longtexts import MAX_WINDOWS, pieces
-from models.runtimes import EngineError, Session, bound, open_runtime
+from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
 from pipeline.settings import STARTER
 
 TEXTS = ["good", "手机坏了，客服不回复", "a longer text about a hotel that was fine " * 3, "x"]
@@ -159,6 +159,20 @@ def test_a_gpu_that_does_not_start_is_refused_where_asked_for_and_told_elsewhere
             open_runtime(model, "cuda", "onnxruntime", 1, standard=True)
         assert open_runtime(model, "auto", "onnxruntime", 1, standard=True).name == "CPUExecutionProvider"
     assert "runs on the CPU, though this onnxruntime is for GPUs" in caplog.text
+
+
+def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def on_gpu(*given: Any, **options: Any) -> Session:
+        return open_runtime(*given, **options)._replace(name=CUDA_PROVIDER)
+
+    load_bundle(STARTER, device="cpu")
+    assert caplog.text == ""
+    monkeypatch.setattr("models.engine.open_runtime", on_gpu)
+    load_bundle(STARTER, device="cpu")
+    assert "starter is int8, made for a CPU" in caplog.text
+    assert "--precision fp16-packed" in caplog.text
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=80))
