@@ -104,7 +104,8 @@ class OnnxEngine:
         """
         if budget_tokens is None:
             rng = np.random.default_rng(1)
-            lengths = [min(n, self._tokenizer.max_tokens) for n in tuning.LENGTHS] * tuning.ROUNDS
+            budgets = tuning.GPU_BUDGETS if self._session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
+            lengths = [min(n, self._tokenizer.max_tokens) for n in tuning.trial_lengths(budgets)]
             rows = [[rng.integers(5, self._tokenizer.vocabulary, n).tolist()] for n in lengths]
             trial = Encoded([""] * len(rows), rows, self)
 
@@ -115,7 +116,6 @@ class OnnxEngine:
                 return time.perf_counter() - started
 
             tokens, padded = self.tokens, self.padded_tokens
-            budgets = tuning.GPU_BUDGETS if self._session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
             budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
             self.tokens, self.padded_tokens = tokens, padded

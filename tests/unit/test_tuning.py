@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
-from models.tuning import best_budget, remembered
+from models.batching import by_length
+from models.tuning import CPU_BUDGETS, GPU_BUDGETS, best_budget, remembered, trial_lengths
 from pipeline.settings import STARTER
 
 
@@ -20,6 +21,12 @@ def test_no_budget_is_more_than_a_little_faster_than_the_chosen_one(seconds: lis
     chosen = best_budget(of.__getitem__, budgets)
     assert of[chosen] <= min(seconds) * 1.02
     assert all(of[b] > min(seconds) * 1.02 for b in budgets if b < chosen)
+
+
+@pytest.mark.parametrize("budgets", [CPU_BUDGETS, GPU_BUDGETS])
+def test_a_trial_fills_each_budget_twice(budgets: tuple[int, ...]) -> None:
+    """A trial that is one batch under every budget finds the least of them, whatever is fastest."""
+    assert len(list(by_length(trial_lengths(budgets), max(budgets)))) >= 2
 
 
 def test_a_disturbance_of_half_of_the_trial_does_not_decide() -> None:
