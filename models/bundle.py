@@ -16,7 +16,7 @@ from models.drift import Profile
 from models.engine import OnnxEngine
 from models.labels import Head
 from models.longtexts import LongTexts
-from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime
+from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.tokenizer import BundleTokenizer
 
 log = logging.getLogger(__name__)
@@ -56,22 +56,31 @@ class Golden(_Strict):
     probabilities: dict[str, list[float]]
 
 
-class Manifest(_Strict):
-    """`manifest.json`; `metrics` and `training` are for people and reports, `reference` is for drift."""
+class Graph(_Strict):
+    """An ONNX file of the bundle and what it says of the golden texts; `domains` of its operators."""
+
+    precision: str
+    model_file: str
+    domains: list[str]
+    golden: list[Golden]
+    golden_tolerance: float = Field(gt=0, le=0.2)
+
+
+class Manifest(Graph):
+    """`manifest.json`; `metrics` and `training` are for people and reports, `reference` is for drift.
+
+    `gpu` is another graph of the same model, which a GPU runs in place of the first.
+    """
 
     format: int = Field(ge=FORMAT, le=FORMAT)
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     version: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     heads: list[HeadEntry] = Field(min_length=1)
     max_tokens: int = Field(ge=8, le=8192)
-    precision: str
-    model_file: str
     tokenizer_file: str
     files: dict[str, FileEntry]
     opset: int
-    domains: list[str]
-    golden: list[Golden]
-    golden_tolerance: float = Field(gt=0, le=0.2)
+    gpu: Graph | None = None
     metrics: dict[str, float] = {}
     label_maps: dict[str, dict[str, list[str]]] = {}
     training: dict[str, str | int | float] = {}
@@ -92,7 +101,8 @@ def read_manifest(folder: Path) -> Manifest:
 def verified_files(folder: Path, manifest: Manifest) -> dict[str, bytes]:
     """The bytes of every file of the manifest, after checks of name, kind, size and SHA-256."""
     contents: dict[str, bytes] = {}
-    for name in (manifest.model_file, manifest.tokenizer_file):
+    gpu = [manifest.gpu.model_file] if manifest.gpu else []
+    for name in (manifest.model_file, manifest.tokenizer_file, *gpu):
         entry = manifest.files.get(name)
         if entry is None:
             raise BundleError(f"{folder}: manifest.files has no entry for {name}")
@@ -119,56 +129,69 @@ def load_bundle(
 ) -> OnnxEngine:
     """Verifies a bundle, starts an engine on it and checks its golden texts.
 
-    Raises `BundleError` with the reason where anything differs from the manifest.
+    Its graph for a GPU is taken where there is one; where that does not start and `device` is auto, the other. Raises
+    `BundleError` with the reason where anything differs from the manifest.
     """
     folder = Path(path)
     manifest = read_manifest(folder)
-    foreign = sorted(set(manifest.domains) - set(ALLOWED_DOMAINS))
-    if foreign:
-        raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
+    for graph in filter(None, (manifest, manifest.gpu)):
+        if foreign := sorted(set(graph.domains) - set(ALLOWED_DOMAINS)):
+            raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
     contents = verified_files(folder, manifest)
-    try:
-        definition = contents[manifest.tokenizer_file].decode("utf-8")
+
+    def started(graph: Graph, on: Device) -> OnnxEngine:
         engine = OnnxEngine(
             name=manifest.name,
             version=manifest.version,
             heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
-            tokenizer=BundleTokenizer(definition, manifest.max_tokens, long_texts),
-            model=contents[manifest.model_file],
-            device=device,
+            tokenizer=BundleTokenizer(
+                contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens, long_texts
+            ),
+            model=contents[graph.model_file],
+            device=on,
             runtime=runtime,
-            standard=set(manifest.domains) <= {STANDARD_DOMAIN},
+            standard=set(graph.domains) <= {STANDARD_DOMAIN},
             threads=threads,
             gpu_memory_mb=gpu_memory_mb,
             reference=manifest.reference,
         )
-        check_golden(engine, manifest)
-    except EngineError:
-        raise
-    except BundleError:
+        check_golden(engine, graph)
+        return engine
+
+    try:
+        if manifest.gpu and runtime != "openvino" and wants_cuda(device):
+            try:
+                return started(manifest.gpu, "cuda")
+            except EngineError as error:
+                if device == "cuda":
+                    raise
+                log.warning("%s: its graph for a GPU does not start, the other runs on the CPU: %s", folder, error)
+                device = "cpu"
+        engine = started(manifest, device)
+    except (BundleError, EngineError):
         raise
     except Exception as error:
         raise BundleError(f"{folder}: the model cannot be started: {type(error).__name__}: {error}") from error
     if manifest.precision == "int8" and engine.provider == CUDA_PROVIDER:
         log.warning(
-            "%s is int8, made for a CPU; a GPU wants 'opinionwatch export %s --out OUT --precision fp16-packed'",
+            "%s is int8, made for a CPU; 'opinionwatch export %s --out OUT --for-gpu' adds what a GPU runs fast",
             engine.name,
             folder,
         )
     return engine
 
 
-def check_golden(engine: OnnxEngine, manifest: Manifest) -> None:
+def check_golden(engine: OnnxEngine, graph: Graph) -> None:
     """Raises `BundleError` where a golden text's probabilities differ by more than the tolerance."""
-    predictions = engine.predict([golden.text for golden in manifest.golden])
-    for number, (golden, prediction) in enumerate(zip(manifest.golden, predictions, strict=True)):
+    predictions = engine.predict([golden.text for golden in graph.golden])
+    for number, (golden, prediction) in enumerate(zip(graph.golden, predictions, strict=True)):
         for head, expected in golden.probabilities.items():
             got = list(prediction.probabilities(head).values())
             if len(got) != len(expected):
                 raise BundleError(f"golden text {number}: head {head!r} has {len(got)} classes, not {len(expected)}")
             worst = max(abs(a - b) for a, b in zip(got, expected, strict=True))
-            if worst > manifest.golden_tolerance:
+            if worst > graph.golden_tolerance:
                 raise BundleError(
                     f"golden text {number}, head {head!r}: probability off by {worst:.4f}, "
-                    f"tolerance {manifest.golden_tolerance}; the bundle does not work on this machine"
+                    f"tolerance {graph.golden_tolerance}; the bundle does not work on this machine"
                 )

@@ -71,6 +71,11 @@ def _prefers_openvino(device: Device) -> bool:
     return find_spec("openvino") is not None and not (device == "auto" and _has_cuda())
 
 
+def wants_cuda(device: Device) -> bool:
+    """Whether a graph is to run on CUDA; that it can is seen when it starts."""
+    return device != "cpu" and _has_cuda()
+
+
 def _has_cuda() -> bool:
     if find_spec("onnxruntime") is None:
         return False
@@ -129,8 +134,8 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
         raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
     streams = min(threads, _MOST_STREAMS)
     providers: list[Any] = ["CPUExecutionProvider"]
-    wants_cuda = device != "cpu" and _has_cuda()
-    if wants_cuda:
+    on_cuda = wants_cuda(device)
+    if on_cuda:
         with redirect_stdout(None):  # it prints what it does not find; whether CUDA starts is seen below
             ort.preload_dlls()  # those that pip installed lie where the loader does not look
         cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
@@ -150,7 +155,7 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
             "and opinionwatch[gpu]; export it as fp16, or use the int8 bundle"
         ) from None
     name = str(session.get_providers()[0])
-    if wants_cuda and name != CUDA_PROVIDER:
+    if on_cuda and name != CUDA_PROVIDER:
         why = "CUDA does not start: see 'nvidia-smi', and install opinionwatch[gpu] for the CUDA libraries"
         if device == "cuda":
             raise EngineError(f"device 'cuda' was asked for, but {why}")

@@ -16,7 +16,16 @@ from training.calibrate import fit_temperatures
 from training.config import TrainingConfig
 from training.data import Example
 from training.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
-from training.export import MODEL_FILES, Precision, export_onnx, fuse, open_engine, write_bundle
+from training.export import (
+    MODEL_FILES,
+    PLAIN_FILE,
+    Precision,
+    add_gpu_graph,
+    export_onnx,
+    fuse,
+    open_engine,
+    write_bundle,
+)
 from training.job import Job, Request
 from training.network import Classifier
 from training.quantize import quantize_static
@@ -74,6 +83,8 @@ def make_bundle(
         seen=seen,
         precision=precision,
     )
+    if request.for_gpu:
+        add_gpu_graph(request.out, work / PLAIN_FILE, model)
     return {
         "name": name,
         "version": request.version,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from models.bundle import BundleError, load_bundle, read_manifest
+from models.bundle import BundleError, Manifest, load_bundle, read_manifest
 from models.engine import usable_cores
 from training.bundling import make_bundle
 from training.config import TrainingConfig, TrainingConfigError, load_config
@@ -24,7 +24,7 @@ from training.dataset import read_dataset
 from training.distillation import check_teachers, soft_labels, with_soft_labels
 from training.distributed import World, join_world
 from training.evaluate import evaluate_sets
-from training.export import export_onnx, fuse, write_bundle
+from training.export import add_gpu_graph, export_onnx, fuse, write_bundle
 from training.job import Job, Request, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
 from training.loop import Progress, fine_tune, save
@@ -94,9 +94,7 @@ def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, 
 
 def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-packed"] = "fp32") -> Path:
     """The bundle's int8 weights in another precision: what int8 is compared with, or what a GPU runs."""
-    manifest = read_manifest(bundle)
-    heads = {h.name: h.labels for h in manifest.heads}
-    model, definition = restore_bundle(bundle, heads, 0.0)
+    manifest, heads, model, definition = _restored(bundle)
     plain = export_onnx(model, out.with_name(out.name + ".work"))
     half, packed = precision != "fp32", precision == "fp16-packed"
     return write_bundle(
@@ -114,6 +112,27 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
         precision=precision,
         judged=fuse(plain, model, half=half) if packed else None,
     )
+
+
+def export_for_gpu(bundle: Path, out: Path) -> Path:
+    """The bundle as it is, with another graph beside its own: what a GPU runs. Unsigned, its version ends in -gpu."""
+    manifest, _, model, _ = _restored(bundle)
+    plain = export_onnx(model, out.with_name(out.name + ".work"))
+    out.mkdir(parents=True, exist_ok=True)
+    for file in (*manifest.files, "manifest.json"):
+        shutil.copyfile(bundle / file, out / file)
+    written = json.loads((out / "manifest.json").read_text("utf-8"))
+    (out / "manifest.json").write_text(
+        json.dumps({**written, "version": f"{manifest.version}-gpu"}, ensure_ascii=False, indent=1), "utf-8"
+    )
+    add_gpu_graph(out, plain, model)
+    return out
+
+
+def _restored(bundle: Path) -> tuple[Manifest, dict[str, list[str]], Classifier, str]:
+    manifest = read_manifest(bundle)
+    heads = {h.name: h.labels for h in manifest.heads}
+    return manifest, heads, *restore_bundle(bundle, heads, 0.0)
 
 
 def progress_line(p: Progress) -> str:

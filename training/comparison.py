@@ -70,4 +70,6 @@ def _accuracies(outcomes: Mapping[str, Mapping[str, Mapping[str, Outcomes]]]) ->
 
 
 def _size(bundle: Path) -> int:
-    return sum(f.size_bytes for f in read_manifest(bundle).files.values())
+    """Bytes that a worker without a GPU loads."""
+    manifest = read_manifest(bundle)
+    return sum(manifest.files[f].size_bytes for f in (manifest.model_file, manifest.tokenizer_file))

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import onnx
 import torch
@@ -16,7 +16,7 @@ from onnxruntime.transformers.convert_to_packing_mode import PackingMode
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
-from models.bundle import ALLOWED_DOMAINS
+from models.bundle import ALLOWED_DOMAINS, read_manifest
 from models.drift import profile
 from models.engine import OnnxEngine
 from models.labels import Head
@@ -30,7 +30,7 @@ OPSET = 18
 GOLDEN_TOLERANCE = {"int8": 0.02, "fp32": 0.001, "fp16": 0.005, "fp16-packed": 0.005}
 Precision = Literal["int8", "fp32", "fp16", "fp16-packed"]
 MODEL_FILES = {precision: f"model.{precision}.onnx" for precision in GOLDEN_TOLERANCE}
-TOKENIZER_FILE = "tokenizer.json"
+PLAIN_FILE, TOKENIZER_FILE = "model.plain.onnx", "tokenizer.json"
 GOLDEN = (
     "The new phone overheats and support never answers, I want a refund.",
     "Lovely hotel, friendly staff, we will come back next summer.",
@@ -44,7 +44,7 @@ GOLDEN = (
 def export_onnx(model: Classifier, work: Path) -> Path:
     """Writes the fp32 graph, in standard operators, into `work` and returns it."""
     work.mkdir(parents=True, exist_ok=True)
-    plain = work / "model.plain.onnx"
+    plain = work / PLAIN_FILE
     model.cpu()
     model.encoder.set_attn_implementation("eager")
     example = torch.ones(2, 8, dtype=torch.long)
@@ -115,43 +115,81 @@ def write_bundle(
     weights that runs here, where `model` does not: the golden texts are its.
     """
     out.mkdir(parents=True, exist_ok=True)
-    model_file = MODEL_FILES[precision]
-    (out / model_file).write_bytes(model.read_bytes())
     (out / TOKENIZER_FILE).write_text(definition, "utf-8")
-    graph = onnx.load(out / model_file)
-    used = {node.domain or "ai.onnx" for node in graph.graph.node}
-    if foreign := used - set(ALLOWED_DOMAINS):
-        raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
     engine = open_engine(judged or model, definition, heads, temperatures, max_tokens, name=name, version=version)
-    golden = [
-        {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in heads}}
-        for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
-    ]
-    files = {}
-    for file in (model_file, TOKENIZER_FILE):
-        data = (out / file).read_bytes()
-        files[file] = {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    graph = _write_graph(model, precision, engine, out)
     manifest = {
+        **graph,
         "format": 1,
         "name": name,
         "version": version,
         "heads": [{"name": h, "labels": list(labels), "temperature": temperatures[h]} for h, labels in heads.items()],
         "max_tokens": max_tokens,
-        "precision": precision,
-        "model_file": model_file,
         "tokenizer_file": TOKENIZER_FILE,
-        "files": files,
+        "files": {file: _entry(out / file) for file in (MODEL_FILES[precision], TOKENIZER_FILE)},
         "opset": OPSET,
-        "domains": sorted(used),
-        "golden": golden,
-        "golden_tolerance": GOLDEN_TOLERANCE[precision],
         "metrics": dict(metrics),
         "label_maps": {k: {raw: list(classes) for raw, classes in v.items()} for k, v in maps.items()},
         "training": dict(training),
         "reference": asdict(profile(seen, engine.predict(seen), engine.unknown_share(seen))) if seen else None,
     }
-    (out / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1), "utf-8")
+    _write_manifest(out, manifest)
     return out
+
+
+def add_gpu_graph(bundle: Path, plain: Path, model: Classifier) -> None:
+    """Puts into a bundle of `model` what a GPU runs: fp16 without padding, or fp16 where that cannot be packed.
+
+    `plain` is its graph by `export_onnx`. A signature of the bundle is void afterwards.
+    """
+    manifest = read_manifest(bundle)
+    half = fuse(plain, model, half=True)
+    engine = open_engine(
+        half,
+        (bundle / manifest.tokenizer_file).read_text("utf-8"),
+        {h.name: h.labels for h in manifest.heads},
+        {h.name: h.temperature for h in manifest.heads},
+        manifest.max_tokens,
+        name=manifest.name,
+        version=manifest.version,
+    )
+    precision: Precision = "fp16-packed"
+    try:
+        graph = fuse(plain, model, half=True, packed=True)
+    except TrainingConfigError:
+        graph, precision = half, "fp16"
+    entry = _write_graph(graph, precision, engine, bundle)
+    written = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    file = MODEL_FILES[precision]
+    _write_manifest(bundle, {**written, "files": {**written["files"], file: _entry(bundle / file)}, "gpu": entry})
+
+
+def _write_graph(model: Path, precision: Precision, engine: OnnxEngine, out: Path) -> dict[str, Any]:
+    """Copies the graph into `out`; what the manifest says of it, with what `engine` says of the golden texts."""
+    file = out / MODEL_FILES[precision]
+    file.write_bytes(model.read_bytes())
+    used = {node.domain or "ai.onnx" for node in onnx.load(file).graph.node}
+    if foreign := used - set(ALLOWED_DOMAINS):
+        raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
+    return {
+        "precision": precision,
+        "model_file": file.name,
+        "domains": sorted(used),
+        "golden": [
+            {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in p.heads}}
+            for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
+        ],
+        "golden_tolerance": GOLDEN_TOLERANCE[precision],
+    }
+
+
+def _entry(file: Path) -> dict[str, Any]:
+    data = file.read_bytes()
+    return {"size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
+    (bundle / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1), "utf-8")
 
 
 def open_engine(

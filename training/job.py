@@ -16,7 +16,8 @@ from training.dataset import read_dataset
 class Request:
     """What the command line says.
 
-    `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads.
+    `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads;
+    `for_gpu`: the bundle also gets what a GPU runs.
     """
 
     out: Path
@@ -28,6 +29,7 @@ class Request:
     head: str = "label"
     name: str | None = None
     teachers: tuple[Path, ...] = ()
+    for_gpu: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,7 @@ def _train_and_judge(
         config=Path(settings.training.recipe) if settings.training.recipe else None,
         data=(work / "rows.jsonl", *map(Path, settings.training.data)),
         name=name,
+        for_gpu=settings.training.for_gpu,
     )
     report = refusing(lambda: command.train(request, lambda line: err.print(line, markup=False)))
     if settings.training.signing_key:

@@ -22,6 +22,7 @@ Data = Annotated[
     list[Path] | None,
     typer.Option("--data", help="Labelled file (JSONL, CSV, Label Studio, doccano, Argilla); more than once."),
 ]
+ForGpu = Annotated[bool, typer.Option("--for-gpu", help="The bundle also gets the graph that a GPU runs.")]
 HeadName = Annotated[str, typer.Option("--head", help="Head of labels that name none.")]
 
 
@@ -51,6 +52,7 @@ def train(
         list[Path] | None,
         typer.Option("--teacher", help="A bundle with the same heads whose labels are learned too; more than once."),
     ] = None,
+    for_gpu: ForGpu = False,
     as_json: AsJson = False,
 ) -> None:
     """Fine-tunes and exports a bundle with a report; started again after Ctrl-C, it goes on where it was.
@@ -68,6 +70,7 @@ def train(
         head=head,
         name=name,
         teachers=tuple(teacher or ()),
+        for_gpu=for_gpu,
     )
     report = refusing(lambda: _with_bar(command, request))
     if as_json:
@@ -101,13 +104,24 @@ def evaluate(
 def export(
     bundle: Annotated[Path, typer.Argument(help="A bundle.")],
     out_dir: Annotated[Path, typer.Option("--out", help="The bundle to write.")],
-    precision: Annotated[ExportPrecision, typer.Option("--precision")] = ExportPrecision.fp32,
+    precision: Annotated[
+        ExportPrecision | None, typer.Option("--precision", help="Of a bundle with this graph alone (default: fp32).")
+    ] = None,
+    for_gpu: ForGpu = False,
 ) -> None:
-    """The same model in fp32, which int8 is compared with, or in fp16 for a GPU; packed, it computes no padding there.
+    """The same model in fp32, which int8 is compared with; in fp16; or as it is, with what a GPU runs beside it.
 
-    Example: opinionwatch export models/starter --out starter-fp16 --precision fp16
+    Example: opinionwatch export models/starter --out starter-gpu --for-gpu
     """
-    refusing(lambda: training("command").export(bundle, out_dir, precision.value))
+    if for_gpu and precision:
+        raise Fatal(
+            "--for-gpu and --precision", "take one: --for-gpu adds a graph, --precision replaces it", EXIT_USAGE
+        )
+    command = training("command")
+    if for_gpu:
+        refusing(lambda: command.export_for_gpu(bundle, out_dir))
+    else:
+        refusing(lambda: command.export(bundle, out_dir, (precision or ExportPrecision.fp32).value))
     out.print(f"bundle {out_dir}", markup=False)
 
 

@@ -106,7 +106,7 @@ class TrainingSettings(Section):
     The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
     `rehearsal` posts of the index per label keep what the model knows already. Before it promotes a challenger, the job
     labels the last `relabel_days` of the index with it (0: none): the baseline of the alert rule moves with the model.
-    New bundles are signed with the private key in the file `signing_key`.
+    New bundles are signed with the private key in the file `signing_key`; `for_gpu` also puts in what a GPU runs.
     """
 
     work: str = "opinionwatch-training"
@@ -114,6 +114,7 @@ class TrainingSettings(Section):
     data: list[str] = []
     golden: list[str] = []
     signing_key: str = ""
+    for_gpu: bool = False
     rehearsal: int = Field(default=4, ge=0, le=100)
     min_new_labels: int = Field(default=200, ge=1)
     promote: Literal["auto", "by_hand"] = "auto"

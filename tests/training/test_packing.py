@@ -14,10 +14,12 @@ from onnx.reference.op_run import OpRun
 
 from models import load_bundle
 from models.batching import padded
+from models.bundle import read_manifest
+from models.registry import Registry
 from models.runtimes import EngineError
 from pipeline.settings import STARTER
 from tests.training.conftest import HEADS, toy_encoder
-from training.command import export
+from training.command import export, export_for_gpu
 from training.export import export_onnx, fuse
 from training.network import Classifier
 
@@ -106,3 +108,19 @@ def test_a_packed_bundle_is_refused_where_there_is_no_gpu_with_the_way_out(tmp_p
     packed = export(STARTER, tmp_path / "packed", "fp16-packed")
     with pytest.raises(EngineError, match=r"Padding does not run here.*needs a GPU.*int8"):
         load_bundle(packed, device="cpu")
+
+
+def test_a_bundle_for_both_serves_without_a_gpu_and_goes_through_the_registry(tmp_path: Path) -> None:
+    both = export_for_gpu(STARTER, tmp_path / "both")
+    manifest, plain = read_manifest(both), read_manifest(STARTER)
+    assert (manifest.version, manifest.precision) == (f"{plain.version}-gpu", "int8")
+    assert manifest.gpu is not None
+    assert (manifest.gpu.precision, manifest.reference) == ("fp16-packed", plain.reference)
+    for ours, theirs in zip(manifest.gpu.golden, plain.golden, strict=True):
+        for head, expected in theirs.probabilities.items():
+            assert np.allclose(ours.probabilities[head], expected, atol=0.05), "the same model"
+    registry = Registry(str(tmp_path / "registry"))
+    fetched = registry.fetch(registry.register(both, by="test").id)
+    assert (fetched / manifest.gpu.model_file).read_bytes() == (both / manifest.gpu.model_file).read_bytes()
+    label = load_bundle(fetched, device="cpu").predict(["I love it"])[0].label("sentiment")
+    assert label == load_bundle(STARTER, device="cpu").predict(["I love it"])[0].label("sentiment")

@@ -6,11 +6,13 @@ import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from models import BundleError, load_bundle
 from models.bundle import read_manifest, verified_files
+from models.runtimes import CUDA_PROVIDER, Device, EngineError, Session, open_runtime
 from pipeline.settings import STARTER
 
 
@@ -82,3 +84,67 @@ def test_a_truncated_or_linked_file_is_refused(bundle: Path, tmp_path: Path) -> 
     model.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(BundleError, match="plain file"):
         load_bundle(bundle)
+
+
+@pytest.fixture
+def for_both(bundle: Path) -> Path:
+    """With a graph for a GPU, which is the same here."""
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    shutil.copyfile(bundle / manifest["model_file"], bundle / "gpu.onnx")
+    manifest["files"]["gpu.onnx"] = manifest["files"][manifest["model_file"]]
+    kept = ("precision", "domains", "golden", "golden_tolerance")
+    manifest["gpu"] = {"model_file": "gpu.onnx", **{key: manifest[key] for key in kept}}
+    path.write_text(json.dumps(manifest))
+    return bundle
+
+
+@pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A machine with a GPU; the devices that an engine was started on."""
+    started: list[str] = []
+
+    def start(model: bytes, device: Device, *given: Any, **options: Any) -> Session:
+        started.append(device)
+        session = open_runtime(model, "cpu", *given, **options)
+        return session._replace(name=CUDA_PROVIDER) if device == "cuda" else session
+
+    monkeypatch.setattr("models.runtimes._has_cuda", lambda: True)
+    monkeypatch.setattr("models.engine.open_runtime", start)
+    return started
+
+
+def test_a_gpu_runs_its_own_graph_and_a_cpu_the_other(for_both: Path, devices: list[str]) -> None:
+    assert load_bundle(for_both).provider == CUDA_PROVIDER
+    assert load_bundle(for_both, device="cpu").provider != CUDA_PROVIDER
+    assert load_bundle(for_both, runtime="openvino").provider == "OpenVINO"
+    assert devices == ["cuda", "cpu", "auto"]
+
+
+def test_where_the_gpu_does_not_start_the_cpu_serves_unless_told_otherwise(
+    for_both: Path, devices: list[str], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_cuda(model: bytes, device: Device, *given: Any, **options: Any) -> Session:
+        if device == "cuda":
+            raise EngineError("CUDA does not start")
+        return open_runtime(model, device, *given, **options)
+
+    monkeypatch.setattr("models.engine.open_runtime", no_cuda)
+    with pytest.raises(EngineError, match="does not start"):
+        load_bundle(for_both, device="cuda")
+    assert load_bundle(for_both).predict(["good"])[0].label("sentiment") == "positive"
+    assert "the other runs on the CPU: CUDA does not start" in caplog.text
+
+
+@pytest.mark.parametrize("change", ["byte", "domain"])
+def test_a_graph_for_a_gpu_is_verified_where_there_is_none(for_both: Path, change: str) -> None:
+    if change == "byte":
+        data = (for_both / "gpu.onnx").read_bytes()
+        (for_both / "gpu.onnx").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    else:
+        path = for_both / "manifest.json"
+        manifest = json.loads(path.read_text())
+        manifest["gpu"]["domains"] = ["evil.ops"]
+        path.write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match=r"gpu\.onnx: SHA-256" if change == "byte" else "evil"):
+        load_bundle(for_both, device="cpu")
