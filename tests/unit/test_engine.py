@@ -172,7 +172,7 @@ def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
     monkeypatch.setattr("models.engine.open_runtime", on_gpu)
     load_bundle(STARTER, device="cpu")
     assert "starter is int8, made for a CPU" in caplog.text
-    assert "--precision fp16-packed" in caplog.text
+    assert "--for-gpu" in caplog.text
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(1, 40)), max_size=80))
