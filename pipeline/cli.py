@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -54,8 +55,18 @@ class _LazyGroup(TyperGroup):
 app = typer.Typer(name="opinionwatch", cls=_LazyGroup, no_args_is_help=True, add_completion=False)
 
 
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"opinionwatch {version('opinionwatch')}")
+        raise typer.Exit
+
+
 @app.callback()
-def _root() -> None:
+def _root(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Says the version and ends.")
+    ] = False,
+) -> None:
     """Watches public opinion: labels posts from Kafka, indexes them, raises an alert when the bad news jumps."""
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,11 @@ def cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
         capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ},
     )  # fmt: skip
+
+
+def test_it_says_its_version() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cli("--version").stdout.split() == ["opinionwatch", project["version"]]
 
 
 def test_serving_loads_neither_torch_nor_transformers() -> None:
