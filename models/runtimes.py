@@ -11,7 +11,9 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import cache
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple
@@ -84,6 +86,15 @@ def _has_cuda() -> bool:
     return CUDA_PROVIDER in ort.get_available_providers()
 
 
+@cache
+def _preload_cuda() -> None:
+    """Loads the CUDA libraries that pip installed, once: they lie where the loader does not look."""
+    import onnxruntime as ort
+
+    with redirect_stdout(StringIO()):  # it prints what it does not find; whether CUDA starts is seen later
+        ort.preload_dlls()
+
+
 def import_openvino() -> Any:
     """The module, without the usage event that its import sends to its makers, from a fork of this process.
 
@@ -136,8 +147,7 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
     providers: list[Any] = ["CPUExecutionProvider"]
     on_cuda = wants_cuda(device)
     if on_cuda:
-        with redirect_stdout(None):  # it prints what it does not find; whether CUDA starts is seen below
-            ort.preload_dlls()  # those that pip installed lie where the loader does not look
+        _preload_cuda()
         cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
         cuda |= {"gpu_mem_limit": gpu_memory_mb * 1_000_000} if gpu_memory_mb else {}
         providers.insert(0, (CUDA_PROVIDER, cuda))

@@ -116,6 +116,8 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
 
 def export_for_gpu(bundle: Path, out: Path) -> Path:
     """The bundle as it is, with another graph beside its own: what a GPU runs. Unsigned, its version ends in -gpu."""
+    if out.resolve() == bundle.resolve():
+        raise TrainingConfigError(f"--out {out} is the bundle itself: name another folder")
     manifest, _, model, _ = _restored(bundle)
     plain = export_onnx(model, out.with_name(out.name + ".work"))
     out.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from models.runtimes import EngineError
 from pipeline.settings import STARTER
 from tests.training.conftest import HEADS, toy_encoder
 from training.command import export, export_for_gpu
+from training.config import TrainingConfigError
 from training.export import export_onnx, fuse
 from training.network import Classifier
 
@@ -111,6 +112,8 @@ def test_a_packed_bundle_is_refused_where_there_is_no_gpu_with_the_way_out(tmp_p
 
 
 def test_a_bundle_for_both_serves_without_a_gpu_and_goes_through_the_registry(tmp_path: Path) -> None:
+    with pytest.raises(TrainingConfigError, match="the bundle itself"):
+        export_for_gpu(STARTER, STARTER)
     both = export_for_gpu(STARTER, tmp_path / "both")
     manifest, plain = read_manifest(both), read_manifest(STARTER)
     assert (manifest.version, manifest.precision) == (f"{plain.version}-gpu", "int8")
