@@ -81,13 +81,14 @@ def test_a_student_of_half_the_layers_learns_from_texts_without_labels(teacher: 
         + '[[evaluation]]\nfile = "test.jsonl"\nheads.sentiment = {}\n'
     )
     lines: list[str] = []
-    request = Request(tmp_path / "out", str(teacher), "1", recipe, data_dir=tmp_path, teachers=(teacher,))
+    request = Request(tmp_path / "out", str(teacher), "1", recipe, data_dir=tmp_path, teachers=(teacher,), for_gpu=True)
     report = train(request, lines.append)
     assert "soft labels of 624 rows, by bundle" in lines
     assert report["after"]["test/sentiment"]["accuracy"] > 0.9
     assert report["parameters"] < json.loads((teacher / "report.json").read_text())["parameters"]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
     assert manifest["training"]["teachers"] == 1
+    assert manifest["gpu"]["precision"] == "fp16-packed"
     assert (
         load_bundle(tmp_path / "out", device="cpu").predict(["it was awful broken"])[0].label("sentiment") == "negative"
     )
