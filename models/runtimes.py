@@ -70,7 +70,7 @@ def open_runtime(
 
 
 def _prefers_openvino(device: Device) -> bool:
-    return find_spec("openvino") is not None and not (device == "auto" and _has_cuda())
+    return find_spec("openvino") is not None and not wants_cuda(device)
 
 
 def wants_cuda(device: Device) -> bool:

@@ -123,11 +123,7 @@ def export_for_gpu(bundle: Path, out: Path) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     for file in (*manifest.files, "manifest.json"):
         shutil.copyfile(bundle / file, out / file)
-    written = json.loads((out / "manifest.json").read_text("utf-8"))
-    (out / "manifest.json").write_text(
-        json.dumps({**written, "version": f"{manifest.version}-gpu"}, ensure_ascii=False, indent=1), "utf-8"
-    )
-    add_gpu_graph(out, plain, model)
+    add_gpu_graph(out, plain, model, version=f"{manifest.version}-gpu")
     return out
 
 
@@ -188,7 +184,7 @@ def _trained(
     base_state = {k: v.clone() for k, v in model.state_dict().items()} if share else {}
     if not weights.exists():
         rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
-        rows = _taught(request, config, job.heads, rows, work, say, world)
+        rows = _taught(request, config, job, rows, work, say, world)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
         settings = config.train.model_dump()
         trackers = open_trackers(config.train.track, work / "runs", settings) if world.first else []
@@ -217,7 +213,7 @@ def _trained(
 def _taught(
     request: Request,
     config: TrainingConfig,
-    heads: dict[str, list[str]],
+    job: Job,
     rows: list[Example],
     work: Path,
     say: Callable[[str], None],
@@ -228,10 +224,11 @@ def _taught(
         return rows
     kept = work / "soft.npy"
     if request.data_dir:
-        rows = [*rows, *unlabelled_examples(config, request.data_dir, rows)]
+        scored = (e for examples in (job.validation, *job.evaluation.values()) for e in examples)
+        rows = [*rows, *unlabelled_examples(config, request.data_dir, [*rows, *scored])]
     if world.first and not kept.exists():
         say(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
-        soft = soft_labels(request.teachers, heads, [r.text for r in rows], config.train.max_tokens, world.device)
+        soft = soft_labels(request.teachers, job.heads, [r.text for r in rows], config.train.max_tokens, world.device)
         partial = work / "soft.partial.npy"
         np.save(partial, soft)
         partial.replace(kept)

@@ -119,8 +119,8 @@ def _balanced(examples: list[Example], source: Source) -> list[Example]:
 
 
 def unlabelled_examples(config: TrainingConfig, folder: Path, known: Sequence[Example]) -> list[Example]:
-    """Texts of the `unlabelled` files, each once: none that is in `known`, or in an evaluation or calibration file."""
-    seen = _held_back(config, folder) | {content_hash(e.text) for e in known}
+    """Texts of the `unlabelled` files, each once, but for those in `known`: what is learned or scored already."""
+    seen = {content_hash(e.text) for e in known}
     examples: list[Example] = []
     for file in config.unlabelled:
         for row in read_rows(folder / file):
@@ -131,18 +131,13 @@ def unlabelled_examples(config: TrainingConfig, folder: Path, known: Sequence[Ex
     return examples
 
 
-def _held_back(config: TrainingConfig, folder: Path) -> set[str]:
-    """Content hashes of what may not be learned."""
-    return {
+def load_training(config: TrainingConfig, folder: Path) -> list[Example]:
+    """All training examples: no text of any evaluation or calibration file, each text once per source."""
+    forbidden = {
         content_hash(e.text)
         for source in [*config.evaluation, *config.calibration]
         for e in load_source(config, source, folder, evaluation=True)
     }
-
-
-def load_training(config: TrainingConfig, folder: Path) -> list[Example]:
-    """All training examples: no text of any evaluation or calibration file, each text once per source."""
-    forbidden = _held_back(config, folder)
     examples: list[Example] = []
     for source in config.sources:
         seen: set[str] = set()

@@ -137,22 +137,13 @@ def write_bundle(
     return out
 
 
-def add_gpu_graph(bundle: Path, plain: Path, model: Classifier) -> None:
+def add_gpu_graph(bundle: Path, plain: Path, model: Classifier, *, version: str | None = None) -> None:
     """Puts into a bundle of `model` what a GPU runs: fp16 without padding, or fp16 where that cannot be packed.
 
-    `plain` is its graph by `export_onnx`. A signature of the bundle is void afterwards.
+    `plain` is its graph by `export_onnx`; `version` the bundle's from now on. A signature of it is void afterwards.
     """
-    manifest = read_manifest(bundle)
     half = fuse(plain, model, half=True)
-    engine = open_engine(
-        half,
-        (bundle / manifest.tokenizer_file).read_text("utf-8"),
-        {h.name: h.labels for h in manifest.heads},
-        {h.name: h.temperature for h in manifest.heads},
-        manifest.max_tokens,
-        name=manifest.name,
-        version=manifest.version,
-    )
+    engine = engine_with(half, bundle)
     precision: Precision = "fp16-packed"
     try:
         graph = fuse(plain, model, half=True, packed=True)
@@ -161,7 +152,8 @@ def add_gpu_graph(bundle: Path, plain: Path, model: Classifier) -> None:
     entry = _write_graph(graph, precision, engine, bundle)
     written = json.loads((bundle / "manifest.json").read_text("utf-8"))
     file = MODEL_FILES[precision]
-    _write_manifest(bundle, {**written, "files": {**written["files"], file: _entry(bundle / file)}, "gpu": entry})
+    changes = {"files": {**written["files"], file: _entry(bundle / file)}, "gpu": entry}
+    _write_manifest(bundle, {**written, **changes, "version": version or written["version"]})
 
 
 def _write_graph(model: Path, precision: Precision, engine: OnnxEngine, out: Path) -> dict[str, Any]:
@@ -190,6 +182,20 @@ def _entry(file: Path) -> dict[str, Any]:
 
 def _write_manifest(bundle: Path, manifest: dict[str, Any]) -> None:
     (bundle / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=1), "utf-8")
+
+
+def engine_with(graph: Path, bundle: Path) -> OnnxEngine:
+    """The engine of a bundle, on the CPU, with another graph in place of its own."""
+    manifest = read_manifest(bundle)
+    return open_engine(
+        graph,
+        (bundle / manifest.tokenizer_file).read_text("utf-8"),
+        {h.name: h.labels for h in manifest.heads},
+        {h.name: h.temperature for h in manifest.heads},
+        manifest.max_tokens,
+        name=manifest.name,
+        version=manifest.version,
+    )
 
 
 def open_engine(

@@ -162,7 +162,6 @@ class _Run:
     def __init__(self, model: Classifier, settings: Hyperparameters, steps: int, world: World) -> None:
         self._model, self._settings, self._world = model, settings, world
         self._unfreezing = Unfreezing(model) if settings.method == "gradual" else None
-        self._trim = 0.0
         self._optimizer = make_optimizer(model, settings)
         self._schedule = torch.optim.lr_scheduler.LambdaLR(
             self._optimizer, lambda s: rate_factor(s, steps, settings.warmup, settings.decay)
@@ -181,22 +180,24 @@ class _Run:
         if settings.method == "frozen":
             model.encoder.train(False)
         self._optimizer.zero_grad(set_to_none=True)
-        self._trim = settings.trim * min(1.0, done * settings.epochs)
+        trim = settings.trim * min(1.0, done * settings.epochs)
         total = torch.zeros((), device=self._world.device)
         for examples, ids in batches:
-            loss = self._loss(examples, ids, rng) / len(batches)
+            loss = self._loss(examples, ids, rng, trim) / len(batches)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
             if settings.adversarial:
                 with perturbed(model.words, settings.adversarial) as moved:
                     if moved:
-                        (self._loss(examples, ids, rng) / len(batches)).backward()  # type: ignore[no-untyped-call]
+                        (self._loss(examples, ids, rng, trim) / len(batches)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.grad is not None), 1.0)
         self._optimizer.step()
         self._schedule.step()
         return total
 
-    def _loss(self, examples: Sequence[Example], ids: Sequence[Sequence[int]], rng: random.Random) -> Tensor:
+    def _loss(
+        self, examples: Sequence[Example], ids: Sequence[Sequence[int]], rng: random.Random, trim: float
+    ) -> Tensor:
         settings, model, device = self._settings, self._model, self._world.device
         input_ids, mask = (t.to(device) for t in pad(ids))
         allowed, weights = targets(examples, model.widths)
@@ -210,7 +211,7 @@ class _Run:
                 (allowed, weights, soft) if order is None else (_taken(t, order) for t in (allowed, weights, soft))
             )
             heads = model.split(logits)
-            own = masked_set_loss(heads, a, w, settings.label_smoothing, settings.loss, self._trim)
+            own = masked_set_loss(heads, a, w, settings.label_smoothing, settings.loss, trim)
             if not s:
                 return own
             share = settings.teacher_share

@@ -24,7 +24,7 @@ from models.engine import OnnxEngine, usable_cores
 from models.runtimes import EngineError, import_openvino
 from training.config import TrainingConfigError
 from training.evaluate import probabilities_of
-from training.export import export_onnx, fuse, open_engine
+from training.export import engine_with, export_onnx, fuse
 from training.network import Classifier
 from training.restore import restore_bundle
 from training.tensors import encode, pad, predict
@@ -73,9 +73,7 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
 
     def fp32() -> Peer:
         with tempfile.TemporaryDirectory() as work:
-            exported = fuse(export_onnx(model, Path(work)), model)
-            temperatures = {h.name: h.temperature for h in manifest.heads}
-            engine = open_engine(exported, definition, heads, temperatures, tokens, name="fp32", version="0")
+            engine = engine_with(fuse(export_onnx(model, Path(work)), model), bundle)
         return lambda texts: labels_of(engine, texts)
 
     def nncf_int8() -> Peer:

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from models.bundle import load_bundle, read_manifest
+from models.bundle import load_bundle
 from models.engine import OnnxEngine
 from pipeline.settings import STARTER
 from training.config import load_config
 from training.data import load_source
-from training.export import open_engine
+from training.export import engine_with
 
 RECIPE = Path(__file__).resolve().parents[2] / "training" / "configs" / "starter.toml"
 
@@ -32,16 +32,7 @@ def main() -> None:
     parser.add_argument("plain", type=Path, help="model.plain.onnx of the training run")
     parser.add_argument("data", type=Path)
     given = parser.parse_args()
-    manifest, small = read_manifest(STARTER), load_bundle(STARTER, device="cpu")
-    exact = open_engine(
-        given.plain,
-        (STARTER / manifest.tokenizer_file).read_text("utf-8"),
-        {h.name: h.labels for h in manifest.heads},
-        {h.name: h.temperature for h in manifest.heads},
-        manifest.max_tokens,
-        name="fp32",
-        version=manifest.version,
-    )
+    small, exact = load_bundle(STARTER, device="cpu"), engine_with(given.plain, STARTER)
     config = load_config(RECIPE)
     for source in {s.file: s for s in [*config.evaluation, *config.calibration]}.values():
         examples = load_source(config, source, given.data, evaluation=True)

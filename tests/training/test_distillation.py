@@ -71,8 +71,10 @@ def teacher(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.mark.long
 def test_a_student_of_half_the_layers_learns_from_texts_without_labels(teacher: Path, tmp_path: Path) -> None:
     write_jsonl(tmp_path / "few.jsonl", toy_rows(24, seed=1))
-    write_jsonl(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in toy_rows(600, seed=2)])
-    write_jsonl(tmp_path / "test.jsonl", toy_rows(200, seed=3))
+    scored = toy_rows(200, seed=3)
+    texts = [*toy_rows(600, seed=2), *scored[:9]]
+    write_jsonl(tmp_path / "texts.jsonl", [{"text": row["text"]} for row in texts])
+    write_jsonl(tmp_path / "test.jsonl", scored)
     recipe = tmp_path / "student.toml"
     recipe.write_text(
         'unlabelled = ["texts.jsonl"]\n'
@@ -83,7 +85,7 @@ def test_a_student_of_half_the_layers_learns_from_texts_without_labels(teacher: 
     lines: list[str] = []
     request = Request(tmp_path / "out", str(teacher), "1", recipe, data_dir=tmp_path, teachers=(teacher,), for_gpu=True)
     report = train(request, lines.append)
-    assert "soft labels of 624 rows, by bundle" in lines
+    assert "soft labels of 624 rows, by bundle" in lines, "what is scored is not learned"
     assert report["after"]["test/sentiment"]["accuracy"] > 0.9
     assert report["parameters"] < json.loads((teacher / "report.json").read_text())["parameters"]
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
