@@ -15,6 +15,7 @@ from pipeline import kafka_tools
 from pipeline.demo.feed import CRISIS, generate
 from pipeline.posts import document_id
 from pipeline.settings import KafkaSettings
+from tests.services.kafka import Kafka
 from tests.services.process import free_port
 from tests.system import System, drained, until
 
@@ -151,3 +152,8 @@ def test_check_names_each_failure_with_its_remedy(system: System) -> None:
     assert "no.such.topic" in report["kafka"]["detail"]
     assert "opinionwatch setup" in report["kafka"]["detail"]
     assert report["model"]["ok"]
+
+
+def test_a_test_broker_takes_an_id_that_begins_with_a_dash(tmp_path: Path) -> None:
+    Kafka(tmp_path, cluster="-xy28-9YQZegNQz2JdZo5w")
+    assert "cluster.id=-xy28-9YQZegNQz2JdZo5w" in (tmp_path / "data" / "meta.properties").read_text()

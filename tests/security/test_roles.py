@@ -38,7 +38,7 @@ class Secured:
     """A server with security on; `store(role)` is a store of that role's user."""
 
     def __init__(self, folder: Path) -> None:
-        self.password = secrets.token_urlsafe(16)
+        self.password = secrets.token_hex(16)
         users = {f"u-{n}": (self.password, f"opinionwatch_{n}") for n in NAMES}
         self.server = ElasticsearchServer(folder, users=users, roles_file=ROLES)
         self.server.start()

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from .artifacts import java_home, kafka_jars
+from .artifacts import ServiceError, java_home, kafka_jars
 from .process import ServiceProcess, free_port
 
 _PROPERTIES = """
@@ -71,8 +71,12 @@ class Kafka:
                     insync=len(ports) // 2 + 1,
                 )
             )
-            tool = [*java, "kafka.tools.StorageTool", "format", "-t", cluster or cluster_id(), "-c", str(config)]
-            subprocess.run(tool, capture_output=True, check=True, timeout=60)
+            # One in 64 ids starts with a dash and, as an argument of its own, would be read as an option.
+            identity = f"--cluster-id={cluster or cluster_id()}"
+            tool = [*java, "kafka.tools.StorageTool", "format", identity, "-c", str(config)]
+            made = subprocess.run(tool, capture_output=True, text=True, timeout=60, check=False)
+            if made.returncode:
+                raise ServiceError(f"Kafka's storage could not be formatted:\n{made.stdout}{made.stderr}")
         self.process = ServiceProcess("Kafka", [*java, "kafka.Kafka", str(config)], folder / "kafka.log")
 
     def start(self) -> None:
