@@ -10,7 +10,7 @@ For each key and each 5-minute bucket of event time:
    before the window (`swings.py`, with the formulas and their sources).
 3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10 P(X >= k), X ~ BetaBinomial(n, p_W m, (1 - p_W) m),
    m = 1/rho_W - 1.
-4. gates: k >= 10, share >= 1.5 p0, rises only.
+4. gates: k >= 10, rises only: share >= 1.5 p0, or (1 - share) <= (1 - p0) / 1.5 (the first below p0 = 0.4).
 5. cold start (a key younger than 7 days): share >= 40 % of n >= 50 as well, rho_W at least 0.03 (nobody knows yet
    how it swings), and the verdict says `cold`. Before any key is a day old there is hardly anything to compare with:
    p0 is near 0.2 and rho_W at least 0.1, so that only some 80 % of negatives fire.
@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.swings import Swings, Usual
-from pipeline.alerting.tail import Floats, log10_tail
+from pipeline.alerting.tail import Floats, log10_tail, rises
 from pipeline.store.base import BUCKET_S
 
 _PER_HOUR = 3600 // BUCKET_S
@@ -139,7 +139,7 @@ class Detector:
             spread = np.where(cold, np.maximum(spread, least), spread)
             self._forecasts[width] = expected, spread
             n, k = posts[:, -width:].sum(1), negatives[:, -width:].sum(1)
-            gate = (k >= rule.min_negatives) & (k >= rule.min_lift * n * share)
+            gate = (k >= rule.min_negatives) & rises(k, n, share, rule.min_lift)
             gate &= ~cold | ((n >= rule.cold_posts) & (k >= rule.cold_share * n))
             rows = np.flatnonzero(gate)
             value = -log10_tail(k[rows], n[rows], *_beta(expected[rows], spread[rows]))
@@ -164,7 +164,8 @@ class Detector:
 
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
-        return k >= self.rule.min_lift * n * float(self._baseline()[row])
+        share = self._baseline()[row : row + 1]
+        return bool(rises(np.array([k]), np.array([n]), share, self.rule.min_lift)[0])
 
     def _baseline(self) -> Floats:
         total = self._n.sum()

@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+import numpy as np
+
 from pipeline.alerting.episodes import Policy, Reading
+from pipeline.alerting.tail import rises
 
 #: What an alert says of where its threshold comes from.
 BY_RULE = "by rule"
@@ -30,8 +33,11 @@ class KeyRule:
 
     def admits(self, reading: Reading) -> bool:
         """Whether a key that fires may open an episode."""
-        lift = reading.observed / max(reading.expected, 1e-9)
-        return self.watch and reading.observed >= (self.min_negatives or 0) and lift >= (self.min_lift or 0)
+        if not self.watch or reading.observed < (self.min_negatives or 0):
+            return False
+        share = np.array([reading.expected / max(reading.posts, 1)])
+        counts = np.array([reading.observed]), np.array([reading.posts])
+        return self.min_lift is None or bool(rises(*counts, share, self.min_lift)[0])
 
     def applied(self, policy: Policy) -> Policy:
         """The policy, whose `fire` is the key's already, with what this rule says of severities."""

@@ -1,4 +1,4 @@
-"""How unlikely a count is, and where a rise began. Pure."""
+"""How unlikely a count is, by how much it rises, and where the rise began. Pure."""
 
 from __future__ import annotations
 
@@ -40,6 +40,20 @@ def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: F
         steps = np.cumsum(np.log(ratio), axis=1)
     total: Floats = first + np.logaddexp(0.0, np.logaddexp.reduce(steps, axis=1)) if reach else first
     return total
+
+
+def rises(k: NDArray[np.int64], n: NDArray[np.int64], share: Floats, lift: float) -> NDArray[np.bool_]:
+    """Whether k negatives of n posts are `lift` (>= 1) times what `share` makes expected, or the others 1/`lift` of it.
+
+    The second is for keys that are mostly negative: from a share of two thirds nothing is ever half as much again
+    (docs/adr/0012). Below a share of 1 / (1 + `lift`) the first decides.
+
+    >>> rises(np.array([33, 48, 44]), np.array([100, 60, 60]), np.array([0.2, 0.7, 0.7]), 1.5).tolist()
+    [True, True, False]
+    """
+    expected = n * share
+    risen: NDArray[np.bool_] = (k >= lift * expected) | (lift * (n - k) <= n - expected)
+    return risen
 
 
 def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:

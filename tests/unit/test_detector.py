@@ -14,7 +14,7 @@ from scipy.stats import betabinom
 
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
-from pipeline.alerting.tail import log10_tail
+from pipeline.alerting.tail import log10_tail, rises
 from pipeline.store.base import Scope
 from tests.builders import START
 
@@ -31,6 +31,16 @@ def test_the_tail_is_that_of_scipy(n: int, part: float, share: float, rho: float
     assert ours == pytest.approx(min(0.0, theirs), abs=1e-4)
 
 
+@given(st.integers(1, 400), st.floats(0.0, 1.0), st.floats(0.005, 0.95), st.floats(1.0, 5.0))
+def test_a_rise_is_more_negatives_or_so_many_fewer_others(n: int, part: float, share: float, lift: float) -> None:
+    k = round(n * part)
+    risen = bool(rises(np.array([k]), np.array([n]), np.array([share]), lift)[0])
+    if share * (1 + lift) < 0.999:
+        assert risen == (k >= lift * (n * share))
+    assert risen or k < n, "a key of which every post is negative has risen, whatever its share was"
+    assert not risen or k >= n * share * (1 - 1e-9)
+
+
 def run(posts: np.ndarray, negatives: np.ndarray) -> list[Verdicts]:
     """Verdicts bucket by bucket of int64[n_keys, buckets]."""
     detector, found = Detector(RULE), []
@@ -43,16 +53,17 @@ def run(posts: np.ndarray, negatives: np.ndarray) -> list[Verdicts]:
     return found
 
 
-def quiet_weeks(seed: int, days: int = 14, keys: int = 3) -> tuple[np.ndarray, np.ndarray]:
+def quiet_weeks(seed: int, days: int = 14, keys: int = 3, share: float = 0.2) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     posts = rng.poisson(5, (keys, days * 288))
-    return posts, rng.binomial(posts, 0.2)
+    return posts, rng.binomial(posts, share)
 
 
-def test_a_spike_fires_within_an_hour_and_only_in_its_key() -> None:
-    posts, negatives = quiet_weeks(1)
+@pytest.mark.parametrize(("usual", "spike"), [(0.2, 0.7), (0.7, 0.97)])
+def test_a_spike_fires_within_an_hour_and_only_in_its_key(usual: float, spike: float) -> None:
+    posts, negatives = quiet_weeks(1, share=usual)
     start = 13 * 288
-    negatives[1, start : start + 72] = np.random.default_rng(2).binomial(posts[1, start : start + 72], 0.7)
+    negatives[1, start : start + 72] = np.random.default_rng(2).binomial(posts[1, start : start + 72], spike)
     verdicts = run(posts, negatives)
     fired = [i for i, v in enumerate(verdicts) if v.score[1] >= 4]
     assert start < fired[0] <= start + 12

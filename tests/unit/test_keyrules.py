@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -37,6 +38,12 @@ def test_the_first_rule_that_matches_counts() -> None:
 )
 def test_gates(rule: KeyRule, admits: bool) -> None:
     assert rule.admits(READING) is admits
+
+
+def test_the_lift_of_a_key_that_is_mostly_negative_is_that_of_its_others() -> None:
+    mostly = replace(READING, observed=90, expected=75.0)
+    assert KeyRule(("*",), min_lift=2.5).admits(mostly)
+    assert not KeyRule(("*",), min_lift=2.6).admits(mostly)
 
 
 def test_severities() -> None:
