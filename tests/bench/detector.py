@@ -63,17 +63,17 @@ def baseline_scores(history: History) -> Scores:
 
 
 def measure(
-    score: Callable[[History], Scores],
+    score: Callable[[Simulated], Scores],
     process: Process,
     seeds: tuple[int, ...],
     simulate: Callable[..., Simulated] = simulate,
 ) -> dict[str, float]:
     """False alerts per key-week, recall and median delay (minutes) at x3 and x5, on `seeds`; calibrated on seed 0."""
-    quiet = simulate(process, 1, 0, keys=60).history
-    by_tier = calibrate(quiet, score(quiet), TARGET)
+    quiet = simulate(process, 1, 0, keys=60)
+    by_tier = calibrate(quiet.history, score(quiet), TARGET)
 
     def found(case: Simulated) -> list[Episode]:
-        return episodes(case.history, score(case.history), thresholds(case.history, 4.0, by_tier), Policy())
+        return episodes(case.history, score(case), thresholds(case.history, 4.0, by_tier), Policy())
 
     quiet_cases = [simulate(process, 1, seed) for seed in seeds]
     false = sum(len(found(case)) for case in quiet_cases) / sum(case.history.key_weeks for case in quiet_cases)
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,2,3")
     asked = parser.parse_args()
     seeds = tuple(map(int, asked.seeds.split(",")))
-    rules = {"ours": lambda h: negative_scores(h, RULE), "baseline": baseline_scores}
+    rules = {"ours": lambda c: negative_scores(c.history, RULE), "baseline": lambda c: baseline_scores(c.history)}
     found, gains = list[dict[str, object]](), dict[str, list[float]](published=[], further=[])
     if not asked.json:
         print(f"{'process':28} {'/h':>4} {'':9} {'fire':>5} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")

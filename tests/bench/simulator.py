@@ -21,6 +21,8 @@ BUCKET_S = 900
 DAY = 86_400 // BUCKET_S
 SPIKE = 6 * 3600 // BUCKET_S
 NOISES = ("beta-binomial", "heavy tails", "2-hour swings")
+#: Of the beta distribution; of Student's t on the logit; of the swings on the logit, and how much is left a bucket on.
+CONCENTRATION, TAILS, SWING, KEEP = 49, 0.25, 0.4, float(np.exp(-BUCKET_S / 7200))
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
@@ -51,10 +53,11 @@ class Process:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A history and the bucket in which each key's spike begins; -1 where it has none."""
+    """A history, the bucket in which each key's spike begins (-1 where it has none), and its share without noise."""
 
     history: History
     spikes: Counts
+    usual: Floats
 
     def begin(self, key: int) -> datetime:
         return self.history.start + timedelta(seconds=int(self.spikes[key]) * BUCKET_S)
@@ -87,7 +90,7 @@ def simulate(
     spikes = np.full(keys, -1, np.int64)
     if times > 1:
         spikes = rng.integers((weeks - 2) * 7 * DAY, buckets - 2 * DAY, keys)
-        profile = np.ones(SPIKE) if process.step else np.sin(np.pi * (np.arange(SPIKE) + 0.5) / SPIKE)
+        profile = profile_of(process)
         for key, at in enumerate(spikes):
             window = slice(at, at + SPIKE)
             more = rng.poisson(posts[key, window] * share[key, window] * (times - 1) * profile)
@@ -98,7 +101,12 @@ def simulate(
     if read:
         negatives = np.stack([read(key, posts[key], negatives[key]) for key in range(keys)])
     names = tuple(f"key{i:03}" for i in range(keys))
-    return Simulated(History(names, START, BUCKET_S, posts, negatives), spikes)
+    return Simulated(History(names, START, BUCKET_S, posts, negatives), spikes, 1 / (1 + np.exp(-logit)))
+
+
+def profile_of(process: Process) -> Floats:
+    """How much of a spike there is in each of its buckets, in [0, 1]."""
+    return np.ones(SPIKE) if process.step else np.sin(np.pi * (np.arange(SPIKE) + 0.5) / SPIKE)
 
 
 def _rates(process: Process, keys: int, buckets: int, rng: np.random.Generator) -> Floats:
@@ -116,12 +124,11 @@ def _rates(process: Process, keys: int, buckets: int, rng: np.random.Generator) 
 def _shares(noise: str, logit: Floats, rng: np.random.Generator) -> Floats:
     mean = 1 / (1 + np.exp(-logit))
     if noise == "beta-binomial":
-        return rng.beta(mean * 49, (1 - mean) * 49)
+        return rng.beta(mean * CONCENTRATION, (1 - mean) * CONCENTRATION)
     if noise == "heavy tails":
-        return np.asarray(1 / (1 + np.exp(-(logit + 0.25 * rng.standard_t(3, logit.shape)))))
-    keep = np.exp(-BUCKET_S / 7200)
+        return np.asarray(1 / (1 + np.exp(-(logit + TAILS * rng.standard_t(3, logit.shape)))))
     swing = np.zeros(logit.shape)
-    shock = rng.normal(0, 0.4 * np.sqrt(1 - keep**2), logit.shape)
+    shock = rng.normal(0, SWING * np.sqrt(1 - KEEP**2), logit.shape)
     for b in range(1, logit.shape[1]):
-        swing[:, b] = keep * swing[:, b - 1] + shock[:, b]
+        swing[:, b] = KEEP * swing[:, b - 1] + shock[:, b]
     return np.asarray(1 / (1 + np.exp(-(logit + swing))))
