@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline.alerting.silence import Silence, history_start, silent_sources
 from pipeline.metrics import Metrics
@@ -29,10 +29,24 @@ class SourceWatch:
         self._next_s = float("-inf")
         self.silent: list[Silence] = []
 
-    def look(self, end: datetime, now_s: float) -> None:
-        """`end` is the event time reached, `now_s` monotonic; raises what the store raises."""
+    def quiet_s(self, records: int, now: datetime) -> float:
+        """For how long nothing had come when this process took over, with `records` read of all partitions.
+
+        0 where the one before did not say, or something came since.
+        """
+        known = (self._store.state(SILENT) or {}).get("last_news")
+        if known is None or known["records"] != records:
+            return 0.0
+        return max(0.0, (now - datetime.fromisoformat(known["at"])).total_seconds())
+
+    def look(self, reached: datetime, quiet_s: float, records: int, now: datetime, now_s: float) -> None:
+        """`reached` is the event time of the last news, `quiet_s` seconds ago; raises what the store raises.
+
+        `records` were read of all partitions by then; `now_s` is monotonic.
+        """
         if now_s < self._next_s:
             return
+        end = reached + timedelta(seconds=quiet_s)
         hours = self._store.source_hours(history_start(end), end)
         found = [s for s in silent_sources(hours, end) if s.source not in self._retired]
         known = {s.source for s in self.silent}
@@ -45,7 +59,8 @@ class SourceWatch:
                     silence.missing,
                 )
         shown = [{**asdict(s), "since": s.since.isoformat()} for s in found]
-        self._store.put_state(SILENT, {"sources": shown})
+        last_news = {"at": (now - timedelta(seconds=quiet_s)).isoformat(), "records": records}
+        self._store.put_state(SILENT, {"sources": shown, "last_news": last_news})
         self._metrics.silent.clear()
         for silence in found:
             self._metrics.silent.labels(silence.source).set(silence.missing)

@@ -40,7 +40,7 @@ class Watermark:
         self._reached: datetime | None = None
 
     def update(self, progress: Iterable[Progress], now_s: float, *, stored: bool = False) -> None:
-        """Takes news in any order; `now_s` is monotonic. `stored`: read from the store, nobody said it now."""
+        """Takes news in any order; `now_s` is monotonic. `stored`: nobody said it now, it has been so since `now_s`."""
         for p in progress:
             key = (p.topic, p.partition)
             old = self._seen.get(key)
@@ -48,7 +48,7 @@ class Watermark:
             if old is None or p.next_offset > old.progress.next_offset:
                 self._seen[key] = _Seen(p, now_s, heard_s)
             elif p.next_offset == old.progress.next_offset:
-                self._seen[key] = _Seen(p, old.news_s, max(heard_s, old.heard_s))
+                self._seen[key] = _Seen(p, min(now_s, old.news_s), max(heard_s, old.heard_s))
 
     def at(self, now_s: float) -> datetime | None:
         """Never goes back; None before the first event time that can be relied upon."""
@@ -80,6 +80,10 @@ class Watermark:
     def lagging(self) -> bool:
         """Whether any partition has records that are not indexed."""
         return any(s.progress.lag for s in self._seen.values())
+
+    def records(self) -> int:
+        """Records read of all partitions together: more of them are news."""
+        return sum(s.progress.next_offset for s in self._seen.values())
 
     def quiet_s(self, now_s: float) -> float:
         """Seconds since any partition brought something new; 0 before the first progress."""

@@ -105,7 +105,9 @@ class AlertWorker:
             self._show_thresholds()
             self._held_since = time.monotonic()
             known = await self._retry(self._store.load_progress)
-            self._watermark.update(known.values(), self._held_since, stored=True)
+            records = sum(p.next_offset for p in known.values())
+            quiet_s = await self._retry(lambda: self._sources.quiet_s(records, self._now()))
+            self._watermark.update(known.values(), self._held_since - quiet_s, stored=True)
             await self._send_pending()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
@@ -113,9 +115,9 @@ class AlertWorker:
             return
         watermark = self._watermark.at(time.monotonic())
         if watermark is not None:
-            now_s = time.monotonic()
-            end = watermark + timedelta(seconds=self._watermark.quiet_s(now_s))
-            await self._retry(lambda: self._sources.look(end, now_s))
+            now_s, now = time.monotonic(), self._now()
+            quiet_s, records = self._watermark.quiet_s(now_s), self._watermark.records()
+            await self._retry(lambda: self._sources.look(watermark, quiet_s, records, now, now_s))
         if watermark is not None and not self._sources.blind():
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
@@ -306,13 +308,11 @@ class AlertWorker:
 
     def _blindness(self, now_s: float, after_s: float) -> str | None:
         mark = self._watermark
-        if mark.lagging() and mark.quiet_s(now_s) > after_s:
-            return "posts wait in Kafka, but the index does not move"
-        silent = mark.silent(now_s, after_s)
         if now_s - self._held_since > after_s:
-            silent = sorted([*silent, *mark.unheard()])
-        if silent:
-            return f"no classify worker speaks of {', '.join(silent[:5])}"
+            if mark.lagging() and mark.quiet_s(now_s) > after_s:
+                return "posts wait in Kafka, but the index does not move"
+            if silent := sorted([*mark.silent(now_s, after_s), *mark.unheard()]):
+                return f"no classify worker speaks of {', '.join(silent[:5])}"
         return self._sources.blind()
 
     def _note(self, error: Transient, attempt: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.sources import EVERY_BLIND_S
 from pipeline.alerting.volumelane import VolumeLane
-from pipeline.alerting.watermark import Watermark
+from pipeline.alerting.watermark import FETCH_S, Watermark
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
@@ -29,6 +30,8 @@ from pipeline.settings import AlertSettings
 from pipeline.store.base import CountRule
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, SURGE, scored, surge
+
+NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
 
 class FakeChannel:
@@ -66,7 +69,11 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 
 
 def worker(
-    store: SqliteStore, channel: FakeChannel, published: list[str], volume: VolumeLane | None = None
+    store: SqliteStore,
+    channel: FakeChannel,
+    published: list[str],
+    volume: VolumeLane | None = None,
+    now: datetime = NOW,
 ) -> AlertWorker:
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
         published.append(f"{key} {alert['transition']}")
@@ -79,7 +86,7 @@ def worker(
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+        now=lambda: now,
         sleep=lambda _: asyncio.sleep(0),
     )
     made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
@@ -286,8 +293,29 @@ def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(half
     assert made.blind
     hourly(half_silent, "weibo", 96, 0)
     hourly(half_silent, "weibo-too", 96, 10_000)
-    made._sources.look(START + timedelta(hours=96), time.monotonic() + EVERY_BLIND_S)
+    made._sources.look(START + timedelta(hours=96), 0.0, 9999, NOW, time.monotonic() + EVERY_BLIND_S)
     assert made._sources.blind() is None, "within seconds, not with the next look at all sources"
     tick(made)
     assert made.blind is None
     assert made._evaluator.cursor == START + timedelta(hours=96)
+
+
+@pytest.mark.parametrize(("came_since", "blind"), [(0, True), (15, False)])
+def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came_since: int, blind: bool) -> None:
+    store = SqliteStore(tmp_path / "silent.sqlite")
+    store.setup()
+    hourly(store, "weibo", 90, 0)
+    progress = Progress("t", 0, 9999, 9999, START + timedelta(hours=90))
+    before = worker(store, FakeChannel(), [])
+    before.on_progress([progress])
+    tick(before)
+    assert before.blind is None, "its last post was a moment ago"
+    progress = replace(progress, next_offset=9999 + came_since, end_offset=9999 + came_since)
+    store.save_progress([progress])
+    after = worker(store, FakeChannel(), [], now=NOW + timedelta(hours=6))
+    after.on_progress([progress])
+    tick(after)
+    after._watermark.update([progress], time.monotonic() + FETCH_S)  # the worker's next word
+    tick(after)
+    assert bool(after.blind and "nothing comes from weibo" in after.blind) is blind
+    store.close()
