@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -10,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from pipeline.demo.feed import CRISIS, generate
-from tests.builders import START, SURGE, surge
+from tests.builders import START, SURGE, scored, surge
 from tests.services.process import ServiceProcess
 from tests.services.receiver import Receiver, receiving
 from tests.system import System, drained, until
@@ -93,3 +94,48 @@ def test_a_surge_is_told_once_and_in_its_own_lane(system: System, receiver: Rece
     assert receiver.keys == told, "a restart says nothing again"
     assert len(set(told)) == len(told)
     assert {key.split("@")[0] for key in told} == {"volume:subject:Nova"}
+
+
+def test_a_forum_that_turns_sour_is_told_as_that_source(system: System, receiver: Receiver) -> None:
+    """Ten days of three sources stand in the index; then one of them complains of everything for two hours."""
+    rng, begin = random.Random(3), START + timedelta(days=10)
+    sources = ["autoforum", "weibo", "reuters"]
+    before = sorted((rng.uniform(0, 10 * 1440), rng.choice(sources), rng.random() < 0.2) for _ in range(9000))
+    rows = [
+        scored(i, minute=at, text=f"s{i}", source=source, sentiment="negative" if bad else "neutral")
+        for i, (at, source, bad) in enumerate(before)
+    ]
+    for start in range(0, len(rows), 1000):
+        system.store.index(rows[start : start + 1000], START, 1)
+    sour = [
+        "Terrible match, the worst referee I have ever seen, number {}",
+        "This phone is awful, it broke on day {} and nobody helps",
+        "The government's new plan is a shameful failure, page {}",
+        "What a horrible film, {} minutes of my life wasted",
+    ]
+    calm = "The museum opens room {} on Thursday"
+    posts = [
+        {
+            "v": 1,
+            "id": f"now-{i}",
+            "source": "autoforum" if i % 2 else sources[i % 3],
+            "text": (sour[i // 2 % 4] if i % 2 and at < begin + timedelta(hours=2) else calm).format(i),
+            "published_at": at.isoformat(),
+        }
+        for i, at in enumerate(begin + timedelta(minutes=n) for n in range(240))
+    ]
+    system.env["OPINIONWATCH_ALERTS__WEBHOOKS"] = json.dumps(
+        [{"name": "pager", "url": receiver.url, "allow_private": True}]
+    )
+    system.env["OPINIONWATCH_ALERTS__SOURCES"] = json.dumps(["autoforum", "weibo"])
+    system.run("classify")
+    system.run("alert")
+    system.ingest(posts)
+    until(drained(system, len(posts)), 120)
+    until(lambda: receiver.told("opened"), 60)
+    (alert,) = system.cli("alerts", "list", "--json")
+    assert alert["key"] == "source:autoforum"
+    shown = system.cli("alerts", "show", alert["id"], "--json")
+    assert {post["source"] for post in shown["evidence"]} == {"autoforum"}
+    assert shown["spread"]["sources"] == 1, shown["spread"]
+    assert '"source"' in shown["query"]
