@@ -9,10 +9,15 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
 from tests.system import System
+
+# How long an example takes says nothing here: machines are shared.
+settings.register_profile("opinionwatch", deadline=None, print_blob=True)
+settings.load_profile("opinionwatch")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -20,7 +20,7 @@ from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
 _PAGE = 2000
-_HAN = re.compile(r"([\u3400-\u9fff])")
+_HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
 
 
@@ -333,4 +333,4 @@ def _bucket(time_s: float) -> int:
 
 def _spaced(text: str) -> str:
     """Han characters as words of their own, as Elasticsearch's standard analyser splits them."""
-    return _HAN.sub(r" \1 ", text)
+    return _HAN.sub(lambda run: f" {' '.join(run[0])} ", text)

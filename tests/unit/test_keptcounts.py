@@ -35,7 +35,7 @@ def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
     assert sorted(unpacked(packed(given_cells)), key=str) == sorted(given_cells, key=str)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["index", "replace", "read"]), st.integers(0, 5 * 1440 + 100)), max_size=12))
 def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None:
     with TemporaryDirectory() as folder:

@@ -61,7 +61,7 @@ def test_the_night_of_a_source_that_sleeps_is_its_habit() -> None:
     assert names({"a": before}, END) == ["a"], "at noon it should long have spoken"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.05, 50), st.integers(0, 10_000))
 def test_living_streams_are_not_called_silent(rate: float, seed: int) -> None:
     assert names({"a": stream(rate, seed)}) == []
