@@ -89,6 +89,7 @@ class Workers:
             store=self._store,
             evaluator=make_evaluator(self._store, settings.alerts),
             settings=settings.alerts,
+            rules=key_rules(settings.alerts),
             channels=make_channels(settings.alerts),
             publish=publish,
             topics=kafka.topics,
@@ -184,6 +185,15 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
 def key_rules(settings: AlertSettings) -> list[KeyRule]:
     """Those of `alerts.rules`."""
     return [
-        KeyRule(tuple(r.keys), r.watch, r.fire, r.critical, r.at_most == "warning", r.min_negatives, r.min_lift)
+        KeyRule(
+            keys=tuple(r.keys),
+            watch=r.watch,
+            fire=r.fire,
+            critical=r.critical,
+            at_most_warning=r.at_most == "warning",
+            min_negatives=r.min_negatives,
+            min_lift=r.min_lift,
+            min_authors=r.min_authors,
+        )
         for r in settings.rules
     ]

@@ -1,5 +1,6 @@
 """Whether a transition is told now, later or never, and why. Pure; times are of the wall clock.
 
+- too few authors: nothing until there are more; nothing at all where it ends before
 - acknowledged: no more reminders; an escalation and the resolution are still told
 - snoozed: nothing until the snooze ends; then the last thing that is still true
 - quiet hours: warnings wait for their end; critical alerts do not
@@ -79,11 +80,18 @@ def decide(
     quiet: Sequence[Quiet],
     maintenance: Sequence[Maintenance],
     now: datetime,
+    min_authors: int = 1,
 ) -> Decision:
-    """`operator` is what a person said of this alert: `acknowledged_at`, `snoozed_until` (ISO 8601), or nothing."""
+    """`operator` is what a person said of this alert: `acknowledged_at`, `snoozed_until` (ISO 8601), or nothing.
+
+    What was told once stays news, however few its authors are by then.
+    """
     for window in maintenance:
         if window.start <= now < window.end and any(fnmatchcase(alert["key"], p) for p in window.keys):
             return Decision(Tell.DROP, f"maintenance until {window.end.isoformat()}: {window.reason}".rstrip(": "))
+    if too_narrow(alert, min_authors):
+        reason = f"{alert['spread']['voices']} of {min_authors} authors (alerts.min_authors)"
+        return Decision(Tell.DROP if transition == "resolved" else Tell.HOLD, reason)
     snoozed = operator.get("snoozed_until")
     if snoozed and now < datetime.fromisoformat(snoozed):
         return Decision(Tell.HOLD, f"snoozed until {snoozed}")
@@ -94,6 +102,16 @@ def decide(
         if ends:
             return Decision(Tell.HOLD, f"quiet hours until {max(ends).isoformat()}")
     return Decision(Tell.SEND)
+
+
+def too_narrow(alert: Mapping[str, Any], min_authors: int) -> bool:
+    """Whether nobody was told of the alert yet, and fewer than `min_authors` wrote its posts.
+
+    >>> too_narrow({"first_notified_at": None, "spread": {"voices": 1}}, 2)
+    True
+    """
+    voices = (alert.get("spread") or {}).get("voices", min_authors)
+    return bool(voices < min_authors and not alert["first_notified_at"])
 
 
 def worth_telling(pending: Sequence[str]) -> list[str]:

@@ -19,8 +19,8 @@ BY_RULE = "by rule"
 class KeyRule:
     """For keys that one of the patterns `keys` matches (`subject:Nova`, `topic:*`, `subject:*|topic:*`).
 
-    `fire` and `critical` stand in for the thresholds of everybody; `min_negatives` and `min_lift` ask for more than
-    the rule itself does. What is None stays as it is.
+    `fire` and `critical` stand in for the thresholds of everybody; `min_negatives`, `min_lift` and `min_authors` ask
+    for more than the rule itself does. What is None stays as it is.
     """
 
     keys: tuple[str, ...]
@@ -30,6 +30,7 @@ class KeyRule:
     at_most_warning: bool = False
     min_negatives: int | None = None
     min_lift: float | None = None
+    min_authors: int | None = None
 
     def admits(self, reading: Reading) -> bool:
         """Whether a key that fires may open an episode."""

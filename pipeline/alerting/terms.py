@@ -16,6 +16,8 @@ _LATIN = re.compile(r"[a-z][a-z'-]{2,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _PRIOR = 0.05
 _LONGEST = 6
+#: Above these shares posts come from one source, or one author.
+MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR = 0.6, 0.2
 
 
 def words(text: str) -> list[str]:
@@ -36,7 +38,8 @@ def distinctive(inside: Iterable[str], outside: Iterable[str], limit: int = 6) -
     spread = Counter(w for text in texts for w in set(words(text)))
     theirs = Counter(w for text in outside for w in words(text))
     both = ours + theirs
-    n, m, prior_sum = sum(ours.values()), sum(theirs.values()), _PRIOR * sum(both.values())
+    # One word more than was seen: where all posts are one word, there is still something that it is not.
+    n, m, prior_sum = sum(ours.values()), sum(theirs.values()), _PRIOR * (sum(both.values()) + 1)
     scored: list[tuple[float, str]] = []
     for word, count in ours.items():
         if spread[word] < 2:
@@ -69,7 +72,8 @@ def _merged(terms: Sequence[str]) -> list[str]:
 def spread(posts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How many sources and authors, the strongest of each with its share, and whether it is broad.
 
-    Broad: no source has over 60 % and no author over 20 % of the posts.
+    Broad: no source has over 60 % and no author over 20 % of the posts. `voices` are the authors, and each post of
+    none as one more.
     """
     sources = Counter(p["source"] for p in posts)
     authors = Counter(p["author"] for p in posts if p["author"])
@@ -84,5 +88,6 @@ def spread(posts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "top_source_share": round(of_source / n, 3),
         "top_author": top_author,
         "top_author_share": round(of_author / n, 3),
-        "broad": bool(posts) and of_source <= 0.6 * n and of_author <= 0.2 * n,
+        "voices": len(authors) + sum(not p["author"] for p in posts),
+        "broad": bool(posts) and of_source <= MOST_OF_A_SOURCE * n and of_author <= MOST_OF_AN_AUTHOR * n,
     }

@@ -12,19 +12,19 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, worth_telling
-from pipeline.alerting.episodes import VOLUME, Transition
+from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, too_narrow, worth_telling
+from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.events import Event
+from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.explain import alert_document
 from pipeline.alerting.grouping import group_document
+from pipeline.alerting.keyrules import KeyRule, rule_of
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.sources import SourceWatch
-from pipeline.alerting.terms import distinctive, spread
 from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
@@ -32,13 +32,10 @@ from pipeline.metrics import Metrics
 from pipeline.posts import Progress
 from pipeline.retry import delay_s, retried
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule, Scope, Store
+from pipeline.store.base import Scope, Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-EVIDENCE = 5
-#: Negative posts that terms and sources are taken from.
-EXPLAINED = 300
 #: A channel that stays down must not keep the evaluation from going on: the alert stays pending, and is tried again
 #: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
 TRIES = 3
@@ -65,11 +62,12 @@ class AlertWorker:
         holds: Callable[[], bool],
         metrics: Metrics,
         topics: Sequence[str] = (),
+        rules: Sequence[KeyRule] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._evaluator, self._settings = store, evaluator, settings
-        self._counting = settings.counting
+        self._evidence, self._rules = Evidence(store, settings.counting), rules
         self._channels, self._publish, self._holds, self._metrics = channels, publish, holds, metrics
         self._now, self._sleep = now, sleep
         self._quiet = [Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet]
@@ -184,15 +182,13 @@ class AlertWorker:
             return  # a replay after a restart: this was told
         scope, end = episode.scope, episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
-        # Of a volume surge every post is evidence.
-        counting = replace(self._counting, negative=()) if episode.lane == VOLUME else self._counting
-        evidence = await self._retry(lambda: self._store.evidence(scope, start, end, counting, EVIDENCE))
-        query = self._store.evidence_query(scope, start, end, counting)
+        evidence = await self._retry(lambda: self._evidence.posts(scope, episode.lane, start, end))
+        query = self._evidence.query(scope, episode.lane, start, end)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
         document = alert_document(
             episode, evidence, query, model, event.muted, event.threshold, event.tier, event.series, old
         )
-        document |= await self._retry(lambda: self._explained(scope, start, end, evidence, counting))
+        document |= await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
         await self._retry(lambda: self._store.put_alert(episode.id, document))
@@ -204,7 +200,7 @@ class AlertWorker:
 
     async def _tell_group(self, ids: set[str]) -> None:
         found = [a for i in sorted(ids) if (a := await self._retry(lambda i=i: self._store.alert(i)))]  # type: ignore[misc]
-        waiting = [a for a in found if a["pending"]]
+        waiting = [a for a in found if a["pending"] and not too_narrow(a, self._min_authors(a["key"]))]
         if not waiting:
             return
         group = group_document(waiting)
@@ -216,25 +212,22 @@ class AlertWorker:
             alert_id = alert.pop("id")
             await self._note_told(alert_id, alert)
 
-    def _explained(
-        self,
-        scope: Scope,
-        start: datetime,
-        end: datetime,
-        evidence: Sequence[Mapping[str, Any]],
-        counting: CountRule,
-    ) -> dict[str, Any]:
-        """What sets the posts counted apart from the time before, and who they come from."""
-        counted = self._store.evidence(scope, start, end, counting, EXPLAINED) or evidence
-        week = self._store.evidence(scope, start - timedelta(days=7), start, counting, EXPLAINED)
-        texts, before = ([f"{p['title']} {p['text']}" for p in posts] for posts in (counted, week))
-        return {"terms": distinctive(texts, before), "spread": spread(counted)}
+    def _min_authors(self, key: str) -> int:
+        return max(self._settings.min_authors, rule_of(self._rules, key).min_authors or 1)
+
+    def _facts_by_now(self, alert: Mapping[str, Any]) -> dict[str, Any]:
+        """Others may have joined since the alert opened."""
+        scope = Scope(alert["topic"], alert["subject"], alert["source"])
+        end = self._evaluator.cursor or datetime.fromisoformat(alert["updated_at"])
+        return self._evidence.facts(scope, alert["lane"], datetime.fromisoformat(alert["started_at"]), end)
 
     async def _send_pending(self) -> None:
         """What a channel did not take when it was due."""
         self._pending_at = time.monotonic()
         for alert in await self._retry(lambda: self._store.alerts(limit=1000)):
             if alert["pending"]:
+                if too_narrow(alert, self._min_authors(alert["key"])):
+                    alert |= await self._retry(lambda alert=alert: self._facts_by_now(alert))  # type: ignore[misc]
                 alert_id = alert.pop("id")
                 await self._tell(alert_id, alert)
         await self._count_open()
@@ -243,7 +236,8 @@ class AlertWorker:
         said = await self._retry(lambda: self._store.state(operator_state(alert_id))) or {}
         for due in worth_telling(document["pending"]):
             key, transition = f"{alert_id}#{due}", due.partition("-")[2]
-            decision = decide(transition, document, said, self._quiet, self._maintenance, self._now())
+            authors = self._min_authors(document["key"])
+            decision = decide(transition, document, said, self._quiet, self._maintenance, self._now(), authors)
             if decision.tell is Tell.HOLD:
                 await self._note_held(alert_id, document, decision.reason)
                 return

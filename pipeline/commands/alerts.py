@@ -14,6 +14,7 @@ from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.text import alert_text
+from pipeline.alerting.told import told, with_operator
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
 from pipeline.store.base import Store
@@ -44,6 +45,7 @@ def list_(
     for alert in found:
         out.print(alert["id"], markup=False)
         out.print(alert_text(alert))
+        out.print(f"  {told(alert, _now())}", markup=False)
     if not found:
         out.print("no open alert" if open_only else "no alert yet")
 
@@ -60,7 +62,10 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
         print_json(alert)
         return
     out.print(alert_text(alert))
-    out.print(f"model {alert['model']}, score {alert['score']}, first told {alert['first_notified_at']}", markup=False)
+    out.print(f"  {told(alert, _now())}", markup=False)
+    rate = alert.get("false_alerts_per_key_week")
+    usual = f"; keys of this volume alert {rate:.2f} times a week, back-tested" if rate is not None else ""
+    out.print(f"model {alert['model']}, score {alert['score']}, threshold {alert['fire']:.1f}{usual}", markup=False)
     out.print(alert["query"], markup=False)
 
 
@@ -120,12 +125,6 @@ def test_channel(
         print_json({"channel": name, "sent": True})
     else:
         out.print(f"channel {name} took the test alert", markup=False)
-
-
-def with_operator(store: Store, alert: dict[str, Any]) -> dict[str, Any]:
-    """The alert with what people said of it."""
-    said = store.state(operator_state(alert["id"])) or {}
-    return {**alert, "operator": said}
 
 
 def duration(text: str) -> timedelta:

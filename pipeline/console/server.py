@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.explain import origin
 from pipeline.alerting.shares import key_shares
+from pipeline.alerting.told import told, with_operator
 from pipeline.errors import Fatal, PipelineError
 from pipeline.settings import HttpSettings
 from pipeline.status import from_store
@@ -49,7 +51,7 @@ def console_app(store: Store, rule: CountRule) -> web.Application:
         return web.json_response(await asyncio.to_thread(lambda: from_store(store)))
 
     async def alerts(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: store.alerts(limit=100)))
+        return web.json_response(await asyncio.to_thread(lambda: shown_alerts(store, datetime.now(UTC))))
 
     async def shares(_: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(lambda: two_weeks(store, rule)))
@@ -67,6 +69,14 @@ def console_app(store: Store, rule: CountRule) -> web.Application:
         ]
     )
     return app
+
+
+def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
+    """The newest alerts, and in words who heard of each and where its posts come from."""
+    found = [
+        with_operator(store, a) if a["state"] == "open" else {**a, "operator": {}} for a in store.alerts(limit=100)
+    ]
+    return [{**alert, "told": told(alert, now), "origin": origin(alert.get("spread") or {})} for alert in found]
 
 
 def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ class KeyRuleSettings(Section):
     """For keys that a pattern of `keys` matches (`subject:Nova`, `topic:*`); the first rule that matches counts.
 
     `watch = false`: never an alert. `fire` and `critical` in place of the calibrated thresholds; `at_most = "warning"`;
-    `min_negatives` and `min_lift` above those of everybody.
+    `min_negatives`, `min_lift` and `min_authors` above those of everybody.
     """
 
     keys: list[str] = Field(min_length=1)
@@ -107,6 +107,7 @@ class KeyRuleSettings(Section):
     at_most: Literal["warning", "critical"] = "critical"
     min_negatives: int | None = Field(default=None, ge=1)
     min_lift: float | None = Field(default=None, ge=1)
+    min_authors: int | None = Field(default=None, ge=1, le=100)
 
 
 class VolumeSettings(Section):
@@ -127,6 +128,7 @@ class AlertSettings(Section):
     `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
     are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
     A post whose label is one of `negative` counts as negative where its `negative_score` is `negative_from` or more.
+    People are told only of what at least `min_authors` wrote; a post without an author counts as one more.
     Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
     """
 
@@ -139,6 +141,7 @@ class AlertSettings(Section):
     critical: float = Field(default=6.0, gt=0)
     min_negatives: int = Field(default=10, ge=1)
     min_lift: float = Field(default=1.5, ge=1)
+    min_authors: int = Field(default=1, ge=1, le=100)
     renotify_s: float = Field(default=4 * 3600.0, gt=0)
     evaluate_every_s: float = Field(default=1.0, gt=0)
     idle_s: float = Field(default=15.0, gt=0)
@@ -163,7 +166,7 @@ class AlertSettings(Section):
     @classmethod
     def _rules_ask_for_more(cls, value: list[KeyRuleSettings], info: ValidationInfo) -> list[KeyRuleSettings]:
         for number, rule in enumerate(value):
-            for name in ("min_negatives", "min_lift"):
+            for name in ("min_negatives", "min_lift", "min_authors"):
                 own, everybodys = getattr(rule, name), info.data.get(name)
                 if own is not None and everybodys is not None and own < everybodys:
                     raise ValueError(

@@ -74,6 +74,7 @@ def worker(
     published: list[str],
     volume: VolumeLane | None = None,
     now: datetime = NOW,
+    settings: AlertSettings | None = None,
 ) -> AlertWorker:
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
         published.append(f"{key} {alert['transition']}")
@@ -81,7 +82,7 @@ def worker(
     made = AlertWorker(
         store=store,
         evaluator=Evaluator(store, CountRule(), Rule(), Policy(), volume=volume),
-        settings=AlertSettings(),
+        settings=settings or AlertSettings(),
         channels=[channel],
         publish=publish,
         holds=lambda: True,
@@ -318,4 +319,37 @@ def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came
     after._watermark.update([progress], time.monotonic() + FETCH_S)  # the worker's next word
     tick(after)
     assert bool(after.blind and "nothing comes from weibo" in after.blind) is blind
+    store.close()
+
+
+@pytest.mark.parametrize("joined", [0, 4])
+def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined: int) -> None:
+    store = SqliteStore(tmp_path / "troll.sqlite")
+    store.setup()
+    rows = [
+        scored(
+            i,
+            minute=i,
+            text=f"t{i}",
+            author="troll" if i > 360 else f"a{i}",
+            sentiment="negative" if i > 360 and i % 5 else "neutral",
+            subjects=["Nova"],
+        )
+        for i in range(720)
+    ]
+    store.index(rows, START, 1)
+    channel = FakeChannel()
+    made = worker(store, channel, [], settings=AlertSettings(min_authors=4))
+    tick(made)
+    assert channel.got == []
+    (alert,) = store.alerts()
+    assert alert["held"] == "1 of 4 authors (alerts.min_authors)"
+    more = [
+        scored(1000 + i, minute=700, text=f"me too {i}", author=f"b{i}", sentiment="negative", subjects=["Nova"])
+        for i in range(joined)
+    ]
+    store.index(more, START, 1)
+    asyncio.run(made._send_pending())
+    assert bool(channel.got) is bool(joined)
+    assert all(notice.alert["spread"]["voices"] == 5 for notice in channel.got)
     store.close()

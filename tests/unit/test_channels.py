@@ -23,7 +23,7 @@ from pipeline.alerting.explain import headline
 from pipeline.alerting.grouping import group_document
 from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.base import Channel, Notice
-from pipeline.alerting.notify.message import cut, fitted, markdown, message
+from pipeline.alerting.notify.message import Language, cut, fitted, markdown, message
 from pipeline.alerting.notify.open import make_channels, open_channel
 from pipeline.alerting.notify.picture import chart_png
 from pipeline.alerting.notify.rate import RateLimit
@@ -69,6 +69,22 @@ def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | 
             await runner.cleanup()
 
     asyncio.run(both())
+
+
+@pytest.mark.parametrize(
+    ("language", "lines"),
+    [
+        ("en", ["3 sources, 9 authors", "85% from weibo", "40% by one author"]),
+        ("zh", ["3 个来源，9 位作者", "85% 来自 weibo", "40% 出自同一作者"]),
+    ],
+)
+def test_what_one_source_or_author_drives_says_so(language: Language, lines: list[str]) -> None:
+    broad = {"sources": 3, "authors": 9, "top_source": "weibo", "top_source_share": 0.5, "top_author_share": 0.1}
+    driven = broad | {"top_source_share": 0.85, "top_author_share": 0.4}
+    assert [fact in message(alert(spread=driven), "opened", language).facts for fact in lines] == [True] * 3
+    assert [fact in message(alert(spread=broad), "opened", language).facts for fact in lines] == [True, False, False]
+    only = driven | {"sources": 1, "top_source_share": 1.0}
+    assert not any("weibo" in fact for fact in message(alert(spread=only), "opened", language).facts)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, worth_telling
+from pipeline.alerting.decide import Decision, Maintenance, Quiet, Tell, decide, worth_telling
 from pipeline.alerting.terms import distinctive, spread
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
@@ -47,6 +47,22 @@ def test_a_snooze_holds_until_it_ends_and_an_acknowledgement_stops_reminders_onl
     assert tell("resolved", operator=known) is Tell.SEND
 
 
+def test_what_too_few_wrote_waits_for_more_authors() -> None:
+    troll: dict[str, Any] = {"key": "subject:Nova", "severity": "critical", "first_notified_at": None}
+    alert = troll | {"spread": spread([{"source": "weibo", "author": "troll"}] * 40)}
+
+    def of(transition: str, alert: dict[str, Any], min_authors: int = 3) -> Decision:
+        return decide(transition, alert, {}, [], [], NOW, min_authors)
+
+    assert of("opened", alert) == Decision(Tell.HOLD, "1 of 3 authors (alerts.min_authors)")
+    assert of("resolved", alert).tell is Tell.DROP, "nobody heard that it began"
+    assert of("opened", alert, 1).tell is Tell.SEND
+    assert of("resolved", alert | {"first_notified_at": NOW.isoformat()}).tell is Tell.SEND
+    assert of("opened", troll).tell is Tell.SEND, "of an older release: nobody counted"
+    anonymous = [{"source": "weibo", "author": ""}] * 3
+    assert of("opened", troll | {"spread": spread(anonymous)}).tell is Tell.SEND, "a feed without authors must not hide"
+
+
 def test_maintenance_drops_the_keys_it_names() -> None:
     window = Maintenance(NOW - timedelta(hours=1), NOW + timedelta(hours=1), ("subject:No*",), "launch")
     assert tell(maintenance=[window], severity="critical") is Tell.DROP
@@ -72,6 +88,16 @@ def test_terms_set_the_crisis_apart_in_both_languages() -> None:
     assert any("电池" in t or "爆炸" in t for t in terms)
     assert not {"the", "phone"} & set(terms)
     assert distinctive([], usual) == []
+
+
+@given(*[st.lists(st.text("too坏bad ", max_size=9), max_size=12)] * 2)
+def test_there_are_terms_or_none_whatever_the_posts_say(inside: list[str], outside: list[str]) -> None:
+    terms = distinctive(inside, outside)
+    assert all(any(t in text.casefold() for text in inside) for t in terms)
+
+
+def test_a_crowd_that_says_one_word_breaks_nothing() -> None:
+    assert distinctive(["垃圾"] * 40, []) == ["垃圾"]
 
 
 @pytest.mark.parametrize(("authors", "broad"), [(["a"] * 10, False), ([str(i) for i in range(10)], True)])

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.alerting.episodes import VOLUME
+from pipeline.alerting.explain import by_one_author, by_one_source
 
 Language = Literal["en", "zh"]
 
@@ -20,6 +21,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
         "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
         "spread": "{sources} sources, {authors} authors", "terms": "Terms",
+        "from": "{share:.0%} from {source}", "by": "{share:.0%} by one author",
         "rate": "keys of this volume ({tier}) alert {rate:.2f} times a week, back-tested",
     },
     "zh": {
@@ -30,6 +32,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
         "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
         "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
+        "from": "{share:.0%} 来自 {source}", "by": "{share:.0%} 出自同一作者",
         "rate": "同量级（{tier}）的关键词回测每周触发 {rate:.2f} 次",
     },
 }  # fmt: skip
@@ -67,6 +70,10 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
     spread = alert.get("spread")
     if spread:
         facts.append(words["spread"].format(sources=spread["sources"], authors=spread["authors"]))
+        if by_one_source(spread):
+            facts.append(words["from"].format(share=spread["top_source_share"], source=spread["top_source"]))
+        if by_one_author(spread):
+            facts.append(words["by"].format(share=spread["top_author_share"]))
     if alert["related"]:
         facts.append(words["also"].format(related=", ".join(alert["related"])))
     if (rate := alert.get("false_alerts_per_key_week")) is not None:

@@ -37,6 +37,9 @@ function alertCard(alert) {
     (alert.cold ? "; cold start: less than 7 days of history" : "")));
   card.append(make("p", `since ${when(alert.started_at)}, resolved ${when(alert.resolved_at)}` +
     (alert.related.length ? `; explains ${alert.related.join(", ")} too` : ""), "dim"));
+  const facts = [(alert.terms || []).join(", "), alert.origin].filter(Boolean);
+  if (facts.length) card.append(make("p", facts.join("; ")));
+  card.append(make("p", [alert.told, alert.model].filter(Boolean).join("; "), "dim"));
   if (alert.series && alert.series.posts.length) card.append(dayChart(alert));
   const list = make("ul");
   for (const post of alert.evidence) {
@@ -99,7 +102,8 @@ async function refresh() {
   try {
     const [state, alerts, shares] = await Promise.all([get("/api/status"), get("/api/alerts"), get("/api/shares")]);
     status.textContent = `consumed ${state.consumed} = indexed ${state.indexed} + duplicate ${state.duplicate} + ` +
-      `dead ${state.dead} + in flight ${state.in_flight}; lag ${state.lag}; open alerts ${state.open_alerts}; ${state.model}`;
+      `dead ${state.dead} + in flight ${state.in_flight}; lag ${state.lag}; open alerts ${state.open_alerts}; ${state.model}` +
+      (state.silent_sources.length ? `; silent: ${state.silent_sources.join(", ")}` : "");
     if (alerts.length) document.getElementById("alerts").replaceChildren(...alerts.map(alertCard));
     if (shares.length) document.getElementById("shares").replaceChildren(...busiest(shares).map(shareRow));
   } catch (error) {
