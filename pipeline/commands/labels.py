@@ -8,6 +8,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
@@ -17,12 +18,14 @@ import typer
 
 from models.agreement import cohen_kappa
 from models.bundle import BundleError, read_manifest
+from models.engine import OnnxEngine
 from models.labelfiles import LabelFileError, LabelledText, read_labelled
-from models.registry import Registry
+from models.registry import CHALLENGER, Registry
 from models.text import content_hash
+from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
-from pipeline.labelqueue import queue as label_queue
+from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
 from pipeline.posts import Label
 from pipeline.relabel import CORRECTION, corrected
 from pipeline.settings import Settings
@@ -34,6 +37,8 @@ app = typer.Typer(
 )
 HeadName = Annotated[str | None, typer.Option("--head", help="Head of labels that name none (default: alerts.head).")]
 _SHOWN = 20
+#: Texts that the challenger gets at once.
+_AT_ONCE = 512
 
 
 @app.command("import")
@@ -98,26 +103,20 @@ def queue(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Posts to label next: those the model is least sure of and those in alerts, topics in turn.
+    """Posts to label next, topics in turn: where the model is unsure or the challenger differs, new words, alerts.
 
     Example: opinionwatch labels queue --limit 100 --json > to-label.json
     """
     settings = settings_of(config)
-    store = open_store(settings.store)
-    bounds = store.bounds()
-    chosen: list[dict[str, Any]] = []
-    if bounds is not None:
-        end = bounds[1] + timedelta(seconds=1)
-        done = frozenset(x.post for x in store.labels())
-        evidence = frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"])
-        documents = store.documents(end - timedelta(days=days), end)
-        chosen = label_queue(documents, done, evidence, head or settings.alerts.head, limit)
+    chosen = _to_label(settings, open_store(settings.store), timedelta(days=days), head or settings.alerts.head, limit)
     if as_json:
-        print_json([_queued(d) for d in chosen])
+        print_json([_queued(c) for c in chosen])
         return
-    for row in chosen:
-        text = " ".join((row["title"] or row["text"]).split())[:80]
-        out.print(f"{row['_id'][:12]}  {row['worth']:.2f}  {row['topic']:14} {row['sentiment']:9} {text}", markup=False)
+    for c in chosen:
+        post = c.document
+        text = " ".join((post["title"] or post["text"]).split())[:80]
+        out.print(f"{post['_id'][:12]}  {c.worth:.2f}  {post['topic']:14} {post['sentiment']:9} {text}", markup=False)
+        out.print(f"{'':14}{'; '.join(c.why)}", markup=False, style="dim")
     if not chosen:
         out.print("nothing to label: no post in that time that has no label yet")
 
@@ -247,11 +246,53 @@ def _correct(store: Store, labels: list[Label], rule: CountRule) -> int:
     return written
 
 
-def _queued(document: Mapping[str, Any]) -> dict[str, Any]:
-    kept = ("title", "text", "url", "source", "lang", "worth")
+def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limit: int) -> list[Candidate]:
+    bounds = store.bounds()
+    if bounds is None:
+        return []
+    end = bounds[1] + timedelta(seconds=1)
+    start = end - time
+    found = candidates(
+        store.documents(start, end),
+        labelled=frozenset(x.post for x in store.labels()),
+        evidence=frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"]),
+        new=new_words(frequencies(store.documents(start, end)), frequencies(store.documents(start - time, start))),
+        head=head,
+        per_topic=limit,
+    )
+    challenger = _challenger(settings)
+    if challenger is not None and head in challenger.heads:
+        found = _judged(found, challenger, head)
+    return in_turns(found, limit)
+
+
+def _challenger(settings: Settings) -> OnnxEngine | None:
+    """The model that waits for its promotion; None where there is none, or it is the champion."""
+    registry = Registry(settings.model.registry) if settings.model.registry else None
+    waiting = registry.alias(CHALLENGER) if registry else None
+    if registry is None or waiting is None or waiting == registry.alias(settings.model.alias):
+        return None
+    return open_classifier(settings.model.model_copy(update={"alias": CHALLENGER}))
+
+
+def _judged(found: list[Candidate], challenger: OnnxEngine, head: str) -> list[Candidate]:
+    said: list[str] = []
+    for at in range(0, len(found), _AT_ONCE):
+        texts = [f"{c.document['title']}\n{c.document['text']}".strip() for c in found[at : at + _AT_ONCE]]
+        said += [p.label(head) for p in challenger.predict(texts)]
+    return [
+        replace(c, challenger=label) if label != c.document["labels"].get(head) else c
+        for c, label in zip(found, said, strict=True)
+    ]
+
+
+def _queued(candidate: Candidate) -> dict[str, Any]:
+    document, kept = candidate.document, ("title", "text", "url", "source", "lang")
     return {
         "post": document["_id"],
         **{k: document[k] for k in kept},
+        "worth": round(candidate.worth, 4),
+        "why": candidate.why,
         "suggested": document["labels"],
         "model": document["model"],
     }

@@ -7,7 +7,7 @@ strengths of the noise are those at which the plain baseline of `detector.py` fi
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -102,6 +102,14 @@ def simulate(
         negatives = np.stack([read(key, posts[key], negatives[key]) for key in range(keys)])
     names = tuple(f"key{i:03}" for i in range(keys))
     return Simulated(History(names, START, BUCKET_S, posts, negatives), spikes, 1 / (1 + np.exp(-logit)))
+
+
+def joined(cases: Sequence[Simulated]) -> Simulated:
+    """The keys of all cases in one history."""
+    posts, negatives = (np.concatenate([getattr(c.history, name) for c in cases]) for name in ("posts", "negatives"))
+    names = tuple(f"key{i:03}" for i in range(len(posts)))
+    history = History(names, START, BUCKET_S, posts, negatives)
+    return Simulated(history, *(np.concatenate([getattr(c, name) for c in cases]) for name in ("spikes", "usual")))
 
 
 def profile_of(process: Process) -> Floats:

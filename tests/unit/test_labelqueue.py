@@ -1,0 +1,92 @@
+"""What people are asked to label next, and why."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from models.registry import CHALLENGER, CHAMPION, Registry
+from pipeline.cli import app
+from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
+from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
+from tests.unit.test_registry import bundle
+
+NOTHING: frozenset[str] = frozenset()
+
+
+def document(key: str, topic: str = "sports", score: float = 0.9, text: str = "", **more: Any) -> dict[str, Any]:
+    plain = {"_id": key, "topic": topic, "sentiment_score": score, "title": "", "text": text or key}
+    return {**plain, "repost": False, "corrected": False, "labels": {"sentiment": "neutral"}, **more}
+
+
+def chosen(documents: list[dict[str, Any]], limit: int, **more: Any) -> list[str]:
+    options = {"labelled": NOTHING, "evidence": NOTHING, "new": NOTHING, "head": "sentiment", **more}
+    return [c.document["_id"] for c in in_turns(candidates(documents, per_topic=limit, **options), limit)]
+
+
+def test_the_least_sure_come_first_and_topics_take_turns() -> None:
+    sports = [document(f"s{i}", score=0.4 + i / 10) for i in range(5)]
+    travel = [document(f"t{i}", "travel", score=0.5 + i / 10) for i in range(2)]
+    assert chosen(sports + travel, 6) == ["s0", "t0", "s1", "t1", "s2", "s3"]
+    assert chosen([*sports, document("r", score=0.1, repost=True), document("c", score=0.1, corrected=True)], 1) == [
+        "s0"
+    ]
+    assert chosen(sports, 1, labelled=frozenset(["s0"])) == ["s1"]
+
+
+def test_evidence_new_words_and_the_challenger_are_worth_a_bonus_each_and_say_why() -> None:
+    sure = [document(f"s{i}", score=0.95, text="all is well") for i in range(50)]
+    assert chosen([*sure, document("told", score=0.95)], 1, evidence=frozenset(["told"])) == ["told"]
+    new = frozenset(["breakspot", "断流"])
+    assert chosen([*sure, document("new", score=0.95, text="Breakspot again, 又断流了")], 1, new=new) == ["new"]
+    one = Candidate(document("x"), 0.1)
+    assert one.worth < Candidate(document("x"), 0.1, challenger="negative").worth
+    every = Candidate(document("x"), 0.1, in_alert=True, new=("断流",), challenger="negative")
+    assert every.why == ["unsure (0.90)", "the challenger says negative", "new words: 断流", "evidence of an alert"]
+
+
+def test_words_that_came_up_are_new_and_usual_ones_and_rare_ones_are_not() -> None:
+    usual = [document(f"u{i}", text=f"the coach praised the team 球队 赢了 比赛 {i}") for i in range(300)]
+    slang = [document(f"n{i}", text="this phone is breakspot 手机 断流") for i in range(30)]
+    once = document("once", text="a hapax")
+    found = new_words(frequencies([*usual, *slang, once]), frequencies(usual))
+    assert {"breakspot", "断流", "phone"} <= found
+    assert not found & {"coach", "team", "球队", "hapax"}
+    assert new_words(frequencies(slang), frequencies([])) == NOTHING, "of a first week everything would be new"
+    reposts = [document(f"r{i}", text="zzz brandnew", repost=True) for i in range(30)]
+    assert "brandnew" not in frequencies(reposts)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_size=40), st.integers(1, 12))
+def test_the_queue_is_that_of_all_posts_though_few_are_kept(rows: list[tuple[str, int]], limit: int) -> None:
+    documents = [document(f"{i:02}", topic, n / 100) for i, (topic, n) in enumerate(rows)]
+    whole = in_turns([Candidate(d, 1.0 - d["sentiment_score"]) for d in documents], limit)
+    few = chosen(documents, limit)
+    assert len(few) == min(limit, len(documents))
+    assert [d.worth for d in whole] == pytest.approx([1.0 - documents[int(key)]["sentiment_score"] for key in few])
+
+
+def test_the_command_asks_the_challenger(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for alias, version in ((CHAMPION, "1"), (CHALLENGER, "2")):
+        registry.point(alias, registry.register(bundle(tmp_path, version), by="ann").id, by="ann", reason="a test")
+    store = SqliteStore(tmp_path / "store.sqlite")
+    store.setup()
+    texts = ["This phone is terrible, I want my money back", "What a wonderful day, I love this phone"]
+    store.index([scored(i, text=t, sentiment="positive", minute=i) for i, t in enumerate(texts)], START, 1)
+    store.close()
+    (tmp_path / "opinionwatch.toml").write_text(
+        f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n[model]\nregistry = "{tmp_path / "registry"}"\n'
+    )
+    said = CliRunner().invoke(app, ["labels", "queue", "--json", "--config", str(tmp_path / "opinionwatch.toml")])
+    assert said.exit_code == 0, said.output
+    rows = {row["text"]: row for row in json.loads(said.stdout)}
+    assert rows[texts[0]]["why"] == ["unsure (0.70)", "the challenger says negative"]
+    assert rows[texts[1]]["why"] == ["unsure (0.70)"]
