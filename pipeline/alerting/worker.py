@@ -191,7 +191,8 @@ class AlertWorker:
         document |= await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
-        await self._retry(lambda: self._store.put_alert(episode.id, document))
+        if not await self._put(episode.id, document):
+            return
         record = {"transition": event.transition.value, "id": episode.id, **document}
         await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
         if alone:
@@ -257,12 +258,19 @@ class AlertWorker:
         document.update(
             pending=[], held="", last_notified_at=told, first_notified_at=document["first_notified_at"] or told
         )
-        await self._retry(lambda: self._store.put_alert(alert_id, document))
+        await self._put(alert_id, document)
 
     async def _note_held(self, alert_id: str, document: dict[str, Any], reason: str) -> None:
         if document.get("held") != reason:
             document["held"] = reason
-            await self._retry(lambda: self._store.put_alert(alert_id, document))
+            await self._put(alert_id, document)
+
+    async def _put(self, alert_id: str, document: Mapping[str, Any]) -> bool:
+        """False where another process, which evaluates by now, has brought the alert further."""
+        put = await self._retry(lambda: self._store.put_alert(alert_id, document))
+        if not put:
+            log.info("alert %s was brought further by another process: what this one knew of it is dropped", alert_id)
+        return put
 
     async def _notify(self, channel: Channel, notice: Notice) -> bool:
         for attempt in range(TRIES):

@@ -87,6 +87,11 @@ def time_of(document: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(document["@timestamp"])
 
 
+def progress_of(alert: Mapping[str, Any]) -> tuple[int, bool]:
+    """How far an alert document is: its transition, and whether people were told of it."""
+    return alert.get("sequence", 0), not alert.get("pending")
+
+
 class Store(Protocol):
     """See the module's docstring; times are aware UTC datetimes, ranges are half open."""
 
@@ -168,7 +173,9 @@ class Store(Protocol):
 
     def load_progress(self) -> dict[tuple[str, int], Progress]: ...
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None: ...
+    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
+        """False where one stands there that has got further (`progress_of`): it stays."""
+        ...
 
     def alert(self, alert_id: str) -> dict[str, Any] | None: ...
 

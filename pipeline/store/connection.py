@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import orjson
-from elasticsearch import ApiError, Elasticsearch, TransportError
+from elasticsearch import ApiError, ConflictError, Elasticsearch, TransportError
 
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.store import templates as names
@@ -43,6 +43,18 @@ class Connection:
             raise self._translated(error) from None
         except TransportError as error:
             raise Transient(f"store {self.url} cannot be reached: {type(error).__name__}") from error
+
+    def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
+        """Writes one document, visible when this returns; False where it is not as `condition` says (409)."""
+
+        def request(es: Elasticsearch) -> bool:
+            try:
+                es.index(index=index, id=key, document=document, refresh=True, **condition)
+            except ConflictError:
+                return False
+            return True
+
+        return self.call(request)
 
     def bulk(self, operations: list[list[dict[str, Any]]]) -> list[ItemVerdict]:
         """WRITTEN, CONFLICT or REJECTED per operation; a request that is too large is split in halves."""

@@ -11,7 +11,7 @@ from models.cache import LruCache
 from pipeline.errors import Transient
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store import templates as names
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.bulk import ItemVerdict
 from pipeline.store.connection import PAGE, Connection
 from pipeline.store.indices import Indices
@@ -19,6 +19,8 @@ from pipeline.store.settled import marks
 
 _CANDIDATES = 500
 _KNOWN_HASHES = 200_000
+#: Of a write whose document changes between reading and writing.
+_TRIES = 20
 
 
 class ElasticsearchStore:
@@ -264,8 +266,17 @@ class ElasticsearchStore:
         rows = [Progress.from_json(h["_source"]["value"]) for h in hits]
         return {(p.topic, p.partition): p for p in rows}
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None:
-        self._c.call(lambda es: es.index(index=names.ALERTS, id=alert_id, document=document, refresh=True))
+    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
+        for _ in range(_TRIES):
+            there = self._c.call(lambda es: es.mget(index=names.ALERTS, ids=[alert_id]))["docs"][0]
+            known: dict[str, Any] = {"op_type": "create"}
+            if there.get("found"):
+                if progress_of(there["_source"]) > progress_of(document):
+                    return False
+                known = {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
+            if self._c.put(names.ALERTS, alert_id, document, **known):
+                return True
+        raise Transient(f"alert {alert_id} changes all the time")
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
         found = self._c.call(lambda es: es.mget(index=names.ALERTS, ids=[alert_id]))["docs"][0]

@@ -15,7 +15,7 @@ import orjson
 
 from pipeline.errors import Fatal
 from pipeline.posts import Label, Progress, ScoredPost
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
@@ -283,8 +283,11 @@ class SqliteStore:
             rows = [Progress.from_json(json.loads(row[0])) for row in db.execute("SELECT value FROM progress")]
         return {(p.topic, p.partition): p for p in rows}
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> None:
+    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         with self._db.writing() as db:
+            there = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+            if there and progress_of(json.loads(there[0])) > progress_of(document):
+                return False
             db.execute(
                 "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
                 (
@@ -294,6 +297,7 @@ class SqliteStore:
                     json.dumps(document, ensure_ascii=False),
                 ),
             )
+        return True
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:

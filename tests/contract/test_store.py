@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -222,6 +223,31 @@ def test_progress_never_goes_back(store: Store) -> None:
     assert store.load_progress() == {("opinion.forum", 3): ahead}
     store.save_progress([replace(ahead, end_offset=99, in_flight=7)])
     assert store.load_progress()["opinion.forum", 3].end_offset == 99
+
+
+def test_an_alert_never_goes_back(store: Store) -> None:
+    opened = {
+        "key": "topic:x",
+        "state": "open",
+        "started_at": START.isoformat(),
+        "sequence": 0,
+        "pending": ["0-opened"],
+    }
+    resolved = {**opened, "state": "resolved", "sequence": 1, "pending": ["1-resolved"]}
+    assert store.put_alert("a", opened)
+    assert store.put_alert("a", {**opened, "held": "quiet hours"})
+    assert store.put_alert("a", resolved)
+    assert not store.put_alert("a", {**opened, "pending": []}), "of a process that no longer evaluates"
+    assert store.put_alert("a", {**resolved, "pending": []})
+    assert not store.put_alert("a", resolved), "it was told"
+    assert store.alert("a") == {**resolved, "pending": [], "id": "a"}
+
+
+def test_of_writers_at_once_the_furthest_stands(store: Store) -> None:
+    alert = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "pending": []}
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda n: store.put_alert("a", {**alert, "sequence": n % 4}), range(16)))
+    assert (store.alert("a") or {})["sequence"] == 3
 
 
 def test_alerts_and_state_are_read_back(store: Store) -> None:

@@ -353,3 +353,43 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
     assert bool(channel.got) is bool(joined)
     assert all(notice.alert["spread"]["voices"] == 5 for notice in channel.got)
     store.close()
+
+
+def test_who_lost_the_evaluation_while_it_told_people_puts_no_older_alert_back(store: SqliteStore) -> None:
+    """A channel takes its time; meanwhile another process takes over and sees the end of the episode."""
+
+    class Slow(FakeChannel):
+        def __init__(self) -> None:
+            super().__init__()
+            self.asked, self.answers = asyncio.Event(), asyncio.Event()
+
+        async def send(self, notice: Notice) -> None:
+            self.asked.set()
+            await self.answers.wait()
+            await super().send(notice)
+
+    slow, channel = Slow(), FakeChannel()
+
+    def told_of_nova() -> list[str]:
+        return [n.transition for n in channel.got if n.alert["key"] == "subject:Nova"]
+
+    async def both() -> None:
+        before = Evaluator(store, CountRule(), Rule(), Policy())
+        before.resume()
+        assert not [event for chunk in before.advance(START + timedelta(hours=5)) for event in chunk]
+        before.save()
+        first = worker(store, slow, [])
+        late = asyncio.create_task(first.tick())
+        await slow.asked.wait()
+        store.index([scored(i, minute=i, text=f"t{i}", subjects=["Nova"]) for i in range(720, 2160)], START, 1)
+        second = worker(store, channel, [])
+        second.on_progress([Progress("t", 0, 2160, 2160, START + timedelta(hours=36))])
+        await second.tick()
+        assert told_of_nova()[-1] == "resolved"
+        slow.answers.set()
+        await late
+
+    asyncio.run(both())
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    assert (alert["state"], alert["pending"]) == ("resolved", [])
+    assert told_of_nova()[-1] == "resolved"
