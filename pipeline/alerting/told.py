@@ -23,11 +23,13 @@ def told(alert: Mapping[str, Any], now: datetime) -> str:
     """
     said, first, last = alert["operator"], alert["first_notified_at"], alert.get("last_notified_at")
     parts = []
-    if first:
+    held = alert.get("held")
+    if held and not alert["pending"]:
+        parts.append(f"nobody was told: {held}")
+    elif first:
         parts.append(f"told {_moment(first)}" + (f", last {_moment(last)}" if last and last != first else ""))
     if alert["pending"]:
-        reason = alert.get("held") or "waits for its channels"
-        parts.append(f"news not told yet: {reason}" if first else f"not told yet: {reason}")
+        parts.append(("news " if first else "") + f"not told yet: {held or 'waits for its channels'}")
     if said.get("acknowledged_at"):
         parts.append(f"acknowledged by {said['acknowledged_by']} {_moment(said['acknowledged_at'])}")
     if said.get("snoozed_until") and now < datetime.fromisoformat(said["snoozed_until"]):

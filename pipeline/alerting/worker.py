@@ -15,30 +15,27 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, too_narrow, worth_telling
 from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.events import Event
 from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.explain import alert_document
-from pipeline.alerting.grouping import group_document
-from pipeline.alerting.keyrules import KeyRule, rule_of
-from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.keyrules import KeyRule
+from pipeline.alerting.notify.base import Channel
 from pipeline.alerting.sources import SourceWatch
+from pipeline.alerting.teller import Teller
 from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
 from pipeline.posts import Progress
-from pipeline.retry import delay_s, retried
+from pipeline.retry import retried
 from pipeline.settings import AlertSettings
-from pipeline.store.base import Scope, Store
+from pipeline.store.base import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: A channel that stays down must not keep the evaluation from going on: the alert stays pending, and is tried again
-#: every `PENDING_EVERY_S` seconds. Whoever took the message already gets it again then, under the same key.
-TRIES = 3
+#: What was held, or what a channel did not take, is tried again so often.
 PENDING_EVERY_S = 30.0
 CALIBRATE_CHECK_S = 3600.0
 
@@ -67,11 +64,19 @@ class AlertWorker:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._evaluator, self._settings = store, evaluator, settings
-        self._evidence, self._rules = Evidence(store, settings.counting), rules
-        self._channels, self._publish, self._holds, self._metrics = channels, publish, holds, metrics
-        self._now, self._sleep = now, sleep
-        self._quiet = [Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet]
-        self._maintenance = [Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance]
+        self._publish, self._holds, self._metrics, self._now, self._sleep = publish, holds, metrics, now, sleep
+        self._evidence = Evidence(store, settings.counting)
+        self._teller = Teller(
+            store=store,
+            evidence=self._evidence,
+            settings=settings,
+            channels=channels,
+            rules=rules,
+            metrics=metrics,
+            retry=self._retry,
+            now=now,
+            sleep=sleep,
+        )
         self._watermark = Watermark(settings.idle_s, topics)
         self._held = False
         self._held_since = 0.0
@@ -106,7 +111,7 @@ class AlertWorker:
             records = sum(p.next_offset for p in known.values())
             quiet_s = await self._retry(lambda: self._sources.quiet_s(records, self._now()))
             self._watermark.update(known.values(), self._held_since - quiet_s, stored=True)
-            await self._send_pending()
+            await self._tell_pending()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
         if not holds:
@@ -120,10 +125,13 @@ class AlertWorker:
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
                 await self._handle_all(events)
+                if not self._holds():  # telling may take long: who evaluates by now knows more
+                    self._held = False
+                    return
                 await self._retry(self._evaluator.save)
             self._note_lag(watermark)
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
-            await self._send_pending()
+            await self._tell_pending()
         self._note_blindness()
         await self._calibrate_when_due()
 
@@ -173,7 +181,7 @@ class AlertWorker:
         for event in events:
             await self._handle(event, alone=not any(event.episode.id in ids for ids in groups))
         for ids in groups:
-            await self._tell_group(ids)
+            await self._teller.tell_group(ids)
 
     async def _handle(self, event: Event, *, alone: bool) -> None:
         episode = event.episode
@@ -191,104 +199,18 @@ class AlertWorker:
         document |= await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
         due = f"{episode.sequence}-{event.transition.value}"
         document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
-        if not await self._put(episode.id, document):
+        if not await self._teller.put(episode.id, document):
             return
         record = {"transition": event.transition.value, "id": episode.id, **document}
         await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
         if alone:
-            await self._tell(episode.id, document)
+            await self._teller.tell(episode.id, document)
         await self._count_open()
 
-    async def _tell_group(self, ids: set[str]) -> None:
-        found = [a for i in sorted(ids) if (a := await self._retry(lambda i=i: self._store.alert(i)))]  # type: ignore[misc]
-        waiting = [a for a in found if a["pending"] and not too_narrow(a, self._min_authors(a["key"]))]
-        if not waiting:
-            return
-        group = group_document(waiting)
-        decision = decide("opened", group, {}, self._quiet, self._maintenance, self._now())
-        notice = Notice(f"{group['id']}#0-opened", "opened", group)
-        if decision.tell is not Tell.SEND or not all([await self._notify(c, notice) for c in self._channels]):
-            return  # each is told by itself later, under its own rules
-        for alert in waiting:
-            alert_id = alert.pop("id")
-            await self._note_told(alert_id, alert)
-
-    def _min_authors(self, key: str) -> int:
-        return max(self._settings.min_authors, rule_of(self._rules, key).min_authors or 1)
-
-    def _facts_by_now(self, alert: Mapping[str, Any]) -> dict[str, Any]:
-        """Others may have joined since the alert opened."""
-        scope = Scope(alert["topic"], alert["subject"], alert["source"])
-        end = self._evaluator.cursor or datetime.fromisoformat(alert["updated_at"])
-        return self._evidence.facts(scope, alert["lane"], datetime.fromisoformat(alert["started_at"]), end)
-
-    async def _send_pending(self) -> None:
-        """What a channel did not take when it was due."""
+    async def _tell_pending(self) -> None:
         self._pending_at = time.monotonic()
-        for alert in await self._retry(lambda: self._store.alerts(limit=1000)):
-            if alert["pending"]:
-                if too_narrow(alert, self._min_authors(alert["key"])):
-                    alert |= await self._retry(lambda alert=alert: self._facts_by_now(alert))  # type: ignore[misc]
-                alert_id = alert.pop("id")
-                await self._tell(alert_id, alert)
+        await self._teller.tell_pending(self._evaluator.cursor)
         await self._count_open()
-
-    async def _tell(self, alert_id: str, document: dict[str, Any]) -> None:
-        said = await self._retry(lambda: self._store.state(operator_state(alert_id))) or {}
-        for due in worth_telling(document["pending"]):
-            key, transition = f"{alert_id}#{due}", due.partition("-")[2]
-            authors = self._min_authors(document["key"])
-            decision = decide(transition, document, said, self._quiet, self._maintenance, self._now(), authors)
-            if decision.tell is Tell.HOLD:
-                await self._note_held(alert_id, document, decision.reason)
-                return
-            if decision.tell is Tell.DROP:
-                self._metrics.notifications.labels("all", "dropped").inc()
-                log.info("notification %s is not sent: %s", key, decision.reason)
-                continue
-            sent = [
-                await self._notify(c, Notice(key, transition, {"id": alert_id, **document})) for c in self._channels
-            ]
-            if not all(sent):
-                return
-        await self._note_told(alert_id, document)
-
-    async def _note_told(self, alert_id: str, document: dict[str, Any]) -> None:
-        told = self._now().isoformat()
-        document.update(
-            pending=[], held="", last_notified_at=told, first_notified_at=document["first_notified_at"] or told
-        )
-        await self._put(alert_id, document)
-
-    async def _note_held(self, alert_id: str, document: dict[str, Any], reason: str) -> None:
-        if document.get("held") != reason:
-            document["held"] = reason
-            await self._put(alert_id, document)
-
-    async def _put(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        """False where another process, which evaluates by now, has brought the alert further."""
-        put = await self._retry(lambda: self._store.put_alert(alert_id, document))
-        if not put:
-            log.info("alert %s was brought further by another process: what this one knew of it is dropped", alert_id)
-        return put
-
-    async def _notify(self, channel: Channel, notice: Notice) -> bool:
-        for attempt in range(TRIES):
-            try:
-                await channel.send(notice)
-            except Transient as error:
-                self._metrics.notifications.labels(channel.name, "retried").inc()
-                log.warning("notification %s: %s", notice.key, error)
-                await self._sleep(delay_s(attempt, error.retry_after_s, 0.5))
-            except Fatal as error:
-                self._metrics.notifications.labels(channel.name, "refused").inc()
-                log.error("notification %s: %s", notice.key, error)
-                return True
-            else:
-                self._metrics.notifications.labels(channel.name, "sent").inc()
-                return True
-        self._metrics.notifications.labels(channel.name, "pending").inc()
-        return False
 
     async def _count_open(self) -> None:
         alerts = await self._retry(lambda: self._store.alerts(open_only=True))

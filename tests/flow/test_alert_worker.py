@@ -15,11 +15,13 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.alerting import worker as module
 from pipeline.alerting.backtest import VOLUME_LANE
+from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.sources import EVERY_BLIND_S
+from pipeline.alerting.told import told, with_operator
 from pipeline.alerting.volumelane import VolumeLane
 from pipeline.alerting.watermark import FETCH_S, Watermark
 from pipeline.alerting.worker import AlertWorker
@@ -224,14 +226,14 @@ def test_what_is_snoozed_waits_and_an_acknowledged_alert_does_not_nag(
     tick(made)
     channel.down = None
     alert_id = store.alerts()[0]["id"]
-    store.put_state(module.operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
+    store.put_state(operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
     tick(made)
     assert channel.got == []
     assert store.alert(alert_id)["held"].startswith("snoozed until")  # type: ignore[index]
     told = len(published)
     tick(made)
     assert len(published) == told, "waiting repeats nothing in the topic"
-    made._now = lambda: datetime(2026, 11, 24, 1, tzinfo=UTC)
+    made._teller._now = lambda: datetime(2026, 11, 24, 1, tzinfo=UTC)
     tick(made)
     assert [n.transition for n in channel.got][:1] in (["opened"], ["resolved"])
     assert store.alert(alert_id)["pending"] == []  # type: ignore[index]
@@ -349,7 +351,7 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
         for i in range(joined)
     ]
     store.index(more, START, 1)
-    asyncio.run(made._send_pending())
+    asyncio.run(made._tell_pending())
     assert bool(channel.got) is bool(joined)
     assert all(notice.alert["spread"]["voices"] == 5 for notice in channel.got)
     store.close()
@@ -393,3 +395,39 @@ def test_who_lost_the_evaluation_while_it_told_people_puts_no_older_alert_back(s
     (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
     assert (alert["state"], alert["pending"]) == ("resolved", [])
     assert told_of_nova()[-1] == "resolved"
+
+
+def test_what_maintenance_drops_says_that_nobody_was_told(store: SqliteStore) -> None:
+    window = {"start": NOW - timedelta(hours=1), "end": NOW + timedelta(hours=1), "reason": "a move"}
+    channel = FakeChannel()
+    tick(worker(store, channel, [], settings=AlertSettings(maintenance=[window])))  # type: ignore[list-item]
+    assert channel.got == []
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    assert (alert["pending"], alert["first_notified_at"]) == ([], None)
+    line = told(with_operator(store, alert), NOW)
+    assert line == "nobody was told: maintenance until 2026-11-24T01:00:00+00:00: a move"
+
+
+def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    tick(worker(store, channel, []))
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    said = {"acknowledged_at": NOW.isoformat(), "acknowledged_by": "ann", "snoozed_by": "bob", "snooze_reason": "known"}
+    until = (NOW + timedelta(hours=4)).isoformat()
+    store.put_state(operator_state(alert["id"]), {**said, "snoozed_until": until})
+    line = told(with_operator(store, alert), NOW)
+    assert line == "told 24 Nov 00:00; acknowledged by ann 24 Nov 00:00; snoozed until 24 Nov 04:00 by bob: known"
+    assert "snoozed" not in told(with_operator(store, alert), NOW + timedelta(hours=5))
+
+
+def test_who_lost_the_evaluation_meanwhile_writes_no_older_state(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    made._holds = lambda: not channel.got
+    tick(made)
+    assert channel.got
+    assert store.state("evaluator") is None
+    made._holds = lambda: True
+    tick(made)
+    assert store.state("evaluator") is not None
+    assert len({n.key for n in channel.got}) == len(channel.got), "and nothing is told twice"
