@@ -24,8 +24,8 @@ def told(alert: Mapping[str, Any], now: datetime) -> str:
     said, first, last = alert["operator"], alert["first_notified_at"], alert.get("last_notified_at")
     parts = []
     held = alert.get("held")
-    if held and not alert["pending"]:
-        parts.append(f"nobody was told: {held}")
+    if not alert["pending"] and (held or not first):
+        parts.append(f"nobody was told: {held}" if held else "nobody was told")
     elif first:
         parts.append(f"told {_moment(first)}" + (f", last {_moment(last)}" if last and last != first else ""))
     if alert["pending"]:
