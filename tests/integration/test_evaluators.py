@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,7 +31,11 @@ def evaluates(system: System, number: int) -> bool:
     return "this process evaluates alerts" in log.read_text(errors="replace")
 
 
-def test_three_evaluators_one_of_them_killed_and_each_message_comes_once(system: System, receiver: Receiver) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_three_evaluators_one_of_them_gone_and_each_message_comes_once(
+    system: System, receiver: Receiver, how: signal.Signals
+) -> None:
+    """Killed, or stopped for as long as it takes another to go on to the end, and then woken up."""
     items = [i for i in generate() if (CRISIS - i.at).days < 9 and b"\xff" not in i.value]
     middle = CRISIS + timedelta(hours=2)
     early, late = ([json.loads(i.value) for i in items if (i.at < middle) is first] for first in (True, False))
@@ -45,16 +50,19 @@ def test_three_evaluators_one_of_them_killed_and_each_message_comes_once(system:
     until(lambda: receiver.told("opened"), 60)
     assert receiver.at[0] - indexed < 60
     holder = next(n for n in range(3) if evaluates(system, n))
-    workers[holder].kill()
+    workers[holder].signal(how)
     system.ingest(late)
     until(drained(system, len(items)), 240)
     until(lambda: receiver.told("resolved"), 60)
+    if how is signal.SIGSTOP:
+        workers[holder].signal(signal.SIGCONT)
+        time.sleep(10)
     assert sum(evaluates(system, n) for n in range(3)) == 2, "one took over, the third still stands by"
     assert len(receiver.keys) == len(set(receiver.keys)), receiver.keys
     (alert,) = system.cli("alerts", "list", "--json")
     told = sorted(int(key.split("#")[1].split("-")[0]) for key in receiver.keys if key.startswith(alert["id"]))
     assert told == list(range(alert["sequence"] + 1)), "every transition was told"
-    assert alert["pending"] == []
+    assert (alert["state"], alert["pending"]) == ("resolved", [])
 
 
 def test_a_surge_is_told_once_and_in_its_own_lane(system: System, receiver: Receiver) -> None:
