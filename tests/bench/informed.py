@@ -1,10 +1,10 @@
-"""`python -m tests.bench.limit`: how soon any rule could find the spikes of `detector.py`, and how many.
+"""`python -m tests.bench.informed`: what there is to find, and how soon: the spikes of `detector.py` by an informed test.
 
 A test that is told all that a rule has to learn: the share without its noise, the law of the noise, how high a spike
 rises and its course. It is not told whether and when. The score is the likelihood ratio of a spike that began at one
-of the last 24 buckets against none, the highest of them (Lorden 1971: no test of the same false alerts is much
-sooner), the noise integrated out by forward filtering on a grid; the counts of posts are taken as given, as the
-negative lane takes them.
+of the last 24 buckets against none, the highest of them (the generalised CUSUM of Lorden 1971), the noise integrated
+out by forward filtering on a grid; the counts of posts are taken as given, as the negative lane takes them. No bound:
+the rule's gates spare it false alerts that this test pays for by its threshold.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Noise:
         return np.asarray(1 / (1 + (1 - mean[:, None]) / mean[:, None] * np.exp(-self._away)))
 
 
-def limit_scores(case: Simulated, process: Process) -> Scores:
+def informed_scores(case: Simulated, process: Process) -> Scores:
     """log10 of the likelihood ratio, [n_keys, n_buckets]."""
     history, noise = case.history, _Noise(process.noise)
     n_keys = len(history.keys)
@@ -93,13 +93,13 @@ def _likelihood(posts: Counts, negatives: Counts, share: Floats, rise: Floats) -
 
 def main() -> None:
     """Prints a row per process; `--seeds 1,2,3` to score on."""
-    parser = argparse.ArgumentParser(prog="python -m tests.bench.limit")
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.informed")
     parser.add_argument("--seeds", default="1,2,3")
     seeds = tuple(map(int, parser.parse_args().seeds.split(",")))
     processes = [Process(noise, 100, step=step) for step in (False, True) for noise in NOISES]
     print(f"{'process':28} {'/h':>4} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
     for process in processes:
-        r = measure(lambda case: limit_scores(case, process), process, seeds)  # noqa: B023
+        r = measure(lambda case: informed_scores(case, process), process, seeds)  # noqa: B023
         print(
             f"{process.name:28} {process.posts_per_h:4} {r['false']:6.3f} {r['x3']:5.2f} {r['x3 min']:4.0f} "
             f"{r['x5']:5.2f} {r['x5 min']:4.0f}",
