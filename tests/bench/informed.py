@@ -1,6 +1,6 @@
-"""`python -m tests.bench.informed`: what there is to find, and how soon: the spikes of `detector.py` by an informed test.
+"""`python -m tests.bench.informed`: what there is to find, and how soon, by a test that is told everything.
 
-A test that is told all that a rule has to learn: the share without its noise, the law of the noise, how high a spike
+It is told all that a rule has to learn: the share without its noise, the law of the noise, how high a spike
 rises and its course. It is not told whether and when. The score is the likelihood ratio of a spike that began at one
 of the last 24 buckets against none, the highest of them (the generalised CUSUM of Lorden 1971), the noise integrated
 out by forward filtering on a grid; the counts of posts are taken as given, as the negative lane takes them. No bound:
