@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import betainc
 
 from pipeline.alerting.terms import words
+from pipeline.posts import text_of
 
 BONUS = 0.25
 #: So many new words have the whole bonus.
@@ -65,7 +66,7 @@ def frequencies(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
     found: Counter[str] = Counter()
     for document in documents:
         if not document["repost"]:
-            found.update(set(words(_text(document))))
+            found.update(set(words(text_of(document))))
         if len(found) > _MOST_WORDS:
             found = Counter({word: n for word, n in found.items() if n > 1})
     return found
@@ -100,7 +101,7 @@ def candidates(
         key = document["_id"]
         if document["repost"] or document["corrected"] or key in labelled:
             continue
-        fresh = tuple(sorted(new.intersection(words(_text(document)))))[:6]
+        fresh = tuple(sorted(new.intersection(words(text_of(document)))))[:6]
         made = Candidate(document, 1.0 - float(document.get(f"{head}_score", 1.0)), key in evidence, fresh)
         kept = by_topic[document["topic"]]
         if len(kept) < per_topic:
@@ -116,7 +117,3 @@ def in_turns(found: Sequence[Candidate], limit: int) -> list[Candidate]:
     for candidate in sorted(found, key=lambda c: (-c.worth, c.document["_id"])):
         by_topic[candidate.document["topic"]].append(candidate)
     return [c for turn in zip_longest(*by_topic.values()) for c in turn if c is not None][:limit]
-
-
-def _text(document: Mapping[str, Any]) -> str:
-    return f"{document['title']} {document['text']}"

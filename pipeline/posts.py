@@ -6,6 +6,7 @@ Those of which there is one per record are named tuples: they are made three tim
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -61,7 +62,16 @@ class Post(NamedTuple):
     @property
     def full_text(self) -> str:
         """Title and text as the classifier reads them."""
-        return f"{self.title}\n{self.text}" if self.title and self.text else self.title or self.text
+        return _joined(self.title, self.text)
+
+
+def text_of(document: Mapping[str, Any]) -> str:
+    """`Post.full_text` of an indexed post."""
+    return _joined(str(document["title"]), str(document["text"]))
+
+
+def _joined(title: str, text: str) -> str:
+    return f"{title}\n{text}" if title and text else title or text
 
 
 def document_id(source: str, native: str) -> str:

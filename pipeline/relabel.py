@@ -9,6 +9,7 @@ from typing import Any
 
 from models.labels import Prediction
 from pipeline.labelling import Classifier
+from pipeline.posts import text_of
 from pipeline.store.base import RELABELLED, CountRule, Store
 
 _BATCH = 512
@@ -65,12 +66,6 @@ def _begun(store: Store, model: str) -> dict[str, Any]:
     run = {"version": last["version"] + 1, "model": model, "done": False}
     store.put_state(_STATE, run)
     return run
-
-
-def text_of(document: Mapping[str, Any]) -> str:
-    """Title and text of an indexed post, as the classifier reads them."""
-    title, text = str(document["title"]), str(document["text"])
-    return f"{title}\n{text}" if title and text else title or text
 
 
 def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountRule) -> dict[str, Any]:

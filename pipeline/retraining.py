@@ -19,8 +19,8 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.history import History
 from pipeline.labelling import Classifier
-from pipeline.posts import Label
-from pipeline.relabel import relabelled, text_of
+from pipeline.posts import Label, text_of
+from pipeline.relabel import relabelled
 from pipeline.settings import AlertSettings
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store, time_of
 

@@ -164,8 +164,7 @@ class Detector:
 
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
-        share = self._baseline()[row : row + 1]
-        return bool(rises(np.array([k]), np.array([n]), share, self.rule.min_lift)[0])
+        return bool(rises(k, n, self._baseline()[row], self.rule.min_lift))
 
     def _baseline(self) -> Floats:
         total = self._n.sum()

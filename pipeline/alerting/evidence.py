@@ -9,6 +9,7 @@ from typing import Any
 
 from pipeline.alerting.episodes import VOLUME
 from pipeline.alerting.terms import distinctive, spread
+from pipeline.posts import text_of
 from pipeline.store.base import CountRule, Scope, Store
 
 SHOWN = 5
@@ -39,7 +40,7 @@ class Evidence:
         """
         counted = self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED) or shown
         week = self._store.evidence(scope, start - timedelta(days=7), start, self._rule(lane), EXPLAINED)
-        texts, before = ([f"{p['title']} {p['text']}" for p in posts] for posts in (counted, week))
+        texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
         return {"terms": distinctive(texts, before), "spread": spread(counted)}
 
     def _rule(self, lane: str) -> CountRule:

@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline.alerting.episodes import NEGATIVE, VOLUME, Episode
 from pipeline.alerting.events import Series
-from pipeline.alerting.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
 from pipeline.alerting.tiers import Threshold
 
 EXCERPT = 280
@@ -98,26 +97,3 @@ def counts(alert: Mapping[str, Any]) -> str:
     if alert.get("lane") != VOLUME:
         counted = f"{alert['observed']} of {alert['posts']} posts negative"
     return f"{counted} in {alert['window_s'] // 3600} h, {alert['expected']:.1f} expected (x{alert['lift']})"
-
-
-def origin(spread: Mapping[str, Any]) -> str:
-    """Who the posts of an alert come from, and whether one of them drives it; nothing where that is not known.
-
-    >>> origin({"sources": 3, "authors": 9, "top_source": "weibo", "top_source_share": .85, "top_author_share": .1})
-    '3 sources, 9 authors; 85% from weibo'
-    """
-    if not spread:
-        return ""
-    driven = [f"{spread['top_source_share']:.0%} from {spread['top_source']}"] if by_one_source(spread) else []
-    driven += [f"{spread['top_author_share']:.0%} by one author"] if by_one_author(spread) else []
-    return "; ".join([f"{spread['sources']} sources, {spread['authors']} authors", *driven])
-
-
-def by_one_source(spread: Mapping[str, Any]) -> bool:
-    """Whether one of several sources has so many of the posts that they are not broad (`terms.spread`)."""
-    return bool(spread["sources"] > 1 and spread.get("top_source_share", 0.0) > MOST_OF_A_SOURCE)
-
-
-def by_one_author(spread: Mapping[str, Any]) -> bool:
-    """The same of an author."""
-    return bool(spread.get("top_author_share", 0.0) > MOST_OF_AN_AUTHOR)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-import numpy as np
-
 from pipeline.alerting.episodes import Policy, Reading
 from pipeline.alerting.tail import rises
 
@@ -36,9 +34,8 @@ class KeyRule:
         """Whether a key that fires may open an episode."""
         if not self.watch or reading.observed < (self.min_negatives or 0):
             return False
-        share = np.array([reading.expected / max(reading.posts, 1)])
-        counts = np.array([reading.observed]), np.array([reading.posts])
-        return self.min_lift is None or bool(rises(*counts, share, self.min_lift)[0])
+        share = reading.expected / max(reading.posts, 1)
+        return self.min_lift is None or bool(rises(reading.observed, reading.posts, share, self.min_lift))
 
     def applied(self, policy: Policy) -> Policy:
         """The policy, whose `fire` is the key's already, with what this rule says of severities."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, gammaln
 
 Floats = NDArray[np.float64]
@@ -42,7 +42,7 @@ def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: F
     return total
 
 
-def rises(k: NDArray[np.int64], n: NDArray[np.int64], share: Floats, lift: float) -> NDArray[np.bool_]:
+def rises(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> NDArray[np.bool_]:
     """Whether k negatives of n posts are `lift` (>= 1) times what `share` makes expected, or the others 1/`lift` of it.
 
     The second is for keys that are mostly negative: from a share of two thirds nothing is ever half as much again
@@ -51,6 +51,7 @@ def rises(k: NDArray[np.int64], n: NDArray[np.int64], share: Floats, lift: float
     >>> rises(np.array([33, 48, 44]), np.array([100, 60, 60]), np.array([0.2, 0.7, 0.7]), 1.5).tolist()
     [True, True, False]
     """
+    k, n, share = np.asarray(k), np.asarray(n), np.asarray(share)
     expected = n * share
     risen: NDArray[np.bool_] = (k >= lift * expected) | (lift * (n - k) <= n - expected)
     return risen

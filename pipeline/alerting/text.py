@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pipeline.alerting.explain import counts, origin
+from pipeline.alerting.explain import counts
+from pipeline.alerting.notify.message import origin
 
 
 def alert_text(alert: dict[str, Any]) -> RenderableType:
@@ -23,7 +24,7 @@ def alert_text(alert: dict[str, Any]) -> RenderableType:
         ),
         Text(f"  since {since:%a %d %b %H:%M}, {alert['state']}" + _also(alert), style="dim"),
     ]
-    if facts := [*filter(None, [", ".join(alert.get("terms") or ()), origin(alert.get("spread") or {})])]:
+    if facts := [*filter(None, [", ".join(alert.get("terms") or ()), *origin(alert, "en")])]:
         lines.append(Text(f"  {'; '.join(facts)}"))
     for post in alert["evidence"][:3]:
         text = " ".join(post["text"].split())

@@ -26,7 +26,7 @@ from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
-from pipeline.posts import Label
+from pipeline.posts import Label, text_of
 from pipeline.relabel import CORRECTION, corrected
 from pipeline.settings import Settings
 from pipeline.store.base import CountRule, Store
@@ -267,18 +267,24 @@ def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limi
 
 
 def _challenger(settings: Settings) -> OnnxEngine | None:
-    """The model that waits for its promotion; None where there is none, or it is the champion."""
-    registry = Registry(settings.model.registry) if settings.model.registry else None
-    waiting = registry.alias(CHALLENGER) if registry else None
-    if registry is None or waiting is None or waiting == registry.alias(settings.model.alias):
+    """The model that waits for its promotion; None where there is none, it is the champion, or it cannot be opened."""
+    if not settings.model.registry:
         return None
-    return open_classifier(settings.model.model_copy(update={"alias": CHALLENGER}))
+    try:
+        registry = Registry(settings.model.registry)
+        waiting = registry.alias(CHALLENGER)
+        if waiting is None or waiting == registry.alias(settings.model.alias):
+            return None
+        return open_classifier(settings.model.model_copy(update={"alias": CHALLENGER}))
+    except (Fatal, ValueError) as error:
+        err.print(f"the challenger is not asked: {error}", markup=False)
+        return None
 
 
 def _judged(found: list[Candidate], challenger: OnnxEngine, head: str) -> list[Candidate]:
     said: list[str] = []
     for at in range(0, len(found), _AT_ONCE):
-        texts = [f"{c.document['title']}\n{c.document['text']}".strip() for c in found[at : at + _AT_ONCE]]
+        texts = [text_of(c.document) for c in found[at : at + _AT_ONCE]]
         said += [p.label(head) for p in challenger.predict(texts)]
     return [
         replace(c, challenger=label) if label != c.document["labels"].get(head) else c

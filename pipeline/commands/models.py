@@ -19,7 +19,8 @@ from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelling import Classifier
-from pipeline.relabel import relabel_last, text_of
+from pipeline.posts import text_of
+from pipeline.relabel import relabel_last
 from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store

@@ -11,7 +11,7 @@ from typing import Any
 
 from aiohttp import web
 
-from pipeline.alerting.explain import origin
+from pipeline.alerting.notify.message import origin
 from pipeline.alerting.shares import key_shares
 from pipeline.alerting.told import told, with_operator
 from pipeline.errors import Fatal, PipelineError
@@ -76,7 +76,7 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     found = [
         with_operator(store, a) if a["state"] == "open" else {**a, "operator": {}} for a in store.alerts(limit=100)
     ]
-    return [{**alert, "told": told(alert, now), "origin": origin(alert.get("spread") or {})} for alert in found]
+    return [{**alert, "told": told(alert, now), "origin": "; ".join(origin(alert, "en"))} for alert in found]
 
 
 def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:

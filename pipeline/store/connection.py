@@ -44,6 +44,11 @@ class Connection:
         except TransportError as error:
             raise Transient(f"store {self.url} cannot be reached: {type(error).__name__}") from error
 
+    def get(self, index: str, key: str) -> dict[str, Any] | None:
+        """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
+        found: dict[str, Any] = self.call(lambda es: es.mget(index=index, ids=[key]))["docs"][0]
+        return found if found.get("found") else None
+
     def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
         """Writes one document, visible when this returns; False where it is not as `condition` says (409)."""
 

@@ -268,9 +268,9 @@ class ElasticsearchStore:
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         for _ in range(_TRIES):
-            there = self._c.call(lambda es: es.mget(index=names.ALERTS, ids=[alert_id]))["docs"][0]
+            there = self._c.get(names.ALERTS, alert_id)
             known: dict[str, Any] = {"op_type": "create"}
-            if there.get("found"):
+            if there:
                 if progress_of(there["_source"]) > progress_of(document):
                     return False
                 known = {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
@@ -279,8 +279,8 @@ class ElasticsearchStore:
         raise Transient(f"alert {alert_id} changes all the time")
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
-        found = self._c.call(lambda es: es.mget(index=names.ALERTS, ids=[alert_id]))["docs"][0]
-        return {**found["_source"], "id": alert_id} if found.get("found") else None
+        found = self._c.get(names.ALERTS, alert_id)
+        return {**found["_source"], "id": alert_id} if found else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
@@ -294,8 +294,8 @@ class ElasticsearchStore:
         self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=document))
 
     def state(self, name: str) -> dict[str, Any] | None:
-        found = self._c.call(lambda es: es.mget(index=names.STATE, ids=[f"state-{name}"]))["docs"][0]
-        return dict(found["_source"]["value"]) if found.get("found") else None
+        found = self._c.get(names.STATE, f"state-{name}")
+        return dict(found["_source"]["value"]) if found else None
 
     def _mark(self, times: Iterable[datetime], now: datetime) -> None:
         for name, value in marks(times, now).items():

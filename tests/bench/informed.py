@@ -61,7 +61,7 @@ def informed_scores(case: Simulated, process: Process) -> Scores:
     history, noise = case.history, _Noise(process.noise)
     n_keys = len(history.keys)
     start = np.linalg.matrix_power(noise.moves, 500)[0]
-    # m[0] is no spike, then a spike of each height in each of its buckets: [1 + heights * SPIKE].
+    # First no spike, then a spike of each height in each of its buckets: [1 + heights * SPIKE].
     rise = np.concatenate([[1.0], *(1 + (times - 1) * profile_of(process) for times in TIMES)])
     state = np.tile(start, (n_keys, len(rise), 1))
     ratio = np.full((n_keys, len(rise)), -np.inf)

@@ -35,9 +35,8 @@ def test_the_least_sure_come_first_and_topics_take_turns() -> None:
     sports = [document(f"s{i}", score=0.4 + i / 10) for i in range(5)]
     travel = [document(f"t{i}", "travel", score=0.5 + i / 10) for i in range(2)]
     assert chosen(sports + travel, 6) == ["s0", "t0", "s1", "t1", "s2", "s3"]
-    assert chosen([*sports, document("r", score=0.1, repost=True), document("c", score=0.1, corrected=True)], 1) == [
-        "s0"
-    ]
+    not_asked = [document("r", score=0.1, repost=True), document("c", score=0.1, corrected=True)]
+    assert chosen([*sports, *not_asked], 1) == ["s0"]
     assert chosen(sports, 1, labelled=frozenset(["s0"])) == ["s1"]
 
 
@@ -73,7 +72,7 @@ def test_the_queue_is_that_of_all_posts_though_few_are_kept(rows: list[tuple[str
     assert [d.worth for d in whole] == pytest.approx([1.0 - documents[int(key)]["sentiment_score"] for key in few])
 
 
-def test_the_command_asks_the_challenger(tmp_path: Path) -> None:
+def test_the_command_asks_the_challenger_and_does_without_a_broken_one(tmp_path: Path) -> None:
     registry = Registry(str(tmp_path / "registry"))
     for alias, version in ((CHAMPION, "1"), (CHALLENGER, "2")):
         registry.point(alias, registry.register(bundle(tmp_path, version), by="ann").id, by="ann", reason="a test")
@@ -85,8 +84,15 @@ def test_the_command_asks_the_challenger(tmp_path: Path) -> None:
     (tmp_path / "opinionwatch.toml").write_text(
         f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n[model]\nregistry = "{tmp_path / "registry"}"\n'
     )
-    said = CliRunner().invoke(app, ["labels", "queue", "--json", "--config", str(tmp_path / "opinionwatch.toml")])
+    command = ["labels", "queue", "--json", "--config", str(tmp_path / "opinionwatch.toml")]
+    said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
     rows = {row["text"]: row for row in json.loads(said.stdout)}
     assert rows[texts[0]]["why"] == ["unsure (0.70)", "the challenger says negative"]
     assert rows[texts[1]]["why"] == ["unsure (0.70)"]
+    manifest = tmp_path / "registry" / "versions" / "starter-2" / "manifest.json"
+    manifest.write_text(manifest.read_text()[:-9])
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0, said.output
+    assert "the challenger is not asked" in said.stderr
+    assert [row["why"] for row in json.loads(said.stdout)] == [["unsure (0.70)"]] * 2

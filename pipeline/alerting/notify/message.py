@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from pipeline.alerting.episodes import VOLUME
-from pipeline.alerting.explain import by_one_author, by_one_source
+from pipeline.alerting.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
 
 Language = Literal["en", "zh"]
 
@@ -67,13 +67,7 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
     ]
     if alert.get("terms"):
         facts.append(f"{words['terms']}: {', '.join(alert['terms'])}")
-    spread = alert.get("spread")
-    if spread:
-        facts.append(words["spread"].format(sources=spread["sources"], authors=spread["authors"]))
-        if by_one_source(spread):
-            facts.append(words["from"].format(share=spread["top_source_share"], source=spread["top_source"]))
-        if by_one_author(spread):
-            facts.append(words["by"].format(share=spread["top_author_share"]))
+    facts += origin(alert, language)
     if alert["related"]:
         facts.append(words["also"].format(related=", ".join(alert["related"])))
     if (rate := alert.get("false_alerts_per_key_week")) is not None:
@@ -92,6 +86,24 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
     ]
     title = f"[{words[alert['severity']]}] {alert['key']} {words[transition]}"
     return Message(title, facts, words["evidence"], evidence)
+
+
+def origin(alert: Mapping[str, Any], language: Language) -> list[str]:
+    """Who wrote the posts of an alert, and whether one source of several, or one author, has most of them.
+
+    >>> spread = {"sources": 3, "authors": 9, "top_source": "weibo", "top_source_share": .85, "top_author_share": .1}
+    >>> origin({"spread": spread}, "en"), origin({"spread": {}}, "en")
+    (['3 sources, 9 authors', '85% from weibo'], [])
+    """
+    words, spread = _WORDS[language], alert.get("spread")
+    if not spread:
+        return []
+    facts = [words["spread"].format(sources=spread["sources"], authors=spread["authors"])]
+    if spread["sources"] > 1 and spread.get("top_source_share", 0.0) > MOST_OF_A_SOURCE:
+        facts.append(words["from"].format(share=spread["top_source_share"], source=spread["top_source"]))
+    if spread.get("top_author_share", 0.0) > MOST_OF_AN_AUTHOR:
+        facts.append(words["by"].format(share=spread["top_author_share"]))
+    return facts
 
 
 def fitted(value: Message, render: Callable[[Message], str], max_bytes: int) -> str:
