@@ -119,35 +119,30 @@ class Detector:
         self._age += (self._age > 0) | (posts[:, enters - 1] > 0)
         return self._verdicts(posts, negatives) if score else None
 
-    def _verdicts(self, posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> Verdicts:
-        rule, n_keys = self.rule, len(posts)
+    def _verdicts(self, all_posts: NDArray[np.int64], all_negatives: NDArray[np.int64]) -> Verdicts:
+        rule, n_keys = self.rule, len(all_posts)
         share = self._baseline()
         cold = self._age < rule.warm_after - max(rule.windows) - rule.guard
         least = rule.cold_spread if self._age.max(initial=0.0) >= rule.warm_after // 7 else rule.first_day_spread
-        first = posts[:, -rule.windows[0] :].sum(1)
-        best = Verdicts(
-            score=np.zeros(n_keys),
-            window=np.full(n_keys, rule.windows[0], np.int64),
-            posts=first,
-            negatives=negatives[:, -rule.windows[0] :].sum(1),
-            expected=share * first,
+        seen = self._swings.forecast(all_posts, all_negatives, share)
+        posts, negatives = seen.posts, seen.negatives
+        gates = (negatives >= rule.min_negatives) & rises(negatives, posts, share, rule.min_lift)
+        gates &= ~cold | ((posts >= rule.cold_posts) & (negatives >= rule.cold_share * posts))
+        spreads = np.where(cold, np.maximum(seen.spread, least), seen.spread)
+        self._forecasts = {w: (seen.share[i], spreads[i]) for i, w in enumerate(rule.windows)}
+        scores = np.zeros(gates.shape)
+        scores[gates] = -log10_tail(negatives[gates], posts[gates], *_beta(seen.share[gates], spreads[gates]))
+        best = scores.argmax(0), np.arange(n_keys)
+        score = scores[best]
+        return Verdicts(
+            score=score,
+            window=np.array(rule.windows)[best[0]],
+            posts=posts[best],
+            negatives=negatives[best],
+            expected=np.where(score > 0, seen.share[best], share) * posts[best],
             baseline=share,
             cold=cold,
         )
-        for width in rule.windows:
-            expected, spread = self._swings.forecast(posts, negatives, share, width)
-            spread = np.where(cold, np.maximum(spread, least), spread)
-            self._forecasts[width] = expected, spread
-            n, k = posts[:, -width:].sum(1), negatives[:, -width:].sum(1)
-            gate = (k >= rule.min_negatives) & rises(k, n, share, rule.min_lift)
-            gate &= ~cold | ((n >= rule.cold_posts) & (k >= rule.cold_share * n))
-            rows = np.flatnonzero(gate)
-            value = -log10_tail(k[rows], n[rows], *_beta(expected[rows], spread[rows]))
-            rows, value = rows[value > best.score[rows]], value[value > best.score[rows]]
-            best.score[rows], best.window[rows] = value, width
-            best.posts[rows], best.negatives[rows] = n[rows], k[rows]
-            best.expected[rows] = n[rows] * expected[rows]
-        return best
 
     def score(self, row: int, window: int, n: int, k: int) -> float:
         """The score that key `row` would have now with `k` negatives of `n` posts in a window of `window` buckets."""

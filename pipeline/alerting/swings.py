@@ -18,12 +18,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+
+class Forecast(NamedTuple):
+    """Per window and key: posts and negatives of the window, the share to expect of it, and the spread (rho) of that.
+
+    int64, int64, float64, float64, each [windows, n_keys].
+    """
+
+    posts: Counts
+    negatives: Counts
+    share: Floats
+    spread: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +52,18 @@ class Usual:
     ceiling: float = 0.5
 
 
-class _Ratio:
-    """sum(above) / sum(below) per key, decayed, shrunk to all keys' together and to `typical` at the start."""
+class _Ratios:
+    """sum(above) / sum(below), float64[rows, keys], decayed; shrunk to all keys of a row, and to `typical` at first."""
 
-    def __init__(self, usual: Usual, typical: float) -> None:
+    def __init__(self, rows: int, usual: Usual, typical: float) -> None:
         self._usual, self._typical = usual, typical
         self._decay = 0.5 ** (1 / usual.half_life)
-        self._above, self._below, self._steps = np.zeros(0), np.zeros(0), np.zeros(0)
+        self._above, self._below, self._steps = (np.zeros((rows, 0)) for _ in range(3))
 
     def grow(self, n_keys: int) -> None:
-        missing = n_keys - len(self._above)
+        missing = n_keys - self._above.shape[1]
         self._above, self._below, self._steps = (
-            np.pad(a, (0, missing)) for a in (self._above, self._below, self._steps)
+            np.pad(a, ((0, 0), (0, missing))) for a in (self._above, self._below, self._steps)
         )
 
     def add(self, above: Floats, below: Floats, keep: NDArray[np.bool_]) -> None:
@@ -59,62 +72,75 @@ class _Ratio:
         self._steps = self._steps * self._decay + (keep & (below > 0))
 
     def value(self) -> Floats:
-        usual, total = self._usual, self._below.sum()
-        if not total:
-            return np.full(len(self._above), self._typical)
-        prior = usual.prior_steps * total / self._steps.sum()
-        pooled = (self._above.sum() + prior * self._typical) / (total + prior)
-        weight = usual.shrink * (total + prior) / len(self._above)
-        estimate: Floats = (self._above + weight * pooled) / (self._below + weight)
+        usual, total = self._usual, self._below.sum(1, keepdims=True)
+        known = total > 0
+        prior = usual.prior_steps * total / np.where(known, self._steps.sum(1, keepdims=True), 1.0)
+        everything = np.where(known, total + prior, 1.0)
+        pooled = (self._above.sum(1, keepdims=True) + prior * self._typical) / everything
+        weight = usual.shrink * everything / max(1, self._above.shape[1])
+        estimate: Floats = np.where(known, (self._above + weight * pooled) / (self._below + weight), self._typical)
         return estimate
 
 
 class Swings:
-    """State of the moments; `learn` takes the newest past once a bucket, `forecast` says what to expect of a window."""
+    """State of the moments; `learn` takes the newest past once a bucket, `forecast` says what to expect of windows."""
 
     def __init__(self, windows: Sequence[int], recent: int, usual: Usual) -> None:
         """Lengths in buckets: of the windows, and of the time before a window that it is forecast from."""
-        self._recent, self._usual = recent, usual
-        self._spread = {w: _Ratio(usual, usual.typical) for w in windows}
-        self._spread_before = _Ratio(usual, usual.typical)
-        self._memory = {w: _Ratio(usual, 0.0) for w in windows}
+        self._windows, self._recent, self._usual = list(windows), recent, usual
+        self._edges = sorted({*windows, *(w + recent for w in windows), recent})
+        self._inner = [self._edges.index(w) for w in windows]
+        self._outer = [self._edges.index(w + recent) for w in windows]
+        self._last = self._edges.index(recent)
+        # One row per window, and one for the time before.
+        self._spread = _Ratios(len(windows) + 1, usual, usual.typical)
+        self._memory = _Ratios(len(windows), usual, 0.0)
 
     def grow(self, n_keys: int) -> None:
         """Makes room for new keys."""
-        for ratio in (*self._spread.values(), *self._memory.values(), self._spread_before):
-            ratio.grow(n_keys)
+        self._spread.grow(n_keys)
+        self._memory.grow(n_keys)
 
     def learn(self, posts: Counts, negatives: Counts, share: Floats, keep: NDArray[np.bool_]) -> None:
         """Windows that end with the last column of int64[n_keys, >= longest + recent], for the keys of `keep`."""
-        before = self._bounded(self._spread_before)
-        for window, spread in self._spread.items():
-            n, r = self._residual(posts[:, -window:], negatives[:, -window:], share, self._bounded(spread))
-            variance = n * share * (1 - share)
-            spread.add(r * r - variance, np.maximum(n - 1, 0) * variance, keep)
-            columns = slice(posts.shape[1] - window - self._recent, posts.shape[1] - window)
-            n_before, r_before = self._residual(posts[:, columns], negatives[:, columns], share, before)
-            self._memory[window].add(r * r_before, n_before * variance, keep)
-        n, r = self._residual(posts[:, -self._recent :], negatives[:, -self._recent :], share, before)
-        variance = n * share * (1 - share)
-        self._spread_before.add(r * r - variance, np.maximum(n - 1, 0) * variance, keep)
+        spread = self._spreads()
+        n, k = self._sums(posts), self._sums(negatives)
+        ends = [*self._inner, self._last]
+        variance = n[ends] * share * (1 - share)
+        r = self._residual(n[ends], k[ends], share, spread)
+        n_before, r_before = self._before(n, k, share, spread[-1])
+        self._spread.add(r * r - variance, np.maximum(n[ends] - 1, 0) * variance, keep)
+        self._memory.add(r[:-1] * r_before, n_before * variance[:-1], keep)
 
-    def forecast(self, posts: Counts, negatives: Counts, share: Floats, window: int) -> tuple[Floats, Floats]:
-        """Expected share and spread (rho) of the last `window` columns, from the `recent` ones before them."""
-        columns = slice(posts.shape[1] - window - self._recent, posts.shape[1] - window)
-        before, spread = self._bounded(self._spread_before), self._bounded(self._spread[window])
-        n, r = self._residual(posts[:, columns], negatives[:, columns], share, before)
-        memory = np.clip(self._memory[window].value(), 0.0, 0.95 * np.sqrt(spread * before))
-        seen = n > 0
+    def forecast(self, posts: Counts, negatives: Counts, share: Floats) -> Forecast:
+        """What to expect of each window that ends with the last column, from the `recent` columns before it."""
+        spread = self._spreads()
+        windows, before = spread[:-1], spread[-1]
+        sums, negative = self._sums(posts), self._sums(negatives)
+        n, r = self._before(sums, negative, share, before)
+        memory = np.clip(self._memory.value(), 0.0, 0.95 * np.sqrt(windows * before))
         counted = np.maximum(n, 1)
-        gain = memory / (before + 1 / counted) * seen
-        expected: Floats = np.clip(share + gain * r / counted, 0.005, 0.95)
-        return expected, np.maximum(spread - memory * gain, self._usual.floor)
+        gain = memory / (before + 1 / counted) * (n > 0)
+        expected = np.clip(share + gain * r / counted, 0.005, 0.95)
+        left = np.maximum(windows - memory * gain, self._usual.floor)
+        return Forecast(sums[self._inner], negative[self._inner], expected, left)
 
-    def _bounded(self, ratio: _Ratio) -> Floats:
-        bounded: Floats = np.clip(ratio.value(), self._usual.floor, self._usual.ceiling)
+    def _spreads(self) -> Floats:
+        bounded: Floats = np.clip(self._spread.value(), self._usual.floor, self._usual.ceiling)
         return bounded
 
-    def _residual(self, posts: Counts, negatives: Counts, share: Floats, spread: Floats) -> tuple[Floats, Floats]:
-        n = posts.sum(1).astype(np.float64)
+    def _sums(self, counts: Counts) -> Counts:
+        """int64[edges, n_keys]: what the last so many columns hold; each column is read once."""
+        starts = [counts.shape[1] - edge for edge in reversed(self._edges)]
+        between = np.add.reduceat(counts, starts, axis=1)
+        return np.ascontiguousarray(between[:, ::-1].cumsum(1).T)
+
+    def _before(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> tuple[Counts, Floats]:
+        """Posts and residuals of the time before each window."""
+        n_before, k_before = n[self._outer] - n[self._inner], k[self._outer] - k[self._inner]
+        return n_before, self._residual(n_before, k_before, share, spread)
+
+    def _residual(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> Floats:
         sigma = np.sqrt(n * share * (1 - share) * (1 + np.maximum(n - 1, 0) * np.maximum(spread, 2e-3)))
-        return n, np.clip(negatives.sum(1) - n * share, -self._usual.cut * sigma, self._usual.cut * sigma)
+        cut = self._usual.cut * sigma
+        return np.clip(k - n * share, -cut, cut)
