@@ -20,7 +20,7 @@ from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, ste
 from pipeline.alerting.events import Event
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
-from pipeline.alerting.readings import reading_of, series_of, shared_scope
+from pipeline.alerting.readings import beyond, reading_of, series_of
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.alerting.volumelane import VolumeLane
@@ -227,8 +227,7 @@ class Evaluator:
         """The open episode without whose posts key `row` would not fire; empty where there is none."""
         scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            shared = None if episode.muted_by or other == scope else shared_scope(scope, other)
-            if shared is not None and not self._fires_without(row, shared, window):
+            if other != scope and not episode.muted_by and not self._fires_without(row, other, window):
                 return episode.id
         return ""
 
@@ -248,14 +247,11 @@ class Evaluator:
                 return True
         return False
 
-    def _fires_without(self, row: int, shared: Scope, window: slice) -> bool:
-        """Whether key `row` would fire without the posts that it shares with another key."""
-        table, other = self._table, self._table.row(shared)
-        if other is None:
-            return True
-        n = int((table.posts[row, window] - table.posts[other, window]).sum())
-        k = int((table.negatives[row, window] - table.negatives[other, window]).sum())
-        return self._detector.score(row, window.stop - window.start, n, k) >= self._threshold(row)[0].fire
+    def _fires_without(self, row: int, other: Scope, window: slice) -> bool:
+        """Whether key `row` would fire without the posts that it shares with key `other`, as far as anybody knows."""
+        left = beyond(self._table, self._table.scopes[row], other, window)
+        length = window.stop - window.start
+        return left is None or self._detector.score(row, length, *left) >= self._threshold(row)[0].fire
 
 
 def _time(seconds: int) -> datetime:

@@ -46,3 +46,27 @@ def shared_scope(one: Scope, other: Scope) -> Scope | None:
     """The posts of both keys as a key; None where there are none (two topics) or nobody knows (two subjects)."""
     pairs = list(zip(astuple(one), astuple(other), strict=True))
     return None if any(a and b and a != b for a, b in pairs) else Scope(*(a or b for a, b in pairs))
+
+
+def beyond(table: CountTable, scope: Scope, other: Scope, columns: slice) -> tuple[int, int] | None:
+    """Posts and negatives of key `scope` that are not those of key `other` too; None where nobody knows.
+
+    Where the posts of both are not counted (a subject's within a topic and a source), so many at most: those that what
+    the two have in common, the subject, has beyond `other`.
+    """
+    shared = shared_scope(scope, other)
+    mine, theirs = table.row(scope), table.row(other)
+    if shared is None or mine is None or theirs is None:
+        return None
+    whole, part = mine, table.row(shared)
+    if part is None:
+        common = Scope(*(a if a == b else "" for a, b in zip(astuple(scope), astuple(other), strict=True)))
+        parent, part = table.row(common), theirs
+        if parent is None:
+            return None
+        whole = parent
+    posts, negatives = (
+        min(int(a[mine, columns].sum()), int((a[whole, columns] - a[part, columns]).sum()))
+        for a in (table.posts, table.negatives)
+    )
+    return posts, negatives

@@ -17,7 +17,7 @@ from pipeline.alerting.detector import Verdicts
 from pipeline.alerting.episodes import VOLUME, Episode, Policy, Transition, step
 from pipeline.alerting.events import Event
 from pipeline.alerting.keyrules import KeyRule, rule_of
-from pipeline.alerting.readings import reading_of, series_of, shared_scope
+from pipeline.alerting.readings import beyond, reading_of, series_of
 from pipeline.alerting.tiers import Threshold
 from pipeline.alerting.volume import VolumeDetector
 from pipeline.store.base import Scope
@@ -79,7 +79,7 @@ class VolumeLane:
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                after = replace(after, muted_by=self._explained_by(table, right, i, reading.posts))
+                after = replace(after, muted_by=self._explained_by(table, right, i))
             self._episodes[scope] = after
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
@@ -100,14 +100,13 @@ class VolumeLane:
         series = series_of(table, episode.scope, right)
         return Event(episode, transition, muted, threshold, TIER, series)
 
-    def _explained_by(self, table: CountTable, right: int, i: int, posts: int) -> str:
+    def _explained_by(self, table: CountTable, right: int, i: int) -> str:
         """The open episode without whose posts key `i` would not fire; empty where there is none."""
+        hour = slice(right - self._detector.hour, right)
         for other, episode in self._episodes.items():
-            shared = None if episode.muted_by or other == self._scopes[i] else shared_scope(self._scopes[i], other)
-            row = None if shared is None else table.row(shared)
-            if row is None:
+            if episode.muted_by or other == self._scopes[i]:
                 continue
-            common = int(table.posts[row, right - self._detector.hour : right].sum())
-            if self._detector.score(i, posts - common) < self._policy.fire:
+            left = beyond(table, self._scopes[i], other, hour)
+            if left is not None and self._detector.score(i, left[0]) < self._policy.fire:
                 return episode.id
         return ""

@@ -13,7 +13,7 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy, Transition
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.events import Event
-from pipeline.alerting.readings import shared_scope
+from pipeline.alerting.readings import beyond, shared_scope
 from pipeline.alerting.shares import key_shares
 from pipeline.alerting.volumelane import VolumeLane
 from pipeline.settings.alerts import AlertSettings
@@ -81,7 +81,8 @@ def test_a_brand_in_trouble_is_told_once_whatever_its_source(tmp_path: Path) -> 
     rng = random.Random(8)
     trouble: list[Post] = [(at, "negative", "autos", "Nova", "weibo") for at in minutes(rng, 90)]
     store = store_of(tmp_path, trouble)
-    assert [e.episode.key for e in opened(store, BY_SOURCE)] == ["subject:Nova"]
+    (told,) = opened(store, BY_SOURCE)
+    assert told.episode.scope in {Scope("", "Nova"), Scope("", "Nova", "weibo"), Scope("autos", "Nova")}
     state = store.state("evaluator")
     assert state
     assert {(source, subject) for _, subject, source, _, _ in state["past"] if subject} >= {
@@ -145,6 +146,30 @@ def test_the_keys_of_a_cell_and_their_order() -> None:
 )
 def test_the_posts_that_two_keys_share(one: Scope, other: Scope, shared: Scope | None) -> None:
     assert shared_scope(one, other) == shared == shared_scope(other, one)
+
+
+def test_what_a_key_has_beyond_another() -> None:
+    """Of a subject within a topic and a source nobody counts the posts of both: the subject's others are the most."""
+    table = CountTable(2)
+    table.advance(600)
+    table.refill(
+        [
+            Cell(300, "autos", "Nova", 9, 8),
+            Cell(300, "games", "Nova", 4, 1),
+            Cell(300, "", "Nova", 10, 8, "weibo"),
+            Cell(300, "", "Nova", 3, 1, "x"),
+        ],
+        0,
+    )
+    last = slice(1, 2)
+    in_autos, on_weibo, nova = Scope("autos", "Nova"), Scope("", "Nova", "weibo"), Scope("", "Nova")
+    assert beyond(table, nova, on_weibo, last) == (3, 1)
+    assert beyond(table, on_weibo, nova, last) == (0, 0)
+    assert beyond(table, in_autos, on_weibo, last) == (3, 1), "all that Nova has elsewhere may be of autos"
+    assert beyond(table, Scope("games", "Nova"), on_weibo, last) == (3, 1)
+    assert beyond(table, on_weibo, Scope("games", "Nova"), last) == (9, 8)
+    assert beyond(table, on_weibo, Scope("", "Nova", "x"), last) is None
+    assert beyond(table, nova, Scope("", "Orbit"), last) is None
 
 
 def test_a_watched_source_stands_beside_topics_and_subjects_in_the_views(tmp_path: Path) -> None:
