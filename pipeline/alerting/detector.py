@@ -8,8 +8,10 @@ For each key and each 5-minute bucket of event time:
    all keys and w = 20 posts its weight (a beta prior: shrinkage across keys).
 2. expected share p_W and spread rho_W of each window W from how this key usually swings, and from the two hours
    before the window (`swings.py`, with the formulas and their sources).
-3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10 P(X >= k), X ~ BetaBinomial(n, p_W m, (1 - p_W) m),
-   m = 1/rho_W - 1.
+3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10(P(X >= k) sqrt(6 h / W)),
+   X ~ BetaBinomial(n, p_W m, (1 - p_W) m), m = 1/rho_W - 1. A day holds six times as many separate windows of 1 h as
+   of 6 h, so short ones must reach more (Dümbgen and Spokoiny 2001, "Multiscale testing"); the whole 6 h / W would give
+   each length the same share of the false alerts, and tell of a great leap later.
 4. gates: k >= 10, rises only: share >= 1.5 p0, or (1 - share) <= (1 - p0) / 1.5 (the first below p0 = 0.4).
 5. cold start (a key younger than 7 days): share >= 40 % of n >= 50 as well, rho_W at least 0.03 (nobody knows yet
    how it swings), and the verdict says `cold`. Before any key is a day old there is hardly anything to compare with:
@@ -20,6 +22,7 @@ Sources: Tokars et al. 2009 (rates with a denominator beat counts); Fricker et a
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,6 +135,7 @@ class Detector:
         self._forecasts = {w: (seen.share[i], spreads[i]) for i, w in enumerate(rule.windows)}
         scores = np.zeros(gates.shape)
         scores[gates] = -log10_tail(negatives[gates], posts[gates], *_beta(seen.share[gates], spreads[gates]))
+        scores = np.maximum(scores - np.array([self._handicap(w) for w in rule.windows])[:, None], 0.0)
         best = scores.argmax(0), np.arange(n_keys)
         score = scores[best]
         return Verdicts(
@@ -149,7 +153,8 @@ class Detector:
         if k < self.rule.min_negatives or not self.rises(row, n, k):
             return 0.0
         expected, spread = (a[row : row + 1] for a in self._forecasts[window])
-        return -float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
+        tail = float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
+        return max(0.0, -tail - self._handicap(window))
 
     def volume(self, row: int) -> float:
         """Posts per bucket of a key, over the time that the baseline remembers."""
@@ -160,6 +165,10 @@ class Detector:
     def rises(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
         return bool(rises(k, n, self._baseline()[row], self.rule.min_lift))
+
+    def _handicap(self, window: int) -> float:
+        """What a window's score is lowered by: the shorter it is, the more often chance has a try."""
+        return 0.5 * math.log10(max(self.rule.windows) / window)
 
     def _baseline(self) -> Floats:
         total = self._n.sum()
