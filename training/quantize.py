@@ -2,8 +2,9 @@
 
 - Activations: one uint8 scale per tensor, fixed from calibration texts, the range that loses least (mean squared
   error). So a label does not depend on what else is in the batch, as it does where scales are found at run time.
-- Smoothing (Xiao et al. 2023, SmoothQuant, here of outliers only): a channel whose largest value exceeds `OUTLIER`
-  times that of the median channel is divided down, its weights multiplied up.
+- Smoothing (Xiao et al. 2023, SmoothQuant, here of outliers only): a channel whose largest value exceeds so many times
+  that of the median channel is divided down, its weights multiplied up. How many times, each product says for itself:
+  those of `OUTLIERS` that lose least by rounding inputs and weights.
 - Weights: int8 per output channel, by GPTQ (Frantar et al. 2023): each input channel is rounded in turn, and those
   after it make up for the error, weighed by how the calibration inputs go together.
 - No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps
@@ -12,6 +13,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,7 @@ from onnx import helper, numpy_helper
 from models.batching import padded
 
 Floats = NDArray[np.float64]
-OUTLIER = 3.0
+OUTLIERS = (math.inf, 4.0, 3.0, 2.0, 1.5, 1.0)
 #: Suffix of the vector that a product's input is multiplied by; `restore.py` undoes it.
 UNSMOOTH = "_unsmooth"
 QUANTIZED, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"
@@ -35,6 +37,8 @@ _BATCH = 16
 #: Token vectors kept per tensor: several for each of the most input channels.
 _KEPT = 6000
 _DAMPING = 0.01
+#: Of them, those that the divisors are tried on.
+_TRIED = 1500
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +51,7 @@ def quantize_static(plain: Path, out: Path, rows: Sequence[Sequence[int]]) -> No
     """Writes `out`, the int8 graph of `plain` (standard operators only); `rows`: token ids of calibration texts.
 
     Products get QuantizeLinear and DequantizeLinear pairs (QDQ), which every runtime knows how to fuse; embedding
-    tables become uint8; the heads, a thousandth of the work, stay in fp32.
+    tables become int8 with a scale per row; the heads, a thousandth of the work, stay in fp32.
     """
     graph = onnx.load(plain)
     inputs = _smooth(graph, _observed(graph, rows))
@@ -64,10 +68,11 @@ def quantize_static(plain: Path, out: Path, rows: Sequence[Sequence[int]]) -> No
             nodes.append(_kernel(graph, kernel, values, scale))
             node.input[0], node.input[1] = f"{given}_dequantized", f"{kernel}_dequantized"
             replaced.add(kernel)
-        nodes.append(node)
         if node.op_type == "Gather" and (table := constants.get(node.input[0])) is not None and len(table.dims) == 2:
-            nodes.append(_embedding(graph, node, numpy_helper.to_array(table)))
+            nodes += _embedding(graph, node, numpy_helper.to_array(table))
             replaced.add(table.name)
+        else:
+            nodes.append(node)
     _put(graph, nodes, replaced)
     onnx.save(graph, out)
 
@@ -92,17 +97,20 @@ def _kernel(graph: onnx.ModelProto, name: str, values: NDArray[np.int8], scale: 
     return helper.make_node("DequantizeLinear", parts, [back], name=back, axis=1)
 
 
-def _embedding(graph: onnx.ModelProto, gather: onnx.NodeProto, table: NDArray[np.float32]) -> onnx.NodeProto:
-    """The table in uint8; what is gathered from it is turned back."""
-    found = _uint8(float(table.min()), float(table.max()))
-    parts = [gather.input[0] + suffix for suffix in (QUANTIZED, SCALE, ZERO_POINT)]
-    values = np.clip(np.round(table / found.scale) + found.zero, 0, 255).astype(np.uint8)
-    _add(graph, parts[0], values)
-    _add(graph, parts[1], np.array(found.scale, np.float32))
-    _add(graph, parts[2], np.array(found.zero, np.uint8))
-    result, small = gather.output[0], f"{gather.output[0]}_quantized"
-    gather.input[0], gather.output[0] = parts[0], small
-    return helper.make_node("DequantizeLinear", [small, *parts[1:]], [result], name=f"{result}_dequantize")
+def _embedding(graph: onnx.ModelProto, gather: onnx.NodeProto, table: NDArray[np.float32]) -> list[onnx.NodeProto]:
+    """The table in int8, with a scale per row; what is gathered from it is turned back by the scales of its rows."""
+    name, ids, result = gather.input[0], gather.input[1], gather.output[0]
+    scale = np.maximum(np.abs(table).max(1, keepdims=True) / 127, 1e-12)
+    _add(graph, name + QUANTIZED, np.round(table / scale).astype(np.int8))
+    _add(graph, name + SCALE, scale.astype(np.float32))
+    small, scales, plain = f"{result}_quantized", f"{result}_scale", f"{result}_plain"
+    gather.input[0], gather.output[0] = name + QUANTIZED, small
+    return [
+        gather,
+        helper.make_node("Gather", [name + SCALE, ids], [scales], name=scales),
+        helper.make_node("Cast", [small], [plain], name=plain, to=onnx.TensorProto.FLOAT),
+        helper.make_node("Mul", [plain, scales], [result], name=f"{result}_dequantize"),
+    ]
 
 
 def _products(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
@@ -137,10 +145,9 @@ def _smooth(graph: onnx.ModelProto, observed: Mapping[str, Floats]) -> dict[str,
     for node in graph.graph.node:
         if len(node.input) > 1 and node.input[1] in multiplied:
             x, kernel = observed[node.input[0]], node.input[1]
-            largest = np.abs(x).max(0)
-            divisor = np.maximum(1.0, largest / (OUTLIER * max(float(np.median(largest)), 1e-6)))
+            weights = numpy_helper.to_array(constants[kernel])
+            divisor = _divisor(x, weights)
             if (divisor > 1).any():
-                weights = numpy_helper.to_array(constants[kernel])
                 scaled = (weights * divisor[:, None]).astype(np.float32)
                 constants[kernel].CopyFrom(numpy_helper.from_array(scaled, kernel))
                 _add(graph, kernel + UNSMOOTH, (1 / divisor).astype(np.float32))
@@ -153,16 +160,36 @@ def _smooth(graph: onnx.ModelProto, observed: Mapping[str, Floats]) -> dict[str,
     return inputs
 
 
+def _divisor(x: Floats, weights: NDArray[np.float32]) -> Floats:
+    """Per channel of x[tokens, channels], 1 or more: those of `OUTLIERS` that change x @ weights least.
+
+    The errors of the inputs' rounding and of the weights' are taken for independent; GPTQ makes the second smaller.
+    """
+    largest = np.abs(x).max(0)
+    usual = max(float(np.median(largest)), 1e-6)
+    sample = x[:_TRIED]
+    best, least = np.ones(len(largest)), math.inf
+    for outlier in OUTLIERS:
+        divisor = np.maximum(1.0, largest / (outlier * usual))
+        y, scaled = sample / divisor, weights * divisor[:, None]
+        scale = _column_scale(scaled)
+        lost = (_rounding_error(y, _range(y)) @ scaled, y @ (np.round(scaled / scale) * scale - scaled))
+        total = sum(float(np.square(part).sum()) for part in lost)
+        if total < least:
+            best, least = divisor, total
+    return best
+
+
 def _range(x: Floats) -> _Range:
     """The uint8 range, around zero, whose rounding and cutting lose least."""
-    best, least = _Range(1.0, 0), float("inf")
-    for shrink in _SHRINKS:
-        found = _uint8(x.min() * shrink, x.max() * shrink)
-        kept = np.clip(np.round(x / found.scale) + found.zero, 0, 255) - found.zero
-        lost = float(np.square(kept * found.scale - x).sum())
-        if lost < least:
-            best, least = found, lost
-    return best
+    ranges = [_uint8(x.min() * shrink, x.max() * shrink) for shrink in _SHRINKS]
+    return min(ranges, key=lambda found: float(np.square(_rounding_error(x, found)).sum()))
+
+
+def _rounding_error(x: Floats, found: _Range) -> Floats:
+    kept = np.clip(np.round(x / found.scale) + found.zero, 0, 255) - found.zero
+    error: Floats = kept * found.scale - x
+    return error
 
 
 def _uint8(low: float, high: float) -> _Range:
@@ -174,9 +201,7 @@ def _uint8(low: float, high: float) -> _Range:
 
 def _rounded(weights: Floats, x: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """int8[in, out] and its scale per output channel, by GPTQ under the pair limit."""
-    largest = np.abs(weights)
-    pairs = (largest[:-1] + largest[1:]).max(0) / _PAIR
-    scale = np.maximum(np.maximum(pairs, largest.max(0) / 127), 1e-12)
+    scale = _column_scale(weights)
     together = x.T @ x / len(x)
     together += np.eye(len(together)) * (_DAMPING * np.trace(together) / len(together) + 1e-12)
     upper = np.linalg.cholesky(np.linalg.inv(together)).T
@@ -189,6 +214,14 @@ def _rounded(weights: Floats, x: Floats) -> tuple[NDArray[np.int8], NDArray[np.f
         error = (left[k] - values[k] * scale) / upper[k, k]
         left[k + 1 :] -= np.outer(upper[k, k + 1 :], error)
     return values.astype(np.int8), scale.astype(np.float32)
+
+
+def _column_scale(weights: Floats) -> Floats:
+    """Per output channel, the smallest scale at which no weight and no pair of neighbours is over its limit."""
+    largest = np.abs(weights)
+    pairs = (largest[:-1] + largest[1:]).max(0) / _PAIR
+    scale: Floats = np.maximum(np.maximum(pairs, largest.max(0) / 127), 1e-12)
+    return scale
 
 
 def _add(graph: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> None:

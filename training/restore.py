@@ -112,7 +112,7 @@ def _matrix(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.
 
 def _dequantised(constants: dict[str, NDArray[np.generic]], name: str) -> NDArray[np.float32]:
     stem = name.removesuffix(QUANTIZED)
-    zero, scale = constants[stem + ZERO_POINT], constants[stem + SCALE]
+    zero, scale = constants.get(stem + ZERO_POINT, np.zeros(1)), constants[stem + SCALE]
     shifted = constants[name].astype(np.float32) - zero.astype(np.float32)
     values: NDArray[np.float32] = shifted * scale.astype(np.float32)
     return values

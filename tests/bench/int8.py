@@ -1,7 +1,7 @@
-"""`python -m tests.bench.int8 OUT.work/model.plain.onnx DATA`: what int8 costs, set by set.
+"""`python -m tests.bench.int8 OUT.work/model.plain.onnx DATA --bundle OUT`: what int8 costs, set by set.
 
-The starter beside the fp32 graph that its training left, on every evaluation and calibration set of its recipe: the
-share of equal labels, and the accuracy of both where the set gives labels.
+A bundle (the starter) beside the fp32 graph that its training left, on every evaluation and calibration set of the
+starter's recipe: the share of equal labels, and the accuracy of both where the set gives labels.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.int8")
     parser.add_argument("plain", type=Path, help="model.plain.onnx of the training run")
     parser.add_argument("data", type=Path)
+    parser.add_argument("--bundle", type=Path, default=STARTER)
     given = parser.parse_args()
-    small, exact = load_bundle(STARTER, device="cpu"), engine_with(given.plain, STARTER)
+    small, exact = load_bundle(given.bundle, device="cpu"), engine_with(given.plain, given.bundle)
     config = load_config(RECIPE)
     for source in {s.file: s for s in [*config.evaluation, *config.calibration]}.values():
         examples = load_source(config, source, given.data, evaluation=True)
