@@ -2,12 +2,13 @@
 
 A post is worth more
 
-- the less sure the model is of it (least confidence, Lewis and Gale 1994; the index keeps one score, so 1 - score),
+- the less sure the model is of it (least confidence, Lewis and Gale 1994),
 - where the challenger says something else (query by committee, Seung et al. 1992),
 - the more of its words are new: in this time far more often than in the time before,
 - where it stands in an alert's evidence.
 
-Topics take turns, so that none fills the queue; within a topic the worthiest come first.
+Topics take turns, so that none fills the queue; within a topic the worthiest come first. Where the model has no topics,
+the classes of the head in question take turns.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import numpy as np
 from scipy.special import betainc
 
 from pipeline.alerting.terms import words
-from pipeline.posts import text_of
+from pipeline.posts import scores_of, text_of
 
 BONUS = 0.25
 #: So many new words have the whole bonus.
@@ -39,6 +40,7 @@ class Candidate:
     """A post document; `doubt` in [0, 1]; `challenger` is what that model says where it says something else."""
 
     document: Mapping[str, Any]
+    topic: str
     doubt: float
     in_alert: bool = False
     new: tuple[str, ...] = ()
@@ -102,8 +104,9 @@ def candidates(
         if document["repost"] or document["corrected"] or key in labelled:
             continue
         fresh = tuple(sorted(new.intersection(words(text_of(document)))))[:6]
-        made = Candidate(document, 1.0 - float(document.get(f"{head}_score", 1.0)), key in evidence, fresh)
-        kept = by_topic[document["topic"]]
+        topic = document["topic"] or document["labels"].get(head, "")
+        made = Candidate(document, topic, 1.0 - scores_of(document).get(head, 1.0), key in evidence, fresh)
+        kept = by_topic[topic]
         if len(kept) < per_topic:
             heapq.heappush(kept, (made.worth, key, made))
         else:
@@ -115,5 +118,5 @@ def in_turns(found: Sequence[Candidate], limit: int) -> list[Candidate]:
     """At most `limit`, topics in turn, the topic of the worthiest first."""
     by_topic: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in sorted(found, key=lambda c: (-c.worth, c.document["_id"])):
-        by_topic[candidate.document["topic"]].append(candidate)
+        by_topic[candidate.topic].append(candidate)
     return [c for turn in zip_longest(*by_topic.values()) for c in turn if c is not None][:limit]

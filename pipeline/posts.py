@@ -70,6 +70,21 @@ def text_of(document: Mapping[str, Any]) -> str:
     return _joined(str(document["title"]), str(document["text"]))
 
 
+def scores_of(document: Mapping[str, Any]) -> dict[str, float]:
+    """Per head, how sure the model was of its label of an indexed post, in [0, 1].
+
+    Of a post that an older release indexed, `topic` and `sentiment` only (docs/adr/0013).
+    """
+    if (scores := document.get("scores")) is not None:
+        return dict(scores)
+    return {h: document[f"{h}_score"] for h in ("topic", "sentiment") if h in document["labels"]}
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    """As the index keeps them."""
+    return {head: round(score, 4) for head, score in scores.items()}
+
+
 def _joined(title: str, text: str) -> str:
     return f"{title}\n{text}" if title and text else title or text
 
@@ -113,6 +128,7 @@ class ScoredPost(NamedTuple):
             "sentiment_score": round(self.scores.get("sentiment", 0.0), 4),
             "negative_score": round(self.negative_score, 4),
             "labels": dict(self.labels),
+            "scores": rounded(self.scores),
             "subjects": list(self.subjects),
             "engagement": {"reposts": p.reposts, "likes": p.likes, "comments": p.comments},
             "model": {"name": self.model_name, "version": self.model_version},

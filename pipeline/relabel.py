@@ -9,7 +9,7 @@ from typing import Any
 
 from models.labels import Prediction
 from pipeline.labelling import Classifier
-from pipeline.posts import text_of
+from pipeline.posts import rounded, scores_of, text_of
 from pipeline.store.base import RELABELLED, CountRule, Store
 
 _BATCH = 512
@@ -83,7 +83,7 @@ def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountR
 def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: CountRule) -> dict[str, Any]:
     """The document with a person's labels in place of the model's, certain, and marked."""
     merged = {**document["labels"], **labels}
-    scores = {h: 1.0 if h in labels else document.get(f"{h}_score", 0.0) for h in merged}
+    scores = {**scores_of(document), **dict.fromkeys(labels, 1.0)}
     negative = document["negative_score"]
     if rule.head in labels:
         negative = float(labels[rule.head] in rule.negative)
@@ -93,6 +93,7 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Coun
 def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:
     return {
         "labels": dict(labels),
+        "scores": rounded(scores),
         **{h: labels.get(h, "") for h in ("topic", "sentiment")},
         **{f"{h}_score": round(scores.get(h, 0.0), 4) for h in ("topic", "sentiment")},
     }

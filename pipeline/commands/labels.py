@@ -115,7 +115,8 @@ def queue(
     for c in chosen:
         post = c.document
         text = " ".join((post["title"] or post["text"]).split())[:80]
-        out.print(f"{post['_id'][:12]}  {c.worth:.2f}  {post['topic']:14} {post['sentiment']:9} {text}", markup=False)
+        labels = ", ".join(post["labels"].values())
+        out.print(f"{post['_id'][:12]}  {c.worth:.2f}  {labels}  {text}", markup=False)
         out.print(f"{'':14}{'; '.join(c.why)}", markup=False, style="dim")
     if not chosen:
         out.print("nothing to label: no post in that time that has no label yet")

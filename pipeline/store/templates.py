@@ -11,7 +11,7 @@ ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
 #: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
-SCHEMA = 4
+SCHEMA = 5
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
 _KEYWORD = {"type": "keyword", "ignore_above": 1024}
@@ -45,6 +45,8 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "sentiment_score": _SCORE,
         "negative_score": _SCORE,
         "labels": {"type": "flattened"},
+        # Of every head, as many as the model has: numbers, so that analysts can ask for a range.
+        "scores": {"type": "object", "dynamic": True},
         "subjects": _KEYWORD,
         "engagement": {"properties": {name: {"type": "long"} for name in ("reposts", "likes", "comments")}},
         "model": {"properties": {"name": _KEYWORD, "version": _KEYWORD}},

@@ -350,13 +350,19 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(emp
     store = ElasticsearchStore(empty_elasticsearch)
     for body in store._indices._templates.values():
         body["_meta"]["schema"] = 1
-        body["template"]["mappings"]["properties"].pop("fire", None)
-    store.setup()
+        for field in ("fire", "scores"):
+            body["template"]["mappings"]["properties"].pop(field, None)
+    (current,) = (made[6:] for made in store.setup() if made.startswith("index opinion-posts-"))
     with pytest.raises(Fatal, match="older release.*opinionwatch setup"):
         ElasticsearchStore(empty_elasticsearch).check()
     with pytest.raises(Fatal, match="older release"):
         ElasticsearchStore(empty_elasticsearch).index([scored(1)], START, 1)
     new = ElasticsearchStore(empty_elasticsearch)
-    assert new.setup() == ["fields fire of index opinion-alerts"]
+    assert new.setup() == [f"fields scores of index {current}", "fields fire of index opinion-alerts"]
     new.put_alert("a", {"key": "k", "fire": 4.5})
     new.index([scored(1)], START, 1)
+    new.refresh()
+    doubtful = {"range": {"scores.sentiment": {"lt": 0.75}}}
+    assert [hit["_source"]["scores"] for hit in new._c.search(query=doubtful)["hits"]["hits"]] == [
+        {"topic": 0.8, "sentiment": 0.7}
+    ]

@@ -40,14 +40,25 @@ def test_the_least_sure_come_first_and_topics_take_turns() -> None:
     assert chosen(sports, 1, labelled=frozenset(["s0"])) == ["s1"]
 
 
+def test_a_scheme_of_ones_own_is_asked_by_its_own_scores_and_classes() -> None:
+    """A model of intents: no topics; and a post of an older release, which kept no score of such a head."""
+
+    def asked(key: str, intent: str, score: float) -> dict[str, Any]:
+        return document(key, "", labels={"intent": intent}, scores={"intent": score}, sentiment_score=0.0)
+
+    refunds = [asked(f"r{i}", "refund", 0.3 + i / 10) for i in range(3)]
+    delivery = [asked("d0", "delivery", 0.6), document("old", "", labels={"intent": "delivery"}, sentiment_score=0.0)]
+    assert chosen([*refunds, *delivery], 5, head="intent") == ["r0", "d0", "r1", "old", "r2"]
+
+
 def test_evidence_new_words_and_the_challenger_are_worth_a_bonus_each_and_say_why() -> None:
     sure = [document(f"s{i}", score=0.95, text="all is well") for i in range(50)]
     assert chosen([*sure, document("told", score=0.95)], 1, evidence=frozenset(["told"])) == ["told"]
     new = frozenset(["breakspot", "断流"])
     assert chosen([*sure, document("new", score=0.95, text="Breakspot again, 又断流了")], 1, new=new) == ["new"]
-    one = Candidate(document("x"), 0.1)
-    assert one.worth < Candidate(document("x"), 0.1, challenger="negative").worth
-    every = Candidate(document("x"), 0.1, in_alert=True, new=("断流",), challenger="negative")
+    one = Candidate(document("x"), "sports", 0.1)
+    assert one.worth < Candidate(document("x"), "sports", 0.1, challenger="negative").worth
+    every = Candidate(document("x"), "sports", 0.1, in_alert=True, new=("断流",), challenger="negative")
     assert every.why == ["unsure (0.90)", "the challenger says negative", "new words: 断流", "evidence of an alert"]
 
 
@@ -66,7 +77,7 @@ def test_words_that_came_up_are_new_and_usual_ones_and_rare_ones_are_not() -> No
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_size=40), st.integers(1, 12))
 def test_the_queue_is_that_of_all_posts_though_few_are_kept(rows: list[tuple[str, int]], limit: int) -> None:
     documents = [document(f"{i:02}", topic, n / 100) for i, (topic, n) in enumerate(rows)]
-    whole = in_turns([Candidate(d, 1.0 - d["sentiment_score"]) for d in documents], limit)
+    whole = in_turns([Candidate(d, d["topic"], 1.0 - d["sentiment_score"]) for d in documents], limit)
     few = chosen(documents, limit)
     assert len(few) == min(limit, len(documents))
     assert [d.worth for d in whole] == pytest.approx([1.0 - documents[int(key)]["sentiment_score"] for key in few])

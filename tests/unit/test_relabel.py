@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.relabel import CORRECTION, corrected, relabel_last
+from pipeline.relabel import CORRECTION, corrected, relabel_last, relabelled
 from pipeline.store.base import CountRule, Outcome
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, DummyClassifier, scored
@@ -41,6 +41,16 @@ def versions(store: SqliteStore) -> dict[str, int]:
         name = "a person" if document["corrected"] else document["model"]["version"]
         found[name] = found.get(name, 0) + 1
     return found
+
+
+def test_a_correction_is_sure_of_what_it_says_and_keeps_how_sure_the_model_was_of_the_rest(store: SqliteStore) -> None:
+    first = next(iter(store.documents(START, START + timedelta(days=1))))
+    assert corrected(first, {"sentiment": "negative"}, RULE)["scores"] == {"topic": 0.8, "sentiment": 1.0}
+    older = {k: v for k, v in first.items() if k != "scores"} | {"labels": {**first["labels"], "intent": "refund"}}
+    found = corrected(older, {"sentiment": "negative"}, RULE)
+    assert (found["scores"], found["topic_score"]) == ({"topic": 0.8, "sentiment": 1.0}, 0.8)
+    (again,) = Named("2").predict([first["text"]])
+    assert set(relabelled(first, again, RULE)["scores"]) == {"topic", "sentiment"}
 
 
 def test_after_a_rollback_the_older_model_labels_again(store: SqliteStore) -> None:
