@@ -122,7 +122,7 @@ def _json_lines(text: str, name: str) -> Iterator[tuple[str, Any]]:
         if line.strip():
             try:
                 value: Any = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 value = f"not JSON: {error}"
             yield f"{name}:{number}", value
 
@@ -130,7 +130,7 @@ def _json_lines(text: str, name: str) -> Iterator[tuple[str, Any]]:
 def _json_array(text: str, name: str) -> Iterator[tuple[str, Any]]:
     try:
         values = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise LabelFileError(f"{name}: not JSON: {error}") from None
     for number, value in enumerate(values, 1):
         yield f"{name}#{number}", value
@@ -164,14 +164,11 @@ def _plain(record: Mapping[str, Any], place: str, head: str) -> list[LabelledTex
 
 def _label_studio(record: Mapping[str, Any], place: str) -> list[LabelledText]:
     rows = []
-    for annotation in record["annotations"] or ():
+    for annotation in _objects(record, "annotations"):
         if annotation.get("was_cancelled"):
             continue
-        labels = {
-            result["from_name"]: _one(result["value"]["choices"])
-            for result in annotation.get("result", ())
-            if result.get("type") == "choices"
-        }
+        choices = [r for r in _objects(annotation, "result") if r.get("type") == "choices"]
+        labels = {_named(r, "from_name"): _one(_object(r, "value").get("choices")) for r in choices}
         by = annotation.get("completed_by", "")
         who = by.get("email", by.get("id", "")) if isinstance(by, dict) else by
         about = {**record["data"], "annotator": str(who), "at": annotation.get("created_at", "")}
@@ -182,13 +179,23 @@ def _label_studio(record: Mapping[str, Any], place: str) -> list[LabelledText]:
 
 
 def _argilla(record: Mapping[str, Any], place: str) -> list[LabelledText]:
-    about = {**record.get("metadata", {}), **record["fields"], "id": record.get("id", "")}
+    """Argilla 2 gives its answers by question, the records of feedback datasets by user."""
+    about = {**_object(record, "metadata"), **record["fields"], "id": record.get("id", "")}
     by_user: dict[str, dict[str, str]] = {}
-    for question, answers in (record.get("responses") or {}).items():
-        for answer in answers or ():
-            if answer.get("status", "submitted") == "submitted":
-                by_user.setdefault(str(answer.get("user_id", "")), {})[question] = _one(answer["value"])
+    for question, answer in _answers(record):
+        if answer.get("status") in (None, "submitted"):
+            by_user.setdefault(str(answer.get("user_id", "")), {})[question] = _one(answer.get("value"))
     return [row for user, labels in by_user.items() for row in _made({**about, "annotator": user}, labels, place)]
+
+
+def _answers(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(record.get("responses"), list):
+        for response in _objects(record, "responses"):
+            values = _object(response, "values")
+            yield from ((question, {**response, **_object(values, question)}) for question in values)
+    else:
+        by_question = _object(record, "responses")
+        yield from ((question, answer) for question in by_question for answer in _objects(by_question, question))
 
 
 def _argilla_1(record: Mapping[str, Any], place: str, head: str) -> list[LabelledText]:
@@ -198,11 +205,36 @@ def _argilla_1(record: Mapping[str, Any], place: str, head: str) -> list[Labelle
     return _made(about, {head: _one(record["annotation"])}, place) if record["annotation"] else []
 
 
+def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object in a field; empty where the field is missing or null."""
+    value = record.get(name) or {}
+    if not isinstance(value, dict):
+        raise _BadRecordError(f"field {name!r} is a {type(value).__name__}: it needs an object")
+    return value
+
+
+def _objects(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects in the array in a field; none where the field is missing or null."""
+    values = record.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
+        raise _BadRecordError(f"field {name!r} needs an array of objects")
+    return values
+
+
+def _named(record: Mapping[str, Any], name: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value:
+        raise _BadRecordError(f"field {name!r} needs the name of a head")
+    return value
+
+
 def _one(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         if len(value) != 1:
             raise _BadRecordError(f"{len(value)} labels for one head: it needs exactly one")
         value = value[0]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise _BadRecordError("an annotation without a label")
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise _BadRecordError(f"a label is a {type(value).__name__}: it needs a text")
     return str(value).strip()
