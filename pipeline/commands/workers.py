@@ -87,7 +87,12 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
             refuse_open_host(http)
             counting = settings.alerts.counting
             port = await stack.enter_async_context(
-                serving(console_app(store, counting), http.host, http.console_port, "http.console_port")
+                serving(
+                    console_app(store, counting, behind_proxy=http.behind_proxy),
+                    http.host,
+                    http.console_port,
+                    "http.console_port",
+                )
             )
             log.info("console at http://%s:%d/", http.host, port)
         try:

@@ -33,16 +33,16 @@ MAX_HITS = 50
 
 def refuse_open_host(http: HttpSettings) -> None:
     """The console has no log-in yet: raises `Fatal` for an address that others reach."""
-    if not http.behind_proxy and http.host != "localhost" and not ipaddress.ip_address(http.host).is_loopback:
+    if not http.behind_proxy and not _is_loopback(http.host):
         raise Fatal(
             f"http.host {http.host} would open the console to others without a log-in",
             "keep 127.0.0.1, or put a proxy that authenticates in front and set http.behind_proxy",
         )
 
 
-def console_app(store: Store, rule: CountRule) -> web.Application:
-    """Pages and `/api/...`; every blocking read runs in a thread."""
-    app = web.Application(middlewares=[_guard])
+def console_app(store: Store, rule: CountRule, *, behind_proxy: bool = False) -> web.Application:
+    """Pages and `/api/...`; every blocking read runs in a thread. Without a proxy it answers to loopback names only."""
+    app = web.Application(middlewares=[_guard] if behind_proxy else [_guard, _loopback_only])
     for name, kind in _TYPES.items():
         path = "/" if name == "index.html" else f"/{name}"
         app.router.add_get(path, _static(resources.files("pipeline.console") / "static" / name, kind))
@@ -95,6 +95,24 @@ def _static(file: Any, kind: str) -> Callable[[web.Request], Awaitable[web.Respo
         return web.Response(text=text, content_type=kind)
 
     return serve
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+@web.middleware
+async def _loopback_only(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """A web site whose name is made to lead here (DNS rebinding) would read the console by its visitor's browser."""
+    if not _is_loopback(request.url.host or ""):
+        error = "the console answers to localhost only: open it there, or set http.behind_proxy behind a proxy"
+        return web.json_response({"error": error}, status=403)
+    return await handler(request)
 
 
 @web.middleware
