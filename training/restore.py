@@ -83,7 +83,7 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     for name, value in constants.items():
         if name.endswith(QUANTIZED) and ".embeddings." in name:
             found[name.removesuffix(QUANTIZED)] = _dequantised(constants, name)
-        elif (name.startswith("encoder.") or name in _HEADS) and value.dtype == np.float32 and value.ndim:
+        elif (name.startswith("encoder.") or name in _HEADS) and not name.endswith(SCALE) and value.dtype == np.float32:
             found[name] = value
     behind = {n.output[0]: n.input[0] for n in graph_of.graph.node if n.op_type == "DequantizeLinear"}
     for node in graph_of.graph.node:
