@@ -25,11 +25,15 @@ from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
+_DAYS = 7.0
 _RELABEL = "now run 'opinionwatch models relabel': until then its labels look like a change of opinion"
 app = typer.Typer(help="The registry of models: which one serves, and the way back.", no_args_is_help=True)
 T = TypeVar("T")
 Version = Annotated[str, typer.Argument(help="An id of 'models list'.")]
 Reason = Annotated[str, typer.Option("--reason", help="Stands in the audit trail.")]
+Relabel = Annotated[
+    bool, typer.Option("--relabel", help="Then labels the last days anew (training.relabel_days), as 'models relabel'.")
+]
 
 
 @app.command("list")
@@ -138,6 +142,7 @@ def promote(
     version: Version,
     alias: Annotated[str, typer.Option("--alias", help="champion serves, challenger runs in its shadow.")] = CHAMPION,
     reason: Reason = "by hand",
+    relabel: Relabel = False,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -147,35 +152,45 @@ def promote(
     """
     if alias not in {CHAMPION, CHALLENGER}:
         raise Fatal(f"--alias {alias}", f"it is {CHAMPION} or {CHALLENGER}", EXIT_USAGE)
-    registry = registry_of(settings_of(config))
+    settings = settings_of(config)
+    registry = registry_of(settings)
     refusing(lambda: registry.verify(version))
     refusing(lambda: registry.point(alias, version, by=getpass.getuser(), reason=reason))
-    if as_json:
-        print_json(registry.aliases())
-    else:
+    if not as_json:
         out.print(f"{version} is {alias}", markup=False)
-        if alias == CHAMPION:
-            err.print(_RELABEL)
+    _after_a_switch(settings, registry, alias, relabel, as_json)
 
 
 @app.command()
-def rollback(reason: Reason = "by hand", as_json: AsJson = False, config: Config = None) -> None:
+def rollback(
+    reason: Reason = "by hand", relabel: Relabel = False, as_json: AsJson = False, config: Config = None
+) -> None:
     """The champion before this one serves again.
 
-    Example: opinionwatch models rollback --reason "too many false alarms"
+    Example: opinionwatch models rollback --reason "too many false alarms" --relabel
     """
-    registry = registry_of(settings_of(config))
+    settings = settings_of(config)
+    registry = registry_of(settings)
     back = refusing(lambda: registry.rollback(by=getpass.getuser(), reason=reason))
-    if as_json:
-        print_json(registry.aliases())
-    else:
+    if not as_json:
         out.print(f"{back} is {CHAMPION} again", markup=False)
+    _after_a_switch(settings, registry, CHAMPION, relabel, as_json)
+
+
+def _after_a_switch(settings: Settings, registry: Registry, alias: str, relabel: bool, as_json: bool) -> None:
+    """Labels the last days anew where asked to; else says, of the alias that serves, that it is to be done."""
+    told: dict[str, Any] = dict(registry.aliases())
+    if alias == settings.model.alias and relabel:
+        told["relabelled"] = _label_anew(settings, settings.training.relabel_days or _DAYS, as_json)["relabelled"]
+    elif alias == settings.model.alias and not as_json:
         err.print(_RELABEL)
+    if as_json:
+        print_json(told)
 
 
 @app.command()
 def relabel(
-    days: Annotated[float, typer.Option("--days", min=0.0, help="Of event time, up to the newest post.")] = 7.0,
+    days: Annotated[float, typer.Option("--days", min=0.0, help="Of event time, up to the newest post.")] = _DAYS,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -183,7 +198,12 @@ def relabel(
 
     Example: opinionwatch models relabel --days 7
     """
-    settings = settings_of(config)
+    told = _label_anew(settings_of(config), days, as_json)
+    if as_json:
+        print_json(told)
+
+
+def _label_anew(settings: Settings, days: float, as_json: bool) -> dict[str, Any]:
     registry = registry_of(settings)
     champion = refusing(lambda: registry.alias(settings.model.alias))
     if champion is None:
@@ -191,10 +211,9 @@ def relabel(
     with posts_bar() as tell:
         classifier, counting = open_classifier(settings.model), settings.alerts.counting
         seen, changed = relabel_last(open_store(settings.store), classifier, counting, days, tell)
-    if as_json:
-        print_json({"model": champion, "posts": seen, "relabelled": changed})
-    else:
+    if not as_json:
         out.print(f"{changed} of {seen} posts carry labels of {champion} now", markup=False)
+    return {"model": champion, "posts": seen, "relabelled": changed}
 
 
 @app.command()

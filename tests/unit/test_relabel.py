@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
+from models.registry import Registry
+from pipeline.cli import app
 from pipeline.relabel import CORRECTION, corrected, relabel_last, relabelled
 from pipeline.store.base import CountRule, Outcome
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, DummyClassifier, scored
+from tests.unit.test_registry import bundle
 
 RULE, POSTS = CountRule(), 1300
 
@@ -78,3 +84,32 @@ def test_a_killed_run_goes_on_and_another_model_starts_anew(store: SqliteStore) 
         relabel_last(store, Named("newer"), RULE, 0, kill)
     assert relabel_last(store, Named("new"), RULE, 0) == (POSTS, POSTS)
     assert versions(store) == {"new": POSTS}
+
+
+def test_promotion_and_rollback_label_the_last_days_anew_where_asked_to(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    one, two = (registry.register(bundle(tmp_path, version), by="ann").id for version in ("1", "2"))
+    store = SqliteStore(tmp_path / "store.sqlite")
+    store.setup()
+    store.index([scored(i, minute=i * 1440, text=f"I love this phone {i}") for i in range(12)], START, 1)
+    config = tmp_path / "opinionwatch.toml"
+    config.write_text(
+        f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n[model]\nregistry = "{tmp_path / "registry"}"\n'
+        "[training]\nrelabel_days = 3\n"
+    )
+
+    def run(*words: str) -> Result:
+        said = CliRunner().invoke(app, ["models", *words, "--config", str(config)])
+        assert said.exit_code == 0, said.output
+        return said
+
+    def labelled_by() -> list[str]:
+        return [d["model"]["version"] for d in store.documents(START, START + timedelta(days=20))][-4:]
+
+    assert "models relabel" in run("promote", one).stderr
+    assert labelled_by() == ["1"] * 4, "by the dummy that wrote them"
+    assert json.loads(run("promote", two, "--relabel", "--json").stdout)["relabelled"] == 3
+    assert labelled_by() == ["1", "2", "2", "2"]
+    assert "3 of 3 posts carry labels of starter-1" in run("rollback", "--relabel").stdout
+    assert labelled_by() == ["1"] * 4
+    assert "relabelled" not in json.loads(run("promote", two, "--alias", "challenger", "--relabel", "--json").stdout)
