@@ -45,8 +45,8 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "sentiment_score": _SCORE,
         "negative_score": _SCORE,
         "labels": {"type": "flattened"},
-        # Of every head, as many as the model has: numbers, so that analysts can ask for a range.
-        "scores": {"type": "object", "dynamic": True},
+        # By head, which the template does not know: fields of their own would ask a writer for the right to map.
+        "scores": {"type": "flattened"},
         "subjects": _KEYWORD,
         "engagement": {"properties": {name: {"type": "long"} for name in ("reposts", "likes", "comments")}},
         "model": {"properties": {"name": _KEYWORD, "version": _KEYWORD}},

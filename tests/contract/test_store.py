@@ -362,7 +362,7 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(emp
     new.put_alert("a", {"key": "k", "fire": 4.5})
     new.index([scored(1)], START, 1)
     new.refresh()
-    doubtful = {"range": {"scores.sentiment": {"lt": 0.75}}}
+    doubtful = {"range": {"scores.sentiment": {"lt": "0.75"}}}
     assert [hit["_source"]["scores"] for hit in new._c.search(query=doubtful)["hits"]["hits"]] == [
         {"topic": 0.8, "sentiment": 0.7}
     ]
