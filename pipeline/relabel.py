@@ -91,9 +91,10 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Coun
 
 
 def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:
+    kept = rounded(scores)
     return {
         "labels": dict(labels),
-        "scores": rounded(scores),
+        "scores": kept,
         **{h: labels.get(h, "") for h in ("topic", "sentiment")},
-        **{f"{h}_score": round(scores.get(h, 0.0), 4) for h in ("topic", "sentiment")},
+        **{f"{h}_score": kept.get(h, 0.0) for h in ("topic", "sentiment")},
     }

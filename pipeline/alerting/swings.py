@@ -87,7 +87,7 @@ class Swings:
 
     def __init__(self, windows: Sequence[int], recent: int, usual: Usual) -> None:
         """Lengths in buckets: of the windows, and of the time before a window that it is forecast from."""
-        self._windows, self._recent, self._usual = list(windows), recent, usual
+        self._usual = usual
         self._edges = sorted({*windows, *(w + recent for w in windows), recent})
         self._inner = [self._edges.index(w) for w in windows]
         self._outer = [self._edges.index(w + recent) for w in windows]
