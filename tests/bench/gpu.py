@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from models.engine import OnnxEngine
 from models.labels import Head
 from models.runtimes import Run, open_runtime
 from models.tokenizer import BundleTokenizer
-from training.command import export
+from training.command import export, export_for_gpu
 from training.export import export_onnx, fuse
 from training.network import Classifier
 from training.tensors import pad
@@ -37,7 +38,10 @@ HEADS = {"label": ["a", "b", "c"]}
 BATCHES, TOKENS, TEXTS = (64, 128, 256, 512), 128, 4096
 #: A limit that no batch of so many tokens fits into.
 LITTLE_MB, TOO_LARGE = 150, 262_144
+INT8_BUDGET = 4096
 VARIANTS = {"fp16": {"half": True}, "fp16-packed": {"half": True, "packed": True}}
+#: Workers on one card, each with so much of its memory, for so long.
+WORKERS, WORKER_MB, WORKER_S = (1, 2, 4), 4000, 6.0
 
 
 def main() -> None:
@@ -129,23 +133,58 @@ def starter(bundle: Path, work: Path, texts: Sequence[str], repeat: int) -> None
     exact = load_bundle(export(bundle, work / "fp32", "fp32"), "cpu")
     sample = texts[:1000]
     wanted = classes(exact, sample)
-    for precision in ("fp16", "fp16-packed"):
-        folder = export(bundle, work / precision, precision)
+    as_it_is = load_bundle(bundle, "cuda")
+    as_it_is.tune(INT8_BUDGET)
+    as_it_is.predict(sample)
+    show("starter as it is (int8), texts to labels", [len(sample) / timed(lambda: as_it_is.predict(sample))], "")
+    folders = {
+        "fp16": export(bundle, work / "fp16", "fp16"),
+        "made for a GPU": export_for_gpu(bundle, work / "gpu"),
+    }
+    for name, folder in folders.items():
         engine = load_bundle(folder, "cuda")
-        mixed(f"starter {precision}", engine, texts, repeat)
+        mixed(f"starter {name}", engine, texts, repeat)
         same = np.mean([a == b for a, b in zip(classes(engine, sample), wanted, strict=True)])
         alone = [engine.predict([t])[0] for t in sample[:200]]
         among = engine.predict(sample[:200])
         moved = max(abs(a.score(h) - b.score(h)) for a, b in zip(alone, among, strict=True) for h in a.heads)
-        print(f"starter {precision}: {same:.4f} of the labels as fp32 on the CPU; alone or among others: {moved:.1e}")
+        print(f"starter {name}: {same:.4f} of the labels as fp32 on the CPU; alone or among others: {moved:.1e}")
         small = load_bundle(folder, "cuda", gpu_memory_mb=LITTLE_MB)
         small.tune(TOO_LARGE)
         equal = np.mean([a == b for a, b in zip(classes(small, sample), classes(engine, sample), strict=True)])
         print(
-            f"starter {precision}: with {LITTLE_MB} MB, batches of {TOO_LARGE} tokens went down to {small._budget}, "
+            f"starter {name}: with {LITTLE_MB} MB, batches of {TOO_LARGE} tokens went down to {small._budget}, "
             f"{equal:.4f} of the labels the same",
             flush=True,
         )
+    processes("starter made for a GPU", folders["made for a GPU"], texts)
+
+
+def processes(name: str, folder: Path, texts: Sequence[str]) -> None:
+    """Several processes on one card at the same time: what each does, and all together."""
+    context = get_context("spawn")
+    for count in WORKERS:
+        barrier, found = context.Barrier(count), context.Queue()
+        workers = [context.Process(target=_work, args=(folder, texts, barrier, found)) for _ in range(count)]
+        for worker in workers:
+            worker.start()
+        rates = sorted(found.get() for _ in workers)
+        for worker in workers:
+            worker.join()
+        each = ", ".join(f"{rate:,.0f}" for rate in rates)
+        print(f"{name}, processes at once {count}: {sum(rates):,.0f} texts/s together ({each})", flush=True)
+
+
+def _work(folder: Path, texts: Sequence[str], barrier: Any, found: Any) -> None:
+    engine = load_bundle(folder, "cuda", gpu_memory_mb=WORKER_MB)
+    engine.tune()
+    engine.predict(texts)
+    barrier.wait()
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < WORKER_S:
+        for i in range(0, len(texts), 2048):
+            done += len(engine.predict(texts[i : i + 2048]))
+    found.put(done / (time.perf_counter() - started))
 
 
 def bert_base(vocabulary: int) -> Classifier:
