@@ -6,6 +6,7 @@ themselves (in the index): baselines are learned again from the index.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
@@ -52,6 +53,7 @@ class Evaluator:
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
         self._kept = KeptCounts(store, counting, keep=True)
         self._cursor: int | None = None
+        self._saved: dict[str, Any] | None = None
         self._silent_until = 0
         self._learned = False
         self._labelled: dict[str, Any] | None = None
@@ -68,7 +70,7 @@ class Evaluator:
 
     def resume(self) -> None:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
-        state = self._store.state(_STATE)
+        self._saved = state = self._store.state(_STATE)
         self._learned = False
         self._episodes, self._past, self._cursor = {}, [], None
         self.load_calibration()
@@ -93,21 +95,27 @@ class Evaluator:
         """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""
         return calibrate_on_index(self._store, self._kept, self._rule, target)
 
-    def save(self) -> None:
-        """Call when the events of `advance` are dealt with: from here on a restart goes on after them."""
+    def save(self) -> bool:
+        """Call when the events of `advance` are dealt with: from here on a restart goes on after them.
+
+        False where another process has saved since `resume` or the last `save`: that one evaluates, and what this one
+        knows is out of date.
+        """
         if self._cursor is None:
-            return
+            return True
         oldest = _time(self._cursor) - _HISTORY
         self._past = [row for row in self._past if row[2] > oldest]
-        self._store.put_state(
-            _STATE,
-            {
-                "cursor": self._cursor,
-                "episodes": [e.to_json() for e in self._episodes.values()],
-                "volume": self._volume.to_json(),
-                "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
-            },
-        )
+        state = {
+            "cursor": self._cursor,
+            "episodes": [e.to_json() for e in self._episodes.values()],
+            "volume": self._volume.to_json(),
+            "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
+        }
+        state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
+        if not self._store.swap_state(_STATE, self._saved, state):
+            return False
+        self._saved = state
+        return True
 
     def advance(self, watermark: datetime) -> Iterator[list[Event]]:
         """Evaluates every bucket that ends at or before the watermark; yields after each chunk of buckets."""

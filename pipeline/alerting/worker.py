@@ -125,10 +125,11 @@ class AlertWorker:
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
                 await self._handle_all(events)
-                if not self._holds():  # telling may take long: who evaluates by now knows more
+                # Telling may take long: who evaluates by now knows more.
+                if not self._holds() or not await self._retry(self._evaluator.save):
+                    log.info("another process evaluates by now: what this one knew is dropped")
                     self._held = False
                     return
-                await self._retry(self._evaluator.save)
             self._note_lag(watermark)
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
             await self._tell_pending()

@@ -148,8 +148,11 @@ def _alert(store: Store, alert_id: str) -> dict[str, Any]:
 
 def _say(store: Store, alert_id: str, said: dict[str, Any], as_json: bool, line: str) -> None:
     _alert(store, alert_id)
-    merged = {**(store.state(operator_state(alert_id)) or {}), **said}
-    store.put_state(operator_state(alert_id), merged)
+    while True:  # two people may say something of one alert at once: neither's word is lost
+        before = store.state(operator_state(alert_id))
+        merged = {**(before or {}), **said}
+        if store.swap_state(operator_state(alert_id), before, merged):
+            break
     if as_json:
         print_json({"id": alert_id, **merged})
     else:

@@ -185,6 +185,13 @@ class Store(Protocol):
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None: ...
 
+    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+        """Puts `value` where `before` stands (None: nothing); False where another has written, and that stays.
+
+        Both as they come from JSON. Asked again after a lost answer, it says True: what it was to write stands there.
+        """
+        ...
+
     def state(self, name: str) -> dict[str, Any] | None: ...
 
     def close(self) -> None: ...

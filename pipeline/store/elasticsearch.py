@@ -269,12 +269,9 @@ class ElasticsearchStore:
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         for _ in range(_TRIES):
             there = self._c.get(names.ALERTS, alert_id)
-            known: dict[str, Any] = {"op_type": "create"}
-            if there:
-                if progress_of(there["_source"]) > progress_of(document):
-                    return False
-                known = {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
-            if self._c.put(names.ALERTS, alert_id, document, **known):
+            if there and progress_of(there["_source"]) > progress_of(document):
+                return False
+            if self._c.put(names.ALERTS, alert_id, document, **_unchanged(there)):
                 return True
         raise Transient(f"alert {alert_id} changes all the time")
 
@@ -290,8 +287,17 @@ class ElasticsearchStore:
         return [{**h["_source"], "id": h["_id"]} for h in hits]
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
-        document = {"kind": "state", "name": name, "value": dict(value)}
-        self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=document))
+        self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=_state(name, value)))
+
+    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+        for _ in range(_TRIES):
+            there = self._c.get(names.STATE, f"state-{name}")
+            known = there["_source"]["value"] if there else None
+            if known != before:
+                return bool(known == value)
+            if self._c.put(names.STATE, f"state-{name}", _state(name, value), **_unchanged(there)):
+                return True
+        raise Transient(f"state {name} changes all the time")
 
     def state(self, name: str) -> dict[str, Any] | None:
         found = self._c.get(names.STATE, f"state-{name}")
@@ -306,6 +312,17 @@ class ElasticsearchStore:
 
     def _index_of(self, scored: ScoredPost) -> str:
         return names.posts_index(scored.post.event_time, self._period)
+
+
+def _unchanged(there: dict[str, Any] | None) -> dict[str, Any]:
+    """The condition that a document is still as it was read, or still not there."""
+    if there is None:
+        return {"op_type": "create"}
+    return {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
+
+
+def _state(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": "state", "name": name, "value": dict(value)}
 
 
 def _range(start: datetime, end: datetime) -> dict[str, Any]:

@@ -313,6 +313,14 @@ class SqliteStore:
         with self._db.writing() as db:
             self._put_states(db, {name: value})
 
+    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+        with self._db.writing() as db:
+            known = self._state(db, name)
+            if known != before:
+                return bool(known == value)
+            self._put_states(db, {name: value})
+        return True
+
     @staticmethod
     def _put_states(db: sqlite3.Connection, states: Mapping[str, Mapping[str, Any]]) -> None:
         rows = [(name, json.dumps(value)) for name, value in states.items()]
@@ -320,7 +328,11 @@ class SqliteStore:
 
     def state(self, name: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
-            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+            return self._state(db, name)
+
+    @staticmethod
+    def _state(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
+        row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
         return dict(json.loads(row[0])) if row else None
 
     def close(self) -> None:

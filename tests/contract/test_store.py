@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -262,6 +263,29 @@ def test_alerts_and_state_are_read_back(store: Store) -> None:
     assert store.state("evaluator") is None
     store.put_state("evaluator", {"cursor": 5, "episodes": []})
     assert store.state("evaluator") == {"cursor": 5, "episodes": []}
+
+
+def test_state_is_exchanged_only_where_nobody_else_wrote(store: Store) -> None:
+    first, second, other = {"cursor": 1, "past": [["a", 0.1]]}, {"cursor": 2}, {"cursor": 9}
+    assert store.swap_state("evaluator", None, first)
+    assert not store.swap_state("evaluator", None, second), "somebody was there first"
+    assert store.swap_state("evaluator", first, second)
+    assert store.swap_state("evaluator", first, second), "asked again after a lost answer"
+    store.put_state("evaluator", other)
+    assert not store.swap_state("evaluator", second, first)
+    assert store.state("evaluator") == other
+
+
+def test_of_those_who_exchange_state_at_once_each_counts(store: Store) -> None:
+    def add(_: int) -> None:
+        while True:
+            before = store.state("sum")
+            if store.swap_state("sum", before, {"n": (before or {"n": 0})["n"] + 1, "by": random.random()}):
+                return
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(add, range(20)))
+    assert (store.state("sum") or {})["n"] == 20
 
 
 def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
 from pipeline.posts import EPOCH, Progress
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule
+from pipeline.store.base import BUCKET_S, CountRule
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, SURGE, scored, surge
 
@@ -431,3 +431,24 @@ def test_who_lost_the_evaluation_meanwhile_writes_no_older_state(store: SqliteSt
     tick(made)
     assert store.state("evaluator") is not None
     assert len({n.key for n in channel.got}) == len(channel.got), "and nothing is told twice"
+
+
+def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two that both hold the progress partition, as one process that was stopped for minutes believes it does."""
+    channel = FakeChannel()
+    frozen = worker(store, channel, [])
+    with monkeypatch.context() as stopped:
+        stopped.setattr(frozen._evaluator, "advance", lambda watermark: iter(()))
+        tick(frozen)
+    tick(worker(store, channel, []))
+    saved, told = store.state("evaluator") or {}, [n.key for n in channel.got]
+    assert told
+    saved["cursor"] += BUCKET_S
+    store.put_state("evaluator", saved)  # it goes on
+    tick(frozen)
+    assert store.state("evaluator") == saved
+    assert not frozen._held, "it begins again, from what the other saved"
+    tick(frozen)
+    assert [n.key for n in channel.got] == told
