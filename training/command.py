@@ -27,13 +27,13 @@ from training.evaluate import evaluate_sets
 from training.export import add_gpu_graph, export_onnx, fuse, write_bundle
 from training.job import Job, Request, evaluation_sets, job_of_files, job_of_recipe
 from training.keeping import keep_other_heads
-from training.loop import Progress, fine_tune, save
+from training.loop import Progress, save
 from training.network import Classifier
 from training.noise import suspects
 from training.report import write_report
 from training.restore import restore_bundle
+from training.runs import trained_weights
 from training.starting import starting_point
-from training.trackers import open_trackers
 
 
 def train(
@@ -47,6 +47,8 @@ def train(
     torch.set_num_threads(usable_cores())
     world = join_world()
     config = load_config(request.config) if request.config else TrainingConfig()
+    if request.seed is not None:
+        config = config.model_copy(update={"train": config.train.model_copy(update={"seed": request.seed})})
     job = _job(request, config)
     check_teachers(request.teachers, job.heads)
     for line in job.lines if world.first else ():
@@ -186,23 +188,11 @@ def _trained(
         rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
         rows = _taught(request, config, job, rows, work, say, world)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
-        settings = config.train.model_dump()
-        trackers = open_trackers(config.train.track, work / "runs", settings) if world.first else []
-        fine_tune(
-            model,
-            Tokenizer.from_str(definition),
-            rows,
-            config.train,
-            work,
-            tell,
-            validation=job.validation,
-            trackers=trackers,
-            world=world,
+        trained = trained_weights(
+            model, Tokenizer.from_str(definition), rows, job.validation, config.train, work, say, tell, world
         )
-        for tracker in trackers:
-            tracker.close()
         if world.first:
-            save(weights, model.state_dict())
+            save(weights, trained)
     if weights.exists():
         trained = torch.load(weights, weights_only=True)
         mixed = {k: torch.lerp(trained[k], v, share) for k, v in base_state.items() if v.is_floating_point()}

@@ -56,6 +56,8 @@ class Hyperparameters(_Strict):
     - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
     - `base_share` in [0, 1) of the base's weights in the result: forgets less, on a straight line between the two
       (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
+    - `runs` from the same start, with `seed` and the numbers after it, and the mean of their weights in the end: what
+      serves costs no more (Wortsman et al. 2022, "Model soups")
     - `teacher_share` of the loss from soft labels at `teacher_temperature`, where there are teachers
       (`distillation.py`); the rest from the rows' own labels
     - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
@@ -84,6 +86,7 @@ class Hyperparameters(_Strict):
     trim: float = Field(default=0.0, ge=0, lt=1)
     resample: float = Field(default=0.0, ge=0, le=1)
     base_share: float = Field(default=0.0, ge=0, lt=1)
+    runs: int = Field(default=1, ge=1, le=16)
     keep_heads: float = Field(default=0.3, ge=0, le=1)
     teacher_share: float = Field(default=0.7, ge=0, le=1)
     teacher_temperature: float = Field(default=2.0, ge=1)

@@ -17,7 +17,7 @@ class Request:
     """What the command line says.
 
     `data` are labelled files, `data_dir` the folder of a recipe's files, `teachers` bundles with the same heads;
-    `for_gpu`: the bundle also gets what a GPU runs.
+    `for_gpu`: the bundle also gets what a GPU runs; `seed` in place of the recipe's.
     """
 
     out: Path
@@ -30,6 +30,7 @@ class Request:
     name: str | None = None
     teachers: tuple[Path, ...] = ()
     for_gpu: bool = False
+    seed: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

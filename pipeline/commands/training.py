@@ -52,6 +52,7 @@ def train(
         list[Path] | None,
         typer.Option("--teacher", help="A bundle with the same heads whose labels are learned too; more than once."),
     ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="In place of the recipe's.")] = None,
     for_gpu: ForGpu = False,
     as_json: AsJson = False,
 ) -> None:
@@ -71,6 +72,7 @@ def train(
         name=name,
         teachers=tuple(teacher or ()),
         for_gpu=for_gpu,
+        seed=seed,
     )
     report = refusing(lambda: _with_bar(command, request))
     if as_json:
