@@ -99,7 +99,7 @@ def main() -> None:
     processes = [Process(noise, 100, step=step) for step in (False, True) for noise in NOISES]
     print(f"{'process':28} {'/h':>4} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
     for process in processes:
-        r = measure(lambda case: informed_scores(case, process), process, seeds)  # noqa: B023
+        r = measure(lambda case: informed_scores(case, process), process, seeds).row  # noqa: B023
         print(
             f"{process.name:28} {process.posts_per_h:4} {r['false']:6.3f} {r['x3']:5.2f} {r['x3 min']:4.0f} "
             f"{r['x5']:5.2f} {r['x5 min']:4.0f}",

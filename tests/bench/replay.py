@@ -94,7 +94,7 @@ def main() -> None:
     print(f"{'process':16} {'/h':>4} {'read by':9} {'fire':>5} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
     for process in PROCESSES:
         for reader, made in readers.items():
-            r = measure(lambda c: negative_scores(c.history, RULE), process, seeds, made)
+            r = measure(lambda c: negative_scores(c.history, RULE), process, seeds, made).row
             print(
                 f"{process.name:16} {process.posts_per_h:4} {reader:9} {r['fire']:5.1f} {r['false']:6.3f} "
                 f"{r['x3']:5.2f} {r['x3 min']:4.0f} {r['x5']:5.2f} {r['x5 min']:4.0f}",
