@@ -80,8 +80,10 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
         try:
             openvino = import_openvino()
             import nncf
-        except (EngineError, ImportError) as error:
-            raise TrainingConfigError(f"openvino-nncf: {error}; pip install openvino nncf") from None
+        except EngineError as error:
+            raise TrainingConfigError(f"openvino-nncf: {error}") from None
+        except ImportError:
+            raise TrainingConfigError("openvino-nncf: nncf is missing: pip install nncf") from None
         with tempfile.TemporaryDirectory() as work:
             graph = openvino.Core().read_model(str(export_onnx(model, Path(work))))
         made: list[Any] = []

@@ -26,7 +26,7 @@ from models.text import content_hash
 from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
-from pipeline.commands.training import training
+from pipeline.commands.training import refusing, training
 from pipeline.demo.feed import Item, generate
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.errors import EXIT_USAGE, Fatal, Poison
@@ -113,7 +113,7 @@ def engine(
     peers = training("peers")
     if unknown := [n for n in names if n not in peers.NAMES]:
         raise Fatal(f"--against {unknown[0]!r}", f"there are {', '.join(peers.NAMES)}", EXIT_USAGE)
-    made = peers.open_peers(Path(settings.model.bundle), names)
+    made = refusing(lambda: peers.open_peers(Path(settings.model.bundle), names))
     ours: Any = open_classifier(settings.model)
     runners = {"engine": lambda given: peers.labels_of(ours, given), **made.by_name}
     seconds: dict[str, list[float]] = {name: [] for name in runners}
