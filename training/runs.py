@@ -36,9 +36,9 @@ def trained_weights(
 ) -> Weights:
     """The mean of the weights of `settings.runs` trainings of `model`, with seeds from `settings.seed` on.
 
-    A run that ended is kept in `work` until the last has: a killed command goes on with the one it was in.
+    Of several, one that ended is kept in `work`: a killed command goes on with the one it was in.
     """
-    start = {k: v.clone() for k, v in model.state_dict().items()}
+    start = {k: v.clone() for k, v in model.state_dict().items()} if settings.runs > 1 else model.state_dict()
     folders = [work / f"run-{n + 1}" if settings.runs > 1 else work for n in range(settings.runs)]
     kept = [folder / "run.pt" for folder in folders]
     ended = [file.exists() for file in kept]
