@@ -38,26 +38,26 @@ def trained_weights(
 
     Of several, one that ended is kept in `work`: a killed command goes on with the one it was in.
     """
-    start = {k: v.clone() for k, v in model.state_dict().items()} if settings.runs > 1 else model.state_dict()
-    folders = [work / f"run-{n + 1}" if settings.runs > 1 else work for n in range(settings.runs)]
-    kept = [folder / "run.pt" for folder in folders]
-    ended = [file.exists() for file in kept]
-    for number, (folder, file) in enumerate(zip(folders, kept, strict=True)):
-        if ended[number]:
-            continue
-        if settings.runs > 1:
-            say(f"run {number + 1} of {settings.runs}")
-        folder.mkdir(parents=True, exist_ok=True)
-        model.load_state_dict(start)
-        own = settings.model_copy(update={"seed": settings.seed + number})
+
+    def run(folder: Path, own: Hyperparameters) -> Weights:
         trackers = open_trackers(own.track, folder / "runs", own.model_dump()) if world.first else []
         fine_tune(model, tokenizer, rows, own, folder, tell, validation=validation, trackers=trackers, world=world)
         for tracker in trackers:
             tracker.close()
-        if settings.runs == 1:
-            return model.state_dict()
+        return model.state_dict()
+
+    if settings.runs == 1:
+        return run(work, settings)
+    start = {k: v.clone() for k, v in model.state_dict().items()}
+    kept = [work / f"run-{number + 1}" / "run.pt" for number in range(settings.runs)]
+    for number, file in enumerate(kept):
+        if file.exists():
+            continue
+        say(f"run {number + 1} of {settings.runs}")
+        model.load_state_dict(start)
+        trained = run(file.parent, settings.model_copy(update={"seed": settings.seed + number}))
         if world.first:
-            save(file, model.state_dict())
+            save(file, trained)
         world.wait_for_all()
     return averaged([torch.load(file, weights_only=True) for file in kept])
 
