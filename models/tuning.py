@@ -14,14 +14,17 @@ log = logging.getLogger(__name__)
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
 _LEAST_ROUNDS, REPEATS = 12, 4
 CPU_BUDGETS = (256, 512, 768, 1024, 2048)
-GPU_BUDGETS = (4096, 8192, 16384, 32768, 65536)
+GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
+#: What a worker hands over at once, by default: a budget that suits more texts than come pads those that do.
+AT_ONCE = 512
 #: A smaller budget answers a lone batch sooner: a larger one must be faster by this much.
 _WORTH = 1.02
 
 
 def trial_lengths(budgets: Sequence[int]) -> list[int]:
-    """Tokens of each text of a trial: enough of them to fill two batches of the largest budget."""
-    return list(LENGTHS) * max(_LEAST_ROUNDS, -(-2 * max(budgets) // sum(LENGTHS)))
+    """Tokens of each text of a trial: enough to fill two batches of the largest budget, but no more than come."""
+    fill = -(-2 * max(budgets) // sum(LENGTHS))
+    return list(LENGTHS) * max(_LEAST_ROUNDS, min(fill, AT_ONCE // len(LENGTHS)))
 
 
 def best_budget(seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS) -> int:

@@ -34,6 +34,7 @@ from training.export import export_onnx, fuse
 from training.network import Classifier
 from training.tensors import pad
 
+PARTS = ("fixed", "mixed", "starter", "processes")
 HEADS = {"label": ["a", "b", "c"]}
 BATCHES, TOKENS, TEXTS = (64, 128, 256, 512), 128, 4096
 #: A limit that no batch of so many tokens fits into.
@@ -49,25 +50,38 @@ def main() -> None:
     parser.add_argument("data", type=Path, help="JSONL of posts")
     parser.add_argument("--bundle", type=Path, default=Path("models/starter"))
     parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     given = parser.parse_args()
     texts = [json.loads(line)["text"] for line in given.data.read_text("utf-8").splitlines()]
     definition = (given.bundle / "tokenizer.json").read_text("utf-8")
     roof = gemm_roof()
     print(f"{torch.cuda.get_device_name()}: fp16 matrix product of 8192 at {roof / 1e12:.0f} TFLOP/s", flush=True)
     with tempfile.TemporaryDirectory() as work:
-        model = bert_base(Tokenizer.from_str(definition).get_vocab_size())
-        plain = export_onnx(model, Path(work))
-        graphs = {name: fuse(plain, model, **how) for name, how in VARIANTS.items()}
-        fixed_width(model, graphs, roof, given.repeat)
+        if {"fixed", "mixed"} & set(given.parts):
+            base(given.parts, Path(work), definition, texts, roof, given.repeat)
+        if "starter" in given.parts:
+            starter(given.bundle, Path(work), texts, given.repeat)
+        if "processes" in given.parts:
+            made = export_for_gpu(given.bundle, Path(work) / "processes")
+            processes("starter made for a GPU", made, texts)
+
+
+def base(parts: Sequence[str], work: Path, definition: str, texts: Sequence[str], roof: float, repeat: int) -> None:
+    """BERT-base's shape: at a fixed width, and texts of mixed lengths to labels."""
+    model = bert_base(Tokenizer.from_str(definition).get_vocab_size())
+    plain = export_onnx(model, work)
+    graphs = {name: fuse(plain, model, **how) for name, how in VARIANTS.items()}
+    if "fixed" in parts:
+        fixed_width(model, graphs, roof, repeat)
+    if "mixed" in parts:
         for name, graph in graphs.items():
             heads = [Head(h, tuple(labels)) for h, labels in HEADS.items()]
             tokenizer = BundleTokenizer(definition, TOKENS)
             engine = OnnxEngine(
                 name="base", version="0", heads=heads, tokenizer=tokenizer, model=graph.read_bytes(), device="cuda"
             )
-            mixed(f"BERT-base {name}", engine, texts, given.repeat)
-        torch_mixed(model, definition, texts, given.repeat)
-        starter(given.bundle, Path(work), texts, given.repeat)
+            mixed(f"BERT-base {name}", engine, texts, repeat)
+        torch_mixed(model, definition, texts, repeat)
 
 
 def fixed_width(model: Classifier, graphs: dict[str, Path], roof: float, repeat: int) -> None:
@@ -157,7 +171,6 @@ def starter(bundle: Path, work: Path, texts: Sequence[str], repeat: int) -> None
             f"{equal:.4f} of the labels the same",
             flush=True,
         )
-    processes("starter made for a GPU", folders["made for a GPU"], texts)
 
 
 def processes(name: str, folder: Path, texts: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from models import load_bundle
 from models.batching import by_length
-from models.tuning import CPU_BUDGETS, GPU_BUDGETS, best_budget, remembered, trial_lengths
+from models.tuning import AT_ONCE, CPU_BUDGETS, GPU_BUDGETS, LENGTHS, best_budget, remembered, trial_lengths
 from pipeline.settings import STARTER
+from pipeline.settings.sections import FlowSettings
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=4, max_size=4))
@@ -23,10 +24,12 @@ def test_no_budget_is_more_than_a_little_faster_than_the_chosen_one(seconds: lis
     assert all(of[b] > min(seconds) * 1.02 for b in budgets if b < chosen)
 
 
-@pytest.mark.parametrize("budgets", [CPU_BUDGETS, GPU_BUDGETS])
-def test_a_trial_fills_each_budget_twice(budgets: tuple[int, ...]) -> None:
+def test_a_trial_fills_each_budget_twice_or_is_what_a_worker_has_at_once() -> None:
     """A trial that is one batch under every budget finds the least of them, whatever is fastest."""
-    assert len(list(by_length(trial_lengths(budgets), max(budgets)))) >= 2
+    assert len(list(by_length(trial_lengths(CPU_BUDGETS), max(CPU_BUDGETS)))) >= 2
+    on_gpu = trial_lengths(GPU_BUDGETS)
+    assert AT_ONCE - len(LENGTHS) < len(on_gpu) <= AT_ONCE == FlowSettings().batch_records
+    assert len(list(by_length(on_gpu, GPU_BUDGETS[-2]))) >= 2
 
 
 def test_a_disturbance_of_half_of_the_trial_does_not_decide() -> None:
