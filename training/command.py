@@ -32,6 +32,7 @@ from training.network import Classifier
 from training.noise import suspects
 from training.report import write_report
 from training.restore import restore_bundle
+from training.robustness import disturbed
 from training.runs import trained_weights
 from training.starting import starting_point
 
@@ -187,6 +188,7 @@ def _trained(
     if not weights.exists():
         rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
         rows = _taught(request, config, job, rows, work, say, world)
+        rows += disturbed(rows, config.train.disturbed, config.train.seed)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
         trained = trained_weights(
             model, Tokenizer.from_str(definition), rows, job.validation, config.train, work, say, tell, world

@@ -61,6 +61,7 @@ class Hyperparameters(_Strict):
     - `teacher_share` of the loss from soft labels at `teacher_temperature`, where there are teachers
       (`distillation.py`); the rest from the rows' own labels
     - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
+    - `disturbed` (`robustness.py`): share of the rows that also come with typing errors, look-alike letters or a sign
     - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
       swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)
     """
@@ -92,6 +93,7 @@ class Hyperparameters(_Strict):
     teacher_temperature: float = Field(default=2.0, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     adversarial: float = Field(default=0.0, ge=0)
+    disturbed: float = Field(default=0.0, ge=0, le=1)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
     neighbours: float = Field(default=0.0, ge=0, lt=1)
     span_swap: float = Field(default=0.0, ge=0, le=1)

@@ -22,6 +22,7 @@ from training.evaluate import slices
 from training.gate import Policy, judge
 from training.losses import masked_set_loss
 from training.noise import suspects
+from training.robustness import disturbed
 from training.sampling import resampled
 from training.scores import (
     Outcomes,
@@ -54,6 +55,23 @@ def test_losses_by_hand() -> None:
     far = [[-50.0, 50.0]]
     assert loss(far, right) > 90
     assert loss(far, right, loss="gce") <= 1 / 0.7 + 1e-6, "a wrong label cannot pull without end"
+
+
+def test_disturbed_copies_are_new_texts_with_the_labels_of_their_rows() -> None:
+    soft = np.full(3, 1 / 3, np.float16)
+    rows = [Example(f"post number {i} of a phone 手机很好用", "s", {"h": (i,)}, {"h": 0.5}, soft) for i in range(400)]
+    copies = disturbed(rows, 0.25, seed=3)
+    assert 60 < len(copies) < 140
+    assert copies == disturbed(rows, 0.25, seed=3)
+    of = {row.targets["h"]: row for row in rows}
+    for copy in copies:
+        row = of[copy.targets["h"]]
+        assert copy.text != row.text
+        assert (copy.weights, copy.source, copy.soft is soft) == (row.weights, "s", True)
+    assert disturbed(rows, 0.0, seed=3) == []
+    short = [copy.text for seed in range(20) for copy in disturbed([Example("手", "s", {})], 1.0, seed)]
+    assert 0 < len(short) < 20, "nothing to exchange: only a sign makes a copy"
+    assert all("手" in text and len(text) > 1 for text in short)
 
 
 @given(st.lists(st.tuples(st.floats(-4, 4), st.booleans()), min_size=1, max_size=12), st.floats(0, 0.9))
