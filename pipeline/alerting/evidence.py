@@ -43,6 +43,11 @@ class Evidence:
         texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
         return {"terms": distinctive(texts, before), "spread": spread(counted)}
 
+    def voices(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
+        """How many wrote its posts, of the strongest `EXPLAINED`; each post of nobody is one more."""
+        found: int = spread(self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED))["voices"]
+        return found
+
     def _rule(self, lane: str) -> CountRule:
         """Of a volume surge every post is evidence."""
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting

@@ -54,3 +54,12 @@ def rule_of(rules: Sequence[KeyRule], key: str) -> KeyRule:
     False
     """
     return next((r for r in rules if any(fnmatchcase(key, pattern) for pattern in r.keys)), EVERYBODY)
+
+
+def least_authors(everybody: int, rules: Sequence[KeyRule], key: str) -> int:
+    """How many must have written a key's posts before people are told: `alerts.min_authors`, or more by its rule.
+
+    >>> least_authors(2, [KeyRule(("topic:*",), min_authors=5)], "topic:sports")
+    5
+    """
+    return max(everybody, rule_of(rules, key).min_authors or 1)

@@ -11,7 +11,7 @@ from typing import Any
 from pipeline.alerting.decide import Maintenance, Quiet, Tell, decide, operator_state, too_narrow, worth_telling
 from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.grouping import group_document
-from pipeline.alerting.keyrules import KeyRule, rule_of
+from pipeline.alerting.keyrules import KeyRule, least_authors
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
@@ -102,7 +102,7 @@ class Teller:
                 await self.tell(alert.pop("id"), alert)
 
     def _min_authors(self, key: str) -> int:
-        return max(self._least_authors, rule_of(self._rules, key).min_authors or 1)
+        return least_authors(self._least_authors, self._rules, key)
 
     def _facts_by(self, reached: datetime | None, alert: Mapping[str, Any]) -> dict[str, Any]:
         """Others may have joined since the alert opened."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +14,13 @@ from rich.progress import Progress
 from pipeline.alerting import backtest as rule_over
 from pipeline.alerting import calibration
 from pipeline.alerting.chart import share_chart
+from pipeline.alerting.counts import scope_of_key
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
+from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.history import History, read_history
 from pipeline.alerting.keptcounts import KeptCounts
-from pipeline.alerting.keyrules import rule_of
+from pipeline.alerting.keyrules import KeyRule, least_authors, rule_of
 from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.app import key_rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
@@ -87,6 +89,9 @@ def backtest(
     fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
     found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
+    held = _held(settings, found, rules) if index and lane is Lane.negative else {}
+    if file and lane is Lane.negative and any(least_authors(alerts.min_authors, rules, k) > 1 for k in history.keys):
+        err.print("a CSV has no authors: what alerts.min_authors holds is not left out; --index counts them")
     if as_json:
         print_json(
             {
@@ -97,7 +102,8 @@ def backtest(
                 "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": policy.fire},
                 "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
                 "gaps": len(history.gaps),
-                "episodes": [_row(e) for e in found],
+                "held": len(held),
+                "episodes": [{**_row(e), "held": held.get(e.id)} for e in found],
             }
         )
         return
@@ -107,12 +113,14 @@ def backtest(
         row = _row(episode)
         out.print(
             f"{row['fired_at']}  {row['severity']:8}  {row['key']:30}  {row['observed']} observed, "
-            f"{row['expected']} expected, since {row['started_at']}, until {row['ended_at'] or 'the end'}",
+            f"{row['expected']} expected, since {row['started_at']}, until {row['ended_at'] or 'the end'}"
+            + (f"; held: {held[episode.id]}" if episode.id in held else ""),
             markup=False,
         )
     named = ", ".join(f"{name}: {t.fire:.1f}" for name, t in by_tier.items()) or f"{policy.fire}"
     out.print(
         f"{len(found)} episodes, {rate:.3f} per key-week over {history.key_weeks:.1f} key-weeks; threshold {named}"
+        + (f"; {len(held)} would have been held, told to nobody" if held else "")
     )
 
 
@@ -142,6 +150,19 @@ def _of_index(settings: Settings, days: int) -> History:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
     counts = KeptCounts(store, settings.alerts.counting, keep=False)
     return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
+
+
+def _held(settings: Settings, found: Sequence[Episode], rules: Sequence[KeyRule]) -> dict[str, str]:
+    """Of the episodes that too few authors wrote, by id, how many of how many that it takes."""
+    alerts = settings.alerts
+    least = {e.id: least_authors(alerts.min_authors, rules, e.key) for e in found}
+    evidence = Evidence(open_store(settings.store), alerts.counting)
+    held = {}
+    for e in (e for e in found if least[e.id] > 1):
+        voices = evidence.voices(scope_of_key(e.key), e.lane, e.started_at, e.updated_at)
+        if voices < least[e.id]:
+            held[e.id] = f"{voices} of {least[e.id]} authors"
+    return held
 
 
 def _save(settings: Settings, target: float) -> Mapping[str, Threshold]:

@@ -186,6 +186,31 @@ def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> N
     assert store.state(CALIBRATION)
 
 
+def test_a_backtest_of_the_index_says_what_min_authors_would_have_held(path: Path, store: SqliteStore) -> None:
+    """The storm is 48 posts, most of them negative, of nobody: each is one more author."""
+
+    def episodes(least: int, *more: str) -> list[dict[str, object]]:
+        done = subprocess.run(
+            [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--json", *more],
+            env={
+                "OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": "",
+                "OPINIONWATCH_ALERTS__MIN_AUTHORS": str(least),
+            },
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        found = json.loads(done.stdout)
+        assert found["held"] == sum(e["held"] is not None for e in found["episodes"])
+        storm: list[dict[str, object]] = [e for e in found["episodes"] if e["key"] == "subject:Brand 0"]
+        assert storm
+        return storm
+
+    assert {e["held"] for e in episodes(10, "--index")} == {None}
+    (held,) = {e["held"] for e in episodes(90, "--index")}
+    assert 30 <= int(str(held).split(" of ")[0]) <= 60
+    assert str(held).endswith("of 90 authors")
+
+
 def test_a_chart_marks_the_episode() -> None:
     from rich.console import Console
 
