@@ -89,7 +89,8 @@ def backtest(
     fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
     found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
-    held = _held(settings, found, rules) if index and lane is Lane.negative else {}
+    authors_known = index and lane is Lane.negative
+    held = _held(settings, found, rules) if authors_known else {}
     if file and lane is Lane.negative and any(least_authors(alerts.min_authors, rules, k) > 1 for k in history.keys):
         err.print("a CSV has no authors: what alerts.min_authors holds is not left out; --index counts them")
     if as_json:
@@ -102,7 +103,7 @@ def backtest(
                 "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": policy.fire},
                 "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
                 "gaps": len(history.gaps),
-                "held": len(held),
+                "held": len(held) if authors_known else None,
                 "episodes": [{**_row(e), "held": held.get(e.id)} for e in found],
             }
         )
