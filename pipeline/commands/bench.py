@@ -181,7 +181,7 @@ def engine(
 
 @app.command()
 def detector(as_json: AsJson = False) -> None:
-    """The alert rule beside the baseline to beat, on simulated streams; runs from a checkout, whose tests hold them.
+    """The alert rule beside the baseline to beat and peers' rules, on simulated streams; runs from a checkout.
 
     Example: opinionwatch bench detector
     """
