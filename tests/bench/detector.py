@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import statistics
 from collections.abc import Callable
 from datetime import timedelta
@@ -145,7 +146,8 @@ def main() -> None:
             measured["ours"].row.update({"x3 gain": more, "x3 gain from": low, "x3 gain to": high})
             gains[name].append(more)
             for rule, (r, _) in measured.items():
-                found.append({"process": process.name, "posts_per_h": process.posts_per_h, "rule": rule, **r})
+                told = {k: None if math.isnan(v) else v for k, v in r.items()}
+                found.append({"process": process.name, "posts_per_h": process.posts_per_h, "rule": rule, **told})
                 if not asked.json:
                     print(
                         f"{process.name:28} {process.posts_per_h:4} {rule:11} {r['fire']:5.1f} {r['false']:6.3f} "
@@ -159,8 +161,8 @@ def main() -> None:
     if asked.json:
         print(json.dumps({"rows": found, **summary}))
         return
-    for name, told in summary.items():
-        mean, worst = told.values()
+    for name, gained in summary.items():
+        mean, worst = gained.values()
         print(f"{name}: x3 recall against the baseline: mean {mean:+.3f}, worst {worst:+.3f}")
 
 
