@@ -18,6 +18,7 @@ from pipeline.alerting.tail import Floats, onset
 from pipeline.alerting.tiers import Threshold, tier_of
 from pipeline.alerting.volume import VolumeDetector
 from pipeline.alerting.volumelane import CALM
+from pipeline.store.base import EVERYTHING
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
@@ -97,7 +98,7 @@ def episodes(
             reading = _reading(history, scores, k, b)
             if current is None and not rule.admits(reading):
                 continue
-            current, transition = step(current, reading, mine, key=key)
+            current, transition = step(current, reading, mine, key=key, scope=history.scopes.get(key, EVERYTHING))
             if transition is Transition.OPENED and current is not None:
                 current = replace(current, started_at=_onset(history, scores, k, b, current))
             if transition is Transition.RESOLVED and current is not None:

@@ -18,7 +18,7 @@ from pipeline.alerting.history import History
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.tiers import Calibration, Threshold
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal
-from pipeline.store.base import BUCKET_S, Store
+from pipeline.store.base import BUCKET_S, Scope, Store
 
 DAYS = 28
 LEAST = timedelta(days=14)
@@ -69,6 +69,7 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
     """The counts of the index, all keys up to `MAX_KEYS`, in buckets of `BUCKET_S`."""
     first = int(start.timestamp()) // BUCKET_S * BUCKET_S
     n_buckets = int(end.timestamp()) // BUCKET_S - first // BUCKET_S
+    named: dict[str, Scope] = {}
     posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     for _, _, cells in counts.days(datetime.fromtimestamp(first, UTC), end):
@@ -78,6 +79,7 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
                 if key not in posts:
                     if len(posts) >= MAX_KEYS:
                         continue
+                    named[key] = scope
                     posts[key], negatives[key] = np.zeros((2, n_buckets), np.int64)
                 at = (cell.bucket - first) // BUCKET_S
                 posts[key][at] += cell.posts
@@ -89,6 +91,7 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
         BUCKET_S,
         np.stack([posts[k] for k in keys]),
         np.stack([negatives[k] for k in keys]),
+        scopes=named,
     )
 
 

@@ -5,7 +5,6 @@ A key is a topic, a subject, a source (where asked for), or a subject within a t
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -15,8 +14,6 @@ from numpy.typing import NDArray
 from pipeline.store.base import BUCKET_S, Cell, Scope
 
 Counts = NDArray[np.int64]
-#: Between the parts of a key; a name may have a bar of its own.
-_PARTS = re.compile(r"\|(?=(?:topic|source):)")
 
 
 def key_name(scope: Scope) -> str:
@@ -27,16 +24,6 @@ def key_name(scope: Scope) -> str:
     """
     parts = (("subject", scope.subject), ("topic", scope.topic), ("source", scope.source))
     return "|".join(f"{name}:{value}" for name, value in parts if value)
-
-
-def scope_of_key(key: str) -> Scope:
-    """What `key_name` named.
-
-    >>> scope_of_key("subject:Nova|topic:autos")
-    Scope(topic='autos', subject='Nova', source='')
-    """
-    parts = (part.split(":", 1) for part in _PARTS.split(key))
-    return Scope(**{name: value for name, value in parts})
 
 
 class CountTable:

@@ -6,8 +6,8 @@ A bucket that a key has no row for counts as no posts; the gaps are reported.
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.store.base import Scope
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS = ("timestamp", "key", "posts", "negative")
@@ -22,7 +23,10 @@ COLUMNS = ("timestamp", "key", "posts", "negative")
 
 @dataclass(frozen=True)
 class History:
-    """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`."""
+    """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
+
+    `scopes` are what the keys of an index stand for; a file has none.
+    """
 
     keys: tuple[str, ...]
     start: datetime
@@ -30,6 +34,7 @@ class History:
     posts: NDArray[np.int64]
     negatives: NDArray[np.int64]
     gaps: tuple[str, ...] = ()
+    scopes: Mapping[str, Scope] = field(default_factory=dict)
 
     def end_of(self, bucket: int) -> datetime:
         return self.start + timedelta(seconds=(bucket + 1) * self.bucket_s)

@@ -14,7 +14,6 @@ from rich.progress import Progress
 from pipeline.alerting import backtest as rule_over
 from pipeline.alerting import calibration
 from pipeline.alerting.chart import share_chart
-from pipeline.alerting.counts import scope_of_key
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.evidence import Evidence
@@ -25,7 +24,8 @@ from pipeline.alerting.tiers import CALIBRATION, Threshold
 from pipeline.app import key_rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.settings import AlertSettings, Settings
+from pipeline.settings import AlertSettings
+from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
 
@@ -72,12 +72,17 @@ def backtest(
         raise Fatal("backtest needs one history", "give a CSV file, or --index", EXIT_USAGE)
     if save and (not index or target is None or lane is not Lane.negative):
         raise Fatal("--save needs --index, --target-false-alerts and the negative lane", "add them", EXIT_USAGE)
-    history = _read(file, gaps) if file else _of_index(settings, days)
+    store: Store | None = None
+    if file:
+        history = _read(file, gaps)
+    else:
+        store = open_store(settings.store)
+        history = _of_index(store, alerts, days)
     scores = _scores(history, lane, alerts)
     policy = rule_over.VOLUME_LANE if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
     by_tier: Mapping[str, Threshold] = {}
-    if save and target is not None:
-        by_tier = _save(settings, target)
+    if save and store and target is not None:
+        by_tier = _save(store, alerts, target)
     elif target is not None:
         quiet = history if calibrate_on is None else _read(calibrate_on, gaps)
         quiet_scores = scores if quiet is history else _scores(quiet, lane, alerts)
@@ -89,8 +94,8 @@ def backtest(
     fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
     found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
-    authors_known = index and lane is Lane.negative
-    held = _held(settings, found, rules) if authors_known else {}
+    authors_of = Evidence(store, alerts.counting) if store and lane is Lane.negative else None
+    held = _held(authors_of, alerts.min_authors, rules, found) if authors_of else {}
     if file and lane is Lane.negative and any(least_authors(alerts.min_authors, rules, k) > 1 for k in history.keys):
         err.print("a CSV has no authors: what alerts.min_authors holds is not left out; --index counts them")
     if as_json:
@@ -103,7 +108,7 @@ def backtest(
                 "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": policy.fire},
                 "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
                 "gaps": len(history.gaps),
-                "held": len(held) if authors_known else None,
+                "held": len(held) if authors_of else None,
                 "episodes": [{**_row(e), "held": held.get(e.id)} for e in found],
             }
         )
@@ -143,31 +148,26 @@ def _read(file: Path, gaps: Gaps) -> History:
     return history
 
 
-def _of_index(settings: Settings, days: int) -> History:
-    store = open_store(settings.store)
+def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
     store.refresh()
     bounds = store.bounds()
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    counts = KeptCounts(store, settings.alerts.counting, keep=False)
+    counts = KeptCounts(store, alerts.counting, keep=False)
     return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
 
 
-def _held(settings: Settings, found: Sequence[Episode], rules: Sequence[KeyRule]) -> dict[str, str]:
+def _held(evidence: Evidence, everybody: int, rules: Sequence[KeyRule], found: Sequence[Episode]) -> dict[str, str]:
     """Of the episodes that too few authors wrote, by id, how many of how many that it takes."""
-    alerts = settings.alerts
-    least = {e.id: least_authors(alerts.min_authors, rules, e.key) for e in found}
-    evidence = Evidence(open_store(settings.store), alerts.counting)
     held = {}
-    for e in (e for e in found if least[e.id] > 1):
-        voices = evidence.voices(scope_of_key(e.key), e.lane, e.started_at, e.updated_at)
-        if voices < least[e.id]:
-            held[e.id] = f"{voices} of {least[e.id]} authors"
+    for e in found:
+        least = least_authors(everybody, rules, e.key)
+        if least > 1 and (voices := evidence.voices(e.scope, e.lane, e.started_at, e.updated_at)) < least:
+            held[e.id] = f"{voices} of {least} authors"
     return held
 
 
-def _save(settings: Settings, target: float) -> Mapping[str, Threshold]:
-    store, alerts = open_store(settings.store), settings.alerts
+def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
     counts = KeptCounts(store, alerts.counting, keep=False)
     rule = Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:

@@ -24,7 +24,7 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.history import History
 from pipeline.alerting.tail import log10_tail
-from tests.bench.peerrules import PEERS
+from tests.bench.peerrules import PEERS, last, week_share
 from tests.bench.simulator import BUCKET_S, DAY, NOISES, Process, Simulated, joined, simulate
 
 TARGET, RESAMPLES = 0.1, 4000
@@ -46,17 +46,13 @@ FURTHER = [
 
 def baseline_scores(history: History) -> Scores:
     """See the module's docstring."""
-    posts, negatives = (np.pad(np.cumsum(a, 1), ((0, 0), (1, 0))) for a in (history.posts, history.negatives))
-    n_keys, n_buckets = history.posts.shape
-    score, best_n, best_k = (np.zeros((n_keys, n_buckets)) for _ in range(3))
-    window = np.full((n_keys, n_buckets), _HOUR)
-    ends = np.arange(1, n_buckets + 1)
-    week = np.maximum(ends - 7 * DAY, 0)
-    share = np.clip((negatives[:, ends] - negatives[:, week] + 4) / (posts[:, ends] - posts[:, week] + 20), 0.005, 0.95)
+    score, best_n, best_k = (np.zeros(history.posts.shape) for _ in range(3))
+    window = np.full(score.shape, _HOUR)
+    taught = np.arange(score.shape[1]) + 1 >= 7 * DAY
+    share = week_share(history)
     for width in (_HOUR, 3 * _HOUR, 6 * _HOUR):
-        starts = np.maximum(ends - width, 0)
-        n, k = posts[:, ends] - posts[:, starts], negatives[:, ends] - negatives[:, starts]
-        gate = (k >= RULE.min_negatives) & (k >= RULE.min_lift * n * share) & (ends >= 7 * DAY)
+        n, k = last(history.posts, width), last(history.negatives, width)
+        gate = (k >= RULE.min_negatives) & (k >= RULE.min_lift * n * share) & taught
         rows = np.nonzero(gate)
         m = 1 / 0.01 - 1
         value = -log10_tail(k[rows], n[rows], share[rows] * m, (1 - share[rows]) * m)

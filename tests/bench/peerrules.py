@@ -24,6 +24,19 @@ _WEEK = 7 * DAY
 _LEAST = 10
 
 
+def last(values: NDArray[np.generic], width: int) -> Floats:
+    """[keys, buckets]: the sum over the last `width` buckets, fewer at the beginning."""
+    total = np.pad(np.cumsum(values.astype(np.float64), 1), ((0, 0), (1, 0)))
+    ends = np.arange(1, total.shape[1])
+    found: Floats = total[:, ends] - total[:, np.maximum(ends - width, 0)]
+    return found
+
+
+def week_share(history: History) -> Floats:
+    """[keys, buckets]: the negative share of the last seven days, with 20 posts of 20 % to begin with."""
+    return np.clip((last(history.negatives, _WEEK) + 4) / (last(history.posts, _WEEK) + 20), 0.005, 0.95)
+
+
 class PeerRule(NamedTuple):
     """`usual` is the score at which such a rule is set up to fire where nobody calibrates it."""
 
@@ -33,7 +46,7 @@ class PeerRule(NamedTuple):
     usual: float
 
     def scores(self, history: History) -> Scores:
-        posts, negatives = _last(history.posts, self.width), _last(history.negatives, self.width)
+        posts, negatives = last(history.posts, self.width), last(history.negatives, self.width)
         raw = self.score(history)
         # The thresholds that a calibration tries end at 20.
         score = np.where(raw > 10, 10 + 5 * np.log10(np.maximum(raw, 10) / 10), raw)
@@ -46,36 +59,36 @@ class PeerRule(NamedTuple):
 
 def fixed_share(history: History) -> Floats:
     """Negative share of the last two hours: 5 at 40 %; it ends below 28 %."""
-    n, k = (_last(a, 2 * _HOUR) for a in (history.posts, history.negatives))
+    n, k = (last(a, 2 * _HOUR) for a in (history.posts, history.negatives))
     return np.where(n >= _LEAST, np.maximum(25 * (k / np.maximum(n, 1) - 0.2), 0), 0)
 
 
 def deviations(history: History) -> Floats:
     """Negatives of the last hour, in standard deviations above the mean of the hours of the 14 days before."""
-    k = _last(history.negatives, _HOUR)
+    k = last(history.negatives, _HOUR)
     before = np.pad(k, ((0, 0), (_HOUR, 0)))[:, :-_HOUR]
     n = np.clip(np.arange(k.shape[1]) + 1 - _HOUR, 1, 2 * _WEEK)
-    mean, square = (_last(a, 2 * _WEEK) / n for a in (before, before * before))
+    mean, square = (last(a, 2 * _WEEK) / n for a in (before, before * before))
     return np.maximum(k - mean, 0) / np.sqrt(np.maximum(square - mean * mean, 1.0))
 
 
 def times_the_mean(history: History) -> Floats:
     """Negatives of the last hour against the mean hour of seven days: 3 at 150 %; it ends below 117 %."""
-    k = _last(history.negatives, _HOUR)
-    return np.maximum(3 * k / np.maximum(_last(k, _WEEK) / _WEEK, 1.0) - 1.5, 0)
+    k = last(history.negatives, _HOUR)
+    return np.maximum(3 * k / np.maximum(last(k, _WEEK) / _WEEK, 1.0) - 1.5, 0)
 
 
 def ears_c2(history: History) -> Floats:
     """EARS C2 (Hutwagner et al. 2003) by the hour: seven days that ended two days ago, each at this hour of the day."""
-    k = _last(history.negatives, _HOUR)
+    k = last(history.negatives, _HOUR)
     days = np.stack([np.pad(k, ((0, 0), (d * DAY, 0)))[:, : k.shape[1]] for d in range(3, 10)])
     return np.maximum(k - days.mean(0), 0) / np.maximum(days.std(0, ddof=1), 1.0)
 
 
 def binomial(history: History) -> Floats:
     """-log10 of the binomial tail of the last hour against the share of seven days, with the gates of the rule."""
-    n, k = (_last(a, _HOUR) for a in (history.posts, history.negatives))
-    share = (_last(history.negatives, _WEEK) + 4) / (_last(history.posts, _WEEK) + 20)
+    n, k = (last(a, _HOUR) for a in (history.posts, history.negatives))
+    share = week_share(history)
     score = np.zeros(k.shape)
     gate = (k >= _LEAST) & (k >= 1.5 * n * share)
     score[gate] = -binom.logsf(k[gate] - 1, n[gate], share[gate]) / np.log(10)
@@ -89,11 +102,3 @@ PEERS = (
     PeerRule("EARS C2", ears_c2, _HOUR, 3.0),
     PeerRule("binomial", binomial, _HOUR, 4.0),
 )
-
-
-def _last(values: NDArray[np.generic], width: int) -> Floats:
-    """[keys, buckets]: the sum over the last `width` buckets, fewer at the beginning."""
-    total = np.pad(np.cumsum(values.astype(np.float64), 1), ((0, 0), (1, 0)))
-    ends = np.arange(1, total.shape[1])
-    found: Floats = total[:, ends] - total[:, np.maximum(ends - width, 0)]
-    return found

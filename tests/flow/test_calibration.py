@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from pipeline.errors import Fatal
 from pipeline.metrics import Metrics
 from pipeline.posts import Progress
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule
+from pipeline.store.base import CountRule, Scope
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
 
@@ -90,6 +91,8 @@ def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
     assert len(history.keys) == 24, "topics, subjects, and subjects within topics"
     assert history.posts.shape == history.negatives.shape == (24, DAYS * 288)
     assert int(history.posts[history.keys.index("subject:Brand 3")].sum()) == DAYS * 288
+    assert history.scopes["subject:Brand 3|topic:topic3"] == Scope("topic3", "Brand 3")
+    assert history.scopes.keys() == set(history.keys)
 
 
 def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
@@ -172,15 +175,19 @@ def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(sto
     assert made._evaluator.calibration == by_hand, "what 'backtest --save' wrote is taken over"
 
 
-def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> None:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--index", "--json"]
+def backtest(path: Path, *options: str, **settings: str) -> Any:
+    """What `opinionwatch backtest --index --json` says of the store at `path`."""
     done = subprocess.run(
-        [*command, "--target-false-alerts", "0.2", "--save"],
-        env={"OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": ""},
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--index", "--json", *options],
+        env={"OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": "", **settings},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    return json.loads(done.stdout)
+
+
+def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> None:
+    found = backtest(path, "--target-false-alerts", "0.2", "--save")
     assert found["keys"] == 24
     assert any(e["key"] == "subject:Brand 0" for e in found["episodes"])
     assert store.state(CALIBRATION)
@@ -189,24 +196,15 @@ def test_backtest_reads_the_index_and_saves(path: Path, store: SqliteStore) -> N
 def test_a_backtest_of_the_index_says_what_min_authors_would_have_held(path: Path, store: SqliteStore) -> None:
     """The storm is 48 posts, most of them negative, of nobody: each is one more author."""
 
-    def episodes(least: int, *more: str) -> list[dict[str, object]]:
-        done = subprocess.run(
-            [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--json", *more],
-            env={
-                "OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": "",
-                "OPINIONWATCH_ALERTS__MIN_AUTHORS": str(least),
-            },
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        found = json.loads(done.stdout)
+    def episodes(least: int) -> list[dict[str, object]]:
+        found = backtest(path, OPINIONWATCH_ALERTS__MIN_AUTHORS=str(least))
         assert found["held"] == sum(e["held"] is not None for e in found["episodes"])
         storm: list[dict[str, object]] = [e for e in found["episodes"] if e["key"] == "subject:Brand 0"]
         assert storm
         return storm
 
-    assert {e["held"] for e in episodes(10, "--index")} == {None}
-    (held,) = {e["held"] for e in episodes(90, "--index")}
+    assert {e["held"] for e in episodes(10)} == {None}
+    (held,) = {e["held"] for e in episodes(90)}
     assert 30 <= int(str(held).split(" of ")[0]) <= 60
     assert str(held).endswith("of 90 authors")
 
