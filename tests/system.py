@@ -44,10 +44,10 @@ class System:
         self.store = ElasticsearchStore(elasticsearch_url)
         self.workers: list[ServiceProcess] = []
 
-    def cli(self, *arguments: str, code: int = 0) -> Any:
+    def cli(self, *arguments: str, code: int = 0, timeout_s: float = 120) -> Any:
         """Runs a command; its JSON, or its text."""
         done = subprocess.run(
-            [*PYTHON, *arguments], env=self.env, capture_output=True, text=True, timeout=120, check=False
+            [*PYTHON, *arguments], env=self.env, capture_output=True, text=True, timeout=timeout_s, check=False
         )
         assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stderr[-2000:]}"
         return json.loads(done.stdout) if "--json" in arguments else done.stdout

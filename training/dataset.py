@@ -99,7 +99,9 @@ def read_dataset(
     report.languages = dict(Counter(r.lang or language(r.full_text) for r in rows).most_common())
     present = {h: Counter(r.labels[h] for r in rows if h in r.labels) for h in known}
     report.classes = {h: dict(c.most_common()) for h, c in present.items() if c}
-    _trainable(rows, present, report, heads is not None)
+    _enough(rows, report)
+    if heads is None:
+        _trainable({h: c for h, c in present.items() if c}, of_base=scheme is not None)
     used_heads = (
         known if scheme is not None else {h: [x for x in labels if present[h][x]] for h, labels in known.items()}
     )
@@ -201,25 +203,27 @@ def _capped(rows: Sequence[LabelledText], cap: float, seed: int, report: Report)
     return kept
 
 
-def _trainable(
-    rows: Sequence[LabelledText], present: Mapping[str, Counter[str]], report: Report, scheme_given: bool
-) -> None:
+def _enough(rows: Sequence[LabelledText], report: Report) -> None:
     why = f"; first problem: {report.problems[0]}" if report.problems else ""
     if len(rows) < MIN_ROWS:
         raise TrainingConfigError(
             f"{len(rows)} usable rows, training needs at least {MIN_ROWS}: label more, or see 'opinionwatch labels "
             f"queue'{why}"
         )
+
+
+def _trainable(present: Mapping[str, Counter[str]], *, of_base: bool) -> None:
+    """Classes that the base knows may be rare here, and a head of one class is none to learn from but no mistake."""
+    single = [head for head, counts in present.items() if len(counts) < 2]
+    if single and (not of_base or len(single) == len(present)):
+        only = next(iter(present[single[0]]))
+        raise TrainingConfigError(
+            f"head {single[0]!r} has one class only, {only!r}: a classifier needs rows of at least two"
+        )
     for head, counts in present.items():
-        if counts and not scheme_given:
-            if len(counts) < 2:
-                only = next(iter(counts))
-                raise TrainingConfigError(
-                    f"head {head!r} has one class only, {only!r}: a classifier needs rows of at least two"
-                )
-            rare = [x for x, n in counts.items() if n < MIN_PER_CLASS]
-            if rare:
-                raise TrainingConfigError(
-                    f"head {head!r}: {', '.join(map(repr, rare[:5]))} {'has' if len(rare) == 1 else 'have'} one row "
-                    "only; label more, or take them out. If this column is no label, rename it (e.g. 'extra')"
-                )
+        rare = [x for x, n in counts.items() if n < MIN_PER_CLASS]
+        if rare and not of_base:
+            raise TrainingConfigError(
+                f"head {head!r}: {', '.join(map(repr, rare[:5]))} {'has' if len(rare) == 1 else 'have'} one row "
+                "only; label more, or take them out. If this column is no label, rename it (e.g. 'extra')"
+            )

@@ -58,6 +58,29 @@ def test_what_cannot_be_trained_on_is_said_before_training(
         read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], head="sentiment")
 
 
+def test_what_the_base_knows_may_be_rare_in_the_rows(tmp_path: Path) -> None:
+    """Rehearsal rows of a small index: one post of a topic, and one emotion in all of them."""
+    rows = [
+        {
+            "text": r["text"],
+            "labels": {"sentiment": r["label"], "topic": "games" if i == 7 else "autos", "emotion": "sad"},
+        }
+        for i, r in enumerate(toy_rows(60))
+    ]
+    scheme = {
+        "topic": ["autos", "games", "realty"],
+        "sentiment": ["negative", "neutral", "positive"],
+        "emotion": ["sad", "happy"],
+    }
+    file = write_jsonl(tmp_path / "a.jsonl", rows)
+    assert read_dataset([file], base_heads=scheme).heads == scheme
+    with pytest.raises(TrainingConfigError, match="'emotion' has one class only, 'sad'"):
+        read_dataset([file])
+    one = write_jsonl(tmp_path / "one.jsonl", [{"text": r["text"], "labels": {"topic": "autos"}} for r in toy_rows(60)])
+    with pytest.raises(TrainingConfigError, match="one class only, 'autos'"):
+        read_dataset([one], base_heads=scheme)
+
+
 def test_a_label_outside_the_scheme_is_left_out_and_named(tmp_path: Path) -> None:
     rows = [*toy_rows(100), {"text": "x", "label": "furious"}]
     scheme = {"sentiment": ["negative", "positive"], "topic": ["a", "b"]}
