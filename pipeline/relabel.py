@@ -1,15 +1,16 @@
-"""Posts of the index labelled anew: by another model, or by a person. Blocking."""
+"""Posts of the index labelled anew: by another model, by a person, or as before a person did. Blocking."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
 from models.labels import Prediction
 from pipeline.labelling import Classifier
-from pipeline.posts import rounded, scores_of, text_of
+from pipeline.posts import Label, rounded, scores_of, text_of
 from pipeline.store.base import RELABELLED, CountRule, Store
 
 _BATCH = 512
@@ -88,6 +89,48 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Coun
     if rule.head in labels:
         negative = float(labels[rule.head] in rule.negative)
     return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
+
+
+def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule) -> int:
+    """Posts of these labels as people have them, the newest label of each head; how many were written."""
+    written = 0
+    for key, mine in _by_post(labels).items():
+        document = store.post(key)
+        if document is not None:
+            said = {x.head: x.label for x in mine}
+            written += store.replace([corrected(document, said, rule)], _version(mine))
+    return written
+
+
+def take_back(store: Store, classifier: Classifier, labels: Sequence[Label], rule: CountRule) -> tuple[int, int]:
+    """Takes labels out of the store, their posts first; (labels dropped, posts written).
+
+    A post is then as the model, and people whose labels stay, have it. Of one that nobody has labelled any more, later
+    relabellings take no notice: its version stays above theirs.
+    """
+    gone, by_post, written = {x.id for x in labels}, _by_post(list(store.labels())), 0
+    keys = iter({x.post: None for x in labels})
+    while batch := list(islice(keys, _BATCH)):
+        documents = [d for d in map(store.post, batch) if d is not None]
+        predictions = classifier.predict([text_of(d) for d in documents])
+        for document, prediction in zip(documents, predictions, strict=True):
+            mine = by_post[document["_id"]]
+            said = {x.head: x.label for x in mine if x.id not in gone}
+            made = {**relabelled(document, prediction, rule), "corrected": False}
+            written += store.replace([corrected(made, said, rule) if said else made], _version(mine) + 1)
+    return store.drop_labels(labels), written
+
+
+def _by_post(labels: Sequence[Label]) -> dict[str, list[Label]]:
+    """The labels of each post, the oldest first."""
+    found: dict[str, list[Label]] = defaultdict(list)
+    for x in sorted(labels, key=lambda x: x.at):
+        found[x.post].append(x)
+    return found
+
+
+def _version(labels: Sequence[Label]) -> int:
+    return CORRECTION + int(labels[-1].at.timestamp())
 
 
 def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:

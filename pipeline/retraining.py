@@ -19,19 +19,25 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.history import History
 from pipeline.labelling import Classifier
-from pipeline.posts import Label, text_of
+from pipeline.posts import text_of
 from pipeline.relabel import relabelled
 from pipeline.settings import AlertSettings
 from pipeline.store.base import BUCKET_S, CountRule, Scope, Store, time_of
 
+#: The store's state that tells of the last training.
+TRAINED = "retrain"
 REHEARSAL_CONFIDENCE = 0.7
 BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
 
-def new_labels(labels: Sequence[Label], known: int) -> int:
-    """Labels beyond the `known` that the last training had."""
-    return max(0, len(labels) - known)
+def labels_known(store: Store, there: int) -> int:
+    """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
+    last = store.state(TRAINED) or {}
+    known = int(last.get("labels", 0))
+    if known > there:
+        store.put_state(TRAINED, {**last, "labels": there})
+    return min(known, there)
 
 
 def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:

@@ -1,22 +1,19 @@
-"""`opinionwatch labels import|export|queue|stats`."""
+"""`opinionwatch labels import|export|queue|stats|drop`."""
 
 from __future__ import annotations
 
 import getpass
 import json
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from models.agreement import cohen_kappa
 from models.bundle import BundleError, read_manifest
 from models.engine import OnnxEngine
 from models.labelfiles import LabelFileError, LabelledText, read_labelled
@@ -25,11 +22,13 @@ from models.text import content_hash
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.labelbook import exported, summary
 from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
 from pipeline.posts import Label, text_of
-from pipeline.relabel import CORRECTION, corrected
+from pipeline.relabel import correct_posts, take_back
+from pipeline.retraining import labels_known
 from pipeline.settings import Settings
-from pipeline.store.base import CountRule, Store
+from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
 app = typer.Typer(
@@ -68,7 +67,7 @@ def import_(
         if not found:
             labels += _labels(row, store, annotator or getpass.getuser())
     store.put_labels(labels)
-    posts = _correct(store, labels, settings.alerts.counting)
+    posts = correct_posts(store, labels, settings.alerts.counting)
     if as_json:
         print_json({"imported": len(labels), "refused": len(refused), "posts_corrected": posts, "reasons": refused})
     else:
@@ -123,6 +122,48 @@ def queue(
 
 
 @app.command()
+def drop(
+    annotator: Annotated[str | None, typer.Option("--annotator", help="Only labels of this person.")] = None,
+    since: Annotated[str | None, typer.Option("--since", help="Only labels given from then on (ISO 8601).")] = None,
+    until: Annotated[str | None, typer.Option("--until", help="Only labels given before then (ISO 8601).")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be dropped.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Takes labels back for good, e.g. an import that the gate refused: their posts are as the model has them again.
+
+    Example: opinionwatch labels drop --annotator ann --since 2026-11-20 --dry-run
+    """
+    if annotator is None and since is None and until is None:
+        raise Fatal("labels drop: all labels?", "say which: --annotator, --since or --until", EXIT_USAGE)
+    settings = settings_of(config)
+    store = open_store(settings.store)
+    start, end = _time("--since", since), _time("--until", until)
+    there = list(store.labels())
+    chosen = [
+        x
+        for x in there
+        if annotator in (None, x.annotator) and (start is None or x.at >= start) and (end is None or x.at < end)
+    ]
+    dropped = posts = 0
+    if chosen and not dry_run:
+        if not yes and not typer.confirm(f"drop {len(chosen)} of {len(there)} labels?", err=True):
+            raise typer.Exit(1)
+        dropped, posts = take_back(store, open_classifier(settings.model), chosen, settings.alerts.counting)
+        labels_known(store, len(there) - dropped)
+    if as_json:
+        chosen_of = summary(chosen)
+        print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **chosen_of})
+        return
+    for head, row in summary(chosen)["heads"].items():
+        counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
+        people = ", ".join(f"{n} by {who}" for who, n in row["annotators"].items())
+        out.print(f"  {head}: {counts}; {people}", markup=False)
+    out.print(f"would drop {len(chosen)} labels" if dry_run else f"dropped {dropped} labels, put back {posts} posts")
+
+
+@app.command()
 def stats(as_json: AsJson = False, config: Config = None) -> None:
     """How many labels there are, by whom, how often the model was right, and how far annotators agree.
 
@@ -145,48 +186,6 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
         )
 
 
-def summary(labels: list[Label]) -> dict[str, Any]:
-    """Counts per head and annotator, the model's share of right suggestions, Cohen's kappa per pair."""
-    heads: dict[str, dict[str, Any]] = {}
-    by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for x in labels:
-        by_head[x.head][x.annotator][x.post] = x.label
-    for head in by_head:
-        mine = [x for x in labels if x.head == head]
-        judged = [x for x in mine if x.suggested]
-        heads[head] = {
-            "classes": dict(Counter(x.label for x in mine).most_common()),
-            "annotators": dict(Counter(x.annotator for x in mine).most_common()),
-            "model_right": sum(x.suggested == x.label for x in judged) / len(judged) if judged else None,
-        }
-    agreement = []
-    for head, people in by_head.items():
-        for one, other in combinations(sorted(people), 2):
-            both = people[one].keys() & people[other].keys()
-            if both:
-                kappa = cohen_kappa([(people[one][p], people[other][p]) for p in both])
-                agreement.append(
-                    {"head": head, "annotators": [one, other], "texts": len(both), "kappa": round(kappa, 4)}
-                )
-    return {"labels": len(labels), "texts": len({x.post for x in labels}), "heads": heads, "agreement": agreement}
-
-
-def exported(store: Store) -> Iterator[dict[str, Any]]:
-    """One row per text and annotator."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for x in store.labels():
-        row = rows.setdefault(
-            (x.post, x.annotator),
-            {"post": x.post, "text": x.text, "source": x.source, "lang": x.lang, "annotator": x.annotator,
-             "at": x.at.isoformat(), "labels": {}, "suggested": {}, "model": x.model},
-        )  # fmt: skip
-        row["labels"][x.head] = x.label
-        row["at"] = x.at.isoformat()
-        if x.suggested:
-            row["suggested"][x.head] = x.suggested
-    yield from rows.values()
-
-
 def classes_of(settings: Settings) -> dict[str, list[str]]:
     """Heads and classes of the model in service, from its manifest alone."""
     folder = Path(settings.model.bundle)
@@ -198,6 +197,19 @@ def classes_of(settings: Settings) -> dict[str, list[str]]:
         return {h.name: h.labels for h in read_manifest(folder).heads}
     except (BundleError, ValueError) as error:
         raise Fatal(f"model.bundle: {error}", "give a good bundle") from None
+
+
+def _time(option: str, given: str | None) -> datetime | None:
+    """In UTC where no zone is given."""
+    if given is None:
+        return None
+    try:
+        found = datetime.fromisoformat(given)
+    except ValueError:
+        raise Fatal(
+            f"{option}: {given!r} is no time", "write it as 2026-11-20 or 2026-11-20T08:00:00Z", EXIT_USAGE
+        ) from None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
@@ -230,21 +242,6 @@ def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
         )
         for head, label in row.labels.items()
     ]
-
-
-def _correct(store: Store, labels: list[Label], rule: CountRule) -> int:
-    by_post: dict[str, dict[str, str]] = defaultdict(dict)
-    newest: dict[str, datetime] = {}
-    for x in sorted(labels, key=lambda x: x.at):
-        by_post[x.post][x.head] = x.label
-        newest[x.post] = x.at
-    written = 0
-    for key, heads in by_post.items():
-        document = store.post(key)
-        if document is not None:
-            version = CORRECTION + int(newest[key].timestamp())
-            written += store.replace([corrected(document, heads, rule)], version)
-    return written
 
 
 def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limit: int) -> list[Candidate]:

@@ -21,13 +21,12 @@ from pipeline.commands.models import registry_of
 from pipeline.commands.training import refusing, training
 from pipeline.errors import Fatal
 from pipeline.relabel import relabel_last
-from pipeline.retraining import alert_rates, new_labels, write_rows
+from pipeline.retraining import TRAINED, alert_rates, labels_known, write_rows
 from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
 
 _BY = "retrain"
-_STATE = "retrain"
 
 
 def retrain(
@@ -52,8 +51,12 @@ def retrain(
         done = _run(settings, registry, store, work) if free else {"outcome": "locked", "reason": "another one runs"}
     if as_json:
         print_json(done)
-    else:
-        out.print(f"{done['outcome']}: {done['reason']}", markup=False)
+        return
+    out.print(f"{done['outcome']}: {done['reason']}", markup=False)
+    if done["outcome"] == "refused":
+        out.print(
+            "Labels that are wrong: see 'opinionwatch labels stats', take them back with 'opinionwatch labels drop'."
+        )
 
 
 def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> dict[str, Any]:
@@ -66,14 +69,13 @@ def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> di
         err.print(f"going on with the run of {run['at']}", markup=False)
     else:
         labels = list(store.labels())
-        known = int((store.state(_STATE) or {}).get("labels", 0))
-        fresh = new_labels(labels, known)
+        fresh = len(labels) - labels_known(store, len(labels))
         if fresh < settings.training.min_new_labels:
             wanted = settings.training.min_new_labels
             return {"outcome": "nothing new", "reason": f"{fresh} new labels, {wanted} wanted", "new_labels": fresh}
         run = _begin(settings, registry, store, work, champion, len(labels), fresh)
     done = _train_and_judge(settings, registry, store, work, run)
-    store.put_state(_STATE, {"labels": run["labels"], "at": run["at"], "outcome": done["outcome"]})
+    store.put_state(TRAINED, {"labels": run["labels"], "at": run["at"], "outcome": done["outcome"]})
     begun.unlink()
     return done
 

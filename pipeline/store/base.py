@@ -157,6 +157,10 @@ class Store(Protocol):
         """Every label, the oldest first."""
         ...
 
+    def drop_labels(self, labels: Sequence[Label]) -> int:
+        """Takes these out, by their ids; how many were there."""
+        ...
+
     def ids(self) -> Iterable[str]:
         """Every document id, each once."""
         ...

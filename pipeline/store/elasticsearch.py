@@ -228,6 +228,15 @@ class ElasticsearchStore:
         hits = self._c.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
         return (Label.from_json(h["_source"]) for h in hits)
 
+    def drop_labels(self, labels: Sequence[Label]) -> int:
+        how: dict[str, Any] = {"index": names.LABELS, "refresh": True, "conflicts": "proceed"}
+        dropped = 0
+        for at in range(0, len(labels), PAGE):
+            query = {"ids": {"values": [x.id for x in labels[at : at + PAGE]]}}
+            answer = self._c.call(lambda es, query=query: es.delete_by_query(**how, query=query))  # type: ignore[misc]
+            dropped += int(answer["deleted"])
+        return dropped
+
     def ids(self) -> Iterator[str]:
         hits = self._c.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
         return (h["_id"] for h in hits)

@@ -255,6 +255,10 @@ class SqliteStore:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
         return (Label.from_json(json.loads(row[0])) for row in rows)
 
+    def drop_labels(self, labels: Sequence[Label]) -> int:
+        with self._db.writing() as db:
+            return sum(db.execute("DELETE FROM labels WHERE id = ?", (x.id,)).rowcount for x in labels)
+
     def ids(self) -> Iterator[str]:
         with self._db.reading() as db:
             rows = db.execute("SELECT id FROM posts").fetchall()

@@ -361,6 +361,16 @@ def test_labels_come_by_time_and_the_newest_of_an_annotator_counts(store: Store)
     assert list(store.labels())[0] == two
 
 
+def test_labels_are_dropped_by_their_ids(store: Store) -> None:
+    labels = [Label(f"p{i}", "sentiment", "negative", "ann", START + i * DAY, "文本") for i in range(3)]
+    store.put_labels(labels)
+    assert (
+        store.drop_labels([labels[0], replace(labels[2], label="positive"), replace(labels[1], annotator="bob")]) == 2
+    )
+    assert list(store.labels()) == [labels[1]]
+    assert store.drop_labels([labels[0]]) == 0
+
+
 def test_an_alert_is_found_by_its_id(store: Store) -> None:
     assert store.alert("none") is None
     store.put_alert("a", {"state": "open", "started_at": START.isoformat(), "severity": "warning"})

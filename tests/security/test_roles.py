@@ -107,13 +107,15 @@ def test_each_role_does_its_work(secured: Secured) -> None:
     training.put_labels([Label("p", "sentiment", "negative", "ann", START, "text")])
     found = list(training.documents(START, END))
     assert training.replace(found[:1], 7) == 1
-    assert len(list(training.labels())) == 1
+    (label,) = training.labels()
+    assert training.drop_labels([label]) == 1
 
 
 REFUSED: dict[str, Callable[[Secured], Any]] = {
     "classify writes alerts": lambda s: s.store("classify").put_alert("x", ALERT),
     "classify writes labels": lambda s: s.store("classify").put_labels([Label("p", "h", "x", "a", START, "t")]),
     "classify makes templates": lambda s: s.store("classify").setup(),
+    "alert drops labels": lambda s: s.store("alert").drop_labels([Label("p", "h", "x", "a", START, "t")]),
     "alert writes posts": lambda s: s.store("alert").index([scored(2)], START, 1),
     "alert writes labels": lambda s: s.store("alert").put_labels([Label("p", "h", "x", "a", START, "t")]),
     "console writes posts": lambda s: s.store("console").index([scored(2)], START, 1),

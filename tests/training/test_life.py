@@ -190,6 +190,10 @@ def test_a_poisoned_batch_is_refused_and_the_champion_stays(system: SqliteStore,
     assert "golden/sentiment" in done["reason"]
     assert Path(done["verdict"]).exists()
     assert Registry(str(tmp_path / "registry")).alias(CHAMPION) == "toy-1"
+    for who in swapped:
+        assert run("labels", "drop", "--annotator", who, "--yes", "--json")["dropped"] == 200
+    label(system, slang(300, seed=1), "negative")
+    assert run("retrain", "--min-new-labels", "300", "--json")["outcome"] == "promoted", "without the poison"
 
 
 def test_a_retraining_that_is_killed_goes_on_with_the_same_rows(
