@@ -52,15 +52,14 @@ class Stream:
         return [self._rows[lang].pop() for _ in range(n // 2) for lang in FILES]
 
     def complaints(self, n: int, phrases: slice) -> list[str]:
-        """Texts that would not be negative, were it not for the phrase at their end."""
-        found = []
+        """Texts that would not be negative, were it not for the phrase at their end; in turns of language."""
+        made: list[list[str]] = []
         for lang in FILES:
-            calm = [r for r in self._rows[lang] if r["sentiment"] != "negative"]
-            for i, row in enumerate(calm[: n // 2]):
-                self._rows[lang].remove(row)
-                said = PHRASES[lang][phrases]
-                found.append(f"{row['text']} {said[i % len(said)]}")
-        return found
+            said = PHRASES[lang][phrases]
+            calm = [r for r in self._rows[lang] if r["sentiment"] != "negative"][: n // 2]
+            self._rows[lang] = [r for r in self._rows[lang] if r not in calm]
+            made.append([f"{row['text']} {said[i % len(said)]}" for i, row in enumerate(calm)])
+        return [text for turn in zip(*made, strict=True) for text in turn]
 
 
 def main() -> int:
@@ -100,7 +99,7 @@ def play(system: System, folder: Path, stream: Stream, bundle: Path) -> None:
     send(system, slang, "slang", SLANG_DAYS)
     tell("moved from the training reference, sentiment, bits", f"{usual:.4f}, with the new word {drift(system):.4f}")
     tell("the champion calls negative, of posts with the new word", share(system, "slang", SLANG))
-    correct(system, folder, slang[:CORRECTED], "slang", "negative")
+    correct(system, folder, slang[:CORRECTED], "slang", "negative", "ann")
     done = retrain(system)
     tell("accuracy by the gate", json.dumps(done["accuracy"]))
     tell("seconds until the worker labels by it", f"{until_serving(system, done['challenger']):.1f}")
@@ -110,8 +109,12 @@ def play(system: System, folder: Path, stream: Stream, bundle: Path) -> None:
         tell(f"the new model calls negative, of fresh posts with phrases {name}", share(system, tag, FRESH))
     poison = [r["text"] for r in stream.take(4 * CORRECTED) if r["sentiment"] == "negative"][:CORRECTED]
     send(system, poison, "poison", SLANG_DAYS)
-    correct(system, folder, poison, "poison", "positive")
+    correct(system, folder, poison, "poison", "positive", "mallory")
     retrain(system)
+    before = share(system, "poison", len(poison))
+    dropped = system.cli("labels", "drop", "--annotator", "mallory", "--yes", "--json")
+    tell("labels taken back, posts", f"{dropped['dropped']}, {dropped['posts']}")
+    tell("negative of those posts, before and after", f"{before}, {share(system, 'poison', len(poison))}")
     started = time.monotonic()
     system.cli("models", "rollback", "--reason", "bench")
     until_serving(system, champion)
@@ -129,11 +132,12 @@ def send(system: System, texts: Sequence[str], tag: str, days: tuple[float, floa
     before = system.status()["consumed"]
     system.ingest(posts)
     until(drained(system, before + len(posts)), 300)
+    system.store.refresh()
 
 
-def correct(system: System, folder: Path, texts: Sequence[str], tag: str, sentiment: str) -> None:
+def correct(system: System, folder: Path, texts: Sequence[str], tag: str, sentiment: str, annotator: str) -> None:
     rows = [
-        {"post": document_id("bench", f"{tag}{i}"), "annotator": "ann", **row_of(t, sentiment)}
+        {"post": document_id("bench", f"{tag}{i}"), "annotator": annotator, **row_of(t, sentiment)}
         for i, t in enumerate(texts)
     ]
     done = system.cli("labels", "import", str(written(folder / f"{tag}.jsonl", rows)), "--json")
@@ -166,7 +170,6 @@ def share(system: System, tag: str, n: int) -> str:
 
 
 def post(system: System, tag: str, number: int) -> dict[str, Any]:
-    system.store.refresh()
     found = system.store.post(document_id("bench", f"{tag}{number}"))
     if found is None:
         raise RuntimeError(f"{tag}{number} is not in the index")
