@@ -21,6 +21,9 @@ _ABOUT = {
     "published_at", "dup_in_train", "suggested", "model", "v", "extra", "reposts", "likes", "comments", "_id",
 }  # fmt: skip
 
+#: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
+PEOPLE, REHEARSAL = "labels", "rehearsal"
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:

@@ -6,12 +6,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, zip_longest
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from models.labelfiles import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.backtest import episodes, negative_scores
 from pipeline.alerting.counts import key_name
@@ -26,7 +27,8 @@ from pipeline.store.base import BUCKET_S, CountRule, Scope, Store, time_of
 
 #: The store's state that tells of the last training.
 TRAINED = "retrain"
-REHEARSAL_CONFIDENCE = 0.7
+#: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
+REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
@@ -41,7 +43,7 @@ def labels_known(store: Store, there: int) -> int:
 
 
 def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:
-    """Writes the labels and, per label, `rehearsal` posts with the model's own confident labels; counts of each."""
+    """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
     written: Counter[str] = Counter()
     labels = [x for x in store.labels() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
@@ -52,40 +54,54 @@ def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], reh
                 "id": x.post,
                 "text": x.text,
                 "labels": {x.head: x.label},
-                "source": "labels",
+                "source": PEOPLE,
                 "annotator": x.annotator,
                 "at": x.at.isoformat(),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["labels"] += 1
-        for row in islice(_rehearsal(store, heads, taken), rehearsal * len(labels)):
+        for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
     partial.replace(path)
     return written
 
 
-def _rehearsal(store: Store, heads: Mapping[str, Sequence[str]], taken: set[str]) -> Iterator[dict[str, Any]]:
+def _rehearsal(
+    store: Store, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
+) -> Iterator[dict[str, Any]]:
+    """At most `wanted` posts of the last days, from all of that time alike."""
     bounds = store.bounds()
     if bounds is None:
         return
     end = bounds[1] + timedelta(seconds=1)
-    for document in store.documents(max(bounds[0], end - timedelta(days=30)), end):
-        scores = {h: document.get(f"{h}_score", 0.0) for h in heads}
-        labels = {
-            h: x
-            for h, x in document["labels"].items()
-            if x in heads.get(h, ()) and scores.get(h, 0.0) >= REHEARSAL_CONFIDENCE
-        }
-        if labels and not document["repost"] and not document["corrected"] and document["content_hash"] not in taken:
+    start = max(bounds[0], end - REHEARSAL_TIME)
+    part = (end - start) / REHEARSAL_PARTS
+    parts = [
+        list(islice(_usable(store, heads, start + i * part, start + (i + 1) * part), -(-wanted // 4)))
+        for i in range(REHEARSAL_PARTS)
+    ]
+    in_turns = (document for turn in zip_longest(*parts) for document in turn if document is not None)
+    for document in in_turns:
+        if wanted and document["content_hash"] not in taken:
             taken.add(document["content_hash"])
+            wanted -= 1
             yield {
                 "id": document["_id"],
                 "title": document["title"],
                 "text": document["text"],
-                "labels": labels,
-                "source": "rehearsal",
+                "labels": {h: x for h, x in document["labels"].items() if x in heads.get(h, ())},
+                "source": REHEARSAL,
             }
+
+
+def _usable(
+    store: Store, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
+) -> Iterator[dict[str, Any]]:
+    for document in store.documents(start, end):
+        known = any(x in heads.get(h, ()) for h, x in document["labels"].items())
+        if known and not document["repost"] and not document["corrected"]:
+            yield document
 
 
 def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:

@@ -26,7 +26,7 @@ from training.distributed import World, join_world
 from training.evaluate import evaluate_sets
 from training.export import add_gpu_graph, export_onnx, fuse, write_bundle
 from training.job import Job, Request, evaluation_sets, job_of_files, job_of_recipe
-from training.keeping import keep_other_heads
+from training.keeping import keep_what_is_known
 from training.loop import Progress, save
 from training.network import Classifier
 from training.noise import suspects
@@ -186,7 +186,7 @@ def _trained(
     weights, share = work / "weights.pt", config.train.base_share
     base_state = {k: v.clone() for k, v in model.state_dict().items()} if share else {}
     if not weights.exists():
-        rows = keep_other_heads(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
+        rows = keep_what_is_known(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
         rows = _taught(request, config, job, rows, work, say, world)
         rows += disturbed(rows, config.train.disturbed, config.train.seed)
         say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")

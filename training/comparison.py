@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from models.bundle import load_bundle, read_manifest
+from models.engine import OnnxEngine
+from models.labelfiles import PEOPLE
+from training.data import Example
 from training.dataset import read_dataset
 from training.evaluate import outcomes_of, seconds_per_1000
 from training.gate import Policy, judge
 from training.scores import Outcomes
+
+#: Where the champion's labels stand in for people's, those of which it is this sure.
+_SURE = 0.7
 
 
 def compare(
@@ -23,17 +30,17 @@ def compare(
 ) -> dict[str, Any]:
     """The verdict as JSON. `rows` is what the challenger was trained on: its test part is judged, not its train part.
 
-    Without golden files the rehearsal rows of the test part stand in: agreement with the champion's own labels.
+    Without golden files the rehearsal rows of the test part stand in: agreement with the champion where it is sure.
     """
     old, new = load_bundle(champion, device="cpu"), load_bundle(challenger, device="cpu")
     heads = {h.name: list(h.labels) for h in old.heads.values()}
     found = read_dataset([rows], heads=heads)
-    newest = [e for e in found.test if e.source == "labels"]
+    newest = [e for e in found.test if e.source == PEOPLE]
     if golden:
         fixed = read_dataset(golden, heads=heads)
         judged = [*fixed.train, *fixed.validation, *fixed.test]
     else:
-        judged = [e for e in found.test if e.source != "labels"]
+        judged = _sure(old, [e for e in found.test if e.source != PEOPLE])
     sets = {"golden": judged, "newest": newest}
     outcomes: dict[str, dict[str, dict[str, Outcomes]]] = {"old": {}, "new": {}}
     for name, examples in sets.items():
@@ -57,6 +64,16 @@ def compare(
         "reason": verdict.reason,
         "accuracy": _accuracies(outcomes),
     }
+
+
+def _sure(champion: OnnxEngine, examples: Sequence[Example]) -> list[Example]:
+    """The rows with their labels of those heads that the champion is sure of; rows without any are left out."""
+    sure: list[Example] = []
+    for example, said in zip(examples, champion.predict([e.text for e in examples]), strict=True):
+        kept = {h: t for h, t in example.targets.items() if said.score(h) >= _SURE}
+        if kept:
+            sure.append(replace(example, targets=kept))
+    return sure
 
 
 def _accuracies(outcomes: Mapping[str, Mapping[str, Mapping[str, Outcomes]]]) -> dict[str, dict[str, float]]:

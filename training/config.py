@@ -8,6 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+#: What a retraining without a recipe of its own goes by.
+RETRAIN_RECIPE = Path(__file__).parent / "configs" / "retrain.toml"
+
 
 class TrainingConfigError(ValueError):
     """The configuration cannot be used; the message names the key and the remedy."""
@@ -60,7 +63,9 @@ class Hyperparameters(_Strict):
       serves costs no more (Wortsman et al. 2022, "Model soups")
     - `teacher_share` of the loss from soft labels at `teacher_temperature`, where there are teachers
       (`distillation.py`); the rest from the rows' own labels
-    - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that a row has no label for
+    - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that no row has a label for. With
+      rehearsal rows, a retraining learns soft labels only, so that nothing that is said here of hard ones counts
+      (`loss`, `label_smoothing`, `trim`, `resample`, `teacher_share`); with 0 it learns hard labels of all rows
     - `disturbed` (`robustness.py`): share of the rows that also come with typing errors, look-alike letters or a sign
     - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
       swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)

@@ -109,7 +109,7 @@ def _train_and_judge(
         out=target,
         base=str(champion),
         version=run["version"],
-        config=Path(settings.training.recipe) if settings.training.recipe else None,
+        config=Path(settings.training.recipe) if settings.training.recipe else training("config").RETRAIN_RECIPE,
         data=(work / "rows.jsonl", *map(Path, settings.training.data)),
         name=name,
         for_gpu=settings.training.for_gpu,

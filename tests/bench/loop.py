@@ -102,6 +102,8 @@ def play(system: System, folder: Path, stream: Stream, bundle: Path) -> None:
     correct(system, folder, slang[:CORRECTED], "slang", "negative", "ann")
     done = retrain(system)
     tell("accuracy by the gate", json.dumps(done["accuracy"]))
+    if done["outcome"] != "promoted":
+        raise SystemExit(f"{done['outcome']}: {done['reason']}")
     tell("seconds until the worker labels by it", f"{until_serving(system, done['challenger']):.1f}")
     for name, phrases in (("that were corrected", slice(None, -HELD_BACK)), ("that were not", slice(-HELD_BACK, None))):
         fresh, tag = stream.complaints(FRESH, phrases), f"fresh-{phrases.start}-"

@@ -15,6 +15,7 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from models import load_bundle
+from models.labelfiles import PEOPLE, REHEARSAL
 from models.registry import CHAMPION, Registry
 from pipeline.cli import app
 from pipeline.posts import Label
@@ -22,10 +23,13 @@ from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
 from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_tokenizer, write_jsonl
 from training.command import train
-from training.config import TrainingConfigError
+from training.config import Hyperparameters, TrainingConfigError
+from training.data import Example
 from training.export import export_onnx, fuse, open_engine
 from training.job import Request
+from training.keeping import keep_what_is_known
 from training.network import Classifier
+from training.restore import restore_bundle
 from training.tensors import predict
 
 pytestmark = pytest.mark.long
@@ -100,8 +104,6 @@ def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision
 
 
 def test_training_goes_on_from_a_bundle_and_keeps_its_other_heads(bundle: Path, tmp_path: Path) -> None:
-    from training.restore import restore_bundle
-
     heads = {"mood": ["calm", "loud"], "sentiment": ["positive", "negative"]}
     model, definition = restore_bundle(bundle, heads, 0.0)
     texts = [r["text"] for r in toy_rows(50, seed=6)]
@@ -109,6 +111,23 @@ def test_training_goes_on_from_a_bundle_and_keeps_its_other_heads(bundle: Path, 
     served = [p.label("sentiment") for p in load_bundle(bundle, device="cpu").predict(texts)]
     assert [heads["sentiment"][int(i)] for i in found.argmax(1)] == served, "classes keep their weights by name"
     assert torch.isfinite(model.output.weight).all()
+
+
+def test_rehearsal_rows_are_soft_labels_with_what_people_said_in_their_place(bundle: Path) -> None:
+    heads = {"sentiment": ["negative", "positive"]}
+    model, definition = restore_bundle(bundle, heads, 0.0)
+    rows = [Example("it was good great", who, {"sentiment": (0,)}) for who in (PEOPLE, REHEARSAL)]
+    settings = Hyperparameters(max_tokens=32)
+    people, rehearsal = keep_what_is_known(model, Tokenizer.from_str(definition), rows, str(bundle), settings)
+    assert people.soft is not None
+    assert rehearsal.soft is not None
+    assert people.soft.tolist() == [1.0, 0.0]
+    assert rehearsal.soft[1] > 0.9, "the base's own word"
+    assert not people.targets
+    hard = settings.model_copy(update={"keep_heads": 0.0})
+    assert keep_what_is_known(model, Tokenizer.from_str(definition), rows, str(bundle), hard) == rows
+    alone = keep_what_is_known(model, Tokenizer.from_str(definition), rows[:1], str(bundle), settings)
+    assert alone == rows[:1], "without rehearsal people's labels are hard"
 
 
 @pytest.mark.parametrize(
