@@ -61,5 +61,7 @@ def _item(item: Any) -> ItemVerdict:
     body = next(iter(item.values()))
     if not isinstance(body, Mapping):
         return ItemVerdict.RETRY
+    if body.get("result") == "not_found":  # to be deleted, and not there: a 404 that is no missing index
+        return ItemVerdict.CONFLICT
     error = body.get("error")
     return verdict(body.get("status"), error.get("type") if isinstance(error, Mapping) else "")

@@ -229,13 +229,9 @@ class ElasticsearchStore:
         return (Label.from_json(h["_source"]) for h in hits)
 
     def drop_labels(self, labels: Sequence[Label]) -> int:
-        how: dict[str, Any] = {"index": names.LABELS, "refresh": True, "conflicts": "proceed"}
-        dropped = 0
-        for at in range(0, len(labels), PAGE):
-            query = {"ids": {"values": [x.id for x in labels[at : at + PAGE]]}}
-            answer = self._c.call(lambda es, query=query: es.delete_by_query(**how, query=query))  # type: ignore[misc]
-            dropped += int(answer["deleted"])
-        return dropped
+        dropped = self._c.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in labels])
+        self._c.call(lambda es: es.indices.refresh(index=names.LABELS))
+        return dropped.count(ItemVerdict.WRITTEN)
 
     def ids(self) -> Iterator[str]:
         hits = self._c.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
