@@ -146,6 +146,12 @@ def drop(
         for x in there
         if annotator in (None, x.annotator) and (start is None or x.at >= start) and (end is None or x.at < end)
     ]
+    said = summary(chosen)
+    if not as_json:
+        for head, row in said["heads"].items():
+            counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
+            people = ", ".join(f"{n} by {who}" for who, n in row["annotators"].items())
+            out.print(f"  {head}: {counts}; {people}", markup=False)
     dropped = posts = 0
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} of {len(there)} labels?", err=True):
@@ -153,14 +159,11 @@ def drop(
         dropped, posts = take_back(store, open_classifier(settings.model), chosen, settings.alerts.counting)
         labels_known(store, len(there) - dropped)
     if as_json:
-        chosen_of = summary(chosen)
-        print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **chosen_of})
-        return
-    for head, row in summary(chosen)["heads"].items():
-        counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
-        people = ", ".join(f"{n} by {who}" for who, n in row["annotators"].items())
-        out.print(f"  {head}: {counts}; {people}", markup=False)
-    out.print(f"would drop {len(chosen)} labels" if dry_run else f"dropped {dropped} labels, put back {posts} posts")
+        print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **said})
+    else:
+        out.print(
+            f"would drop {len(chosen)} labels" if dry_run else f"dropped {dropped} labels, put back {posts} posts"
+        )
 
 
 @app.command()

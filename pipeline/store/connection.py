@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import orjson
@@ -99,17 +100,20 @@ class Connection:
         """All hits of a search at one point in time, page by page."""
         pit = self.call(lambda es: es.open_point_in_time(index=index, keep_alive="2m"))["id"]
         after: list[Any] | None = None
-        while True:
-            hits = self.call(
-                lambda es, after=after: es.search(  # type: ignore[misc]
-                    pit={"id": pit, "keep_alive": "2m"}, size=PAGE, search_after=after, **search
-                )
-            )["hits"]["hits"]
-            yield from hits
-            if len(hits) < PAGE:
-                break
-            after = hits[-1]["sort"]
-        self.call(lambda es: es.close_point_in_time(id=pit))
+        try:
+            while True:
+                hits = self.call(
+                    lambda es, after=after: es.search(  # type: ignore[misc]
+                        pit={"id": pit, "keep_alive": "2m"}, size=PAGE, search_after=after, **search
+                    )
+                )["hits"]["hits"]
+                yield from hits
+                if len(hits) < PAGE:
+                    break
+                after = hits[-1]["sort"]
+        finally:  # also where the caller wants no more of it; it ends by itself after a while
+            with suppress(Fatal, Transient):
+                self.call(lambda es: es.close_point_in_time(id=pit))
 
     def _translated(self, error: ApiError) -> Exception:
         status = error.meta.status

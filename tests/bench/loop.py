@@ -31,12 +31,13 @@ PHRASES = {
            "Peak mid.", "how can anything be this mid"),
     "zh": ("真拉胯", "太拉胯了", "结果拉胯", "拉胯得不行", "怎么这么拉胯", "又拉胯了", "全程拉胯", "拉胯到家了"),
 }  # fmt: skip
+WORDS = ("mid", "拉胯")
 #: Of each language's phrases, those that stand in fresh posts only.
 HELD_BACK = 2
 USUAL, SLANG, CORRECTED, FRESH, GOLDEN = 1600, 700, 500, 200, 1200
 #: Days of the stream over which posts come as they are, and over which the new word comes.
 DAYS, SLANG_DAYS = (0.0, 6.0), (5.0, 6.0)
-RETRAIN_S = 1800.0
+QUEUE, RETRAIN_S = 100, 1800.0
 
 
 class Stream:
@@ -97,7 +98,13 @@ def play(system: System, folder: Path, stream: Stream, bundle: Path) -> None:
     usual = drift(system)
     slang = stream.complaints(SLANG, slice(None, -HELD_BACK))
     send(system, slang, "slang", SLANG_DAYS)
-    tell("moved from the training reference, sentiment, bits", f"{usual:.4f}, with the new word {drift(system):.4f}")
+    tell("distances from the training reference, bits", json.dumps(usual))
+    tell("and of the day with the new word", json.dumps(drift(system)))
+    queue = system.cli("labels", "queue", "--limit", str(QUEUE), "--days", "1", "--json")
+    named = sum(
+        any(word in why for why in row["why"] if why.startswith("new words") for word in WORDS) for row in queue
+    )
+    tell("of the posts to label next, those asked for because of the new word", f"{named} of {len(queue)}")
     tell("the champion calls negative, of posts with the new word", share(system, "slang", SLANG))
     correct(system, folder, slang[:CORRECTED], "slang", "negative", "ann")
     done = retrain(system)
@@ -178,9 +185,9 @@ def post(system: System, tag: str, number: int) -> dict[str, Any]:
     return dict(found)
 
 
-def drift(system: System) -> float:
+def drift(system: System) -> dict[str, float]:
     found = system.cli("models", "drift", "--days", str(SLANG_DAYS[1] - SLANG_DAYS[0]), "--limit", str(SLANG), "--json")
-    return float(found["distances"]["classes/sentiment"]["value"])
+    return {name: round(distance["value"], 4) for name, distance in found["distances"].items()}
 
 
 def row_of(text: str, sentiment: str) -> dict[str, Any]:
