@@ -101,7 +101,8 @@ class FlowSettings(Section):
 
 
 class TrainingSettings(Section):
-    """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters.
+    """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters (none:
+    `training/configs/retrain.toml`).
 
     The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
     `rehearsal` posts of the index per label keep what the model knows already. Before it promotes a challenger, the job
