@@ -108,7 +108,8 @@ def take_back(store: Store, classifier: Classifier, labels: Sequence[Label], rul
     A post is then as the model, and people whose labels stay, have it. Of one that nobody has labelled any more, later
     relabellings take no notice: its version stays above theirs.
     """
-    gone, by_post, written = {x.id for x in labels}, _by_post(list(store.labels())), 0
+    gone, written = {x.id for x in labels}, 0
+    by_post = _by_post([*labels, *(x for x in store.labels() if x.id not in gone)])
     keys = iter({x.post: None for x in labels})
     while batch := list(islice(keys, _BATCH)):
         documents = [d for d in map(store.post, batch) if d is not None]
