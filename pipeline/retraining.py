@@ -82,17 +82,15 @@ def _rehearsal(
         for i in range(REHEARSAL_PARTS)
     ]
     in_turns = (document for turn in zip_longest(*parts) for document in turn if document is not None)
-    for document in in_turns:
-        if wanted and document["content_hash"] not in taken:
-            taken.add(document["content_hash"])
-            wanted -= 1
-            yield {
-                "id": document["_id"],
-                "title": document["title"],
-                "text": document["text"],
-                "labels": {h: x for h, x in document["labels"].items() if x in heads.get(h, ())},
-                "source": REHEARSAL,
-            }
+    for document in islice((d for d in in_turns if d["content_hash"] not in taken), wanted):
+        taken.add(document["content_hash"])
+        yield {
+            "id": document["_id"],
+            "title": document["title"],
+            "text": document["text"],
+            "labels": {h: x for h, x in document["labels"].items() if x in heads.get(h, ())},
+            "source": REHEARSAL,
+        }
 
 
 def _usable(

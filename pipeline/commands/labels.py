@@ -149,7 +149,7 @@ def drop(
     said = summary(chosen)
     if not as_json:
         for head, row in said["heads"].items():
-            counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
+            counts = _listed(row["classes"])
             people = ", ".join(f"{n} by {who}" for who, n in row["annotators"].items())
             out.print(f"  {head}: {counts}; {people}", markup=False)
     dropped = posts = 0
@@ -178,7 +178,7 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
         return
     out.print(f"{found['labels']} labels on {found['texts']} texts")
     for head, row in found["heads"].items():
-        counts = ", ".join(f"{n} {label}" for label, n in row["classes"].items())
+        counts = _listed(row["classes"])
         right = f"; the model was right in {row['model_right']:.0%}" if row["model_right"] is not None else ""
         out.print(f"  {head}: {counts}{right}", markup=False)
     for pair in found["agreement"]:
@@ -200,6 +200,10 @@ def classes_of(settings: Settings) -> dict[str, list[str]]:
         return {h.name: h.labels for h in read_manifest(folder).heads}
     except (BundleError, ValueError) as error:
         raise Fatal(f"model.bundle: {error}", "give a good bundle") from None
+
+
+def _listed(classes: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {label}" for label, n in classes.items())
 
 
 def _time(option: str, given: str | None) -> datetime | None:

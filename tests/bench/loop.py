@@ -23,6 +23,7 @@ from pipeline.posts import document_id
 from tests.builders import START
 from tests.chaos.services import Services
 from tests.system import System, drained, until
+from tests.training.conftest import write_jsonl
 from training.data import read_rows
 
 FILES = {"en": "tweeteval_sentiment.test.jsonl.gz", "zh": "smp2020_usual.test.jsonl.gz"}
@@ -37,7 +38,7 @@ HELD_BACK = 2
 USUAL, SLANG, CORRECTED, FRESH, GOLDEN = 1600, 700, 500, 200, 1200
 #: Days of the stream over which posts come as they are, and over which the new word comes.
 DAYS, SLANG_DAYS = (0.0, 6.0), (5.0, 6.0)
-QUEUE, RETRAIN_S = 100, 1800.0
+QUEUE, RETRAIN_S, SERVING_S = 100, 1800.0, 120.0
 
 
 class Stream:
@@ -83,7 +84,7 @@ def main() -> int:
 
 
 def play(system: System, folder: Path, stream: Stream, bundle: Path) -> None:
-    golden = written(folder / "golden.jsonl", [row_of(r["text"], r["sentiment"]) for r in stream.take(GOLDEN)])
+    golden = write_jsonl(folder / "golden.jsonl", [row_of(r["text"], r["sentiment"]) for r in stream.take(GOLDEN)])
     system.env |= {
         "OPINIONWATCH_MODEL__REGISTRY": str(folder / "registry"),
         "OPINIONWATCH_MODEL__POLL_S": "1",
@@ -149,7 +150,7 @@ def correct(system: System, folder: Path, texts: Sequence[str], tag: str, sentim
         {"post": document_id("bench", f"{tag}{i}"), "annotator": annotator, **row_of(t, sentiment)}
         for i, t in enumerate(texts)
     ]
-    done = system.cli("labels", "import", str(written(folder / f"{tag}.jsonl", rows)), "--json")
+    done = system.cli("labels", "import", str(write_jsonl(folder / f"{tag}.jsonl", rows)), "--json")
     tell(f"labels imported, {sentiment}", f"{done['imported']} of {len(texts)}")
 
 
@@ -165,12 +166,15 @@ def retrain(system: System) -> dict[str, Any]:
 
 def until_serving(system: System, version: str) -> float:
     """Seconds until a post that is sent now carries the labels of `version`."""
-    started, seen = time.monotonic(), ""
-    while seen != version:
+    started = time.monotonic()
+
+    def serves() -> bool:
         tag = f"probe-{time.monotonic_ns()}-"
         send(system, [f"The shop opens at nine, {tag}"], tag, SLANG_DAYS)
         model = post(system, tag, 0)["model"]
-        seen = f"{model['name']}-{model['version']}"
+        return f"{model['name']}-{model['version']}" == version
+
+    until(serves, SERVING_S)
     return time.monotonic() - started
 
 
@@ -192,11 +196,6 @@ def drift(system: System) -> dict[str, float]:
 
 def row_of(text: str, sentiment: str) -> dict[str, Any]:
     return {"text": text, "labels": {"sentiment": sentiment}}
-
-
-def written(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    return path
 
 
 def tell(what: str, found: str) -> None:

@@ -94,6 +94,18 @@ def test_by_time_and_only_after_it_was_shown(labels: Labels) -> None:
     assert labels.found() == [ANN, ANN, ANN, ANN, MODEL, MODEL], "the newer label stays in force"
 
 
+def test_a_drop_that_was_killed_is_ended_by_the_same_command(labels: Labels, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> int:
+        raise Fatal("killed", "again")
+
+    with monkeypatch.context() as broken, pytest.raises(Fatal, match="killed"):
+        broken.setattr(SqliteStore, "drop_labels", killed)
+        labels.run("drop", "--annotator", "ann", "--yes")
+    done = labels.run("drop", "--annotator", "ann", "--yes", "--json")
+    assert (done["dropped"], done["posts"]) == (4, 0), "the posts were put back before"
+    assert labels.found() == [MODEL, BOB, BOB, MODEL, MODEL, MODEL]
+
+
 @pytest.mark.parametrize(
     ("words", "why"), [((), "all labels"), (("--since", "monday"), "'monday' is no time.*2026-11-20")]
 )
