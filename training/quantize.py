@@ -4,17 +4,18 @@
   error). So a label does not depend on what else is in the batch, as it does where scales are found at run time.
 - Smoothing (Xiao et al. 2023, SmoothQuant, here of outliers only): a channel whose largest value exceeds so many times
   that of the median channel is divided down, its weights multiplied up. How many times, each product says for itself:
-  those of `OUTLIERS` that lose least by rounding inputs and weights.
+  those of `OUTLIERS` whose int8 product is nearest to the exact one.
 - Weights: int8 per output channel, by GPTQ (Frantar et al. 2023): each input channel is rounded in turn, and those
   after it make up for the error, weighed by how the calibration inputs go together.
 - No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps
   255 * 128 below 2 ** 15, so they give what the others give (ONNX Runtime's `reduce_range` costs a whole bit instead).
+- Word embeddings: int8 with a scale per row. Small tables (positions, token types) and the heads stay in fp32.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from onnx import helper, numpy_helper
 from models.batching import padded
 
 Floats = NDArray[np.float64]
-OUTLIERS = (math.inf, 4.0, 3.0, 2.0, 1.5, 1.0)
+OUTLIERS = (math.inf, 6.0, 4.0, 3.0, 2.5, 2.0, 1.75, 1.5, 1.25, 1.0)
 #: Suffix of the vector that a product's input is multiplied by; `restore.py` undoes it.
 UNSMOOTH = "_unsmooth"
 QUANTIZED, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"
@@ -37,8 +38,12 @@ _BATCH = 16
 #: Token vectors kept per tensor: several for each of the most input channels.
 _KEPT = 6000
 _DAMPING = 0.01
-#: Of them, those that the divisors are tried on.
-_TRIED = 1500
+#: Of them, those that a range is tried on.
+_TRIED = 2000
+#: Input channels that are rounded before the rest hears of their errors at once.
+_BLOCK = 96
+#: Tables of fewer values stay as they are: their error is in every text, their size is not.
+_SMALL_TABLE = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,34 +52,56 @@ class _Range:
     zero: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Product:
+    """x @ weights in int8: x is divided by `divisor` and rounded in `range`; weights are `values` * `scale`."""
+
+    divisor: Floats
+    range: _Range
+    values: Floats
+    scale: Floats
+
+
 def quantize_static(plain: Path, out: Path, rows: Sequence[Sequence[int]]) -> None:
     """Writes `out`, the int8 graph of `plain` (standard operators only); `rows`: token ids of calibration texts.
 
-    Products get QuantizeLinear and DequantizeLinear pairs (QDQ), which every runtime knows how to fuse; embedding
-    tables become int8 with a scale per row; the heads, a thousandth of the work, stay in fp32.
+    Products get QuantizeLinear and DequantizeLinear pairs (QDQ), which every runtime knows how to fuse.
     """
     graph = onnx.load(plain)
-    inputs = _smooth(graph, _observed(graph, rows))
+    inputs = _observed(graph, rows)
     constants = {i.name: i for i in graph.graph.initializer}
     products = {n.name for n in _products(graph)}
     nodes, replaced, quantized = [], set[str](), set[str]()
     for node in graph.graph.node:
         if node.name in products:
             given, kernel = node.input[0], node.input[1]
+            found = _fitted(inputs[given], numpy_helper.to_array(constants[kernel]).astype(np.float64))
+            if (found.divisor > 1).any():
+                nodes.append(_smoothing(graph, given, kernel, found.divisor))
+                given = nodes[-1].output[0]
             if given not in quantized:
                 quantized.add(given)
-                nodes += _activation(graph, given, _range(inputs[given]))
-            values, scale = _rounded(numpy_helper.to_array(constants[kernel]).astype(np.float64), inputs[given])
-            nodes.append(_kernel(graph, kernel, values, scale))
+                nodes += _activation(graph, given, found.range)
+            nodes.append(_kernel(graph, kernel, found))
             node.input[0], node.input[1] = f"{given}_dequantized", f"{kernel}_dequantized"
             replaced.add(kernel)
-        if node.op_type == "Gather" and (table := constants.get(node.input[0])) is not None and len(table.dims) == 2:
+        if node.op_type == "Gather" and (table := constants.get(node.input[0])) is not None and _is_large(table):
             nodes += _embedding(graph, node, numpy_helper.to_array(table))
             replaced.add(table.name)
         else:
             nodes.append(node)
     _put(graph, nodes, replaced)
     onnx.save(graph, out)
+
+
+def _is_large(table: onnx.TensorProto) -> bool:
+    return len(table.dims) == 2 and math.prod(table.dims) >= _SMALL_TABLE
+
+
+def _smoothing(graph: onnx.ModelProto, given: str, kernel: str, divisor: Floats) -> onnx.NodeProto:
+    _add(graph, kernel + UNSMOOTH, (1 / divisor).astype(np.float32))
+    smooth = f"{kernel}_smoothed_input"
+    return helper.make_node("Mul", [given, kernel + UNSMOOTH], [smooth], name=smooth)
 
 
 def _activation(graph: onnx.ModelProto, name: str, found: _Range) -> list[onnx.NodeProto]:
@@ -88,11 +115,11 @@ def _activation(graph: onnx.ModelProto, name: str, found: _Range) -> list[onnx.N
     ]
 
 
-def _kernel(graph: onnx.ModelProto, name: str, values: NDArray[np.int8], scale: NDArray[np.float32]) -> onnx.NodeProto:
+def _kernel(graph: onnx.ModelProto, name: str, product: _Product) -> onnx.NodeProto:
     parts = [name + suffix for suffix in (QUANTIZED, SCALE, ZERO_POINT)]
-    _add(graph, parts[0], values)
-    _add(graph, parts[1], scale)
-    _add(graph, parts[2], np.zeros(len(scale), np.int8))
+    _add(graph, parts[0], product.values.astype(np.int8))
+    _add(graph, parts[1], product.scale.astype(np.float32))
+    _add(graph, parts[2], np.zeros(len(product.scale), np.int8))
     back = f"{name}_dequantized"
     return helper.make_node("DequantizeLinear", parts, [back], name=back, axis=1)
 
@@ -120,70 +147,48 @@ def _products(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def _observed(graph: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> dict[str, Floats]:
-    """Input of each product -> float64[<= _KEPT, channels], of real tokens only."""
+    """Input of each product -> float64[about _KEPT at the most, channels], of real tokens only.
+
+    As many of each text, long or short, since a label comes from the mean of its text's tokens.
+    """
     names = sorted({n.input[0] for n in _products(graph)})
     watched = onnx.ModelProto()
     watched.CopyFrom(graph)
     watched.graph.output.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
     kept: dict[str, list[Floats]] = {name: [] for name in names}
-    rng, share = np.random.default_rng(17), min(1.0, _KEPT / sum(map(len, rows)))
+    rng, of_each = np.random.default_rng(17), _KEPT / len(rows)
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         ids, mask = padded(batch)
-        real = mask.astype(np.bool_) & (rng.random(mask.shape) < share)
+        real = mask.astype(np.bool_) & (rng.random(mask.shape) < of_each / mask.sum(1, keepdims=True))
         for name, value in zip(names, session.run(names, {"input_ids": ids, "attention_mask": mask}), strict=True):
             kept[name].append(np.asarray(value if value.ndim == 2 else value[real], np.float64))
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
 
-def _smooth(graph: onnx.ModelProto, observed: Mapping[str, Floats]) -> dict[str, Floats]:
-    """Puts a multiplication before each product whose input has outlier channels; returns the inputs after it."""
-    constants = {i.name: i for i in graph.graph.initializer}
-    multiplied = {n.input[1] for n in _products(graph)}
-    nodes, inputs = [], dict[str, Floats]()
-    for node in graph.graph.node:
-        if len(node.input) > 1 and node.input[1] in multiplied:
-            x, kernel = observed[node.input[0]], node.input[1]
-            weights = numpy_helper.to_array(constants[kernel])
-            divisor = _divisor(x, weights)
-            if (divisor > 1).any():
-                scaled = (weights * divisor[:, None]).astype(np.float32)
-                constants[kernel].CopyFrom(numpy_helper.from_array(scaled, kernel))
-                _add(graph, kernel + UNSMOOTH, (1 / divisor).astype(np.float32))
-                smooth = f"{kernel}_smoothed_input"
-                nodes.append(helper.make_node("Mul", [node.input[0], kernel + UNSMOOTH], [smooth], name=smooth))
-                node.input[0], x = smooth, x / divisor
-            inputs[node.input[0]] = x
-        nodes.append(node)
-    _put(graph, nodes, set())
-    return inputs
-
-
-def _divisor(x: Floats, weights: NDArray[np.float32]) -> Floats:
-    """Per channel of x[tokens, channels], 1 or more: those of `OUTLIERS` that change x @ weights least.
-
-    The errors of the inputs' rounding and of the weights' are taken for independent; GPTQ makes the second smaller.
-    """
+def _fitted(x: Floats, weights: Floats) -> _Product:
+    """x[tokens, in] @ weights[in, out] in int8, with those of `OUTLIERS` that change it least on these tokens."""
+    exact, root = x @ weights, _inverse_root(x)
     largest = np.abs(x).max(0)
     usual = max(float(np.median(largest)), 1e-6)
-    sample = x[:_TRIED]
-    best, least = np.ones(len(largest)), math.inf
-    for outlier in OUTLIERS:
-        divisor = np.maximum(1.0, largest / (outlier * usual))
-        y, scaled = sample / divisor, weights * divisor[:, None]
-        scale = _column_scale(scaled)
-        lost = (_rounding_error(y, _range(y)) @ scaled, y @ (np.round(scaled / scale) * scale - scaled))
-        total = sum(float(np.square(part).sum()) for part in lost)
-        if total < least:
-            best, least = divisor, total
-    return best
+    divisors = {d.tobytes(): d for d in (np.maximum(1.0, largest / (outlier * usual)) for outlier in OUTLIERS)}
+
+    def tried(divisor: Floats) -> tuple[float, _Product]:
+        y, scaled = x / divisor, weights * divisor[:, None]
+        scale, found = _column_scale(scaled), _range(y)
+        values = _rounded(scaled, root * divisor, scale)
+        lost = np.square((y + _rounding_error(y, found)) @ (values * scale) - exact).sum()
+        return float(lost), _Product(divisor, found, values, scale)
+
+    return min(map(tried, divisors.values()), key=lambda trial: trial[0])[1]
 
 
 def _range(x: Floats) -> _Range:
     """The uint8 range, around zero, whose rounding and cutting lose least."""
     ranges = [_uint8(x.min() * shrink, x.max() * shrink) for shrink in _SHRINKS]
-    return min(ranges, key=lambda found: float(np.square(_rounding_error(x, found)).sum()))
+    tried = x[:: max(1, len(x) // _TRIED)]
+    return min(ranges, key=lambda found: float(np.square(_rounding_error(tried, found)).sum()))
 
 
 def _rounding_error(x: Floats, found: _Range) -> Floats:
@@ -199,21 +204,36 @@ def _uint8(low: float, high: float) -> _Range:
     return _Range(scale, round(-low / scale))
 
 
-def _rounded(weights: Floats, x: Floats) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """int8[in, out] and its scale per output channel, by GPTQ under the pair limit."""
-    scale = _column_scale(weights)
+def _inverse_root(x: Floats) -> Floats:
+    """U[in, in], upper triangular: U.T @ U is the inverse of x.T @ x / tokens (damped).
+
+    That of x / divisor is U * divisor.
+    """
     together = x.T @ x / len(x)
-    together += np.eye(len(together)) * (_DAMPING * np.trace(together) / len(together) + 1e-12)
-    upper = np.linalg.cholesky(np.linalg.inv(together)).T
+    squares = np.diag(together)
+    together += np.diag(_DAMPING * np.maximum(squares, 1e-3 * squares.mean()) + 1e-12)
+    root: Floats = np.linalg.cholesky(np.linalg.inv(together)).T
+    return root
+
+
+def _rounded(weights: Floats, root: Floats, scale: Floats) -> Floats:
+    """Whole numbers [in, out] whose product with `scale` (one per column) stands for the weights, by GPTQ.
+
+    `root` is the inputs' `_inverse_root`. No pair of neighbours is over its limit.
+    """
     left, values = weights.copy(), np.zeros_like(weights)
     room = np.full(weights.shape[1], float(_PAIR))
-    for k in range(len(left)):
-        limit = np.minimum(127.0, room)
-        values[k] = np.clip(np.round(left[k] / scale), -limit, limit)
-        room = _PAIR - np.abs(values[k])
-        error = (left[k] - values[k] * scale) / upper[k, k]
-        left[k + 1 :] -= np.outer(upper[k, k + 1 :], error)
-    return values.astype(np.int8), scale.astype(np.float32)
+    for start in range(0, len(left), _BLOCK):
+        end = min(start + _BLOCK, len(left))
+        errors = np.zeros((end - start, weights.shape[1]))
+        for k in range(start, end):
+            limit = np.minimum(127.0, room)
+            values[k] = np.clip(np.round(left[k] / scale), -limit, limit)
+            room = _PAIR - np.abs(values[k])
+            errors[k - start] = (left[k] - values[k] * scale) / root[k, k]
+            left[k + 1 : end] -= np.outer(root[k, k + 1 : end], errors[k - start])
+        left[end:] -= root[start:end, end:].T @ errors
+    return values
 
 
 def _column_scale(weights: Floats) -> Floats:
