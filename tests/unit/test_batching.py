@@ -145,6 +145,6 @@ def test_the_starter_reads_both_languages(engine: OnnxEngine) -> None:
 def test_the_starter_knows_the_topic_of_most_plain_sentences(
     engine: OnnxEngine, texts: list[tuple[str, list[str]]]
 ) -> None:
-    """All but the first of each were written before a model was asked: 0.6.0 gets 15 and 14, 0.7.0 to 0.9.0 all."""
+    """All but the first of each were written before a model was asked: 0.6.0 gets 15 and 14, 0.7.0 to 0.10.0 all."""
     found = [p.label("topic") for p in engine.predict([text for text, _ in texts])]
     assert sum(topic in right for topic, (_, right) in zip(found, texts, strict=True)) >= 13
