@@ -37,9 +37,9 @@ _SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 _BATCH = 16
 #: Token vectors kept per tensor: several for each of the most input channels.
 _KEPT = 6000
-_DAMPING = 0.01
 #: Of them, those that a range is tried on.
 _TRIED = 2000
+_DAMPING = 0.01
 #: Input channels that are rounded before the rest hears of their errors at once.
 _BLOCK = 96
 #: Tables of fewer values stay as they are: their error is in every text, their size is not.
