@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
+from training import quantize
 from training.quantize import (
     Floats,
     _column_scale,
@@ -84,6 +85,35 @@ def test_an_outlier_that_few_tokens_have_counts() -> None:
     off = np.abs(rebuilt - x @ weights)
     assert off[[1100, 2101]].max() < 0.1 * np.abs(90 * weights[5]).max()
     assert np.square(off).mean() < 0.005 * np.square(x @ weights).mean()
+
+
+def test_the_smoothing_chosen_loses_least_on_all_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(9)
+    x, weights = rng.normal(size=(3000, 48)), rng.normal(size=(48, 16))
+    x[2000:2100, 5] = 60.0
+
+    def lost() -> float:
+        found = _fitted(x, weights)
+        y = x / found.divisor
+        return float(
+            np.square((y + _rounding_error(y, found.range)) @ (found.values * found.scale) - x @ weights).sum()
+        )
+
+    chosen, each = lost(), []
+    for outlier in quantize.OUTLIERS:
+        monkeypatch.setattr(quantize, "OUTLIERS", (outlier,))
+        each.append(lost())
+    assert chosen == min(each) < 0.9 * max(each)
+
+
+def test_blocks_of_channels_give_what_one_by_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(10)
+    x = rng.normal(size=(2000, 8)) @ rng.normal(size=(8, 250)) + 0.1 * rng.normal(size=(2000, 250))
+    weights = rng.normal(size=(250, 16))
+    root, scale = _inverse_root(x), _column_scale(weights)
+    in_blocks = _rounded(weights, root, scale)
+    monkeypatch.setattr(quantize, "_BLOCK", 250)
+    assert (in_blocks == _rounded(weights, root, scale)).mean() > 0.999, "but for the order of sums"
 
 
 def test_each_row_of_a_table_has_its_own_scale() -> None:
