@@ -13,20 +13,27 @@ from pipeline.errors import Poison
 STAGE = "decode"
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
+#: Objects and arrays of one value: making many holds up the whole process, which collects its garbage meanwhile.
+MAX_CONTAINERS = 20_000
 
 #: An integer this long may not fit into 64 bits, which is what the fast parser knows.
 _LONG_NUMBER = re.compile(rb"\d{19}")
+#: A string that does not end reaches to the end of the value: so the search never looks at a byte twice.
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def json_object(value: bytes) -> dict[str, Any]:
-    """Raises `Poison` where `value` is no JSON object, over `MAX_BYTES` or nested over `MAX_DEPTH` levels."""
+    """Raises `Poison` where `value` is no JSON object, or exceeds `MAX_BYTES`, `MAX_CONTAINERS` or `MAX_DEPTH`."""
     if len(value) > MAX_BYTES:
         raise Poison(STAGE, "too_large", f"{len(value)} bytes, at most {MAX_BYTES}")
+    brackets = _brackets(value)
+    if brackets > MAX_CONTAINERS and _brackets(_JSON_STRING.sub(b"", value)) > MAX_CONTAINERS:
+        raise Poison(STAGE, "too_many_values", f"more than {MAX_CONTAINERS} objects and arrays")
     raw = _fast(value)
     if raw is None:
         raw = _precise(value)
-    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and _deeper(raw, MAX_DEPTH):
+    if brackets > MAX_DEPTH and _deeper(raw, MAX_DEPTH):
         raise Poison(STAGE, "too_deep", f"nested over {MAX_DEPTH} levels")
     if not isinstance(raw, dict):
         raise Poison(STAGE, "not_object", "a post is a JSON object")
@@ -43,6 +50,10 @@ def shown(value: Any, limit: int) -> str:
         if len(found) >= limit:
             break
     return found[:limit]
+
+
+def _brackets(value: bytes) -> int:
+    return value.count(b"{") + value.count(b"[")
 
 
 def _fast(value: bytes) -> Any | None:
