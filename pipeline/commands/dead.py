@@ -18,7 +18,7 @@ from pipeline.settings import KafkaSettings
 app = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, e.g. not_utf8.")]
-Stage = Annotated[str | None, typer.Option("--stage", help="Only this stage: decode, classify or index.")]
+Stage = Annotated[str | None, typer.Option("--stage", help="Only this stage: decode, classify, subjects or index.")]
 
 
 @app.command("list")
