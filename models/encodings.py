@@ -42,7 +42,7 @@ _CANDIDATES = (
     "cp1256",
     "koi8_r",
 )
-_MULTIBYTE = _CANDIDATES[:5]
+MULTIBYTE = _CANDIDATES[:5]
 #: What browsers read where a document names the smaller encoding.
 _WIDER = {
     "gb2312": "gb18030", "gbk": "gb18030", "hz": "hz", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949",
@@ -170,7 +170,7 @@ def _guessed(head: bytes) -> str:
         return "utf-8"
     least = min(found.values())
     best = [e for e in _CANDIDATES if found.get(e, 1.0) <= least + 0.01]
-    return next((e for e in best if e not in _MULTIBYTE or _dense(sample, e)), best[0] if best else next(iter(found)))
+    return next((e for e in best if e not in MULTIBYTE or _dense(sample, e)), best[0] if best else next(iter(found)))
 
 
 def _dense(sample: bytes, encoding: str) -> bool:
