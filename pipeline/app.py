@@ -27,7 +27,7 @@ from pipeline.posts import Progress, Record
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
-from pipeline.subjects import SubjectMatcher
+from pipeline.subjects import matcher
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,7 @@ class Workers:
         app = delivery.make_app("classify", kafka, self._brokers)
         self.classifier = classifier
         counting = settings.alerts.counting
-        labeller = Labeller(
-            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_mb * 1_000_000
-        )
+        labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
         self.flow = Flow(
             labeller=labeller,
             store=self._store,

@@ -23,7 +23,7 @@ from pipeline.posts import Origin, Record, document_id
 from pipeline.settings import Settings
 from pipeline.status import from_store
 from pipeline.store.open import open_store
-from pipeline.subjects import SubjectMatcher
+from pipeline.subjects import matcher
 
 _SHOWN = 20
 
@@ -52,7 +52,7 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
     checks: dict[str, Callable[[], str]] = {
         "runtime": _one_runtime,
         "model": lambda: _model(settings),
-        "subjects": lambda: f"{len(settings.subjects)} subjects" if SubjectMatcher(settings.subjects) else "",
+        "subjects": lambda: f"{len(settings.subjects)} subjects" if matcher(settings) else "",
         "channels": lambda: ", ".join(c.name for c in make_channels(settings.alerts)),
         "store": lambda: open_store(settings.store).check(),
         "kafka": lambda: "embedded" if settings.embedded else kafka_tools.check_topics(settings.kafka),

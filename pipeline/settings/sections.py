@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 
+from models.searchtext import keyword_text
 from models.signing import public_key
+from models.text import clean_line
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
+_MAX_NAME = 200
 
 
 class KafkaSettings(Section):
@@ -137,6 +150,43 @@ class HttpSettings(Section):
     metrics_port: int = Field(default=9108, ge=0, le=65535)
 
 
+class MatchingSettings(Section):
+    """How keywords are compared. `fold_chinese`: traditional and simplified characters are the same."""
+
+    fold_chinese: bool = True
+
+
+def _findable(keywords: list[str]) -> list[str]:
+    for keyword in keywords:
+        keyword_text(keyword)
+    return keywords
+
+
+class SubjectSettings(Section):
+    """A watched subject: a text names it where one of the keywords `any` stands.
+
+    Unless a phrase of `not` covers that place: with `any = ["nova"]` and `not = ["nova scotia"]`, "Nova Scotia" does
+    not name the subject, and "my Nova in Nova Scotia" does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    any: Annotated[list[str], Field(min_length=1), AfterValidator(_findable)]
+    not_: Annotated[list[str], AfterValidator(_findable)] = Field(default=[], alias="not")
+
+    @model_serializer
+    def _as_written(self) -> dict[str, list[str]]:
+        return {"any": self.any, "not": self.not_}
+
+
+#: A list of keywords is short for a table with `any` alone.
+Subject = Annotated[
+    Annotated[list[str], Field(min_length=1), AfterValidator(_findable), Tag("keywords")]
+    | Annotated[SubjectSettings, Tag("table")],
+    Discriminator(lambda value: "keywords" if isinstance(value, list) else "table"),
+]
+
+
 class Settings(Section):
     """Everything; see `opinionwatch config show`."""
 
@@ -148,11 +198,23 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     http: HttpSettings = HttpSettings()
     # A rule that names a subject is wrong where there are none, too.
-    subjects: dict[str, list[str]] = Field(default={}, validate_default=True)
+    subjects: dict[str, Subject] = Field(default={}, validate_default=True)
+    matching: MatchingSettings = MatchingSettings()
 
     @field_validator("subjects")
     @classmethod
-    def _rules_name_subjects(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+    def _names_can_be_shown(cls, value: dict[str, Subject]) -> dict[str, Subject]:
+        for name in value:
+            if not name or name != clean_line(name, _MAX_NAME) or "|" in name:
+                shown = repr(name[:_MAX_NAME])
+                raise ValueError(f"{shown}: a name is one line of 1 to {_MAX_NAME} visible characters without '|'")
+        return value
+
+    @field_validator("subjects")
+    @classmethod
+    def _rules_name_subjects(
+        cls, value: dict[str, SubjectSettings], info: ValidationInfo
+    ) -> dict[str, SubjectSettings]:
         alerts = info.data.get("alerts")
         for number, rule in enumerate(alerts.rules if alerts else []):
             for pattern in rule.keys:
