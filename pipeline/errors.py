@@ -20,11 +20,12 @@ class PipelineError(Exception):
 
 
 class Transient(PipelineError):
-    """Try again, at the earliest in `retry_after_s` seconds."""
+    """Try again, at the earliest in `retry_after_s` seconds; `remedy` says what a person can do meanwhile."""
 
-    def __init__(self, message: str, retry_after_s: float = 0.5) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_after_s: float = 0.5, remedy: str = "") -> None:
+        super().__init__(f"{message}{'; ' + remedy if remedy else ''}")
         self.retry_after_s = retry_after_s
+        self.remedy = remedy
 
 
 class Poison(PipelineError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,11 @@ class KafkaSettings(Section):
 
 
 class StoreSettings(Section):
-    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
+    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it.
+
+    Elasticsearch gets an index of posts per `period`, and one per year for posts from before `backfill_before` (a date,
+    by default chosen by `opinionwatch setup`: 90 days before it first runs, 7 where the period is an hour).
+    """
 
     url: str = Field(
         default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
@@ -53,6 +58,7 @@ class StoreSettings(Section):
     analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
     period: Literal["hour", "day", "month"] = "month"
     replicas: int = Field(default=0, ge=0, le=9)
+    backfill_before: date | None = None
 
 
 class ModelSettings(Section):
