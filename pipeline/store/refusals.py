@@ -78,7 +78,7 @@ def item(status: int, error: Mapping[str, Any]) -> Refusal:
     kind = printable(str(error.get("type") or ""), 80)
     found = list(_reasons(error, 0))
     index = next((x["index"] for x in found if isinstance(x.get("index"), str)), "")
-    if kind in OF_A_DOCUMENT or any(x.get("type") in OF_A_DOCUMENT for x in found):
+    if kind in OF_A_DOCUMENT or any(str(x.get("type")) in OF_A_DOCUMENT for x in found):
         fields = _FIELD.findall(str(error.get("reason")))
         return Refusal(status, kind, f"field {fields[0]}" if fields else "", printable(index, 100))
     words: list[str] = []
