@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import ssl
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import islice
@@ -137,7 +138,7 @@ class Connection:
     def hits(self, index: str, limit: int, **search: Any) -> list[dict[str, Any]]:
         """The first `limit` hits of a search, however many: past one page they are read at one point in time."""
         if limit > PAGE:
-            return list(islice(self.scan(index, **search), limit))
+            return list(islice(self.scan(index, **search), min(limit, sys.maxsize)))
         found: list[dict[str, Any]] = self.search(index=index, size=limit, **search)["hits"]["hits"]
         return found
 
