@@ -15,7 +15,7 @@ from pipeline.commands.common import guarded
 _COMMANDS = {
     "demo": "demo:demo",
     "setup": "kafka:setup",
-    "check": "kafka:check",
+    "check": "check:check",
     "run": "workers:run",
     "ingest": "kafka:ingest",
     "status": "kafka:status",

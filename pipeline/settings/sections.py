@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from models.signing import public_key
 from pipeline.settings.alerts import AlertSettings
@@ -40,6 +40,15 @@ class KafkaSettings(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: str = ""
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        own = [self.dead_topic, self.progress_topic, self.alerts_topic]
+        names = [*self.topics, *own]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"topic {twice[0]!r} is given twice; topics, dead_topic, progress_topic and alerts_topic "
+                             f"must all differ")  # fmt: skip
+        return self
 
 
 class StoreSettings(Section):
