@@ -281,7 +281,8 @@ def _refuse_embedded(kafka: KafkaSettings) -> None:
     if kafka.bootstrap_servers == EMBEDDED:
         raise Fatal(
             "this command needs a real Kafka; kafka.bootstrap_servers is 'embedded'",
-            "set OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or use 'opinionwatch demo'",
+            "set kafka.bootstrap_servers in opinionwatch.toml, or OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or "
+            "use 'opinionwatch demo'",
             EXIT_USAGE,
         )
 
