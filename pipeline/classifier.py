@@ -67,7 +67,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             registry,
             settings.alias,
             load=partial(_tuned, settings),
-            refuse=lambda engine: _unfit(engine, rule),
+            refuse=lambda engine: unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
             observe=shadow.compare if shadow else lambda *_: None,
@@ -119,7 +119,8 @@ def _named(registry: Registry, alias: str) -> str:
     return found
 
 
-def _unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+def unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+    """Why the alert rule cannot count what the engine says; None where it can."""
     head = engine.heads.get(rule.head)
     if head is None:
         return f"{engine.name} {engine.version} has no head {rule.head!r}, which the alert rule counts (alerts.head)"

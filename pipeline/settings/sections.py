@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -15,6 +16,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
     model_serializer,
+    model_validator,
 )
 
 from models.searchtext import keyword_text
@@ -53,9 +55,22 @@ class KafkaSettings(Section):
     password: SecretStr = SecretStr("")
     ca_file: str = ""
 
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        own = [self.dead_topic, self.progress_topic, self.alerts_topic]
+        names = [*self.topics, *own]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"topic {twice[0]!r} is given twice; topics, dead_topic, progress_topic and alerts_topic "
+                             f"must all differ")  # fmt: skip
+        return self
+
 
 class StoreSettings(Section):
-    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
+    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it.
+
+    Elasticsearch gets an index of posts per `period`, and one per year for posts from before `backfill_before` (a date,
+    by default chosen by `opinionwatch setup`: 90 days before it first runs, 7 where the period is an hour).
+    """
 
     url: str = Field(
         default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
@@ -66,6 +81,7 @@ class StoreSettings(Section):
     analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
     period: Literal["hour", "day", "month"] = "month"
     replicas: int = Field(default=0, ge=0, le=9)
+    backfill_before: date | None = None
 
 
 class ModelSettings(Section):

@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.errors import Fatal
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
 _PAGE = 2000
+#: More rows than a table can have.
+_MOST = 1 << 62
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
 
@@ -45,9 +46,7 @@ class SqliteStore:
         return self._db.setup()
 
     def check(self) -> str:
-        with self._db.reading() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
-                raise Fatal(f"store {self._db.path} has no tables", "run 'opinionwatch setup'")
+        self._db.check()
         return f"SQLite {sqlite3.sqlite_version} at {self._db.path}, {self.post_count()} posts"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
@@ -202,7 +201,8 @@ class SqliteStore:
         query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
             ORDER BY time DESC LIMIT ?"""
         with self._db.reading() as db:
-            return [{**json.loads(d), "_id": key} for key, d in db.execute(query, (" AND ".join(phrases), limit))]
+            rows = db.execute(query, (" AND ".join(phrases), min(limit, _MOST))).fetchall()
+        return [{**json.loads(d), "_id": key} for key, d in rows]
 
     def post(self, document_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
@@ -311,7 +311,7 @@ class SqliteStore:
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
         with self._db.reading() as db:
-            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, limit))]
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, min(limit, _MOST)))]
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         with self._db.writing() as db:

@@ -53,3 +53,40 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
     with pytest.raises(Fatal) as caught:
         resolve(environ={"OPINIONWATCH_STORE__PASSWORD": CANARY, "OPINIONWATCH_STORE__TIMEOUT_S": "-1"})
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[kafka]\nbootstrap_server = 'x:1'", ["kafka.bootstrap_server", "did you mean kafka.bootstrap_servers?"]),
+        ("[store]\nlead = 1", ["store.lead", "does not exist", "known here: url, password"]),
+        ("[kafka]\nbundle = 'x'", ["kafka.bundle", "did you mean model.bundle?"]),
+        ("[[alerts.channels]]\nname = 'ops'\nkind = 'slack'\nurll = 'x'", ["channels.0.url", "did you mean"]),
+        ("[store]\nperiod = 'week'", ["store.period", "must be 'hour', 'day' or 'month'"]),
+        ("[store]\nurl = 'postgres://x'", ["store.url", "sqlite:///path"]),
+        ("kafka = 3", ["setting kafka", "must be a table"]),
+        ("[subjects]\nNova = 'nova'", ["subjects.Nova", 'must be a list, e.g. ["a", "b"]']),
+        ("[kafka]\ntopics = ['a', 'opinion.dead']", ["'opinion.dead' is given twice"]),
+        ("[kafka]\ngroup = = 'a'", ["line 2", "TOML"]),
+        ("a = " + "[" * 5000, ["nested too deeply"]),
+        ('[kafka]\n"a\\u001b[31m" = 1', ["does not exist"]),
+        ("[kafka]\npartitions = 0\n[flow]\nin_flight = 0", ["kafka.partitions", "flow.in_flight"]),
+    ],
+)
+def test_a_fault_in_the_file_names_the_key_and_what_is_allowed(tmp_path: Path, toml: str, words: list[str]) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_text(toml)
+    with pytest.raises(Fatal) as caught:
+        resolve(file, environ={})
+    for word in [*words, str(file)]:
+        assert word in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_bytes(b"[kafka]\ngroup = '\xff'\n")
+    with pytest.raises(Fatal, match="line 2: not UTF-8"):
+        resolve(file, environ={})
+    with pytest.raises(Fatal, match="STORE__PASSWORD_FILE.*not text"):
+        resolve(environ={"OPINIONWATCH_STORE__PASSWORD_FILE": str(file)})
