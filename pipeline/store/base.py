@@ -6,7 +6,7 @@ All writes are idempotent: the same call twice leaves the same documents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
@@ -77,6 +77,10 @@ class Scope:
     def is_single(self) -> bool:
         """Whether it is one topic, one subject or one source as a whole."""
         return [self.topic, self.subject, self.source].count("") == 2
+
+    def holds(self, other: Scope) -> bool:
+        """Whether every post of the other key is one of this key."""
+        return all(not mine or mine == its for mine, its in zip(astuple(self), astuple(other), strict=True))
 
 
 EVERYTHING = Scope()
