@@ -17,13 +17,13 @@ CAP_S = 5.0
 def delay_s(attempt: int, at_least_s: float, jitter: float) -> float:
     """Seconds before the next try; `attempt` counts from 0, `jitter` in [0, 1) spreads it over [half, whole].
 
-    A service that asks for longer than the cap gets it.
+    Never before `at_least_s`: a service that asks for a wait gets all of it, longer than the cap too.
 
     >>> delay_s(0, 0.5, 0.0), delay_s(3, 0.5, 0.0), delay_s(20, 0.5, 0.0), delay_s(0, 60.0, 0.0)
-    (0.25, 2.0, 2.5, 30.0)
+    (0.5, 2.0, 2.5, 60.0)
     """
     whole: float = max(at_least_s, min(CAP_S, at_least_s * 2 ** min(attempt, 16)))
-    return whole * (0.5 + jitter / 2)
+    return max(at_least_s, whole * (0.5 + jitter / 2))
 
 
 async def retried(
