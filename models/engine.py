@@ -117,7 +117,8 @@ class OnnxEngine:
 
             tokens, padded = self.tokens, self.padded_tokens
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
-            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
+            usual = self._budget
+            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets)) or usual
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
 
