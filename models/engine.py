@@ -117,8 +117,10 @@ class OnnxEngine:
 
             tokens, padded = self.tokens, self.padded_tokens
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
-            usual = self._budget
-            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets)) or usual
+            usual, limit = self._budget, tuning.LIMIT_S
+            budget_tokens = (
+                tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit)) or usual
+            )
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
 

@@ -30,7 +30,7 @@ def trial_lengths(budgets: Sequence[int]) -> list[int]:
 
 
 def best_budget(
-    seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS, limit_s: float = LIMIT_S
+    seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS, limit_s: float = float("inf")
 ) -> int | None:
     """The budget of the least time; of those about as fast, the smallest.
 
@@ -87,4 +87,8 @@ def remembered(key: str, find: Callable[[], int | None], folder: Path | None = N
 
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/opinionwatch`, by default under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opinionwatch"
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path.home() / ".cache") / "opinionwatch"
+    except RuntimeError:  # a user id without a name, as a container may give one
+        return Path("/.cache/opinionwatch")
