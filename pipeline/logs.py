@@ -29,7 +29,7 @@ class _OneLine(logging.Formatter):
 class Repeats(logging.Filter):
     """Lets a warning or an error through once in `EVERY_S` seconds; what differs in numbers only is the same.
 
-    Of libraries the message's template counts, not what is filled in.
+    Of libraries the message's template and the kind of the exception count, not what is filled in.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -42,7 +42,10 @@ class Repeats(logging.Filter):
         if record.levelno < logging.WARNING:
             return True
         library = record.name.partition(".")[0] in LIBRARIES
-        key = (record.name, _VARYING.sub("#", str(record.msg) if library else record.getMessage()))
+        said = str(record.msg) if library else record.getMessage()
+        if record.exc_info and (error := record.exc_info[1]):
+            said += f"{type(error)}{'' if library else error}"
+        key = (record.name, _VARYING.sub("#", said))
         now = self._now()
         at, left_out = self._seen.get(key, (now - EVERY_S, 0))
         if now - at < EVERY_S:
