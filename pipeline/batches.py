@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatch
 from aiokafka.record.legacy_records import LegacyRecordBatch
 
@@ -43,15 +45,15 @@ class Elided(bytes):
         return made
 
 
-class _LargeRecord(NamedTuple):
-    """As aiokafka's records, with the value elided."""
+class _Record(NamedTuple):
+    """As aiokafka's records are."""
 
     offset: int
     timestamp: int
     timestamp_type: int
-    value: Elided
-    key: None = None
-    headers: tuple[()] = ()
+    value: bytes | None
+    key: bytes | None = None
+    headers: Sequence[tuple[str, bytes | None]] = ()
     checksum: None = None
 
 
@@ -106,11 +108,10 @@ class _Batch:
         return next(self._whole)
 
     def __iter__(self) -> Iterator[Any]:
-        codec = self._header[_ATTRIBUTES] & _CODEC
-        return iter(self._whole) if not codec else self._unpacked(Reader(decompressed(codec, self._payload())))
-
-    def _payload(self) -> bytes:
-        return self._raw[_HEADER.size :]
+        payload, codec = self._raw[_HEADER.size :], self._header[_ATTRIBUTES] & _CODEC
+        if not codec:
+            return self._tolerant(self._whole, payload)
+        return self._unpacked(Reader(decompressed(codec, payload)))
 
     def _unpacked(self, reader: Reader) -> Iterator[Any]:
         left = int(self._header[_COUNT])
@@ -142,9 +143,37 @@ class _Batch:
         header[1] = _HEADER.size - 12 + len(records)
         header[_ATTRIBUTES] &= ~_CODEC
         header[_COUNT] = count
-        return iter(DefaultRecordBatch(_HEADER.pack(*header) + bytes(records)))
+        return self._tolerant(DefaultRecordBatch(_HEADER.pack(*header) + bytes(records)), records)
 
-    def _large(self, reader: Reader) -> _LargeRecord:
+    def _tolerant(self, found: Iterator[Any], records: bytes | bytearray) -> Iterator[Any]:
+        """`found` are the records as aiokafka reads them, which no broker keeps from having odd header names."""
+        done = 0
+        try:
+            for record in found:
+                yield record
+                done += 1
+        except UnicodeDecodeError:
+            yield from islice(self._with_odd_names(records), done, None)
+
+    def _with_odd_names(self, records: bytes | bytearray) -> Iterator[_Record]:
+        """The same records; what is no UTF-8 in the name of a header becomes U+FFFD."""
+        reader = Reader(iter([bytes(records)]))
+        while reader.fill(1):
+            reader.varint()
+            reader.take(1)
+            time_delta, offset_delta = reader.varint()[0], reader.varint()[0]
+            key, value = reader.text(), reader.text()
+            headers = [
+                ((reader.text() or b"").decode("utf-8", "replace"), reader.text()) for _ in range(reader.count())
+            ]
+            yield self._record(time_delta, offset_delta, value, key, headers)
+
+    def _record(self, time_delta: int, offset_delta: int, value: bytes | None, *more: Any) -> _Record:
+        appended = bool(self._header[_ATTRIBUTES] & _LOG_APPEND_TIME)
+        timestamp = int(self._header[8] if appended else self._header[7] + time_delta)
+        return _Record(self.base_offset + offset_delta, timestamp, int(appended), value, *more)
+
+    def _large(self, reader: Reader) -> _Record:
         """Reads over a record; its key and headers are not kept."""
         left, _ = reader.varint()
         reader.take(1)
@@ -164,10 +193,7 @@ class _Batch:
         digest = hashlib.sha256()
         reader.pass_over(value_bytes, digest.update)
         reader.pass_over(left)
-        appended = bool(self._header[_ATTRIBUTES] & _LOG_APPEND_TIME)
-        timestamp = int(self._header[8] if appended else self._header[7] + time_delta)
-        value = Elided.of(value_bytes, digest.hexdigest())
-        return _LargeRecord(self.base_offset + offset_delta, timestamp, int(appended), value)
+        return self._record(time_delta, offset_delta, Elided.of(value_bytes, digest.hexdigest()))
 
 
 def _whole_records(buffer: bytearray, most: int) -> tuple[int, int]:
@@ -198,7 +224,7 @@ class _Fetched(fetcher.FetchResult):  # type: ignore[misc]
                 if size >= LOOK_BYTES or (max_records is not None and len(found) >= max_records):
                     self._update_position()
                     return found
-        except (CodecMissingError, DamagedError) as error:
+        except (CodecMissingError, DamagedError, CorruptRecordException) as error:
             raise _unreadable(tp, self._partition_records.next_fetch_offset, error) from error
         self._update_position()
         self._partition_records = None

@@ -153,6 +153,15 @@ class Reader:
             see(part)
             size -= len(part)
 
+    def count(self) -> int:
+        """A number that is not negative."""
+        return max(0, self.varint()[0])
+
+    def text(self) -> bytes | None:
+        """Bytes after their length; None where that is negative."""
+        size, _ = self.varint()
+        return self.take(size) if size >= 0 else None
+
     def varint(self) -> tuple[int, int]:
         """A number as records write them, and the bytes it took."""
         self.fill(10)
