@@ -17,6 +17,7 @@ from pipeline.alerting.notify.open import make_channels
 from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.decompression import CODECS, missing_codecs
 from pipeline.errors import Fatal, PipelineError, Poison, Transient
 from pipeline.feeds import read_posts
 from pipeline.posts import Origin, Record, document_id
@@ -51,6 +52,7 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
     settings = settings_of(config)
     checks: dict[str, Callable[[], str]] = {
         "runtime": _one_runtime,
+        "compression": _codecs,
         "model": lambda: _model(settings),
         "subjects": lambda: f"{len(settings.subjects)} subjects" if SubjectMatcher(settings.subjects) else "",
         "channels": lambda: ", ".join(c.name for c in make_channels(settings.alerts)),
@@ -75,6 +77,15 @@ def check(as_json: AsJson = False, config: Config = None) -> None:
 def _model(settings: Settings) -> str:
     model = open_classifier(settings.model)
     return f"{model.name} {model.version} from {settings.model.registry or settings.model.bundle}"
+
+
+def _codecs() -> str:
+    if missing := missing_codecs():
+        raise Fatal(
+            f"posts that are compressed with {', '.join(missing)} cannot be read",
+            f"pip install {' '.join(missing.values())}",
+        )
+    return ", ".join(name for name, _ in CODECS.values())
 
 
 def _one_runtime() -> str:
