@@ -117,7 +117,9 @@ class OnnxEngine:
 
             tokens, padded = self.tokens, self.padded_tokens
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
-            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
+            usual, limit = self._budget, tuning.LIMIT_S
+            found = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit))
+            budget_tokens = found or usual
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
 

@@ -18,6 +18,7 @@ from typing import Any
 import faust
 from aiokafka.structs import TopicPartition
 
+from pipeline.batches import Elided, read_in_bounded_memory
 from pipeline.errors import Fatal
 from pipeline.posts import Origin, Record
 from pipeline.settings import FlowSettings, KafkaSettings
@@ -29,6 +30,7 @@ MAX_RECORD_BYTES = 10_100_000
 
 def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
     """One app per role; its id is the consumer group. `brokers` is the resolved `host:port,...`."""
+    read_in_bounded_memory()
     return StrictApp(
         f"{kafka.group}-{role}",
         broker=[f"kafka://{address}" for address in brokers.split(",")],
@@ -227,6 +229,7 @@ def _record(record: Any) -> Record:
         record.timestamp,
         record.value or b"",
         int(replayed) if replayed.isdigit() else 0,
+        (record.value.size, record.value.sha256) if isinstance(record.value, Elided) else None,
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -68,6 +70,13 @@ class Metrics:
             "opinionwatch_drift", "Jensen-Shannon divergence from the training reference, in bits", ["head"], registry=r
         )
         self.label_queue = Gauge("opinionwatch_labels", "Labels given by people", registry=r)
+
+    def keep_lag(self, held: Collection[tuple[str, int]]) -> None:
+        """Takes out the lag of the partitions that are not `held`: another process shows them now."""
+        for sample in [s for family in self.lag.collect() for s in family.samples]:
+            topic, partition = sample.labels["topic"], sample.labels["partition"]
+            if (topic, int(partition)) not in held:
+                self.lag.remove(topic, partition)
 
     def serves(self, name: str, version: str) -> None:
         """Says which model labels from now on."""

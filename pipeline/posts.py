@@ -29,13 +29,15 @@ class Origin(NamedTuple):
 class Record(NamedTuple):
     """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch.
 
-    `replayed` counts how often it was sent again from the dead letters.
+    `replayed` counts how often it was sent again from the dead letters. `by_reference` is the size in bytes and the
+    SHA-256 (hex) of a value that is too large to be held in memory; `value` is empty then.
     """
 
     origin: Origin
     timestamp_ms: int
     value: bytes
     replayed: int = 0
+    by_reference: tuple[int, str] | None = None
 
 
 class Post(NamedTuple):

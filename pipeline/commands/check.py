@@ -17,6 +17,7 @@ from pipeline.alerting.notify.open import check_channels
 from pipeline.classifier import open_classifier, unfit
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.console.server import refuse_open_host
+from pipeline.decompression import CODECS, missing_codecs
 from pipeline.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import DEFAULT_FILE, Settings
 from pipeline.store.open import open_store
@@ -99,6 +100,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     yield Finding("settings", _source(config))
     running = [
         _Running("runtime", lambda: [_tried("runtime", _one_runtime)]),
+        _Running("compression", lambda: [_tried("compression", _codecs)]),
         _Running("model", lambda: [_tried("model", lambda: _model(settings))], _MODEL_S),
         _Running("subjects", lambda: [_tried("subjects", lambda: _subjects(settings))]),
         _Running("console", lambda: [_tried("console", lambda: _console(settings))]),
@@ -150,6 +152,15 @@ def _one_runtime() -> str:
     if not found:
         raise Fatal("no ONNX Runtime is installed", "pip install 'opinionwatch[cpu]'")
     return found[0]
+
+
+def _codecs() -> str:
+    if missing := missing_codecs():
+        raise Fatal(
+            f"posts that are compressed with {', '.join(missing)} cannot be read",
+            f"pip install {' '.join(missing.values())}",
+        )
+    return ", ".join(name for name, _ in CODECS.values())
 
 
 def _model(settings: Settings) -> str:

@@ -28,6 +28,8 @@ from pipeline.settings.base import Section
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
 _MAX_NAME = 200
+#: By role; `all` does what classify does, and more.
+METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
 
 
 class KafkaSettings(Section):
@@ -156,6 +158,8 @@ class TrainingSettings(Section):
 class HttpSettings(Section):
     """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
 
+    Where `metrics_port` is not set, each role has its own, so that one machine may run them all: `METRICS_PORTS`.
+
     The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
     something in front of it authenticates.
     """
@@ -163,7 +167,10 @@ class HttpSettings(Section):
     host: str = "127.0.0.1"
     behind_proxy: bool = False
     console_port: int = Field(default=8080, ge=0, le=65535)
-    metrics_port: int = Field(default=9108, ge=0, le=65535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+    def metrics_port_of(self, role: str) -> int:
+        return METRICS_PORTS[role] if self.metrics_port is None else self.metrics_port
 
 
 class MatchingSettings(Section):
