@@ -282,8 +282,9 @@ class Registry:
 
     def _read(self, path: str) -> Any:
         self._fs.invalidate_cache()
+        data = self._fs.cat_file(path)
         try:
-            return json.loads(self._fs.cat_file(path))
+            return json.loads(data)
         except ValueError:
             raise RegistryError(f"{path} is not JSON; restore the file") from None
 

@@ -97,10 +97,8 @@ def evaluate(
     """
     if not data and config is None:
         raise Fatal("nothing to evaluate on", "give --data FILE, or --config and --data-dir", EXIT_USAGE)
-    trusted = settings_of(None).model.trusted_keys
-    found = refusing(
-        lambda: training("command").evaluate(read_bundle(bundle, trusted), data or (), head, config, data_dir)
-    )
+    read = refusing(lambda: read_bundle(bundle, settings_of(None).model.trusted_keys))
+    found = refusing(lambda: training("command").evaluate(read, data or (), head, config, data_dir))
     if as_json:
         print_json(found)
     else:
