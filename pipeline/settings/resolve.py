@@ -84,7 +84,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             try:
                 value = Path(text).read_text("utf-8").strip()
             except OSError as error:
-                raise Fatal(f"{name}: {text} cannot be read: {error.strerror}", "mount the secret file") from None
+                raise Fatal(f"{name}: its file cannot be read: {error.strerror}", "give the path of a file") from None
         elif text[:1] in "[{":
             try:
                 value = json.loads(text)

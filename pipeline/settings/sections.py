@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 
 from models.signing import public_key
+from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
@@ -23,7 +24,7 @@ class KafkaSettings(Section):
     `session_timeout_s` keeps its partitions, and a rolling restart moves none.
     """
 
-    bootstrap_servers: str = EMBEDDED
+    bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
     topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
     dead_topic: str = "opinion.dead"
     progress_topic: str = "opinion.progress"
@@ -44,9 +45,7 @@ class KafkaSettings(Section):
 class StoreSettings(Section):
     """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
 
-    url: str = Field(
-        default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
-    )
+    url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
     password: SecretStr = SecretStr("")
     ca_file: str = ""
     timeout_s: float = Field(default=30.0, gt=0)
@@ -64,7 +63,7 @@ class ModelSettings(Section):
     """
 
     bundle: str = str(STARTER)
-    registry: str = ""
+    registry: Annotated[str, AfterValidator(check_registry_url)] = ""
     trusted_keys: list[str] = []
     alias: str = "champion"
     poll_s: float = Field(default=5.0, gt=0)
@@ -80,12 +79,12 @@ class ModelSettings(Section):
     @field_validator("trusted_keys")
     @classmethod
     def _keys_are_keys(cls, value: list[str]) -> list[str]:
-        for text in value:
+        for number, text in enumerate(value, 1):
             try:
                 public_key(text)
             except ValueError:
                 raise ValueError(
-                    f"{text!r} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                    f"key {number} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
                 ) from None
         return value
 
@@ -127,12 +126,15 @@ class TrainingSettings(Section):
 class HttpSettings(Section):
     """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
 
-    The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
-    something in front of it authenticates.
+    The console has no log-in. It opens on another than the loopback address only where `behind_proxy` says that
+    something in front of it authenticates, or where `allowed_hosts` says by which names it is asked there (a port that
+    a container publishes on the loopback address of its host: `["localhost", "127.0.0.1"]`). Both servers answer to
+    loopback names and to these, the console to others only behind a proxy.
     """
 
     host: str = "127.0.0.1"
     behind_proxy: bool = False
+    allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,253}$")]] = []
     console_port: int = Field(default=8080, ge=0, le=65535)
     metrics_port: int = Field(default=9108, ge=0, le=65535)
 
