@@ -6,18 +6,16 @@ Nothing escapes the agent, so Faust never restarts one; what is not durable is n
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import faust
 from aiokafka.structs import TopicPartition
 
+from models.folders import private_cache
 from pipeline.batches import Elided, read_in_bounded_memory
 from pipeline.errors import Fatal
 from pipeline.posts import Origin, Record
@@ -50,7 +48,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         topic_disable_leader=True,
         store="memory://",
         # Faust makes this folder and keeps nothing in it: not where the worker happens to be started.
-        datadir=str(Path(tempfile.gettempdir()) / f"opinionwatch-faust-{os.getuid()}"),
+        datadir=str(private_cache("faust")),
         web_enabled=False,
     )
 

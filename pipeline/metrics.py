@@ -60,6 +60,14 @@ class Metrics:
         self.swaps = Counter(
             "opinionwatch_model_swaps", "Models taken into service or refused", ["outcome"], registry=r
         )
+        for outcome in ("taken", "refused"):  # increase() does not see the first event of a series that is new
+            self.swaps.labels(outcome)
+        self.wanted = Gauge(
+            "opinionwatch_model_wanted_info", "1 for the version that the registry names", ["version"], registry=r
+        )
+        self.behind = Gauge(
+            "opinionwatch_model_behind", "1 while another version serves than the registry names", registry=r
+        )
         self.shadow = Counter(
             "opinionwatch_shadow_labels",
             "Labels of the challenger beside the champion's",
@@ -82,3 +90,9 @@ class Metrics:
         """Says which model labels from now on."""
         self.model.clear()
         self.model.labels(name, version).set(1)
+
+    def wants(self, wanted: str, serving: str) -> None:
+        """Says which version the registry names, and whether it is the one that serves."""
+        self.wanted.clear()
+        self.wanted.labels(wanted).set(1)
+        self.behind.set(wanted != serving)

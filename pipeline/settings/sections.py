@@ -22,6 +22,7 @@ from pydantic import (
 from models.searchtext import keyword_text
 from models.signing import public_key
 from models.text import clean_line
+from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
@@ -40,7 +41,7 @@ class KafkaSettings(Section):
     `session_timeout_s` keeps its partitions, and a rolling restart moves none.
     """
 
-    bootstrap_servers: str = EMBEDDED
+    bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
     topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
     dead_topic: str = "opinion.dead"
     progress_topic: str = "opinion.progress"
@@ -74,9 +75,7 @@ class StoreSettings(Section):
     by default chosen by `opinionwatch setup`: 90 days before it first runs, 7 where the period is an hour).
     """
 
-    url: str = Field(
-        default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
-    )
+    url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
     password: SecretStr = SecretStr("")
     ca_file: str = ""
     timeout_s: float = Field(default=30.0, gt=0)
@@ -95,7 +94,7 @@ class ModelSettings(Section):
     """
 
     bundle: str = str(STARTER)
-    registry: str = ""
+    registry: Annotated[str, AfterValidator(check_registry_url)] = ""
     trusted_keys: list[str] = []
     alias: str = "champion"
     poll_s: float = Field(default=5.0, gt=0)
@@ -111,12 +110,12 @@ class ModelSettings(Section):
     @field_validator("trusted_keys")
     @classmethod
     def _keys_are_keys(cls, value: list[str]) -> list[str]:
-        for text in value:
+        for number, text in enumerate(value, 1):
             try:
                 public_key(text)
             except ValueError:
                 raise ValueError(
-                    f"{text!r} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                    f"key {number} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
                 ) from None
         return value
 
@@ -160,12 +159,15 @@ class HttpSettings(Section):
 
     Where `metrics_port` is not set, each role has its own, so that one machine may run them all: `METRICS_PORTS`.
 
-    The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
-    something in front of it authenticates.
+    The console has no log-in. It opens on another than the loopback address only where `behind_proxy` says that
+    something in front of it authenticates, or where `allowed_hosts` says by which names it is asked there (a port that
+    a container publishes on the loopback address of its host: `["localhost", "127.0.0.1"]`). Both servers answer to
+    loopback names and to these, the console to others only behind a proxy.
     """
 
     host: str = "127.0.0.1"
     behind_proxy: bool = False
+    allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,253}$")]] = []
     console_port: int = Field(default=8080, ge=0, le=65535)
     metrics_port: int | None = Field(default=None, ge=0, le=65535)
 
@@ -206,7 +208,7 @@ class SubjectSettings(Section):
 Subject = Annotated[
     Annotated[list[str], Field(min_length=1), AfterValidator(_findable), Tag("keywords")]
     | Annotated[SubjectSettings, Tag("table")],
-    Discriminator(lambda value: "keywords" if isinstance(value, list) else "table"),
+    Discriminator(lambda value: "table" if isinstance(value, dict | SubjectSettings) else "keywords"),
 ]
 
 
