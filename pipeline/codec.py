@@ -9,7 +9,7 @@ from typing import Any
 from models.text import clean, clean_line, content_hash
 from pipeline.errors import Poison
 from pipeline.fields import Fields, as_text, is_text
-from pipeline.jsonobject import STAGE, json_object
+from pipeline.jsonobject import MAX_BYTES, STAGE, json_object
 from pipeline.posts import EARLIEST, EPOCH, LATEST, Post, Record, document_id
 
 MAX_TEXT = 100_000
@@ -50,6 +50,8 @@ def decode(record: Record) -> Post:
     record's timestamp), else the record's timestamp, with `time_suspect` set where the field was there. Where the
     record has no usable timestamp, the event time is always suspect.
     """
+    if record.by_reference:
+        raise Poison(STAGE, "too_large", f"{record.by_reference[0]} bytes, at most {MAX_BYTES}")
     raw = json_object(record.value)
     if raw.get("v", 1) not in (1, "1", "1.0", None) or isinstance(raw.get("v"), bool):
         raise Poison(STAGE, "unknown_version", "field 'v' must be 1")

@@ -1,7 +1,7 @@
 """What can be set. `resolve` reads it; the sections are plain values."""
 
 from pipeline.settings.alerts import AlertSettings, ChannelSettings, WebhookSettings
-from pipeline.settings.resolve import Resolved, resolve
+from pipeline.settings.resolve import DEFAULT_FILE, Resolved, resolve
 from pipeline.settings.sections import (
     EMBEDDED,
     STARTER,
@@ -15,6 +15,7 @@ from pipeline.settings.sections import (
 )
 
 __all__ = [
+    "DEFAULT_FILE",
     "EMBEDDED",
     "STARTER",
     "AlertSettings",
