@@ -55,7 +55,7 @@ class _Batch(memory_records.DefaultRecordBatch):  # type: ignore[misc]
 
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
-        self._buffer = _AnyNames(self._buffer)
+        self._buffer: bytearray = _AnyNames(self._buffer)
 
 
 memory_records.DefaultRecordBatch = _Batch
