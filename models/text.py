@@ -13,6 +13,8 @@ import re
 import unicodedata
 from collections.abc import Callable
 
+#: Characters of a name (a source, an author, a subject) as people see it.
+MAX_NAME = 200
 #: Of the marks on one base so many stay, as in the Stream-Safe Text Format (UAX #15): ordering them is quadratic.
 MAX_MARKS = 30
 #: Of the characters that NFKC writes out as four or more, so many are written out in one text.
@@ -83,6 +85,15 @@ def clean_line(text: str, limit: int) -> str:
     'we[31mi bo'
     """
     return _ONE_LINE.sub(" ", clean(text[: 4 * limit])).strip()[:limit].rstrip()
+
+
+def clean_url(url: str) -> str:
+    """A URL as it was sent, cleaned, with white space escaped: it stays one word wherever it is shown.
+
+    >>> clean_url("http://x/\\x1b[2J\\r\\n a")
+    'http://x/[2J%20a'
+    """
+    return "%20".join(clean(url).split())
 
 
 def _few_marks(text: str) -> str:

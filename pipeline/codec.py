@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from models.text import clean, clean_line, content_hash
+from models.text import MAX_NAME, clean, clean_line, content_hash
 from pipeline.errors import Poison
 from pipeline.fields import Fields, as_text, is_text
 from pipeline.jsonobject import MAX_BYTES, STAGE, json_object
 from pipeline.posts import EARLIEST, EPOCH, LATEST, Post, Record, document_id
 
 MAX_TEXT = 100_000
-MAX_SOURCE = 200
 MAX_ID = 500
 MAX_URL = 2_000
-MAX_AUTHOR = 200
 MAX_LANG = 35
 KINDS = frozenset({"news", "forum", "comment", "review"})
 KNOWN = frozenset(
@@ -57,8 +55,8 @@ def decode(record: Record) -> Post:
         raise Poison(STAGE, "unknown_version", "field 'v' must be 1")
     fields = Fields(raw)
     source = _needed(raw, "source")
-    if len(source) > MAX_SOURCE:
-        raise Poison(STAGE, "too_large", f"field 'source' has over {MAX_SOURCE} characters")
+    if len(source) > MAX_NAME:
+        raise Poison(STAGE, "too_large", f"field 'source' has over {MAX_NAME} characters")
     native = _identity(raw)
     text, title = _needed(raw, "text"), raw.get("title")
     if text and title is not None and not (isinstance(title, str) and is_text(title)):
@@ -70,7 +68,7 @@ def decode(record: Record) -> Post:
     if len(text) > MAX_TEXT or len(title) > MAX_TEXT:
         raise Poison(STAGE, "too_large", f"field 'text' or 'title' has over {MAX_TEXT} characters")
     title, text = clean_line(title, MAX_TEXT), clean(text)
-    if not (shown_source := clean_line(source, MAX_SOURCE)):
+    if not (shown_source := clean_line(source, MAX_NAME)):
         raise Poison(STAGE, "missing_field", "field 'source' is needed")
     if not native.strip():
         raise Poison(STAGE, "missing_field", "field 'id' or 'url' is needed")
@@ -85,7 +83,7 @@ def decode(record: Record) -> Post:
         url=fields.url("url", MAX_URL),
         title=title,
         text=text,
-        author=fields.line("author", MAX_AUTHOR) or fields.line("author_id", MAX_AUTHOR),
+        author=fields.line("author", MAX_NAME) or fields.line("author_id", MAX_NAME),
         lang=fields.word("lang", MAX_LANG),
         event_time=event_time,
         time_suspect=suspect,

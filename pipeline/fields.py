@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from models.text import clean, clean_line
+from models.text import clean, clean_line, clean_url
 from pipeline.jsonobject import shown
 from pipeline.times import read_time
 
@@ -49,7 +49,7 @@ class Fields:
         value = self._raw.get(name)
         if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
             return self._none(name)
-        return "%20".join(clean(value or "").split())
+        return clean_url(value or "")
 
     def choice(self, name: str, allowed: frozenset[str]) -> str:
         """One of the words, whatever its case; "" for none, or another."""

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from models.text import MAX_NAME, clean, clean_line, clean_url
 from pipeline.alerting.episodes import NEGATIVE, VOLUME, Episode
 from pipeline.alerting.events import Series
 from pipeline.alerting.tiers import Threshold
@@ -69,11 +70,12 @@ def alert_document(
 
 
 def _evidence(post: Mapping[str, Any]) -> dict[str, Any]:
-    text = post["title"] or post["text"]
+    # A post may have been indexed by a release that cleaned less.
+    text = clean(post["title"] or post["text"])
     return {
         "id": post["_id"],
-        "source": post["source"],
-        "url": post["url"],
+        "source": clean_line(post["source"], MAX_NAME),
+        "url": clean_url(post["url"]),
         "published_at": post["@timestamp"],
         "text": text if len(text) <= EXCERPT else text[: EXCERPT - 1] + "…",
         "negative_score": post["negative_score"],

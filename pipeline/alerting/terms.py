@@ -14,6 +14,8 @@ from typing import Any
 
 import rjieba
 
+from models.text import MAX_NAME, clean_line
+
 _LATIN = re.compile(r"[a-z][a-z'-]{2,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _PRIOR = 0.05
@@ -87,9 +89,9 @@ def spread(posts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {
         "sources": len(sources),
         "authors": len(authors),
-        "top_source": top_source,
+        "top_source": clean_line(top_source, MAX_NAME),
         "top_source_share": round(of_source / n, 3),
-        "top_author": top_author,
+        "top_author": clean_line(top_author, MAX_NAME),
         "top_author_share": round(of_author / n, 3),
         "voices": len(authors) + sum(not p["author"] for p in posts),
         "broad": bool(posts) and of_source <= MOST_OF_A_SOURCE * n and of_author <= MOST_OF_AN_AUTHOR * n,

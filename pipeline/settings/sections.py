@@ -21,14 +21,13 @@ from pydantic import (
 
 from models.searchtext import keyword_text
 from models.signing import public_key
-from models.text import clean_line
+from models.text import MAX_NAME, clean_line
 from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
-_MAX_NAME = 200
 #: By role; `all` does what classify does, and more.
 METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
 
@@ -229,9 +228,9 @@ class Settings(Section):
     @classmethod
     def _names_can_be_shown(cls, value: dict[str, Subject]) -> dict[str, Subject]:
         for name in value:
-            if not name or name != clean_line(name, _MAX_NAME) or "|" in name:
-                shown = repr(name[:_MAX_NAME])
-                raise ValueError(f"{shown}: a name is one line of 1 to {_MAX_NAME} visible characters without '|'")
+            if not name or name != clean_line(name, MAX_NAME) or "|" in name:
+                shown = repr(name[:MAX_NAME])
+                raise ValueError(f"{shown}: a name is one line of 1 to {MAX_NAME} visible characters without '|'")
         return value
 
     @field_validator("subjects")

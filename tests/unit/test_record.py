@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
 
-from models.text import clean, compatible, content_hash
+from models.text import MAX_NAME, clean, compatible, content_hash
 from pipeline import delivery, kafka_tools, topics
-from pipeline.codec import MAX_AUTHOR, MAX_ID, MAX_LANG, MAX_SOURCE, MAX_URL, decode
+from pipeline.alerting.explain import _evidence
+from pipeline.alerting.terms import spread
+from pipeline.codec import MAX_ID, MAX_LANG, MAX_URL, decode
 from pipeline.errors import Poison
 from pipeline.posts import EPOCH, DeadLetter, Origin, Post, Record, document_id
 from pipeline.settings import KafkaSettings
@@ -202,13 +204,22 @@ def test_brackets_in_a_text_are_no_containers() -> None:
     assert len(decoded(text="[" * 50_000).text) == 50_000
 
 
+def test_alerts_show_posts_of_older_releases_clean() -> None:
+    post = {"_id": "1", "source": HOSTILE, "url": HOSTILE, "author": HOSTILE, "title": "", "text": HOSTILE}
+    shown = _evidence({**post, "@timestamp": "2026-01-01", "negative_score": 0.9, "heat": 0})
+    of = spread([post])
+    for text in (shown["source"], shown["url"], of["top_source"], of["top_author"]):
+        assert text.isprintable()
+    assert shown["text"].replace("\n", "").isprintable()
+
+
 def test_long_fields_are_cut_where_that_leaves_their_meaning() -> None:
     post = decoded(id="i" * 900_000)
     assert (len(post.native_id), post.id) == (MAX_ID, document_id("weibo", "i" * 900_000))
-    assert len(decoded(author="a" * 900_000).author) == MAX_AUTHOR
+    assert len(decoded(author="a" * 900_000).author) == MAX_NAME
     assert decoded(url="u" * (MAX_URL + 1)).ignored == ("url",)
     assert decoded(lang="l" * (MAX_LANG + 1)).ignored == ("lang",)
-    assert len(decoded(source="s" * MAX_SOURCE).source) == MAX_SOURCE
+    assert len(decoded(source="s" * MAX_NAME).source) == MAX_NAME
     flat = decoded(**{"n" * 300_000: {f"{i}": "v" * 30_000 for i in range(10)}}).extra
     assert {(len(name), len(value)) for name, value in flat.items()} == {(200, 1000)}
 
