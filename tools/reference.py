@@ -48,7 +48,7 @@ def _settings() -> str:
     for path, model in _sections(Settings, ""):
         lines += ["", f"## `[{path}]`", "", _prose(model.__doc__), ""]
         rows = [
-            [f"`{name}`", f"`{_type(field.annotation)}`", _default(field), _limits(field)]
+            [f"`{field.alias or name}`", f"`{_type(field.annotation)}`", _default(field), _limits(field)]
             for name, field in model.model_fields.items()
             if _model_of(field.annotation) is None
         ]

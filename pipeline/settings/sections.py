@@ -187,8 +187,9 @@ def _findable(keywords: list[str]) -> list[str]:
 
 
 class SubjectSettings(Section):
-    """A watched subject: a text names it where one of the keywords `any` stands.
+    """A watched subject, `[subjects.NAME]`: a text names it where one of the keywords `any` stands.
 
+    `NAME = ["nova", ...]` in `[subjects]` is short for `any` alone.
     Unless a phrase of `not` covers that place: with `any = ["nova"]` and `not = ["nova scotia"]`, "Nova Scotia" does
     not name the subject, and "my Nova in Nova Scotia" does.
     """
