@@ -12,6 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import feedparser
@@ -167,7 +168,7 @@ def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
     starts = list(_ITEM.finditer(text))
     root = _ROOT.search(text)
     line, seen = first_line, 0
-    for item, following in zip(starts, [*starts[1:], None], strict=True):
+    for item, following in zip_longest(starts, starts[1:]):
         line += text.count("\n", seen, item.start())
         seen = item.start()
         piece = text[item.start() : following.start() if following else len(text)]
