@@ -11,7 +11,7 @@ _APART = re.compile(r"[\s_\-]+")
 TEXT = (
     "text", "content", "body", "message", "full_text", "fulltext", "selftext", "caption", "post_text", "tweet",
     "tweet_text", "comment_text", "comment_body", "review_text", "review_body", "review", "sentence", "description",
-    "abstract", "snippet", "post", "comment", "document", "utterance", "content_text", "summary", "内容", "正文",
+    "abstract", "snippet", "comment", "document", "utterance", "content_text", "summary", "内容", "正文",
     "文本",
     "全文", "微博正文", "微博内容", "帖子内容", "博文内容", "文章内容", "评论内容", "评论", "內容", "內文",
     "評論內容", "本文", "텍스트",

@@ -10,10 +10,10 @@ import io
 import json
 import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, islice
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -82,11 +82,16 @@ def read_table(path: Path, encoding: str | None = None, format_: Format | None =
 
 def rows_of(text: io.TextIOBase, name: str, format_: Format | None = None) -> Iterator[Row | BadRow]:
     """The rows of a text; its format is found out from its name and its first character where none is given."""
-    lines = _lines(text, name)
-    first = next((x for x in lines if x[1].strip()), None)
+    return rows_of_lines(lines_of(text, name), name, format_)
+
+
+def rows_of_lines(lines: Iterable[str], name: str, format_: Format | None = None) -> Iterator[Row | BadRow]:
+    """As `rows_of`, of lines that are read already or by another."""
+    numbered = enumerate(lines, 1)
+    first = next((x for x in numbered if x[1].strip()), None)
     if first is None:
         return
-    start = chain([first], lines)
+    start = chain([first], numbered)
     format_ = format_ or format_of(name, first[1])
     if format_ in {Format.csv, Format.tsv}:
         yield from _csv(start, name, "\t" if format_ is Format.tsv else None)
@@ -104,11 +109,12 @@ def format_of(name: str, first: str) -> Format:
     return Format.csv if any(d in first for d in _DELIMITERS) else Format.jsonl
 
 
-def _lines(text: io.TextIOBase, name: str) -> Iterator[tuple[int, str]]:
+def lines_of(text: io.TextIOBase, name: str) -> Iterator[str]:
+    """The lines of a text, each of bounded length. Raises `FileError`."""
     number = 0
     while line := _line(text, name, number + 1):
         number += 1
-        yield number, line.lstrip("\ufeff") if number == 1 else line
+        yield line.lstrip("\ufeff") if number == 1 else line
 
 
 def _line(text: io.TextIOBase, name: str, number: int) -> str:
@@ -149,7 +155,8 @@ def _csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str | None) -> 
             yield BadRow(line, "holds bytes that the file's encoding does not have")
         else:
             surplus = cells[len(columns) :]
-            yield Row(line, dict(zip(columns, cells, strict=False)), tuple(surplus) if any(surplus) else ())
+            filled = chain(cells, repeat(""))
+            yield Row(line, dict(zip(columns, filled, strict=False)), tuple(surplus) if any(surplus) else ())
 
 
 def _delimiter(header: str) -> str:

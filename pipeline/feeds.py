@@ -24,6 +24,8 @@ from pipeline.markup import reader_text
 
 #: Bytes of a feed, and characters of an item that is no XML.
 MAX_FEED, MAX_BROKEN = 64 << 20, 200_000
+#: Items read together, and those that are no XML that a feed may have: each of them takes a parser of its own.
+_AT_ONCE, _MOST_BROKEN = 200, 250
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})["']""")
 _XML = re.compile(r"<\?xml\b[^>]*>", re.IGNORECASE)
@@ -165,28 +167,55 @@ def _rows(parsed: Mapping[str, Any], text: str, first_line: int) -> Iterator[Row
 
 
 def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
+    root = found[0] if (found := _ROOT.search(text)) else "<rss>"
+    good: list[tuple[int, str]] = []
+    broken = 0
+    for line, piece in _pieces(text, first_line):
+        flaw = _flaw(_closed(root + piece))
+        if flaw is None:
+            good.append((line, piece))
+            if len(good) < _AT_ONCE:
+                continue
+        yield from _posts(root, good)
+        good.clear()
+        if flaw is None:
+            continue
+        broken += 1
+        post = {}
+        if len(piece) <= MAX_BROKEN and broken <= _MOST_BROKEN:
+            post = next(iter(_read_posts(root, piece)), {})
+        yield Row(line, post) if post else BadRow(line, f"the item cannot be read ({flaw.partition(':')[0]})")
+    yield from _posts(root, good)
+
+
+def _pieces(text: str, line: int) -> Iterator[tuple[int, str]]:
+    """Line and text of each item, closed where it is not."""
     starts = list(_ITEM.finditer(text))
-    root = _ROOT.search(text)
-    line, seen = first_line, 0
+    seen = 0
     for item, following in zip_longest(starts, starts[1:]):
         line += text.count("\n", seen, item.start())
         seen = item.start()
         piece = text[item.start() : following.start() if following else len(text)]
         closing = f"</{item[1]}>"
         end = piece.find(closing)
-        piece = piece[: end + len(closing)] if end >= 0 else piece + closing
-        document = _closed((root[0] if root else "<rss>") + piece)
-        flaw = _flaw(document)
-        if flaw is not None and len(piece) > MAX_BROKEN:
-            yield BadRow(line, f"the item is no XML ({flaw.partition(':')[0]})")
-            continue
-        parsed = _parsed(document) or {"entries": []}
-        atom = str(parsed.get("version", "")).startswith("atom")
-        post = next((_post(dict(e), atom=atom) for e in parsed["entries"]), {})
-        if post:
-            yield Row(line, post)
-        else:
-            yield BadRow(line, f"the item cannot be read ({(flaw or 'it has no text').partition(':')[0]})")
+        yield line, piece[: end + len(closing)] if end >= 0 else piece + closing
+
+
+def _posts(root: str, pieces: list[tuple[int, str]]) -> Iterator[Row | BadRow]:
+    """Items that are XML each, read together."""
+    posts = _read_posts(root, "".join(piece for _, piece in pieces))
+    if len(posts) != len(pieces):
+        posts = [next(iter(_read_posts(root, piece)), {}) for _, piece in pieces]
+    for (line, _), post in zip(pieces, posts, strict=True):
+        yield Row(line, post) if post else BadRow(line, "the item is empty")
+
+
+def _read_posts(root: str, pieces: str) -> list[dict[str, Any]]:
+    parsed = _parsed(_closed(root + pieces)) if pieces else None
+    if parsed is None:
+        return []
+    atom = str(parsed.get("version", "")).startswith("atom")
+    return [_post(dict(e), atom=atom) for e in parsed["entries"]]
 
 
 def _closed(text: str) -> str:
