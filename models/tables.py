@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import chain, islice, repeat
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from models.encodings import MAX_WHOLE, FileError, broken, opened, text_of
 
 #: Characters of one line, and of one row of a CSV whose quoted fields hold line breaks.
 MAX_LINE, MAX_ROW = 16 << 20, 2 << 20
+#: Characters of the name of a column.
+MAX_NAME = 200
 #: Lines that one row may go over before its quote counts as never closed.
 MAX_ROW_LINES = 5_000
 #: Fields of an object that hold the list of what the file is about.
@@ -62,6 +64,8 @@ class Row:
     surplus: tuple[str, ...] = ()
     #: The line as it was written; empty where the row is not a line of its own.
     text: str = ""
+    #: All columns of a CSV, also those that a short row does not reach.
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +159,8 @@ def _csv(lines: Iterator[tuple[int, str]], name: str, delimiter: str | None) -> 
             yield BadRow(line, "holds bytes that the file's encoding does not have")
         else:
             surplus = cells[len(columns) :]
-            filled = chain(cells, repeat(""))
-            yield Row(line, dict(zip(columns, filled, strict=False)), tuple(surplus) if any(surplus) else ())
+            values = dict(zip(columns, cells, strict=False))
+            yield Row(line, values, tuple(surplus) if any(surplus) else (), columns=columns)
 
 
 def _delimiter(header: str) -> str:
@@ -165,10 +169,10 @@ def _delimiter(header: str) -> str:
 
 
 def _columns(cells: list[str]) -> tuple[str, ...]:
-    """The names of the columns: each once, none empty."""
+    """The names of the columns: each once, none empty, none of unbounded length, since every row repeats them."""
     names: dict[str, None] = {}
     for number, cell in enumerate(cells, 1):
-        name = cell.strip() or f"column {number}"
+        name = cell.strip()[:MAX_NAME] or f"column {number}"
         names[name if name not in names else f"{name} ({number})"] = None
     return tuple(names)
 

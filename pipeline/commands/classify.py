@@ -37,7 +37,7 @@ def classify(
     encoding: Annotated[str | None, typer.Option("--encoding", help="In place of what the content says.")] = None,
     config: Config = None,
 ) -> None:
-    """Adds topic, sentiment and their scores to every row of a file; a row without text stays as it is.
+    """Adds topic, sentiment and their scores to every row of a file; a row without a field of text stays as it is.
 
     Example: opinionwatch classify posts.jsonl --out labelled.jsonl
     """
@@ -64,9 +64,9 @@ def classify(
             task = bar.add_task("rows", total=None)
             while window := list(islice(rows, _WINDOW)):
                 texts = [_text(row.values, text_field) for row in window]
-                found = iter(classifier.predict([x for x in texts if x]))
+                found = iter(classifier.predict([x for x in texts if x is not None]))
                 for row, said in zip(window, texts, strict=True):
-                    labels = labels_of(next(found), head, negative) if said else {}
+                    labels = {} if said is None else labels_of(next(found), head, negative)
                     told.count(row, labels)
                     write(row, labels)
                 bar.update(task, advance=len(window))
@@ -82,7 +82,6 @@ class _Told:
         self._file = file
         self._labelled = 0
         self._unread: list[BadRow] = []
-        self._without: list[Row] = []
 
     def rows(self, rows: Iterator[Row | BadRow]) -> Iterator[Row]:
         """Those that can be read; the others are named."""
@@ -94,12 +93,13 @@ class _Told:
                 self._say(row.line, row.reason, len(self._unread))
 
     def count(self, row: Row, labels: dict[str, Any]) -> None:
+        """Takes note of a written row; one without labels is named."""
         if labels:
             self._labelled += 1
         else:
-            self._without.append(row)
-            columns = ", ".join(map(str, list(row.values)[:10]))
-            self._say(row.line, f"has no text; its columns are {columns}", len(self._without))
+            self._unread.append(BadRow(row.line, "has no text"))
+            found = ", ".join(map(str, list(row.values)[:10]))
+            self._say(row.line, f"has no text; --text-field names it, the fields are: {found}", len(self._unread))
 
     def _say(self, line: int, problem: str, number: int) -> None:
         if number <= _SHOWN:
@@ -110,13 +110,14 @@ class _Told:
         if self._unread:
             lines = ", ".join(str(x.line) for x in self._unread[:5])
             raise Fatal(
-                f"{self._file}: {len(self._unread)} rows could not be read (line {lines}); the other "
-                f"{self._labelled} are labelled",
-                "correct them",
+                f"{self._file}: {len(self._unread)} rows could not be labelled (line {lines}), {self._labelled} were",
+                "correct these lines",
                 EXIT_USAGE,
             )
         if not self._labelled:
-            raise Fatal(f"{self._file}: no row has a text", "--text-field names the column of the text", EXIT_USAGE)
+            raise Fatal(
+                f"{self._file}: no row could be labelled, the file holds none", "give a file with rows", EXIT_USAGE
+            )
 
 
 def labels_of(prediction: Prediction, head: str, negative: list[str]) -> dict[str, Any]:
@@ -131,9 +132,11 @@ def labels_of(prediction: Prediction, head: str, negative: list[str]) -> dict[st
     return found
 
 
-def _text(row: dict[str, Any], text_field: str | None) -> str:
-    """Title and text as the classifier reads them; empty where there is neither."""
+def _text(row: dict[str, Any], text_field: str | None) -> str | None:
+    """Title and text as the classifier reads them; None where a row has a field of neither."""
     text_column, title_column = text_fields(row, text_field)
+    if not (text_column or title_column):
+        return None
     title, text = row.get(title_column), row.get(text_column)
     title, text = (x if isinstance(x, str) and x.strip() else "" for x in (title, text))
     return f"{title}\n{text}" if title and text else text or title
@@ -155,7 +158,7 @@ def _csv_writer(target: IO[str], added: list[str], delimiter: str) -> Callable[[
 
     def write(row: Row, labels: dict[str, Any]) -> None:
         if not names:
-            names.extend(dict.fromkeys([*row.values, *added]))
+            names.extend(dict.fromkeys([*row.columns, *added]))
             writer.writerow(names)
         made = {**row.values, **labels}
         writer.writerow([*(made.get(name, "") for name in names), *row.surplus])
