@@ -36,7 +36,7 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]*):[A-Za-z_]")
 _BOUND = re.compile(r"""\sxmlns:([\w.-]+)\s*=""")
-_MAILBOX = re.compile(r"\S+@\S+\s+\((.+)\)")
+_MAILBOX = re.compile(r"\S+\s+\(([^()]+)\)?")
 _OWN = frozenset({"lt", "gt", "amp", "quot", "apos"})
 _NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/", "content": "http://purl.org/rss/1.0/modules/content/",
@@ -266,6 +266,7 @@ def _link(entry: Mapping[str, Any]) -> str:
 
 
 def _person(name: str) -> str:
+    """The name in what stands for an author: of `mail@host (Name)`, which feedparser cuts at long endings, the name."""
     found = _MAILBOX.fullmatch(name.strip()[:500])
     return " ".join((found[1] if found else reader_text(name)).split())
 
