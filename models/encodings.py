@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
 #: Bytes of a file that its encoding is found out from.
 SAMPLE = 1 << 18
@@ -106,6 +106,12 @@ def opened(path: Path) -> Iterator[io.BufferedReader]:
             )
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}", "give a file that can be read") from None
+
+
+def _stdin() -> io.BufferedReader:
+    """Standard input with room for a sample; of a pipe, what has arrived."""
+    buffer: Any = sys.stdin.buffer
+    return io.BufferedReader(getattr(buffer, "raw", buffer), SAMPLE)
 
 
 def _head(source: io.BufferedReader) -> bytes:
