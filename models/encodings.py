@@ -99,7 +99,7 @@ class _Unpacked(io.RawIOBase):
 def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
     try:
-        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as raw:
+        with _stdin() if str(path) == "-" else path.open("rb", SAMPLE) as raw:
             source = cast(io.BufferedReader, raw)
             yield (
                 io.BufferedReader(_Unpacked(source, path.name), SAMPLE) if _head(source)[:2] == b"\x1f\x8b" else source
