@@ -32,6 +32,7 @@ _XML = re.compile(r"<\?xml\b[^>]*>", re.IGNORECASE)
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[<>]*+(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w-]+:)?(rss|feed|rdf|channel)\b[^<>]*>", re.IGNORECASE)
 _ITEM = re.compile(r"<((?:[\w-]+:)?(?:item|entry))(?=[\s>])[^<>]*>", re.IGNORECASE)
+_HOLDS = re.compile(r">\s*[^<\s]|<!\[CDATA\[|\shref\s*=")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]*):[A-Za-z_]")
@@ -171,6 +172,9 @@ def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
     good: list[tuple[int, str]] = []
     broken = 0
     for line, piece in _pieces(text, first_line):
+        if _HOLDS.search(piece) is None:
+            yield BadRow(line, "the item is empty")
+            continue
         flaw = _flaw(_closed(root + piece))
         if flaw is None:
             good.append((line, piece))
