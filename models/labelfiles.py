@@ -114,7 +114,10 @@ def read_label_file(
             try:
                 if row.surplus:
                     raise BadRecordError("more values than columns; quote the commas in the text")
-                found = [(_made(a, place, text_field), a.columns) for a in answers_of(_stated(row.values), head)]
+                found = [
+                    (_made(a, place, text_field), a.columns)
+                    for a in answers_of(_stated(row.values), head, classes or ())
+                ]
                 if not any(r.labels for r, _ in found):
                     raise BadRecordError("has no label: it needs a column or field besides the text, or an annotation")
                 rows += [(r, columns) for r, columns in found if r.labels]

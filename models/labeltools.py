@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,8 +65,11 @@ class Answer:
     fields: Mapping[str, Any] = field(default_factory=dict)
 
 
-def answers_of(record: Any, head: str) -> list[Answer]:
-    """The answers in one record, `head` naming those that come without a name. Raises `BadRecordError`."""
+def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answer]:
+    """The answers in one record, `head` naming those that come without a name. Raises `BadRecordError`.
+
+    A column of a plain record is a head where it has the name of one of `heads`, or no other known meaning.
+    """
     if not isinstance(record, dict):
         raise BadRecordError("not an object")
     tasks = "annotations" if "annotations" in record else "completions"
@@ -80,7 +83,7 @@ def answers_of(record: Any, head: str) -> list[Answer]:
         return _argilla_1(record, head)
     if "answer" in record and ("_input_hash" in record or "accept" in record):
         return _prodigy(record, head)
-    return _plain(record, head)
+    return _plain(record, head, {plain(h) for h in (head, *heads)})
 
 
 def _refusal(record: Mapping[str, Any]) -> str | None:
@@ -95,7 +98,7 @@ def _refusal(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _plain(record: Mapping[str, Any], head: str) -> list[Answer]:
+def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer]:
     named = record.get("labels")
     if isinstance(named, dict):
         return [Answer(record, {k: one(v) for k, v in named.items() if v not in (None, "", [])})]
@@ -107,7 +110,8 @@ def _plain(record: Mapping[str, Any], head: str) -> list[Answer]:
     if flat:
         answered = {k: one(v) for k, v in flat.items() if v and _submitted(record, k)}
         return [Answer({**record, "annotator": _first(record, flat, "users")}, answered)]
-    found = {k: v for k, v in record.items() if plain(k) not in _ABOUT and isinstance(v, (str, dict)) and v}
+    columns = {k: v for k, v in record.items() if plain(k) in heads or plain(k) not in _ABOUT}
+    found = {k: v for k, v in columns.items() if isinstance(v, (str, dict)) and v}
     labels = {k: one(v) for k, v in found.items() if isinstance(v, str) or "choices" in v}
     return [Answer(record, labels, columns=True)]
 

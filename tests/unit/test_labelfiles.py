@@ -260,3 +260,10 @@ def test_the_time_of_an_annotation_is_its_last_change(tmp_path: Path) -> None:
         LabelledText("x", {}, "", at=at) for at in ("2026-11-20T23:00:00+08:00", "2026-11-20T16:00Z", "?")
     )
     assert none.instant < early.instant < late.instant
+
+
+def test_a_head_may_have_the_name_of_a_column_that_tools_have(tmp_path: Path) -> None:
+    file = write(tmp_path, "a.csv", "text,status\nx,open\n")
+    assert read_label_file(file, "label", {"status": ["open", "closed"]}).rows[0].labels == {"status": "open"}
+    assert read_label_file(file, "status").rows[0].labels == {"status": "open"}
+    assert read_label_file(file, "label").rows == []
