@@ -17,7 +17,8 @@ from typing import Any
 from models.columns import plain, text_fields
 from models.encodings import FileError
 from models.labeltools import Answer, BadRecordError, answers_of
-from models.tables import BadRow, read_table
+from models.rows import BadRow
+from models.tables import read_table
 
 #: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
 PEOPLE, REHEARSAL = "labels", "rehearsal"

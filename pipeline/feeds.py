@@ -19,7 +19,7 @@ import feedparser
 from defusedxml.ElementTree import ParseError, fromstring
 
 from models.encodings import MULTIBYTE, SAMPLE, FileError, detected, known
-from models.tables import BadRow, Row
+from models.rows import BadRow, Row
 from pipeline.markup import reader_text
 
 #: Bytes of a feed, and characters of an item that is no XML.

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from models.encodings import SAMPLE, FileError, opened, text_of
-from models.tables import BadRow, Format, Row, rows_of
+from models.rows import BadRow, Row
+from models.tables import Format, rows_of
 from models.text import content_hash
 from pipeline.columns import RowError, Rules, as_bytes, missing_columns, post_of
 from pipeline.errors import EXIT_USAGE, Fatal

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.columns import text_fields
 from models.encodings import FileError
-from models.tables import BadRow, read_table
+from models.rows import BadRow
+from models.tables import read_table
 from models.text import content_hash
 from training.config import Source, Target, TrainingConfig, TrainingConfigError
 from training.weak import labelling_function

@@ -14,7 +14,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from models.tables import BadRow, Format, rows_of_lines
+from models.rows import BadRow
+from models.tables import Format, rows_of_lines
 from pipeline.columns import read_count
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.store.base import Scope

@@ -17,7 +17,8 @@ from rich.progress import Progress
 from models.columns import text_fields
 from models.encodings import FileError, broken, opened, text_of
 from models.labels import Prediction
-from models.tables import BadRow, Format, Row, format_of, lines_of, rows_of_lines
+from models.rows import BadRow, Row
+from models.tables import Format, format_of, lines_of, rows_of_lines
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import Config, err, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal

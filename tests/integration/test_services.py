@@ -35,11 +35,11 @@ def real_posts(folder: Path, limits: dict[str, int]) -> list[dict[str, Any]]:
 
 
 FEED = (
-    '<?xml version="1.0" encoding="gb2312"?><rss version="2.0"><channel><title>新闻</title><item><title>诺瓦手机起火</title>'
+    '<?xml version="1.0" encoding="gb2312"?><rss version="2.0"><channel><title>新闻</title><item><title>诺瓦手机起火</title>'  # noqa: E501
     "<guid>a1</guid><description>&lt;p&gt;充电时&lt;b&gt;起火&lt;/b&gt;&lt;/p&gt;</description>"
     "<pubDate>Mon, 23 Nov 2026 21:05:00 +0800</pubDate></item></channel></rss>"
 )
-TABLE = '编号;内容;发布时间;点赞数\r\n1;电池又坏了;2026/11/23 21:05;1.2万\r\n2;"没有结束;2026/11/23 21:06;3\r\n3;客服很好;23.11.2026 21:07;3\r\n'
+TABLE = '编号;内容;发布时间;点赞数\r\n1;电池又坏了;2026/11/23 21:05;1.2万\r\n2;"没有结束;2026/11/23 21:06;3\r\n3;客服很好;23.11.2026 21:07;3\r\n'  # noqa: E501
 
 
 def test_files_as_they_come_are_found_in_the_store(system: System) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.encodings import FileError
-from models.tables import BadRow, Row
+from models.rows import BadRow, Row
 from pipeline.feeds import read_feed
 from pipeline.markup import reader_text
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from models import encodings, tables
 from models.encodings import FileError, detected
-from models.tables import BadRow, Format, Row, read_table, rows_of
+from models.rows import BadRow, Row
+from models.tables import Format, read_table, rows_of
 
 CHINESE = "source,id,text\nweibo,1,诺瓦手机充电起火，客服不理人\n"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from models.encodings import FileError
-from models.tables import Row
+from models.rows import Row
 from pipeline.codec import decode
 from pipeline.columns import RowError, Rules, as_bytes, post_of
 from pipeline.errors import Poison
