@@ -209,7 +209,10 @@ def _read(name: str, value: Any) -> Any:
         value = next((x for x in value if isinstance(x, str)), None)
     if name in {"title", "text"} and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
-    if name in {"text", "title", "source"}:
+    if name == "source":
+        # X keeps the app that wrote a post there, as a link.
+        return None if isinstance(value, str) and _TAGS.search(value) else value
+    if name in {"text", "title"}:
         return value
     return "" if name in {"id", "published_at"} else value if isinstance(value, str) else None
 

@@ -20,7 +20,7 @@ from models.labels import Prediction
 from models.rows import BadRow, Row
 from models.tables import Format, format_of, lines_of, rows_of_lines
 from pipeline.classifier import open_classifier
-from pipeline.commands.common import Config, err, settings_of
+from pipeline.commands.common import Config, err, settings_of, written
 from pipeline.errors import EXIT_USAGE, Fatal
 
 _WINDOW = 2048
@@ -53,7 +53,7 @@ def classify(
             first = list(islice(lines, 1))
             form = format_ or format_of(str(file), first[0] if first else "{")
             rows = told.rows(rows_of_lines(chain(first, lines), str(file), form))
-            target = stack.enter_context(out.open("w", encoding="utf-8", newline="")) if out else sys.stdout
+            target = stack.enter_context(written(out)) if out else sys.stdout
             added = [
                 *(x for h in classifier.heads for x in (h, f"{h}_score")),
                 *(["negative_score"] if head in classifier.heads else []),

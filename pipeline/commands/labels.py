@@ -20,7 +20,7 @@ from models.labelfiles import LabelFileError, LabelledText, read_label_file
 from models.registry import CHALLENGER, Registry
 from models.text import content_hash
 from pipeline.classifier import open_classifier
-from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of, written
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelbook import exported, summary
 from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
@@ -110,7 +110,7 @@ def export(
     """
     store = open_store(settings_of(config).store)
     with ExitStack() as stack:
-        target = stack.enter_context(out_file.open("w", encoding="utf-8")) if out_file else sys.stdout
+        target = stack.enter_context(written(out_file)) if out_file else sys.stdout
         for row in exported(store):
             target.write(json.dumps(row, ensure_ascii=False) + "\n")
 

@@ -144,6 +144,14 @@ def test_an_unclosed_quote_costs_its_line_and_is_exit_2(tmp_path: Path) -> None:
     assert table[-1][-1] == "many", "the surplus is kept, after the labels"
 
 
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}')
+    done = CliRunner().invoke(app, ["classify", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "no" / "b.jsonl")])
+    assert isinstance(done.exception, Fatal)
+    assert done.exception.exit_code == 2
+    assert "--out" in str(done.exception)
+
+
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

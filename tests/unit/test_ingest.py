@@ -116,7 +116,7 @@ def test_times_as_spreadsheets_write_them(ingest: Any) -> None:
         ("x.json", json.dumps({"data": [{"id": "1", "text": "good", "created_at": "2026-11-23T13:05:00.000Z", "author_id": "9",  # noqa: E501
                                          "public_metrics": {"like_count": 3}}]})),
         ("tweets.jsonl", json.dumps({"id": 1461234567890123500, "id_str": "1", "full_text": "good", "favorite_count": 3,
-                                     "user": {"screen_name": "u"}, "created_at": "Mon Nov 23 13:05:00 +0000 2026"})),
+                                     "user": {"screen_name": "u"}, "source": '<a href="https://x.example">App</a>', "created_at": "Mon Nov 23 13:05:00 +0000 2026"})),  # noqa: E501
         ("mastodon.json", json.dumps([{"id": "1", "content": "<p>good</p>", "favourites_count": 3, "account": {"acct": "u"},  # noqa: E501
                                        "created_at": "2026-11-23T13:05:00.000Z"}])),
         ("reddit.jsonl.gz", gzip.compress(json.dumps({"id": "1", "selftext": "good", "ups": 3, "created_utc": 1795439100.0}).encode())),  # noqa: E501
