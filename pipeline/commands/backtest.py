@@ -11,6 +11,8 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from models.encodings import FileError, opened, text_of
+from models.tables import lines_of
 from pipeline.alerting import backtest as rule_over
 from pipeline.alerting import calibration
 from pipeline.alerting.chart import share_chart
@@ -132,12 +134,10 @@ def backtest(
 
 def _read(file: Path, gaps: Gaps) -> History:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            history = read_history(lines, str(file))
-    except OSError as error:
-        raise Fatal(f"{file}: {error.strerror}", "give a CSV of counts", EXIT_USAGE) from None
-    except UnicodeDecodeError:
-        raise Fatal(f"{file}: is not UTF-8", "convert the file to UTF-8", EXIT_USAGE) from None
+        with opened(file) as source, text_of(source, str(file)) as lines:
+            history = read_history(lines_of(lines, str(file)), str(file))
+    except FileError as error:
+        raise Fatal(error.problem, error.remedy, EXIT_USAGE) from None
     if history.gaps and gaps is Gaps.error:
         more = f" and {len(history.gaps) - 1} more" if len(history.gaps) > 1 else ""
         raise Fatal(
