@@ -18,6 +18,7 @@ from aiokafka.structs import TopicPartition
 from models.folders import private_cache
 from pipeline.batches import Elided, read_in_bounded_memory
 from pipeline.errors import Fatal
+from pipeline.headers import header_number, header_texts
 from pipeline.posts import Origin, Record
 from pipeline.settings import FlowSettings, KafkaSettings
 from pipeline.strict import StrictApp
@@ -221,12 +222,11 @@ def _current(app: StrictApp, event: Any) -> bool:
 
 
 def _record(record: Any) -> Record:
-    replayed = next((value for name, value in record.headers if name == "replayed"), b"0") if record.headers else b"0"
     return Record(
         Origin(record.topic, record.partition, record.offset),
-        record.timestamp,
+        int(record.timestamp or 0),
         record.value or b"",
-        int(replayed) if replayed.isdigit() else 0,
+        header_number(header_texts(record.headers).get("replayed", "")),
         (record.value.size, record.value.sha256) if isinstance(record.value, Elided) else None,
     )
 

@@ -6,6 +6,7 @@ It cannot talk to the embedded broker: these tools are for a real Kafka.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
 
 from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.headers import header_number, header_texts
 from pipeline.kafka_probe import probe
 from pipeline.network import printable
 from pipeline.settings import EMBEDDED, KafkaSettings
@@ -23,6 +25,9 @@ from pipeline.settings import EMBEDDED, KafkaSettings
 MAX_BYTES = 10_000_000
 MAX_REPLAYS = 3
 _TIMEOUT_MS = 10_000
+_ORIGIN = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+#: The most that one fetch may bring: a letter's headers say how large its record is, and may say anything.
+_MAX_FETCH_BYTES = 2**31 - 1
 _LARGEST = "max.message.bytes"
 _REMEDIES = {
     "InvalidReplicationFactorError": "set kafka.replication to the number of brokers at most",
@@ -56,6 +61,12 @@ class Letter:
     @property
     def id(self) -> str:
         return f"{self.partition}-{self.offset}"
+
+    @property
+    def place(self) -> tuple[str, int, int] | None:
+        """Topic, partition and offset of `origin`; None where it names no place."""
+        found = _ORIGIN.fullmatch(self.origin)
+        return (found[1], int(found[2]), int(found[3])) if found else None
 
 
 def ensure_topics(kafka: KafkaSettings) -> list[str]:
@@ -227,19 +238,27 @@ def with_value(kafka: KafkaSettings, letter: Letter) -> Letter:
     """The letter with its bytes, which are read from its origin where it is one by reference; raises `Fatal`."""
     if not letter.sha256:
         return letter
-    topic, partition, offset = letter.origin.rsplit("/", 2)
+    place = letter.place
+    if place is None:
+        raise Fatal(
+            f"dead letter {letter.id} does not say where its record is (header 'origin': {letter.origin!r})",
+            f"drop it: opinionwatch dead drop {letter.id}",
+            EXIT_USAGE,
+        )
+    topic, partition, offset = place
+    fetch_bytes = min(max(2 * letter.size, MAX_BYTES), _MAX_FETCH_BYTES)
     with _reached(kafka):
         consumer = KafkaConsumer(
-            **_common(kafka), enable_auto_commit=False, max_poll_records=1, max_partition_fetch_bytes=2 * letter.size
+            **_common(kafka), enable_auto_commit=False, max_poll_records=1, max_partition_fetch_bytes=fetch_bytes
         )
         try:
-            place = TopicPartition(topic, int(partition))
-            consumer.assign([place])
-            consumer.seek(place, int(offset))
+            at = TopicPartition(topic, partition)
+            consumer.assign([at])
+            consumer.seek(at, offset)
             found: list[Any] = next(iter(consumer.poll(timeout_ms=_TIMEOUT_MS).values()), [])
         finally:
             consumer.close()
-    value = found[0].value if found and found[0].offset == int(offset) else b""
+    value = (found[0].value or b"") if found and found[0].offset == offset else b""
     if hashlib.sha256(value).hexdigest() != letter.sha256:
         raise Fatal(
             f"the {letter.size} bytes of dead letter {letter.id} are no longer at {letter.origin}",
@@ -249,10 +268,17 @@ def with_value(kafka: KafkaSettings, letter: Letter) -> Letter:
     return replace(letter, value=value)
 
 
+def replayable(kafka: KafkaSettings, letter: Letter) -> bool:
+    """Whether it may be sent again: not too often, and to no topic that only the workers write."""
+    ours = {kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic}
+    return letter.replayed < MAX_REPLAYS and letter.place is not None and letter.place[0] not in ours
+
+
 def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
-    """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused as replayed too often)."""
-    again = [letter for letter in letters if letter.replayed < MAX_REPLAYS]
-    with producer(kafka, max([MAX_BYTES, *(letter.size for letter in again)])) as send:
+    """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused because not `replayable`)."""
+    again = [letter for letter in letters if replayable(kafka, letter)]
+    largest = min(max([MAX_BYTES, *(letter.size for letter in again)]), _MAX_FETCH_BYTES)
+    with producer(kafka, largest) as send:
         for letter in again:
             headers = [("replayed", str(letter.replayed + 1).encode()), ("origin", letter.origin.encode())]
             value = with_value(kafka, letter).value
@@ -261,7 +287,9 @@ def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
 
 
 def _letter(record: Any) -> Letter:
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers or ()}
+    """Anybody may have written it: what its headers do not say, or say wrong, is empty."""
+    headers = header_texts(record.headers)
+    value = record.value or b""
     return Letter(
         partition=record.partition,
         offset=record.offset,
@@ -269,10 +297,10 @@ def _letter(record: Any) -> Letter:
         reason=headers.get("reason", ""),
         stage=headers.get("stage", ""),
         first_seen=headers.get("first_seen", ""),
-        replayed=int(headers.get("replayed", "0")),
-        value=record.value or b"",
+        replayed=header_number(headers.get("replayed", "")),
+        value=value,
         dropped=headers.get("dropped", ""),
-        size=int(headers.get("bytes", len(record.value or b""))),
+        size=header_number(headers.get("bytes", "")) if headers.get("sha256") else len(value),
         sha256=headers.get("sha256", ""),
     )
 

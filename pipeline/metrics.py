@@ -21,6 +21,9 @@ class Metrics:
             "opinionwatch_posts_duplicate", "Records whose document was there", ["cause"], registry=r
         )
         self.dead = Counter("opinionwatch_posts_dead", "Dead letters", ["stage", "reason"], registry=r)
+        self.ignored = Counter(
+            "opinionwatch_fields_ignored", "Fields of posts whose value could not be used", ["field"], registry=r
+        )
         self.in_flight = Gauge("opinionwatch_posts_in_flight", "Records taken, not yet durable", registry=r)
         self.lag = Gauge("opinionwatch_consumer_lag", "Records behind the end", ["topic", "partition"], registry=r)
         self.batch = Histogram("opinionwatch_batch_size", "Records per micro-batch", buckets=_SIZES, registry=r)

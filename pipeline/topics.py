@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import delivery
@@ -28,12 +27,12 @@ class DeadTopic:
 
     async def send(self, letter: DeadLetter) -> None:
         origin = str(letter.record.origin).encode()
-        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
+        seen = letter.record.time
         headers = {
             "reason": letter.reason.encode(),
             "stage": letter.stage.encode(),
             "origin": origin,
-            "first_seen": seen,
+            "first_seen": (seen.isoformat() if seen else "unknown").encode(),
             "replayed": str(letter.record.replayed).encode(),
         }
         value, reference = letter.record.value, letter.record.by_reference

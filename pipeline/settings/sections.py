@@ -206,8 +206,7 @@ class SubjectSettings(Section):
 
 #: A list of keywords is short for a table with `any` alone.
 Subject = Annotated[
-    Annotated[list[str], Field(min_length=1), AfterValidator(_findable), Tag("keywords")]
-    | Annotated[SubjectSettings, Tag("table")],
+    Annotated[list[str], AfterValidator(_findable), Tag("keywords")] | Annotated[SubjectSettings, Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict | SubjectSettings) else "keywords"),
 ]
 

@@ -9,7 +9,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
@@ -295,6 +295,52 @@ def classifier_meets_a_bug(t: Trial, rng: random.Random) -> None:
     t.worker()
 
 
+def one_text_meets_a_bug(t: Trial, rng: random.Random) -> None:
+    worker = t.worker(bug_on="trapped")
+    t.send(1000)
+    trapped = [{"v": 1, "id": f"trap{i}", "source": "chaos", "text": f"trapped {i}"} for i in range(3)]
+    t.send_posts(trapped, rejected={post["id"] for post in trapped})
+    t.send(1000)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+    letters = t.system.cli("dead", "list", "--reason", "bug", "--json")
+    t.require(
+        {(x["stage"], x["reason"]) for x in letters} == {("classify", "bug")} and len(letters) == 3, "three are dead"
+    )
+
+
+def hostile_records(t: Trial, rng: random.Random) -> None:
+    """Headers, timestamps and texts that nobody writes by accident, between good posts."""
+    worker = t.worker()
+    t.send(500)
+    marks = "a" + "\u0301" * 40_000 + "\u0316" * 40_000
+    hostile: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"headers": [("replayed", None)]}),
+        ({}, {"headers": [("replayed", b"9" * 5000)]}),
+        ({}, {"headers": [("replayed", b"\xb2"), ("", b"\xff"), ("replayed", b"")]}),
+        ({}, {"timestamp_ms": -62135596800001}),
+        ({"text": marks}, {}),
+        ({"text": "\ufdfa" * 90_000}, {}),
+        ({"likes": "many", "kind": "blog", "author": {}, "url": "http://x/\x1b[2J\r\n", "lang": 5}, {}),
+    ]
+    posts = [
+        {"v": 1, "id": f"hostile{i}", "source": "chaos", "text": "hi", **more} for i, (more, _) in enumerate(hostile)
+    ]
+    t.send_posts(posts, rejected=set(), more=[how for _, how in hostile])
+    t.send_raw(
+        [
+            b'{"v":1,"id":"x","source":"s","text":"a","extra":{'
+            + b",".join(b'"%d":{}' % i for i in range(60_000))
+            + b"}}"
+        ]
+    )
+    t.send(500)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+
+
 def offsets_out_of_range(t: Trial, rng: random.Random) -> None:
     worker = t.worker()
     t.send(600)
@@ -448,6 +494,8 @@ ROWS = [
     Row(20, "offsets reset, every record again", offsets_are_reset),
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
+    Row(101, "a bug that one text meets", one_text_meets_a_bug),
+    Row(102, "hostile headers, timestamps and texts", hostile_records),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
     Row(30, "an error inside Faust or its client", error_inside_faust),
     Row(31, "commits fail", commits_fail),

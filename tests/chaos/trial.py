@@ -179,11 +179,16 @@ class Trial:
                 send(topic, value)
         self.sent.append(sent)
 
-    def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
-        """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
+    def send_posts(
+        self, posts: list[dict[str, Any]], *, rejected: set[str], more: list[dict[str, Any]] | None = None
+    ) -> None:
+        """Posts of the row's own; those of `rejected` (native ids) must not be indexed.
+
+        `more[i]` are the headers and the timestamp of the i-th.
+        """
         ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
         sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
-        produce(self.system, sent)
+        produce(self.system, sent, more)
         self.sent.append(sent)
 
     def cured(self) -> None:

@@ -5,7 +5,8 @@ index_raises: [N, ...]  these index writes fail before they are made
 index_sleeps: S         seconds that each index write takes longer
 slow_batch: [N, S]      the N-th batch takes S seconds to classify
 max_poll_s: S           Kafka's max.poll.interval
-classifier_raises: N    the N-th batch meets a bug
+classifier_raises: N    from the N-th batch on every text meets a bug
+bug_on: WORD            a text with the word meets a bug
 memory_for: N           batches of more than N texts run out of memory
 dies_in: [PART, N]      the N-th call in a part of Faust or aiokafka (`PARTS`) raises
 commits_fail: [ERROR, N]  the first N commits of posts raise an error of aiokafka
@@ -55,8 +56,10 @@ class _Classifier(DummyClassifier):
         self._calls += 1
         if len(encoded.texts) > FAULTS.get("memory_for", 1 << 30):
             raise OutOfMemoryError("no memory")
-        if self._calls == FAULTS.get("classifier_raises"):
+        if self._calls >= FAULTS.get("classifier_raises", 1 << 30):
             raise RuntimeError("a bug in the classifier")
+        if "bug_on" in FAULTS and any(FAULTS["bug_on"] in text for text in encoded.texts):
+            raise RuntimeError("a bug that one text meets")
         number, seconds = FAULTS.get("slow_batch", (0, 0))
         if self._calls == number:
             time.sleep(seconds)

@@ -118,7 +118,14 @@ def test_settings_take_lists_and_tables() -> None:
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
     assert matcher(settings).find("Nova Scotia pears and a pear") == ("Pear",)
-    for wrong in ({"a|b": ["x"]}, {"a\x1b[31m": ["x"]}, {"": ["x"]}, {"a": []}, {"a": {"not": ["b"]}}, {"a": 3}):
+    for wrong in (
+        {"a|b": ["x"]},
+        {"a\x1b[31m": ["x"]},
+        {"": ["x"]},
+        {"a": {"any": []}},
+        {"a": {"not": ["b"]}},
+        {"a": 3},
+    ):
         with pytest.raises(Fatal, match="subjects"):
             resolve(None, {"subjects": wrong}, {})
 
