@@ -53,8 +53,8 @@ class _LazyGroup(TyperGroup):
 
 
 _EPILOG = """Start with 'opinionwatch demo', which needs no settings. Otherwise settings come from opinionwatch.toml in
-this folder, --config FILE or OPINIONWATCH_... in the environment: 'opinionwatch config show' lists them all, 'opinionwatch
-check' says what is missing."""
+this folder, --config FILE or OPINIONWATCH_... in the environment: 'opinionwatch config show' lists them all,
+'opinionwatch check' says what is missing."""
 
 app = typer.Typer(name="opinionwatch", cls=_LazyGroup, no_args_is_help=True, add_completion=False, epilog=_EPILOG)
 

@@ -91,7 +91,8 @@ class Indices:
                     f"store {self._c.url}: index {name} is blocked ({', '.join(blocks)})",
                     remedy=f"free disk space where it is full, then PUT /{name}/_settings with {blocks[0]}: null",
                 )
-        return f", closed and not searched: {_some(closed)}" if closed else ""
+        old = f", one index a year for posts from before {layout.backfill_before}" if layout.backfill_before else ""
+        return old + (f", closed and not searched: {_some(closed)}" if closed else "")
 
     def layout(self) -> names.Layout:
         """As setup fixed it; asked for once."""
