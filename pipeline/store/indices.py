@@ -44,6 +44,8 @@ class Indices:
             if self._create(index):
                 made.append(f"index {index}")
         self._layout = layout
+        if names.POSTS in found and names.layout_of(found[names.POSTS].get("_meta", {})) != layout:
+            made.append(f"one index a year for posts from before {layout.backfill_before}")
         return made + self._grow_mappings(templates)
 
     def check(self) -> names.Layout:
@@ -64,9 +66,11 @@ class Indices:
                 f"store.backfill_before is {self._backfill_before}, but setup fixed it at {layout.backfill_before}",
                 "set it back, or stop the workers and run 'opinionwatch setup'",
             )
-        if self._layout and self._layout != layout:
-            raise Fatal("setup has changed store.backfill_before since this process started", "restart the workers")
-        self._layout = layout
+        known, self._layout = self._layout, layout
+        if known and known != layout:
+            raise Transient(
+                f"setup has moved store.backfill_before from {known.backfill_before}: once more with the new"
+            )
         return layout
 
     def health(self) -> str:
@@ -151,8 +155,7 @@ class Indices:
         first = names.first_layout(self._period, datetime.now(UTC).date(), indices)
         meta = found.get(names.POSTS, {}).get("_meta", {})
         before = names.layout_of(meta) if meta else first
-        chosen = self._backfill_before or before.backfill_before or first.backfill_before
-        layout = names.Layout(self._period, chosen)
+        layout = names.Layout(self._period, self._backfill_before or names.later(before, first))
         if misplaced := [index for index in indices if layout.misplaces(index, before)]:
             raise Fatal(
                 f"store {self._c.url}: with store.period {layout.period!r} and store.backfill_before "

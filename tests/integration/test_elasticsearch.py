@@ -152,10 +152,15 @@ def test_a_period_or_date_that_would_misplace_posts_is_refused(url: str, store: 
     moved = NOW.date().replace(day=1)
     with pytest.raises(Fatal, match="backfill_before"):
         ElasticsearchStore(url, backfill_before=moved).check()
-    assert ElasticsearchStore(url, backfill_before=moved).setup() == []
+    assert ElasticsearchStore(url, backfill_before=moved).setup() == [f"one index a year for posts from before {moved}"]
     ElasticsearchStore(url, backfill_before=moved).check()
-    with pytest.raises(Fatal, match="restart the workers"):
-        store.index([at(3, datetime(2012, 5, 5, tzinfo=UTC))], NOW, 1)
+    late = [at(3, datetime(2012, 5, 5, tzinfo=UTC)), at(4, datetime.combine(moved, NOW.timetz()) - timedelta(days=20))]
+    with pytest.raises(Transient, match="setup has moved"):
+        store.index(late, NOW, 1)
+    assert store.index(late, NOW, 1) == [Outcome.INDEXED] * 2
+    names = sorted(ask(url, "GET", "opinion-posts/_alias"))
+    assert TODAY in names
+    assert all(len(name) == len("opinion-posts-2012") for name in names if name != TODAY)
 
 
 def test_more_alerts_than_one_answer_holds_are_listed(system: System) -> None:
