@@ -14,6 +14,8 @@ from pipeline.store.refusals import SETUP
 
 _CLOSED = "index.verified_before_close"
 _BLOCKS = ("index.blocks.read_only", "index.blocks.read_only_allow_delete", "index.blocks.write", "index.blocks.read")
+#: A cluster may hold hundreds of templates with long mappings.
+_OF_A_TEMPLATE = ("index_patterns", "priority", "_meta")
 _SHOWN = 5
 
 
@@ -123,8 +125,9 @@ class Indices:
         return True
 
     def _templates_found(self) -> dict[str, dict[str, Any]]:
-        found = self._c.call(lambda es: es.indices.get_index_template())["index_templates"]
-        return {entry["name"]: entry["index_template"] for entry in found}
+        wanted = [f"index_templates.{part}" for part in ("name", *(f"index_template.{key}" for key in _OF_A_TEMPLATE))]
+        found = self._c.call(lambda es: es.indices.get_index_template(filter_path=wanted)).get("index_templates", [])
+        return {entry["name"]: entry.get("index_template", {}) for entry in found}
 
     def _refuse_index_for_alias(self) -> None:
         if names.POSTS in self._c.alternatives(names.POSTS):

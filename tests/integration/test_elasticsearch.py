@@ -100,6 +100,16 @@ def test_a_closed_index_is_named_and_opening_it_is_enough(url: str, store: Elast
     assert store.index([at(2, NOW)], NOW, 1) == [Outcome.INDEXED]
 
 
+def test_an_alert_of_a_closed_index_is_not_taken_for_missing(url: str, store: ElasticsearchStore) -> None:
+    store.put_alert("a", {"key": "k", "state": "open", "started_at": NOW.isoformat()})
+    ask(url, "POST", "opinion-alerts/_close")
+    for use in (lambda: store.alert("a"), lambda: store.alerts(), lambda: store.alerts(limit=20_000)):
+        with pytest.raises(Transient, match="opinion-alerts/_open"):
+            use()
+    ask(url, "POST", "opinion-alerts/_open")
+    assert store.alert("a")
+
+
 def test_old_indices_may_be_closed_on_purpose(url: str, store: ElasticsearchStore) -> None:
     store.index([at(1, NOW), at(2, datetime(2011, 5, 5, tzinfo=UTC))], NOW, 1)
     ask(url, "POST", "opinion-posts-2011/_close")
