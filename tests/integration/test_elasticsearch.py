@@ -103,7 +103,7 @@ def test_a_closed_index_is_named_and_opening_it_is_enough(url: str, store: Elast
 def test_an_alert_of_a_closed_index_is_not_taken_for_missing(url: str, store: ElasticsearchStore) -> None:
     store.put_alert("a", {"key": "k", "state": "open", "started_at": NOW.isoformat()})
     ask(url, "POST", "opinion-alerts/_close")
-    for use in (lambda: store.alert("a"), lambda: store.alerts(), lambda: store.alerts(limit=20_000)):
+    for use in (lambda: store.alert("a"), store.alerts, lambda: store.alerts(limit=20_000)):
         with pytest.raises(Transient, match="opinion-alerts/_open"):
             use()
     ask(url, "POST", "opinion-alerts/_open")
