@@ -52,13 +52,13 @@ def server(answer: Callable[[bytes], str | None], context: ssl.SSLContext | None
 
 
 def whole(stream: socket.socket) -> bytes:
-    """A request with its body."""
+    """A request with its body, or the first bytes of what is no HTTP."""
     got = b""
     while piece := stream.recv(65536):
         got += piece
         head, found, body = got.partition(b"\r\n\r\n")
         length = next((line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), b":0")
-        if found and len(body) >= int(length.split(b":")[1]):
+        if got.startswith(b"\x16") or (found and len(body) >= int(length.split(b":")[1])):
             break
     return got
 
