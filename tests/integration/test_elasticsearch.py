@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -47,7 +46,7 @@ def store(url: str) -> Iterator[ElasticsearchStore]:
 
 def at(number: int, when: datetime) -> ScoredPost:
     made = scored(number, text=f"post {number}")
-    return replace(made, post=replace(made.post, event_time=when))
+    return made._replace(post=made.post._replace(event_time=when))
 
 
 @pytest.mark.parametrize("period", ["hour", "day", "month"])
