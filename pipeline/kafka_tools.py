@@ -89,12 +89,12 @@ def check_topics(kafka: KafkaSettings) -> str:
     _refuse_embedded(kafka)
     needed = _all_topics(kafka)
     found = probe(kafka, needed)
-    if found.denied:
-        missing = f"; and there is no topic {', '.join(found.missing)}" if found.missing else ""
-        denied = f"user {kafka.username!r} may not see topic {', '.join(found.denied)}, or there is none{missing}"
-        raise Fatal(denied, _RIGHTS)
-    if found.missing:
-        raise Fatal(f"Kafka has no topic {', '.join(found.missing)}", "run 'opinionwatch setup'")
+    denied, missing = ([name for name in needed if name in some] for some in (found.denied, found.missing))
+    if denied:
+        more = f"; and there is no topic {', '.join(missing)}" if missing else ""
+        raise Fatal(f"user {kafka.username!r} may not see topic {', '.join(denied)}, or there is none{more}", _RIGHTS)
+    if missing:
+        raise Fatal(f"Kafka has no topic {', '.join(missing)}", "run 'opinionwatch setup'")
     return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
 
 
