@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from pipeline.errors import Transient
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: A cured service is noticed within it; one try in so many seconds and worker hurts no sick one.
 CAP_S = 5.0
@@ -32,11 +34,15 @@ async def retried(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> T:
     """The result of `call`; `Transient` is retried for ever, anything else passes."""
-    attempt = 0
+    attempt, failure = 0, ""
     while True:
         try:
-            return await call()
+            found = await call()
         except Transient as error:
             on_retry(error, attempt)
             await sleep(delay_s(attempt, error.retry_after_s, random.random()))  # noqa: S311
-            attempt += 1
+            attempt, failure = attempt + 1, str(error)
+        else:
+            if failure:
+                log.warning("works again after %d tries: %s", attempt + 1, failure)
+            return found

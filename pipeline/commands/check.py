@@ -17,10 +17,11 @@ from pipeline.alerting.notify.open import check_channels, make_channels
 from pipeline.classifier import open_classifier, unfit
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.console.server import refuse_open_host
+from pipeline.decompression import CODECS, missing_codecs
 from pipeline.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import DEFAULT_FILE, Settings
 from pipeline.store.open import open_store
-from pipeline.subjects import SubjectMatcher
+from pipeline.subjects import matcher
 
 #: Seconds that one check may take; loading a model on a slow disk may take longer.
 _PATIENCE_S, _MODEL_S = 10.0, 120.0
@@ -105,6 +106,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
     yield Finding("settings", _source(config))
     running = [
         _Running("runtime", lambda: [_tried("runtime", _one_runtime)]),
+        _Running("compression", lambda: [_tried("compression", _codecs)]),
         _Running("model", lambda: [_tried("model", lambda: _model(settings))], _MODEL_S),
         _Running("subjects", lambda: [_tried("subjects", lambda: _subjects(settings))]),
         _Running("console", lambda: [_tried("console", lambda: _console(settings))]),
@@ -158,6 +160,15 @@ def _one_runtime() -> str:
     return found[0]
 
 
+def _codecs() -> str:
+    if missing := missing_codecs():
+        raise Fatal(
+            f"posts that are compressed with {', '.join(missing)} cannot be read",
+            f"pip install {' '.join(missing.values())}",
+        )
+    return ", ".join(name for name, _ in CODECS.values())
+
+
 def _model(settings: Settings) -> str:
     model = open_classifier(settings.model)
     if problem := unfit(model, settings.alerts.counting):
@@ -171,7 +182,7 @@ def _subjects(settings: Settings) -> str:
     if empty := sorted(name for name, keywords in settings.subjects.items() if not keywords):
         raise Fatal(f"subject {empty[0]!r} has no keyword", f"give it one in [subjects]: {empty[0]} = ['...']")
     try:
-        SubjectMatcher(settings.subjects)
+        matcher(settings)
     except ValueError as error:
         raise Fatal(str(error), "write letters or digits that a post can hold, in [subjects]") from None
     return f"{len(settings.subjects)} subjects"

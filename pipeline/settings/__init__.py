@@ -11,6 +11,7 @@ from pipeline.settings.sections import (
     ModelSettings,
     Settings,
     StoreSettings,
+    SubjectSettings,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Resolved",
     "Settings",
     "StoreSettings",
+    "SubjectSettings",
     "WebhookSettings",
     "resolve",
 ]

@@ -96,7 +96,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
                 raise Fatal(
-                    f"{printable(name)}: {printable(text)} cannot be read: {reason}", "mount the secret file"
+                    f"{printable(name)}: its file cannot be read: {reason}", "give the path of the file with the secret"
                 ) from None
         elif text[:1] in "[{":
             try:

@@ -9,7 +9,9 @@ from typing import Any
 
 from models.cache import LruCache
 from pipeline.errors import Transient
+from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
+from pipeline.readable import readable
 from pipeline.store import templates as names
 from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.bulk import ItemVerdict
@@ -227,7 +229,7 @@ class ElasticsearchStore:
 
     def labels(self) -> Iterator[Label]:
         hits = self._c.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
-        return (Label.from_json(h["_source"]) for h in hits)
+        return readable("labels in the store", hits, lambda h: Label.from_json(h["_source"]))
 
     def drop_labels(self, labels: Sequence[Label]) -> int:
         dropped = self._c.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in labels])
@@ -255,7 +257,7 @@ class ElasticsearchStore:
                 {
                     "index": {
                         "_index": names.STATE,
-                        "_id": f"progress-{p.topic}-{p.partition}",
+                        "_id": f"progress-{p.log_key}-{p.partition}",
                         "version": p.next_offset,
                         "version_type": "external_gte",
                     }
@@ -267,10 +269,12 @@ class ElasticsearchStore:
         self._c.bulk(operations)
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
+        return current(self.all_progress())
+
+    def all_progress(self) -> list[Progress]:
         self._c.call(lambda es: es.indices.refresh(index=names.STATE))
         hits = self._c.search(index=names.STATE, query={"term": {"kind": "progress"}}, size=10_000)["hits"]["hits"]
-        rows = [Progress.from_json(h["_source"]["value"]) for h in hits]
-        return {(p.topic, p.partition): p for p in rows}
+        return list(readable("progress in the store", hits, lambda h: Progress.from_json(h["_source"]["value"])))
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         for _ in range(_TRIES):

@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
+from pipeline.readable import readable
 from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
@@ -253,7 +255,7 @@ class SqliteStore:
     def labels(self) -> Iterator[Label]:
         with self._db.reading() as db:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
-        return (Label.from_json(json.loads(row[0])) for row in rows)
+        return readable("labels in the store", rows, lambda row: Label.from_json(json.loads(row[0])))
 
     def drop_labels(self, labels: Sequence[Label]) -> int:
         with self._db.writing() as db:
@@ -279,13 +281,16 @@ class SqliteStore:
                 """INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
                 SET next_offset = excluded.next_offset, value = excluded.value
                 WHERE excluded.next_offset >= next_offset""",
-                [(p.topic, p.partition, p.next_offset, json.dumps(p.to_json())) for p in progress],
+                [(p.log_key, p.partition, p.next_offset, json.dumps(p.to_json())) for p in progress],
             )
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
+        return current(self.all_progress())
+
+    def all_progress(self) -> list[Progress]:
         with self._db.reading() as db:
-            rows = [Progress.from_json(json.loads(row[0])) for row in db.execute("SELECT value FROM progress")]
-        return {(p.topic, p.partition): p for p in rows}
+            rows = [row[0] for row in db.execute("SELECT value FROM progress")]
+        return list(readable("progress in the store", rows, lambda row: Progress.from_json(json.loads(row))))
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         with self._db.writing() as db:

@@ -261,7 +261,7 @@ def stranger(tmp_path: Path) -> Iterator[tuple[int, Path, list[bytes]]]:
                 if verb == b"EHLO"
                 else b"235 ok\r\n"
                 if verb == b"AUTH"
-                else b"221 x\r\n"
+                else b"450 later\r\n"
             )
             if verb == b"QUIT":
                 return
