@@ -96,29 +96,27 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
 
 
 def check_topics(kafka: KafkaSettings) -> str:
-    """A line about the brokers; raises `Fatal` naming the topics that are missing, denied or without a leader."""
+    """A line about the brokers; raises `Fatal` naming the topics that are missing or denied to this user."""
     _refuse_embedded(kafka)
-    needed = [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
+    needed = _all_topics(kafka)
     found = probe(kafka, needed)
-    problems = [
-        (f"user {kafka.username!r} may not see topic {', '.join(found.denied)}, or there is none", _RIGHTS)
-        if found.denied
-        else None,
-        (f"Kafka has no topic {', '.join(found.missing)}", "run 'opinionwatch setup'") if found.missing else None,
-        (
-            f"topic {', '.join(found.leaderless)} has partitions without a leader",
-            "start the brokers that hold its replicas",
-        )
-        if found.leaderless
-        else None,
-    ]
-    if wrong := [p for p in problems if p]:
-        raise Fatal("; ".join(words for words, _ in wrong), "; ".join(remedy for _, remedy in wrong))
+    denied, missing = ([name for name in needed if name in some] for some in (found.denied, found.missing))
+    if denied:
+        more = f"; and there is no topic {', '.join(missing)}" if missing else ""
+        raise Fatal(f"user {kafka.username!r} may not see topic {', '.join(denied)}, or there is none{more}", _RIGHTS)
+    if missing:
+        raise Fatal(f"Kafka has no topic {', '.join(missing)}", "run 'opinionwatch setup'")
     return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
 
 
 def check_limits(kafka: KafkaSettings) -> str:
-    """A line about the largest records; raises `Fatal` where a topic that workers write takes only smaller ones."""
+    """A line about what the topics take; raises `Fatal` where one has no leader or takes too small records only."""
+    if leaderless := probe(kafka, _all_topics(kafka)).leaderless:
+        raise Fatal(
+            f"topic {', '.join(leaderless)} has partitions without a leader",
+            "start the brokers that hold their replicas",
+            EXIT_UNAVAILABLE,
+        )
     least = {kafka.dead_topic: MAX_BYTES + 100_000, kafka.alerts_topic: 1_000_000, kafka.progress_topic: 100_000}
     asked = [ConfigResource(ConfigResourceType.TOPIC, name, [_LARGEST]) for name in least]
     with _reached(kafka):
@@ -137,6 +135,10 @@ def check_limits(kafka: KafkaSettings) -> str:
             f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {_LARGEST}={least[name]}",
         )
     return f"{', '.join(limits)} take the largest records"
+
+
+def _all_topics(kafka: KafkaSettings) -> list[str]:
+    return [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
 
 
 @contextmanager

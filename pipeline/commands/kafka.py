@@ -38,11 +38,14 @@ def setup(config: Config = None) -> None:
     Example: opinionwatch setup --config opinionwatch.toml
     """
     settings = settings_of(config)
-    made = open_store(settings.store).setup()
+    steps = [open_store(settings.store).setup]
     if not settings.embedded:
-        made += kafka_tools.ensure_topics(settings.kafka)
-    for line in made:
-        out.print(f"created {line}", markup=False)
+        steps.append(lambda: kafka_tools.ensure_topics(settings.kafka))
+    made = False
+    for step in steps:  # what the first made is said, where the second fails
+        for line in step():
+            made = True
+            out.print(f"created {line}", markup=False)
     if not made:
         out.print("nothing to create: everything is there")
 

@@ -99,8 +99,8 @@ def refused(url: str, refusal: Refusal) -> PipelineError | TooLargeError:
         return TooLargeError(message)
     if kind == "validation_exception" and _SHARDS.search(words):
         return Transient(
-            message, 5.0, "delete indices that nobody needs, add a node, raise cluster.max_shards_per_node, "
-            "or set up a store with a longer store.period",
+            message, 5.0, "raise cluster.max_shards_per_node, add a node, or delete indices that nobody needs and run "
+            "'opinionwatch setup', which moves store.backfill_before on; a longer store.period needs fewer indices",
         )  # fmt: skip
     if kind == "index_closed_exception":
         index = refusal.index or "the index"

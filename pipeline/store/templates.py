@@ -63,12 +63,17 @@ class Layout:
 
 
 def first_layout(period: str, today: date, indices: list[str]) -> Layout:
-    """The layout of a store that has none: no post in `indices`, which an older release made, is misplaced by it."""
+    """The layout that a store with these `indices` would get today: no post in them is misplaced by it."""
     horizon = today - timedelta(days=_HORIZON_DAYS[period])
     if period == "month":
         horizon = horizon.replace(day=1)
     starts = [start.date() for index in indices if not _is_yearly(index) and (start := start_of(index))]
     return Layout(period, min([horizon, *starts]))
+
+
+def later(before: Layout, first: Layout) -> date | None:
+    """The date for a store that has one: moved on over what retention has deleted, never back."""
+    return max((d for d in (before.backfill_before, first.backfill_before) if d), default=None)
 
 
 def layout_of(meta: Mapping[str, Any]) -> Layout:

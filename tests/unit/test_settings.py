@@ -70,6 +70,7 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
         ("[kafka]\ntopics = ['a', 'opinion.dead']", ["'opinion.dead' is given twice"]),
         ("[kafka]\ngroup = = 'a'", ["line 2", "TOML"]),
         ("a = " + "[" * 5000, ["nested too deeply"]),
+        (".".join("a" * 1500) + " = 1", ["does not exist"]),
         ('[kafka]\n"a\\u001b[31m" = 1', ["does not exist"]),
         ("[kafka]\npartitions = 0\n[flow]\nin_flight = 0", ["kafka.partitions", "flow.in_flight"]),
     ],
