@@ -81,14 +81,14 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
     async with AsyncExitStack() as stack:
         if http.metrics_port:
             app = web.Application()
-            add_health(app, metrics, workers.not_ready)
+            add_health(app, metrics, workers.not_ready, http)
             await stack.enter_async_context(serving(app, http.host, http.metrics_port, "http.metrics_port"))
         if role in {Role.console, Role.all}:
             refuse_open_host(http)
             counting = settings.alerts.counting
             port = await stack.enter_async_context(
                 serving(
-                    console_app(store, counting, behind_proxy=http.behind_proxy),
+                    console_app(store, counting, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts),
                     http.host,
                     http.console_port,
                     "http.console_port",
