@@ -58,7 +58,7 @@ def console_app(
     """
     guarded = not behind_proxy or allowed_hosts
     app = web.Application(middlewares=[_guard, *([only_known_hosts(allowed_hosts, _ELSEWHERE)] if guarded else [])])
-    everywhere = {
+    everywhere: dict[str, Shared[Any]] = {
         "status": Shared(lambda: from_store(store), KEPT_S),
         "alerts": Shared(lambda: shown_alerts(store, datetime.now(UTC)), KEPT_S),
         "shares": Shared(lambda: two_weeks(store, rule), KEPT_S),
