@@ -32,6 +32,9 @@ from models.folders import private_cache
 
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
+#: What clients put into their errors: users and passwords of proxies, parameters of signed URLs.
+_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
+_MOST_WORDS = 500
 _PARTIAL, _PARTIAL_LIFE_S = ".partial-", 86_400
 #: What the file systems call the things that change with a file.
 _MARKS = ("name", "size", "mtime", "ino", "created", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
@@ -324,7 +327,7 @@ class _Reached:
             except FileNotFoundError:
                 raise
             except Exception as error:
-                what = f"{type(error).__name__}: {error}".rstrip(": ")
+                what = _SECRET.sub("***", f"{type(error).__name__}: {error}"[:_MOST_WORDS]).rstrip(": ")
                 raise RegistryUnavailableError(f"{self._url} cannot be used now: {what}") from error
 
         return reached

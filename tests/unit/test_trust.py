@@ -272,6 +272,17 @@ def test_an_entry_that_leads_out_of_the_cache_is_none(storage: Storage, digest: 
         storage.registry.verify("starter-1")
 
 
+def test_no_error_of_a_storage_repeats_a_credential(storage: Storage) -> None:
+    for words in (
+        "Failed to connect to proxy URL: http://user:canary@proxy:3128",
+        "403, url='https://host/models?X-Amz-Signature=canary&x=1', denied",
+    ):
+        storage.failing(OSError(words), 1)
+        with pytest.raises(RegistryUnavailableError, match=r"proxy:3128|denied") as raised:
+            storage.registry.alias(CHAMPION)
+        assert "canary" not in str(raised.value)
+
+
 def test_while_the_storage_fails_no_alias_is_forgotten(storage: Storage) -> None:
     storage.failing(ConnectionError("down"), 1, "aliases.json")
     with pytest.raises(RegistryUnavailableError):
@@ -410,5 +421,11 @@ def test_a_retraining_signs_nothing_that_comes_of_an_unsigned_champion(
     signed = tmp_path / "registry" / "versions" / "starter-1" / "manifest.sig"
     signed.write_bytes((made / "manifest.sig").read_bytes())
     (signed.parent / TOKENIZER).write_text("{}")
+    (tmp_path / "work").chmod(0o777)
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: 4711)
+        done = CliRunner().invoke(app, ["retrain", "--min-new-labels", "1"])
+    assert "training.work" in str(done.exception)
+    assert "another user" in str(done.exception), "what lies there is not ours"
     done = CliRunner().invoke(app, ["retrain", "--min-new-labels", "1"])
     assert "not the" in str(done.exception), "a signature of the manifest does not cover for a file that was changed"
