@@ -23,6 +23,7 @@ from models.errors import BundleUnreadableError
 from models.folders import private_cache, private_folder
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Entry, Registry, RegistryUnavailableError
+from models.runtimes import EngineError
 from models.signing import new_key, sign
 from pipeline.classifier import bundle_in_service, open_classifier
 from pipeline.cli import app
@@ -161,6 +162,22 @@ def test_an_engine_that_does_not_start_for_now_is_started_later(storage: Storage
     assert (hot.version, len(failures)) == ("2", 3)
 
 
+def test_an_engine_that_a_machine_cannot_start_is_refused_once_and_tried_again_now_and_then(storage: Storage) -> None:
+    tried, refused = [], []
+
+    def no_gpu(read: Bundle) -> OnnxEngine:
+        if read.manifest.version == "2":
+            tried.append(1)
+            raise EngineError("CUDA does not start")
+        return load(read)
+
+    hot = HotSwap(storage.registry, CHAMPION, load=no_gpu, on_failure=refused.append)
+    storage.point(1)
+    for _ in range(300):
+        hot.poll()
+    assert (len(tried), refused) == (5, ["starter-2"])
+
+
 def test_memory_that_is_short_is_no_verdict_on_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: Any, **__: Any) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer")
@@ -207,6 +224,23 @@ def test_a_cached_copy_that_was_damaged_is_fetched_again(storage: Storage) -> No
         damage()
         assert storage.registry.verify(two).manifest.version == "2"
         assert read_bundle(storage.registry.fetch(two)).manifest.version == "2"
+
+
+def test_a_cached_copy_that_cannot_be_read_is_fetched_again_and_not_removed(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = storage.entries[1].id
+    copy = storage.registry.fetch(two)
+
+    def broken(path: Path, _: int) -> bytes:
+        raise BundleUnreadableError(f"{path} cannot be read: Input/output error")
+
+    monkeypatch.setattr(bundles, "_plain_file", broken)
+    assert storage.registry.verify(two).manifest.version == "2"
+    with pytest.raises(RegistryUnavailableError, match="read back"):
+        storage.registry.fetch(two)
+    monkeypatch.undo()
+    assert read_bundle(copy).manifest.version == "2"
 
 
 def test_a_fetch_that_fails_leaves_nothing_and_one_that_cannot_be_kept_is_loaded_all_the_same(
