@@ -75,7 +75,9 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
     wanted[kafka.dead_topic] = (1, {})
     wanted[kafka.progress_topic] = (1, {"cleanup.policy": "compact"})
     wanted[kafka.alerts_topic] = (1, {})
-    limits = {"max.message.bytes": str(MAX_BYTES + 100_000)}
+    # A record counts as durable on two copies where there are three: the broker's own default is one.
+    copies = str(max(1, min(2, kafka.replication - 1)))
+    limits = {"max.message.bytes": str(MAX_BYTES + 100_000), "min.insync.replicas": copies}
     with _reached(kafka):
         admin = KafkaAdminClient(**_common(kafka))
         try:

@@ -59,7 +59,9 @@ def demo(
                 http = session.settings.http
                 refuse_open_host(http)
                 rule = session.settings.alerts.counting
-                console = console_app(session.store, rule, behind_proxy=http.behind_proxy)
+                console = console_app(
+                    session.store, rule, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts
+                )
                 add_health(console, session.workers.metrics, session.workers.not_ready)
                 address = await stack.enter_async_context(
                     serving(console, http.host, http.console_port, "http.console_port or --port")

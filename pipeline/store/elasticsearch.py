@@ -311,6 +311,17 @@ class ElasticsearchStore:
         found = self._c.get(names.STATE, f"state-{name}")
         return dict(found["_source"]["value"]) if found else None
 
+    def states(self, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if not wanted:
+            return {}
+        ids = [f"state-{name}" for name in wanted]
+        found = self._c.call(lambda es: es.mget(index=names.STATE, ids=ids))["docs"]
+        return {
+            name: dict(document["_source"]["value"])
+            for name, document in zip(wanted, found, strict=True)
+            if document.get("found")
+        }
+
     def _mark(self, times: Iterable[datetime], now: datetime) -> None:
         states = marks(times, now)
         done = self._c.bulk(

@@ -339,6 +339,11 @@ class SqliteStore:
         with self._db.reading() as db:
             return self._state(db, name)
 
+    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        query = "SELECT name, value FROM state WHERE name IN ({})"
+        with self._db.reading() as db:
+            return {name: dict(json.loads(value)) for name, value in each(db, query, names)}
+
     @staticmethod
     def _state(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
         row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()

@@ -265,6 +265,10 @@ def test_alerts_and_state_are_read_back(store: Store) -> None:
     assert store.state("evaluator") is None
     store.put_state("evaluator", {"cursor": 5, "episodes": []})
     assert store.state("evaluator") == {"cursor": 5, "episodes": []}
+    store.put_state("other", {"x": 1})
+    both = {"evaluator": {"cursor": 5, "episodes": []}, "other": {"x": 1}}
+    assert store.states(["evaluator", "none", "other"]) == both
+    assert store.states([]) == {}
 
 
 def test_state_is_exchanged_only_where_nobody_else_wrote(store: Store) -> None:
