@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import delivery
 from pipeline.alerting.detector import Rule
@@ -31,6 +31,7 @@ from pipeline.subjects import SubjectMatcher
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
+E = TypeVar("E", bound=Evaluator)
 HEARTBEAT_S = 2.0
 
 
@@ -172,14 +173,14 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
     return reload
 
 
-def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
+def make_evaluator(store: Store, settings: AlertSettings, kind: type[E] = Evaluator) -> E:
     """The rule and the policy of the settings over a store."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     rules = key_rules(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
+    return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

@@ -200,7 +200,7 @@ class Evaluator:
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                if self._is_a_subjects(row, window):
+                if self._subject_within(row, window):
                     continue
                 since = self._onset(row, window, reading)
                 after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
@@ -258,25 +258,26 @@ class Evaluator:
     def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
         """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
         scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
-        if not muted.muted_by or (by and by.holds(scope)) or self._is_a_subjects(row, window):
+        if not muted.muted_by or (by and by.holds(scope)) or self._subject_within(row, window):
             return False
         return not self._explained_by(row, window, self._onset(row, window, reading))
 
-    def _is_a_subjects(self, row: int, window: slice) -> bool:
-        """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""
+    def _subject_within(self, row: int, window: slice) -> str:
+        """The subject that alone makes a topic or source rise, and is the key to watch then; empty for none."""
         scope, table = self._table.scopes[row], self._table
         if scope.subject:
-            return False
+            return ""
         for other in table.scopes:
             within = other.subject and replace(other, subject="") == scope
             if not within or self._fires_without(row, other, window):
                 continue
-            subject = table.row(Scope("", other.subject))
+            whole = Scope("", other.subject)
+            subject = table.row(whole)
             if subject is not None and self._detector.rises(
                 subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
             ):
-                return True
-        return False
+                return key_name(whole)
+        return ""
 
     def _fires_without(self, row: int, other: Scope, window: slice) -> bool:
         """Whether key `row` would fire without the posts that it shares with key `other`, as far as anybody knows."""
