@@ -173,8 +173,13 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
     return reload
 
 
-def make_evaluator(store: Store, settings: AlertSettings, kind: type[E] = Evaluator) -> E:
+def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
+    return evaluator_of(Evaluator, store, settings)
+
+
+def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+    """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     rules = key_rules(settings)

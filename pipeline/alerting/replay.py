@@ -120,8 +120,8 @@ class Replay(Evaluator):
         """The last bucket before `end`; those before it were learned with."""
         start = end - BUCKET_S
         self._table.advance(end)
-        cells = self._store.counts(*(datetime.fromtimestamp(t, UTC) for t in (start, end)), self._counting)
-        self._table.refill(cells, start)
+        since, until = (datetime.fromtimestamp(t, UTC) for t in (start, end))
+        self._table.refill(self._store.counts(since, until, self._counting), start)
 
 
 def _running(alerts: Sequence[Mapping[str, Any]], at: datetime) -> list[Episode]:

@@ -41,7 +41,7 @@ def why(
 
     Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
     """
-    from pipeline.app import make_evaluator  # Faust is slow to load: the other commands on alerts do without
+    from pipeline.app import evaluator_of  # Faust is slow to load: the other commands on alerts do without
 
     settings = settings_of(config)
     store = open_store(settings.store)
@@ -50,7 +50,7 @@ def why(
     bounds = extent(store, now)
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    replay = make_evaluator(store, settings.alerts, Replay)
+    replay = evaluator_of(Replay, store, settings.alerts)
     moment = _moment(at, bounds, store)
     alerts = [a for a in store.alerts() if a.get("lane", NEGATIVE) == NEGATIVE]
     seen, known = replay.observe(key, moment, alerts)
