@@ -176,10 +176,16 @@ class Store(Protocol):
         ...
 
     def save_progress(self, progress: Sequence[Progress]) -> None:
-        """Keeps the furthest progress per source partition: one with a lower offset changes nothing."""
+        """Keeps the furthest progress per source partition and log: one with a lower offset changes nothing."""
         ...
 
-    def load_progress(self) -> dict[tuple[str, int], Progress]: ...
+    def load_progress(self) -> dict[tuple[str, int], Progress]:
+        """Of each source partition the progress in the log that it is now, as far as workers have said."""
+        ...
+
+    def all_progress(self) -> list[Progress]:
+        """With that in former logs. A record that cannot be read is passed over."""
+        ...
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         """False where one stands there that has got further (`progress_of`): it stays."""
