@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from pipeline import delivery
@@ -81,8 +81,11 @@ class Workers:
         self._supervisors.append(Supervisor(app, kafka.topics))
         self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
 
-    def add_alert(self) -> None:
-        """Evaluation and notification; stands by while another process holds the progress partition."""
+    def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
+        """Evaluation and notification; stands by while another process holds the progress partition.
+
+        Nothing is judged later than `ceiling()`.
+        """
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("alert", kafka, self._brokers)
         alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
@@ -99,6 +102,7 @@ class Workers:
             publish=publish,
             topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
+            ceiling=ceiling,
             metrics=self.metrics,
         )
         worker = self.alerts

@@ -35,7 +35,8 @@ _LATE = 24
 _HISTORY = timedelta(days=28)
 #: At the very first start, what is older is only learned from.
 _FIRST_LOOK = timedelta(days=1)
-_STATE = "evaluator"
+#: The store's state that holds the cursor and the episodes.
+STATE = "evaluator"
 
 
 class Evaluator:
@@ -72,7 +73,7 @@ class Evaluator:
 
     def resume(self) -> None:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
-        self._saved = state = self._store.state(_STATE)
+        self._saved = state = self._store.state(STATE)
         self._learned = False
         self._episodes, self._excluded, self._cursor = {}, Exclusions(), None
         self.load_calibration()
@@ -110,7 +111,7 @@ class Evaluator:
             "past": self._excluded.to_json(),
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
-        if not self._store.swap_state(_STATE, self._saved, state):
+        if not self._store.swap_state(STATE, self._saved, state):
             return False
         self._saved = state
         return True
@@ -284,6 +285,11 @@ class Evaluator:
         left = beyond(self._table, self._table.scopes[row], other, window)
         length = window.stop - window.start
         return left is None or self._detector.score(row, length, *left) >= self._threshold(row)[0].fire
+
+
+def state_begun_at(at: datetime) -> dict[str, Any]:
+    """The state of an evaluator that has judged all before `at`: the next one judges from there on."""
+    return {"cursor": int(at.timestamp()) // BUCKET_S * BUCKET_S, "episodes": [], "volume": [], "past": []}
 
 
 def _time(seconds: int) -> datetime:

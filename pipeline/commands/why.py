@@ -12,6 +12,7 @@ import typer
 from pipeline.alerting.calibration import extent
 from pipeline.alerting.counts import scopes_of
 from pipeline.alerting.episodes import NEGATIVE
+from pipeline.alerting.evaluator import STATE
 from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import least_authors
@@ -80,7 +81,7 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
     """The end of the bucket to look at."""
     newest = datetime.fromtimestamp((int(bounds[1].timestamp()) // BUCKET_S + 1) * BUCKET_S, UTC)
     if text is None:
-        cursor = (store.state("evaluator") or {}).get("cursor")
+        cursor = (store.state(STATE) or {}).get("cursor")
         return newest if cursor is None else max(newest, datetime.fromtimestamp(cursor, UTC))
     try:
         at = datetime.fromisoformat(text)
