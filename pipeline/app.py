@@ -8,8 +8,8 @@ import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from pipeline import delivery
 from pipeline.alerting.detector import Rule
@@ -32,6 +32,7 @@ from pipeline.threads import DaemonThreads
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
+E = TypeVar("E", bound=Evaluator)
 HEARTBEAT_S = 2.0
 LOOK_S = 1.0
 #: How long `Workers.close` waits for the apps to commit and to leave their groups.
@@ -80,8 +81,11 @@ class Workers:
         self._supervisors.append(Supervisor(app, kafka.topics))
         self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
 
-    def add_alert(self) -> None:
-        """Evaluation and notification; stands by while another process holds the progress partition."""
+    def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
+        """Evaluation and notification; stands by while another process holds the progress partition.
+
+        Nothing is judged later than `ceiling()`.
+        """
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("alert", kafka, self._brokers)
         alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
@@ -98,6 +102,7 @@ class Workers:
             publish=publish,
             topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
+            ceiling=ceiling,
             metrics=self.metrics,
         )
         worker = self.alerts
@@ -201,12 +206,17 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
 
 def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
+    return evaluator_of(Evaluator, store, settings)
+
+
+def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+    """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     rules = key_rules(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
+    return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

@@ -35,7 +35,8 @@ _LATE = 24
 _HISTORY = timedelta(days=28)
 #: At the very first start, what is older is only learned from.
 _FIRST_LOOK = timedelta(days=1)
-_STATE = "evaluator"
+#: The store's state that holds the cursor and the episodes.
+STATE = "evaluator"
 
 
 class Evaluator:
@@ -72,7 +73,7 @@ class Evaluator:
 
     def resume(self) -> None:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
-        self._saved = state = self._store.state(_STATE)
+        self._saved = state = self._store.state(STATE)
         self._learned = False
         self._episodes, self._excluded, self._cursor = {}, Exclusions(), None
         self.load_calibration()
@@ -110,7 +111,7 @@ class Evaluator:
             "past": self._excluded.to_json(),
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
-        if not self._store.swap_state(_STATE, self._saved, state):
+        if not self._store.swap_state(STATE, self._saved, state):
             return False
         self._saved = state
         return True
@@ -200,7 +201,7 @@ class Evaluator:
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                if self._is_a_subjects(row, window):
+                if self._subject_within(row, window):
                     continue
                 since = self._onset(row, window, reading)
                 after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
@@ -258,31 +259,37 @@ class Evaluator:
     def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
         """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
         scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
-        if not muted.muted_by or (by and by.holds(scope)) or self._is_a_subjects(row, window):
+        if not muted.muted_by or (by and by.holds(scope)) or self._subject_within(row, window):
             return False
         return not self._explained_by(row, window, self._onset(row, window, reading))
 
-    def _is_a_subjects(self, row: int, window: slice) -> bool:
-        """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""
+    def _subject_within(self, row: int, window: slice) -> str:
+        """The subject that alone makes a topic or source rise, and is the key to watch then; empty for none."""
         scope, table = self._table.scopes[row], self._table
         if scope.subject:
-            return False
+            return ""
         for other in table.scopes:
             within = other.subject and replace(other, subject="") == scope
             if not within or self._fires_without(row, other, window):
                 continue
-            subject = table.row(Scope("", other.subject))
+            whole = Scope("", other.subject)
+            subject = table.row(whole)
             if subject is not None and self._detector.rises(
                 subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
             ):
-                return True
-        return False
+                return key_name(whole)
+        return ""
 
     def _fires_without(self, row: int, other: Scope, window: slice) -> bool:
         """Whether key `row` would fire without the posts that it shares with key `other`, as far as anybody knows."""
         left = beyond(self._table, self._table.scopes[row], other, window)
         length = window.stop - window.start
         return left is None or self._detector.score(row, length, *left) >= self._threshold(row)[0].fire
+
+
+def state_begun_at(at: datetime) -> dict[str, Any]:
+    """The state of an evaluator that has judged all before `at`: the next one judges from there on."""
+    return {"cursor": int(at.timestamp()) // BUCKET_S * BUCKET_S, "episodes": [], "volume": [], "past": []}
 
 
 def _time(seconds: int) -> datetime:

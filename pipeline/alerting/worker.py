@@ -28,7 +28,7 @@ from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
-from pipeline.posts import Progress
+from pipeline.posts import EPOCH, Progress
 from pipeline.retry import retried
 from pipeline.settings import AlertSettings
 from pipeline.store.base import Store
@@ -45,7 +45,8 @@ Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 class AlertWorker:
     """`holds()` says whether this process has the progress partition: only then does it evaluate.
 
-    There is no verdict before a classify worker spoke of every partition of each of `topics`.
+    There is no verdict before a classify worker spoke of every partition of each of `topics`, and none on buckets that
+    end after `ceiling()`: whoever feeds the topics says so where what comes next lies before what came last.
     """
 
     def __init__(
@@ -60,9 +61,11 @@ class AlertWorker:
         metrics: Metrics,
         topics: Sequence[str] = (),
         rules: Sequence[KeyRule] = (),
+        ceiling: Callable[[], datetime | None] = lambda: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._ceiling, self._handled = ceiling, EPOCH
         self._store, self._evaluator, self._settings = store, evaluator, settings
         self._publish, self._holds, self._metrics, self._now, self._sleep = publish, holds, metrics, now, sleep
         self._evidence = Evidence(store, settings.counting)
@@ -90,9 +93,8 @@ class AlertWorker:
         self._watermark.update(news, time.monotonic())
 
     def evaluated_to(self, moment: datetime) -> bool:
-        """Whether every bucket that ends at or before `moment` has been evaluated, with nothing left to read."""
-        cursor = self._evaluator.cursor
-        return cursor is not None and cursor >= moment and not self._watermark.lagging()
+        """Whether the events of every bucket that ends by `moment` were handled, with nothing left to read."""
+        return self._handled >= moment and not self._watermark.lagging()
 
     async def run(self) -> None:
         """Until cancelled; raises `Fatal` or a bug's exception."""
@@ -117,6 +119,8 @@ class AlertWorker:
         if not holds:
             return
         watermark = self._watermark.at(time.monotonic())
+        if watermark is not None and (ceiling := self._ceiling()):
+            watermark = min(watermark, ceiling)
         if watermark is not None:
             now_s, now = time.monotonic(), self._now()
             quiet_s, records = self._watermark.quiet_s(now_s), self._watermark.records()
@@ -130,6 +134,7 @@ class AlertWorker:
                     log.info("another process evaluates by now: what this one knew is dropped")
                     self._held = False
                     return
+            self._handled = self._evaluator.cursor or EPOCH
             self._note_lag(watermark)
         if time.monotonic() - self._pending_at > PENDING_EVERY_S:
             await self._tell_pending()

@@ -16,6 +16,7 @@ from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.text import alert_text
 from pipeline.alerting.told import told, with_operator
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
+from pipeline.commands.why import why
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
@@ -23,6 +24,7 @@ from pipeline.store.open import open_store
 app = typer.Typer(help="The alerts.", no_args_is_help=True)
 AlertId = Annotated[str, typer.Argument(help="An id of 'alerts list'.")]
 By = Annotated[str | None, typer.Option("--by", help="Who says so (default: the user).")]
+app.command()(why)
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
