@@ -144,19 +144,6 @@ def _sources(kafka: KafkaSettings) -> Iterator[tuple[Any, list[Any]]]:
             consumer.close()
 
 
-def refuse_deleted(kafka: KafkaSettings) -> None:
-    """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
-    with _sources(kafka) as (consumer, found):
-        begins = consumer.beginning_offsets(found)
-        gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
-    lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
-    if lost and kafka.on_deleted == "stop":
-        raise Fatal(
-            f"Kafka has deleted records that were never read: {', '.join(f'{n} of {tp}' for tp, n in lost.items())}",
-            "send them again from their source, or set kafka.on_deleted = 'skip' to go on without them",
-        )
-
-
 def drop(kafka: KafkaSettings, letters: Sequence[Letter], by: str) -> None:
     """Marks letters as dropped: they are no longer listed, their bytes stay in the topic until its retention ends."""
     with producer(kafka) as send:

@@ -19,6 +19,9 @@ class Metrics:
             "opinionwatch_posts_duplicate", "Records whose document was there", ["cause"], registry=r
         )
         self.dead = Counter("opinionwatch_posts_dead", "Dead letters", ["stage", "reason"], registry=r)
+        self.skipped = Counter(
+            "opinionwatch_records_skipped", "Records that Kafka deleted before they were read", ["topic"], registry=r
+        )
         self.in_flight = Gauge("opinionwatch_posts_in_flight", "Records taken, not yet durable", registry=r)
         self.lag = Gauge("opinionwatch_consumer_lag", "Records behind the end", ["topic", "partition"], registry=r)
         self.batch = Histogram("opinionwatch_batch_size", "Records per micro-batch", buckets=_SIZES, registry=r)

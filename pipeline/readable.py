@@ -1,4 +1,4 @@
-"""Records that another release, or a hand, may have written: what cannot be read is passed over, and the log says so."""
+"""Records that another release, or a hand, may have written: what cannot be read is passed over and logged."""
 
 from __future__ import annotations
 

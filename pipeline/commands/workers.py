@@ -59,7 +59,6 @@ def run(
     log.info(store.check())
     if role is not Role.console:
         log.info(kafka_tools.check_topics(settings.kafka))
-        kafka_tools.refuse_deleted(settings.kafka)
     asyncio.run(_run(settings, store, role))
 
 

@@ -101,6 +101,8 @@ class Rig:
 
         self.consumer._wait_next_records = next_records
         self.consumer._thread = SimpleNamespace(call_thread=call_thread)
+        self.positions: dict[Any, int] = {}
+        self.consumer._positions = lambda: self.positions
 
     async def fetch(self) -> None:
         async for _, chunk in self.consumer.getmany(1.0):
