@@ -110,6 +110,7 @@ class Workers:
             topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
             metrics=self.metrics,
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         worker = self.alerts
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import faust
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from pipeline.errors import Fatal, Transient
@@ -76,9 +77,15 @@ def raw_topic(app: StrictApp, *names: str) -> Any:
 
 
 async def send(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
-    """Returns when the brokers have the record."""
-    # Shielded: who gives up waiting must not cancel the future that Faust's own callback reads.
-    await asyncio.shield(await topic.send(key=key, value=value, headers=headers or {}, force=True))
+    """Returns when the brokers have the record; raises `Fatal` where they refuse it to this user."""
+    try:
+        # Shielded: who gives up waiting must not cancel the future that Faust's own callback reads.
+        await asyncio.shield(await topic.send(key=key, value=value, headers=headers or {}, force=True))
+    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+        raise Fatal(
+            f"Kafka does not let this user write topic {topic.get_topic_name()}",
+            "grant kafka.username the operation Write on it, or set another user",
+        ) from None
 
 
 def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:

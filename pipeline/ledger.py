@@ -23,13 +23,19 @@ NO_CLOCK = datetime.max.replace(tzinfo=UTC)
 
 
 def current(rows: Iterable[Progress]) -> dict[Partition, Progress]:
-    """Of each partition the books that were written last; the others are those of former logs."""
+    """Of each partition the books that were written last; the others are those of former logs.
+
+    A partition whose books are not of the log that its topic is now is left out.
+    """
     found: dict[Partition, Progress] = {}
     for row in rows:
         old = found.get((row.topic, row.partition))
         if old is None or _recency(row) >= _recency(old):
             found[row.topic, row.partition] = row
-    return found
+    newest: dict[str, Progress] = {}
+    for row in sorted(found.values(), key=_recency):
+        newest[row.topic] = row
+    return {key: row for key, row in found.items() if same_log(row.log, newest[row.topic].log)}
 
 
 def _recency(row: Progress) -> tuple[datetime, bool, int]:

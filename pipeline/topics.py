@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import delivery
-from pipeline.errors import Transient
+from pipeline.errors import Fatal, Transient
 from pipeline.kafka_tools import MAX_BYTES
 from pipeline.ledger import Partition
 from pipeline.posts import DeadLetter, Progress
@@ -74,8 +74,10 @@ class ProgressTopic:
 
 
 async def durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
-    """Returns when the brokers have the record; raises `Transient`."""
+    """Returns when the brokers have the record; raises `Transient` or `Fatal`."""
     try:
         await delivery.send(topic, key, value, headers)
+    except Fatal:
+        raise
     except Exception as error:
         raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error
