@@ -114,13 +114,14 @@ class AlertWorker:
             while True:
                 await self.tick()
                 await self._sleep(self._settings.evaluate_every_s)
+                self._publishing.waited(self._settings.evaluate_every_s)
         finally:
             watch.cancel()
 
     async def _watch(self) -> None:
         """Looks for blindness while a tick waits for the store or for Kafka, too."""
         while True:
-            await self._sleep(WATCH_S)
+            await asyncio.sleep(WATCH_S)
             if self._held or self._holds():
                 self._note_blindness()
 
@@ -318,3 +319,4 @@ class AlertWorker:
     async def _pause(self, seconds: float) -> None:
         await self._sleep(seconds)
         self._retrying.waited(seconds)
+        self._note_blindness()
