@@ -13,9 +13,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -47,6 +47,14 @@ class Entry:
     metrics: dict[str, float]
 
 
+def _entry(value: Mapping[str, Any]) -> Entry:
+    """Passes over fields of a newer release; raises `RegistryError`."""
+    try:
+        return Entry(**{field.name: value[field.name] for field in fields(Entry)})
+    except KeyError as missing:
+        raise RegistryError(f"the registry has an entry without {missing}: register the version again") from None
+
+
 class Registry:
     """`url` is a folder or an fsspec URL such as `s3://bucket/models`; `cache` keeps what is fetched from the latter.
 
@@ -67,14 +75,14 @@ class Registry:
 
     def entries(self) -> list[Entry]:
         """All versions, the oldest first."""
-        found = [Entry(**self._read(path)) for path in self._fs.glob(f"{self._root}/versions/*.json")]
+        found = [_entry(self._read(path)) for path in self._fs.glob(f"{self._root}/versions/*.json")]
         return sorted(found, key=lambda e: e.sequence)
 
     def entry(self, version_id: str) -> Entry:
         path = f"{self._root}/versions/{version_id}.json"
         if "/" in version_id or not self._fs.exists(path):
             raise RegistryError(f"no version {version_id!r} in {self.url}; see 'opinionwatch models list'")
-        return Entry(**self._read(path))
+        return _entry(self._read(path))
 
     def alias(self, name: str) -> str | None:
         """The id that an alias names now."""

@@ -13,6 +13,7 @@ from typing import Literal
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.chaos import logs
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -336,4 +337,11 @@ ROWS = [
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
+    Row(40, "a transactional producer, with aborted records", logs.transactions),
+    Row(41, "the topic is deleted and created again", logs.topic_created_again),
+    Row(42, "a topic leaves the settings", logs.topic_retired, long=True),
+    Row(43, "records deleted under a running worker", logs.deleted_under_a_worker),
+    Row(44, "posts from clocks that are ahead", logs.clock_ahead),
+    Row(45, "the group's offsets have expired", logs.offsets_expired),
+    Row(46, "another cluster", logs.another_cluster, long=True),
 ]  # fmt: skip
