@@ -10,7 +10,7 @@ from typing import Literal
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal
 from pipeline.ledger import Ledger, Partition
 from pipeline.metrics import Metrics
-from pipeline.posts import is_named, same_log
+from pipeline.posts import same_log
 from pipeline.resume import Bounds, start_of
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Placement:
         for key, bounds in found.items():
             durable = ledger.next_offset(key, bounds.log)
             former = ledger.locate(key, bounds.log, bounds.end)
-            start = start_of(bounds, books=durable, closed=former is not None, named=is_named(bounds.log))
+            start = start_of(bounds, books=durable, closed=former is not None)
             name = f"{key[0]}/{key[1]}"
             if start.why:
                 log.warning("%s is read from offset %d: %s", name, start.offset, start.why)

@@ -27,19 +27,19 @@ class Start:
     why: str = ""
 
 
-def start_of(found: Bounds, *, books: int | None, closed: bool, named: bool) -> Start:
+def start_of(found: Bounds, *, books: int | None, closed: bool) -> Start:
     """`books`: below it every record of this log is durable, None where there are no books of it.
 
-    `closed`: the books at hand are of a former log, and so is the committed offset. `named`: the brokers name the
-    log, so that one which ends early is still the same.
+    `closed`: the books at hand are of a former log, and so is the committed offset. A log that ends before what
+    was read of it has lost records, or is another one: all that there is of it is read, which doubles nothing.
 
-    >>> start_of(Bounds(40, 0, 90), books=40, closed=False, named=True)
+    >>> start_of(Bounds(40, 0, 90), books=40, closed=False)
     Start(offset=40, deleted=0, why='')
-    >>> start_of(Bounds(40, 70, 90), books=45, closed=False, named=True).deleted
+    >>> start_of(Bounds(40, 70, 90), books=45, closed=False).deleted
     25
-    >>> start_of(Bounds(None, 0, 90), books=45, closed=False, named=True).offset
+    >>> start_of(Bounds(None, 0, 90), books=45, closed=False).offset
     45
-    >>> start_of(Bounds(8000, 0, 90), books=None, closed=True, named=True).offset
+    >>> start_of(Bounds(8000, 0, 90), books=None, closed=True).offset
     0
     """
     if closed:
@@ -48,9 +48,7 @@ def start_of(found: Bounds, *, books: int | None, closed: bool, named: bool) -> 
     if known is None:
         return Start(found.begin)
     if known > found.end:
-        if named:
-            return Start(found.end, why=f"the log ends at {found.end}, before what was read of it ({known})")
-        return Start(found.begin, why=f"the log ends at {found.end}, before what was read ({known}): it is another one")
+        return Start(found.begin, why=f"the log ends at {found.end}, before what was read of it ({known})")
     if known < found.begin:
         durable = max(known, books or 0)
         return Start(max(found.begin, durable), deleted=max(0, found.begin - durable))

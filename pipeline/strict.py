@@ -113,6 +113,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         self._room = asyncio.Event()
         #: Partitions that are not read before it is decided from where: the offset read up to, None for nothing.
         self._unplaced: dict[Any, int | None] = {}
+        self._place_failed = False
 
         async def tracked(chunk: Any) -> None:
             records = chunk.records
@@ -199,9 +200,14 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
             begins, ends = await self.earliest_offsets(*wanted), await self.highwaters(*wanted)
             logs = await self.logs({tp.topic for tp in wanted})
         except KafkaError as error:
-            log.warning("Kafka did not say where the partitions begin and end: %s", type(error).__name__)
+            if not self._place_failed:
+                log.warning(
+                    "Kafka did not say where partitions begin and end (goes on asking): %s", type(error).__name__
+                )
+            self._place_failed = True
             await asyncio.sleep(_PLACE_S)
             return False
+        self._place_failed = False
         found = {tp: Bounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()}
         starts = await self.app.starts(found)
         if starts is None or generation != self.app.consumer_generation_id:

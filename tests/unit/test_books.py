@@ -203,6 +203,17 @@ def test_books_belong_to_a_log_and_every_record_counts_once(logs: list[tuple[str
     assert sum(p.indexed for p in rows.values()) == sum(length.values())
 
 
+def test_a_partition_that_a_worker_gets_later_is_of_the_former_log_all_the_same() -> None:
+    """Another worker has booked the new log in another partition by then."""
+    former = [replace(progress(p, 0, next_offset=8000, end=8000), log=ONE) for p in range(2)]
+    rows = [*former, replace(progress(0, 1, next_offset=4, end=9), log=TWO, reported_at=START)]
+    ledger = Ledger(current(rows), rows)
+    assert ledger.next_offset(("t", 1), TWO) is None
+    assert ledger.locate(("t", 1), TWO, 200) == former[1]
+    assert ledger.locate(("t", 0), TWO, 200) is None
+    assert Ledger(current(rows), rows).next_offset(("t", 0), "") == 4
+
+
 def test_books_of_a_release_that_named_no_log_go_on_and_count_once() -> None:
     old = replace(play(Ledger({}), "", range(30), 30), reported_at=START)
     new = play(restarted({"": old}), ONE, range(25, 40), 40)

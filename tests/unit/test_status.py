@@ -45,6 +45,14 @@ def test_what_is_waited_for_is_named_with_its_reason_since_when_and_what_settles
     assert all(w["remedy"] for w in found)
 
 
+def test_a_topic_that_nobody_speaks_of_and_one_that_is_another_log_by_now_are_named(store: SqliteStore) -> None:
+    store.save_progress([replace(read(0), log="c/1", partitions=2)])
+    found = from_store(store, ["t", "u"], NOW, {"t": "c/2"})["waiting"]
+    assert [(w["topic"], w["partition"], w["reason"].split(" ")[0]) for w in found] == [
+        ("t", 0, "the"), ("t", 1, "no"), ("u", 0, "no"),
+    ]  # fmt: skip
+
+
 def test_a_retired_topic_counts_and_has_neither_lag_nor_anything_in_flight(store: SqliteStore) -> None:
     store.save_progress([read(0), replace(read(0, 700, topic="former"), in_flight=3)])
     found = from_store(store, ["t"], NOW)
