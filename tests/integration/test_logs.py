@@ -195,7 +195,12 @@ def test_a_topic_that_is_created_again_is_read_from_its_beginning(site: Site, ca
     before = site.store.load_progress()[site.topic, 0]
     site.again()
     site.send(40)
+    kafka = site.settings().kafka
+    assert kafka_tools.offsets(kafka) == [(site.topic, 0, 0, 40)], "what waits is not hidden by the former offset"
+    said = from_store(site.store, [site.topic], logs=kafka_tools.logs(kafka))["waiting"]
+    assert [w["reason"] for w in said] == ["the topic was created again, or is in another cluster"]
     site.work(site.at_rest(340))
+    assert from_store(site.store, [site.topic], logs=kafka_tools.logs(kafka))["waiting"] == []
     now = site.store.load_progress()[site.topic, 0]
     assert before.log != now.log
     assert (now.next_offset, now.indexed) == (40, 40)
