@@ -7,8 +7,10 @@ import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
+from itertools import count
 from typing import Any, TypeVar
 
 from pipeline import delivery
@@ -19,10 +21,15 @@ from pipeline.alerting.keyrules import KeyRule
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.alerting.worker import AlertWorker
-from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.errors import Transient
+from pipeline.flow import Flow
+from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Classifier, Labeller
+from pipeline.ledger import NO_CLOCK
 from pipeline.metrics import Metrics
+from pipeline.placement import Placement
 from pipeline.posts import Progress, Record
+from pipeline.readable import readable
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
@@ -37,6 +44,8 @@ HEARTBEAT_S = 2.0
 LOOK_S = 1.0
 #: How long `Workers.close` waits for the apps to commit and to leave their groups.
 GRACE_S = 6.0
+#: Heartbeats between two looks whether the topics are still the logs that are read.
+LOGS_EVERY = 5
 
 
 class Workers:
@@ -65,11 +74,16 @@ class Workers:
         self.flow = Flow(
             labeller=labeller,
             store=self._store,
-            dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
+            dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic), app),
             progress=ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
-            guard=DeadLetterGuard(settings.flow.dead_letter_limit, settings.flow.dead_letter_share),
+            guard=DeadLetterGuard(
+                settings.flow.dead_letter_limit, settings.flow.dead_letter_share, settings.flow.dead_letter_window_s
+            ),
             metrics=self.metrics,
             executor=self._executor,
+            placement=Placement(kafka.on_deleted, self.metrics),
+            # The demo's feed has days of its own.
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         flow = self.flow
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
@@ -77,6 +91,7 @@ class Workers:
         delivery.consume(
             app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.spare_s
         )
+        delivery.read_from(app, flow.starts, self.fail)
         self._apps.append(app)
         self._supervisors.append(Supervisor(app, kafka.topics))
         self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
@@ -104,11 +119,15 @@ class Workers:
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
             ceiling=ceiling,
             metrics=self.metrics,
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         worker = self.alerts
 
         async def on_progress(records: Sequence[Record]) -> None:
-            worker.on_progress([Progress.from_json(json.loads(r.value)) for r in records if r.value])
+            values = (r.value for r in records if r.value)
+            worker.on_progress(
+                list(readable(kafka.progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
+            )
 
         delivery.consume(app, delivery.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
         self._apps.append(app)
@@ -192,9 +211,13 @@ class Workers:
 
     async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
-        while True:
+        topics = self._settings.kafka.topics
+        for beat in count(1):
             await asyncio.sleep(HEARTBEAT_S)
             await flow.announce(self._held(app))
+            if beat % LOGS_EVERY == 0:
+                with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
+                    flow.placement.refuse_other_logs(await delivery.logs(app, topics))
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:

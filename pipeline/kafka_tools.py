@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -175,10 +176,31 @@ def _collect(futures: list[Any]) -> None:
 
 
 def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
-    """(topic, partition, committed by the classify group, end) of every source partition."""
+    """(topic, partition, committed by the classify group, end) of every source partition.
+
+    Where the group has committed nothing that is still in the log, its first offset stands for that.
+    """
     with _sources(kafka) as (consumer, found):
-        ends = consumer.end_offsets(found)
-        return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+        begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
+        done = {tp: consumer.committed(tp) for tp in found}
+        read = {tp: n if n is not None and begins[tp] <= n <= ends[tp] else begins[tp] for tp, n in done.items()}
+        return [(tp.topic, tp.partition, read[tp], ends[tp]) for tp in sorted(found)]
+
+
+def logs(kafka: KafkaSettings) -> dict[str, str]:
+    """The identity of each source topic's log, as in `Progress.log`."""
+    with _reached(kafka):
+        admin = KafkaAdminClient(**_common(kafka))
+        try:
+            cluster = admin.describe_cluster().get("cluster_id") or ""
+            found = admin.describe_topics(list(kafka.topics))
+        finally:
+            admin.close()
+    return {t["name"]: f"{cluster}/{_topic_id(t.get('topic_id'))}" for t in found if not t.get("error_code")}
+
+
+def _topic_id(found: Any) -> str:
+    return str(uuid.UUID(str(found))) if found and uuid.UUID(str(found)).int else ""
 
 
 @contextmanager
@@ -197,19 +219,6 @@ def _sources(kafka: KafkaSettings) -> Iterator[tuple[Any, list[Any]]]:
             )
         finally:
             consumer.close()
-
-
-def refuse_deleted(kafka: KafkaSettings) -> None:
-    """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
-    with _sources(kafka) as (consumer, found):
-        begins = consumer.beginning_offsets(found)
-        gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
-    lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
-    if lost and kafka.on_deleted == "stop":
-        raise Fatal(
-            f"Kafka has deleted records that were never read: {', '.join(f'{n} of {tp}' for tp, n in lost.items())}",
-            "send them again from their source, or set kafka.on_deleted = 'skip' to go on without them",
-        )
 
 
 def drop(kafka: KafkaSettings, letters: Sequence[Letter], by: str) -> None:

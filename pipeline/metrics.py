@@ -24,6 +24,9 @@ class Metrics:
         self.ignored = Counter(
             "opinionwatch_fields_ignored", "Fields of posts whose value could not be used", ["field"], registry=r
         )
+        self.skipped = Counter(
+            "opinionwatch_records_skipped", "Records that Kafka deleted before they were read", ["topic"], registry=r
+        )
         self.in_flight = Gauge("opinionwatch_posts_in_flight", "Records taken, not yet durable", registry=r)
         self.lag = Gauge("opinionwatch_consumer_lag", "Records behind the end", ["topic", "partition"], registry=r)
         self.batch = Histogram("opinionwatch_batch_size", "Records per micro-batch", buckets=_SIZES, registry=r)

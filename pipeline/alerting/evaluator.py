@@ -27,6 +27,7 @@ from pipeline.alerting.readings import beyond, reading_of, series_of
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.alerting.volumelane import VolumeLane
+from pipeline.readable import readable
 from pipeline.store.base import BUCKET_S, RELABELLED, CountRule, Scope, Store
 
 _CHUNK = 288
@@ -81,15 +82,15 @@ class Evaluator:
             return
         self._cursor = state["cursor"]
         self._volume.restore(state.get("volume", []))
-        for item in state["episodes"]:
-            episode = Episode.from_json(item)
+        for episode in readable("episodes in the store", state["episodes"], Episode.from_json):
             self._episodes[episode.scope] = episode
         self._excluded = Exclusions.from_json(state["past"])
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
         state = self._store.state(CALIBRATION)
-        self.calibration = None if state is None else Calibration.from_json(state)
+        states = () if state is None else (state,)
+        self.calibration = next(readable("the calibration in the store", states, Calibration.from_json), None)
 
     def calibrate(self, target: float) -> Calibration:
         """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from pipeline.alerting.evidence import Evidence
 from pipeline.alerting.explain import alert_document
 from pipeline.alerting.keyrules import KeyRule
 from pipeline.alerting.notify.base import Channel
+from pipeline.alerting.obstacle import Obstacle
 from pipeline.alerting.sources import SourceWatch
 from pipeline.alerting.teller import Teller
 from pipeline.alerting.tiers import CALIBRATION
@@ -38,6 +39,10 @@ T = TypeVar("T")
 #: What was held, or what a channel did not take, is tried again so often.
 PENDING_EVERY_S = 30.0
 CALIBRATE_CHECK_S = 3600.0
+#: Between two looks whether a verdict is possible.
+WATCH_S = 1.0
+#: A record that `opinion.alerts` does not take within it is tried again later.
+PUBLISH_S = 10.0
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -46,7 +51,8 @@ class AlertWorker:
     """`holds()` says whether this process has the progress partition: only then does it evaluate.
 
     There is no verdict before a classify worker spoke of every partition of each of `topics`, and none on buckets that
-    end after `ceiling()`: whoever feeds the topics says so where what comes next lies before what came last.
+    end after `ceiling()`: whoever feeds the topics says so where what comes next lies before what came last. No event
+    time after `horizon()` (by default `now`) counts as reached.
     """
 
     def __init__(
@@ -62,6 +68,7 @@ class AlertWorker:
         topics: Sequence[str] = (),
         rules: Sequence[KeyRule] = (),
         ceiling: Callable[[], datetime | None] = lambda: None,
+        horizon: Callable[[], datetime] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
@@ -81,8 +88,11 @@ class AlertWorker:
             sleep=sleep,
         )
         self._watermark = Watermark(settings.idle_s, topics)
+        self._horizon = horizon or now
         self._held = False
         self._held_since = 0.0
+        self._unpublished: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=10_000)
+        self._retrying, self._publishing = Obstacle(), Obstacle()
         self._pending_at = 0.0
         self._calibrating: asyncio.Task[None] | None = None
         self._calibrate_at = 0.0
@@ -90,7 +100,10 @@ class AlertWorker:
         self.blind: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
-        self._watermark.update(news, time.monotonic())
+        known = set(self._watermark.ignored)
+        self._watermark.update([p.bounded(self._horizon()) for p in news], time.monotonic())
+        for topic in sorted(self._watermark.ignored - known):
+            log.info("progress of topic %s is ignored: it is not in kafka.topics", topic)
 
     def evaluated_to(self, moment: datetime) -> bool:
         """Whether the events of every bucket that ends by `moment` were handled, with nothing left to read."""
@@ -98,9 +111,21 @@ class AlertWorker:
 
     async def run(self) -> None:
         """Until cancelled; raises `Fatal` or a bug's exception."""
+        watch = asyncio.create_task(self._watch())
+        try:
+            while True:
+                await self.tick()
+                await self._sleep(self._settings.evaluate_every_s)
+                self._publishing.waited(self._settings.evaluate_every_s)
+        finally:
+            watch.cancel()
+
+    async def _watch(self) -> None:
+        """Looks for blindness while a tick waits for the store or for Kafka, too."""
         while True:
-            await self.tick()
-            await self._sleep(self._settings.evaluate_every_s)
+            await asyncio.sleep(WATCH_S)
+            if self._held or self._holds():
+                self._note_blindness()
 
     async def tick(self) -> None:
         """One look: takes over or lets go of the evaluation, then evaluates what can be evaluated."""
@@ -109,15 +134,20 @@ class AlertWorker:
             await self._retry(self._evaluator.resume)
             self._show_thresholds()
             self._held_since = time.monotonic()
-            known = await self._retry(self._store.load_progress)
-            records = sum(p.next_offset for p in known.values())
+            stored = (await self._retry(self._store.load_progress)).values()
+            known = [p.bounded(self._horizon()) for p in stored if self._watermark.reads(p.topic)]
+            if retired := sorted({p.topic for p in stored} - {p.topic for p in known}):
+                log.info("topics that left kafka.topics keep no verdict waiting: %s", ", ".join(retired))
+            records = sum(p.next_offset for p in known)
             quiet_s = await self._retry(lambda: self._sources.quiet_s(records, self._now()))
-            self._watermark.update(known.values(), self._held_since - quiet_s, stored=True)
+            self._watermark.update(known, self._held_since - quiet_s, stored=True)
             await self._tell_pending()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
         if not holds:
+            self._let_go()
             return
+        await self._publish_all()
         watermark = self._watermark.at(time.monotonic())
         if watermark is not None and (ceiling := self._ceiling()):
             watermark = min(watermark, ceiling)
@@ -133,6 +163,7 @@ class AlertWorker:
                 if not self._holds() or not await self._retry(self._evaluator.save):
                     log.info("another process evaluates by now: what this one knew is dropped")
                     self._held = False
+                    self._let_go()
                     return
             self._handled = self._evaluator.cursor or EPOCH
             self._note_lag(watermark)
@@ -140,6 +171,18 @@ class AlertWorker:
             await self._tell_pending()
         self._note_blindness()
         await self._calibrate_when_due()
+
+    def _let_go(self) -> None:
+        """Another process evaluates: what this one said of the evaluation is no longer so."""
+        self.blind = None
+        self._retrying.gone()
+        self._publishing.gone()
+        self._metrics.blind.set(0)
+        self._metrics.evaluation_lag.set(0)
+        for gauge in (
+            self._metrics.open_alerts, self._metrics.threshold, self._metrics.false_alerts, self._metrics.silent
+        ):  # fmt: skip
+            gauge.clear()
 
     async def _calibrate_when_due(self) -> None:
         """Beside the evaluation, which goes on with the thresholds there are."""
@@ -208,10 +251,26 @@ class AlertWorker:
         if not await self._teller.put(episode.id, document):
             return
         record = {"transition": event.transition.value, "id": episode.id, **document}
-        await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
+        self._unpublished.append((episode.id, record))
+        await self._publish_all()
         if alone:
             await self._teller.tell(episode.id, document)
         await self._count_open()
+
+    async def _publish_all(self) -> None:
+        """In order. People are told of an alert whether or not the topic takes its record."""
+        while self._unpublished:
+            key, record = self._unpublished[0]
+            try:
+                await asyncio.wait_for(self._publish(key, record), PUBLISH_S)
+            except (Transient, Fatal, TimeoutError) as error:
+                reason = f"alerts are not published: {error or 'Kafka does not answer'}"
+                if not self._publishing.lasts(time.monotonic(), 0):
+                    log.error("%s (%d wait; people are told all the same)", reason, len(self._unpublished))
+                self._publishing.met(reason, time.monotonic())
+                return
+            self._unpublished.popleft()
+        self._publishing.gone()
 
     async def _tell_pending(self) -> None:
         self._pending_at = time.monotonic()
@@ -238,17 +297,31 @@ class AlertWorker:
 
     def _blindness(self, now_s: float, after_s: float) -> str | None:
         mark = self._watermark
+        if reason := self._retrying.lasts(now_s, after_s) or self._publishing.lasts(now_s, after_s):
+            return reason
+        if not self._held:
+            return None
         if now_s - self._held_since > after_s:
             if mark.lagging() and mark.quiet_s(now_s) > after_s:
-                return "posts wait in Kafka, but the index does not move"
+                if held := mark.transactions():
+                    return f"a transaction that is not committed keeps back what follows in {', '.join(held[:5])}"
+                return f"posts wait in Kafka, but the index does not move: {', '.join(mark.behind()[:5])}"
             if silent := sorted([*mark.silent(now_s, after_s), *mark.unheard()]):
                 return f"no classify worker speaks of {', '.join(silent[:5])}"
         return self._sources.blind()
 
     def _note(self, error: Transient, attempt: int) -> None:
         self._metrics.retries.labels("alert").inc()
+        self._retrying.met(str(error), time.monotonic())
         if attempt in {0, 3} or attempt % 10 == 0:
             log.warning("alerts: %s (try %d, goes on trying)", error, attempt + 1)
 
     async def _retry(self, call: Callable[[], T]) -> T:
-        return await retried(lambda: asyncio.to_thread(call), self._note, self._sleep)
+        found = await retried(lambda: asyncio.to_thread(call), self._note, self._pause)
+        self._retrying.gone()
+        return found
+
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._retrying.waited(seconds)
+        self._note_blindness()

@@ -141,10 +141,11 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
     Example: opinionwatch status --json
     """
     settings = settings_of(config)
-    found = from_store(open_store(settings.store))
+    logs = {} if settings.embedded else kafka_tools.logs(settings.kafka)
+    found = from_store(open_store(settings.store), settings.kafka.topics, logs=logs)
     if not settings.embedded:
         rows = kafka_tools.offsets(settings.kafka)
-        found["lag"] = sum(end - committed for _, _, committed, end in rows)
+        found["lag"] = sum(max(0, end - committed) for _, _, committed, end in rows)
         found["partitions"] = [
             {"topic": t, "partition": p, "committed": committed, "end": end} for t, p, committed, end in rows
         ]
@@ -153,5 +154,10 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
         return
     for name in ("consumed", "indexed", "duplicate", "dead", "in_flight", "lag", "open_alerts", "model"):
         out.print(f"{name:14} {found[name]}", markup=False)
+    for place in found["waiting"]:
+        name = f"{place['topic']}/{place['partition']}" + (f" since {place['since']}" if place["since"] else "")
+        out.print(f"{'waiting':14} {name}: {place['reason']}; {place['remedy']}", markup=False)
+    if found["retired"]:
+        out.print(f"{'retired topics':14} {', '.join(found['retired'])}: counted, and no longer read", markup=False)
     if found["silent_sources"]:
         out.print(f"{'silent sources':14} {', '.join(found['silent_sources'])}", markup=False)

@@ -115,7 +115,6 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
     log.info(await step("connecting to the store", store.check))
     if role is not Role.console:
         log.info(await step("connecting to Kafka", lambda: kafka_tools.check_topics(settings.kafka)))
-        await step("asking Kafka for deleted records", lambda: kafka_tools.refuse_deleted(settings.kafka))
     workers = Workers(settings, settings.kafka.bootstrap_servers, store, metrics)
     if role.classifies:
         log.info("loading the model")

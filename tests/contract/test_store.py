@@ -228,6 +228,16 @@ def test_progress_never_goes_back(store: Store) -> None:
     assert store.load_progress()["opinion.forum", 3].end_offset == 99
 
 
+def test_progress_in_a_former_log_stays_beside_that_in_the_one_of_now(store: Store) -> None:
+    old = Progress("opinion.forum", 3, 50, 50, START, indexed=50, log="cluster/1f", reported_at=START)
+    new = replace(old, next_offset=4, end_offset=9, indexed=4, log="cluster/2e", reported_at=START + timedelta(days=1))
+    unnamed = replace(old, next_offset=7, indexed=7, log="", reported_at=START - timedelta(days=1))
+    store.save_progress([unnamed, old])
+    store.save_progress([new])
+    assert store.load_progress() == {("opinion.forum", 3): new}
+    assert sorted(p.indexed for p in store.all_progress()) == [4, 7, 50]
+
+
 def test_an_alert_never_goes_back(store: Store) -> None:
     opened = {
         "key": "topic:x",

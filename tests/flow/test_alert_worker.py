@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -452,3 +452,108 @@ def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
     assert not frozen._held, "it begins again, from what the other saved"
     tick(frozen)
     assert [n.key for n in channel.got] == told
+
+
+def crisis_of(store: SqliteStore, news: Sequence[Progress], topics: list[str]) -> tuple[list[str], AlertWorker]:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    made._watermark = Watermark(15.0, topics)
+    made.on_progress(news)
+    tick(made)
+    return channel.got, made
+
+
+@pytest.mark.parametrize("lag", [0, 7])
+def test_progress_of_a_topic_that_left_the_settings_keeps_no_verdict(store: SqliteStore, lag: int) -> None:
+    former = Progress("former", 0, 500, 500 + lag, START + timedelta(hours=1), indexed=500, partitions=1)
+    store.save_progress([former])
+    now = Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=1)
+    told, made = crisis_of(store, [now, former], ["t"])
+    assert told
+    assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0"
+
+
+def test_who_lost_the_evaluation_says_nothing_of_it_any_more(store: SqliteStore) -> None:
+    holds = [True]
+    made = worker(store, FakeChannel(), [])
+    made._holds = lambda: holds[0]
+    made._metrics.silent.labels("wire").set(3)
+    made._metrics.evaluation_lag.set(9)
+    made._metrics.threshold.labels("under 10/h").set(5)
+    tick(made)
+    made.blind = "posts wait"
+    made._metrics.blind.set(1)
+    holds[0] = False
+    tick(made)
+    assert made.blind is None
+    found = {s.name: s.value for f in made._metrics.registry.collect() for s in f.samples}
+    assert (found["opinionwatch_alert_blind"], found["opinionwatch_alert_evaluation_lag_seconds"]) == (0, 0)
+    gone = ("alerts_open", "alert_threshold", "alert_backtested_rate", "source_silent")
+    assert not [name for name in gone if f"opinionwatch_{name}" in found]
+
+
+class Away(SqliteStore):
+    """Does not answer while it is away."""
+
+    away = False
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        if self.away:
+            raise Transient("store cannot be reached: ConnectionError")
+        return super().state(name)
+
+
+def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tmp_path: Path) -> None:
+    away = Away(tmp_path / "s.sqlite")
+    away.setup()
+    away.away = True
+    made = worker(away, FakeChannel(), [], settings=AlertSettings(blind_after_s=60))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(made.run())
+        for _ in range(2000):
+            await asyncio.sleep(0.001)
+            if made.blind:
+                break
+        assert made.blind == "store cannot be reached: ConnectionError"
+        assert made._metrics.registry.get_sample_value("opinionwatch_alert_blind") == 1
+        away.away = False
+        for _ in range(5000):
+            await asyncio.sleep(0.001)
+            if not made.blind:
+                break
+        assert made.blind is None
+        running.cancel()
+
+    asyncio.run(scenario())
+    away.close()
+
+
+@pytest.mark.parametrize(
+    "error", [Transient("Kafka does not answer"), Fatal("this user may not write opinion.alerts", "grant it"), None]
+)
+def test_people_are_told_whether_or_not_the_topic_takes_the_record(
+    store: SqliteStore, error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: it never answers."""
+    monkeypatch.setattr(module, "PUBLISH_S", 0.01)
+    channel, published, refuses = FakeChannel(), list[str](), [True]
+    made = worker(store, channel, published)
+    publish = made._publish
+
+    async def refusing(key: str, alert: Mapping[str, Any]) -> None:
+        if refuses[0] and error is None:
+            await asyncio.Event().wait()
+        if refuses[0] and error is not None:
+            raise error
+        await publish(key, alert)
+
+    made._publish = refusing
+    tick(made)
+    assert channel.got
+    assert published == []
+    assert (made._publishing.lasts(made._held_since + 400, 300) or "").startswith("alerts are not published")
+    refuses[0] = False
+    tick(made)
+    assert len(published) == len(channel.got)
+    assert made._publishing.lasts(made._held_since + 400, 300) is None
