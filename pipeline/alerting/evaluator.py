@@ -62,6 +62,8 @@ class Evaluator:
         self._episodes: dict[Scope, Episode] = {}
         self.calibration: Calibration | None = None
         self._past: list[tuple[Scope, datetime, datetime]] = []
+        #: What `advance` found and nobody has recorded: saved with the cursor, so that a crash loses nothing of it.
+        self.unrecorded: list[Event] = []
 
     @property
     def cursor(self) -> datetime | None:
@@ -72,7 +74,7 @@ class Evaluator:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
         self._saved = state = self._store.state(_STATE)
         self._learned = False
-        self._episodes, self._past, self._cursor = {}, [], None
+        self._episodes, self._past, self._cursor, self.unrecorded = {}, [], None, []
         self.load_calibration()
         if state is None:
             return
@@ -85,6 +87,11 @@ class Evaluator:
             (Scope(*names), datetime.fromisoformat(start), datetime.fromisoformat(end))
             for *names, start, end in state["past"]
         ]
+        self.unrecorded = [Event.from_json(item) for item in state.get("unrecorded", [])]
+
+    def followed(self) -> set[str]:
+        """The ids of the episodes that go on."""
+        return {e.id for e in (*self._episodes.values(), *self._volume.episodes())}
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
@@ -96,10 +103,11 @@ class Evaluator:
         return calibrate_on_index(self._store, self._kept, self._rule, target)
 
     def save(self) -> bool:
-        """Call when the events of `advance` are dealt with: from here on a restart goes on after them.
+        """Call before anybody hears of the events of `advance`, which are saved too, and after they are recorded.
 
-        False where another process has saved since `resume` or the last `save`: that one evaluates, and what this one
-        knows is out of date.
+        So an episode keeps its identity, whatever late posts would make of its beginning after a restart. False where
+        another process has saved since `resume` or the last `save`: that one evaluates, and what this one knows is out
+        of date.
         """
         if self._cursor is None:
             return True
@@ -110,6 +118,7 @@ class Evaluator:
             "episodes": [e.to_json() for e in self._episodes.values()],
             "volume": self._volume.to_json(),
             "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
+            "unrecorded": [event.to_json() for event in self.unrecorded],
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
         if not self._store.swap_state(_STATE, self._saved, state):
@@ -132,7 +141,7 @@ class Evaluator:
             self._table.refill(self._store.counts(_time(reread), _time(until), self._counting), reread)
             buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
             events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
-            self._cursor = until
+            self._cursor, self.unrecorded = until, events
             yield events
 
     def _learn(self, end: int) -> bool:

@@ -49,6 +49,10 @@ class VolumeLane:
         found = [Episode.from_json(item) for item in episodes]
         self._episodes = {e.scope: e for e in found}
 
+    def episodes(self) -> list[Episode]:
+        """Those that go on."""
+        return list(self._episodes.values())
+
     def to_json(self) -> list[dict[str, Any]]:
         return [e.to_json() for e in self._episodes.values()]
 

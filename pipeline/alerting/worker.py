@@ -1,8 +1,9 @@
-"""The alert role's loop: wait for progress, evaluate, record, publish, notify. Knows no Faust.
+"""The alert role's loop: wait for progress, evaluate, record, publish; beside it the channels notify. Knows no Faust.
 
-Order for each event: the alert document with what is still to be told (`pending`), the record in
-`opinion.alerts`, each channel, the document with the time it was told, and only then the evaluator's cursor. A
-crash in between repeats the message with the same idempotency key at the worst; none is missed.
+Order for each step of the evaluation: the cursor with the episodes and what is found of them, the alert documents with
+what each channel has still to be told, the records in `opinion.alerts`. A crash in between goes on from what was
+saved, with the same episodes. The channels send what the documents say: a crash repeats a message with the same
+idempotency key at the worst; none is missed.
 """
 
 from __future__ import annotations
@@ -10,20 +11,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.events import Event
 from pipeline.alerting.evidence import Evidence
-from pipeline.alerting.explain import alert_document
+from pipeline.alerting.explain import alert_document, closed_as_orphan
 from pipeline.alerting.keyrules import KeyRule
+from pipeline.alerting.notifier import Notifier
 from pipeline.alerting.notify.base import Channel
 from pipeline.alerting.sources import SourceWatch
-from pipeline.alerting.teller import Teller
 from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
@@ -35,8 +34,7 @@ from pipeline.store.base import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: What was held, or what a channel did not take, is tried again so often.
-PENDING_EVERY_S = 30.0
+COUNT_OPEN_EVERY_S = 30.0
 CALIBRATE_CHECK_S = 3600.0
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
@@ -61,12 +59,13 @@ class AlertWorker:
         topics: Sequence[str] = (),
         rules: Sequence[KeyRule] = (),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._store, self._evaluator, self._settings = store, evaluator, settings
         self._publish, self._holds, self._metrics, self._now, self._sleep = publish, holds, metrics, now, sleep
         self._evidence = Evidence(store, settings.counting)
-        self._teller = Teller(
+        self._notifier = Notifier(
             store=store,
             evidence=self._evidence,
             settings=settings,
@@ -74,13 +73,16 @@ class AlertWorker:
             rules=rules,
             metrics=metrics,
             retry=self._retry,
+            holds=lambda: self._held and self._holds(),
+            reached=lambda: self._evaluator.cursor,
             now=now,
-            sleep=sleep,
+            monotonic=monotonic,
         )
         self._watermark = Watermark(settings.idle_s, topics)
         self._held = False
         self._held_since = 0.0
-        self._pending_at = 0.0
+        self._counted_at = 0.0
+        self._orphans_closed = False
         self._calibrating: asyncio.Task[None] | None = None
         self._calibrate_at = 0.0
         self._sources = SourceWatch(store, metrics, settings.retired_sources, settings.blind_share)
@@ -90,18 +92,32 @@ class AlertWorker:
         self._watermark.update(news, time.monotonic())
 
     def evaluated_to(self, moment: datetime) -> bool:
-        """Whether every bucket that ends at or before `moment` has been evaluated, with nothing left to read."""
+        """Whether every bucket that ends at or before `moment` is evaluated, with nothing left to read or tell."""
         cursor = self._evaluator.cursor
-        return cursor is not None and cursor >= moment and not self._watermark.lagging()
+        reached = cursor is not None and cursor >= moment and not self._watermark.lagging()
+        return reached and not self._evaluator.unrecorded and self._notifier.idle()
 
     async def run(self) -> None:
-        """Until cancelled; raises `Fatal` or a bug's exception."""
-        while True:
-            await self.tick()
-            await self._sleep(self._settings.evaluate_every_s)
+        """Until cancelled; raises `Fatal` or a bug's exception. No channel keeps the evaluation waiting."""
+        tasks = [asyncio.create_task(self._evaluate()), asyncio.create_task(self._notifier.run())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
 
     async def tick(self) -> None:
-        """One look: takes over or lets go of the evaluation, then evaluates what can be evaluated."""
+        """One look, and one round of every channel; `run` does the two side by side."""
+        await self._look()
+        await self._notifier.deliver()
+
+    async def _evaluate(self) -> None:
+        while True:
+            await self._look()
+            await self._sleep(self._settings.evaluate_every_s)
+
+    async def _look(self) -> None:
+        """Takes over or lets go of the evaluation, then evaluates what can be evaluated."""
         holds = self._holds()
         if holds and not self._held:
             await self._retry(self._evaluator.resume)
@@ -111,7 +127,11 @@ class AlertWorker:
             records = sum(p.next_offset for p in known.values())
             quiet_s = await self._retry(lambda: self._sources.quiet_s(records, self._now()))
             self._watermark.update(known.values(), self._held_since - quiet_s, stored=True)
-            await self._tell_pending()
+            self._held, self._orphans_closed = True, False
+            if not await self._record(self._evaluator.unrecorded):
+                self._held = False
+                return
+            await self._notifier.resume()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
         if not holds:
@@ -124,15 +144,15 @@ class AlertWorker:
         if watermark is not None and not self._sources.blind():
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
-                await self._handle_all(events)
-                # Telling may take long: who evaluates by now knows more.
-                if not self._holds() or not await self._retry(self._evaluator.save):
+                # Reading may have taken long: who evaluates by now knows more.
+                if not self._holds() or not await self._retry(self._evaluator.save) or not await self._record(events):
                     log.info("another process evaluates by now: what this one knew is dropped")
                     self._held = False
                     return
+            await self._close_orphans()
             self._note_lag(watermark)
-        if time.monotonic() - self._pending_at > PENDING_EVERY_S:
-            await self._tell_pending()
+        if time.monotonic() - self._counted_at > COUNT_OPEN_EVERY_S:
+            await self._count_open()
         self._note_blindness()
         await self._calibrate_when_due()
 
@@ -172,23 +192,24 @@ class AlertWorker:
             self._metrics.threshold.labels(name).set(tier.fire)
             self._metrics.false_alerts.labels(name).set(tier.per_key_week)
 
-    async def _handle_all(self, events: Sequence[Event]) -> None:
-        """Each by itself, unless many keys open at once in one lane: those are one message."""
-        opened: dict[str, set[str]] = defaultdict(set)
-        for event in events:
-            if event.transition is Transition.OPENED:
-                opened[event.episode.lane].add(event.episode.id)
-        groups = [ids for ids in opened.values() if len(ids) > self._settings.group_above]
-        for event in events:
-            await self._handle(event, alone=not any(event.episode.id in ids for ids in groups))
-        for ids in groups:
-            await self._teller.tell_group(ids)
+    async def _record(self, events: Sequence[Event]) -> bool:
+        """Puts saved events into their alerts, wakes the channels, publishes; False where another has taken over."""
+        if not events:
+            return True
+        documents = [(event, await self._document(event)) for event in events]
+        latest = {event.episode.id: document for event, document in documents}
+        await self._notifier.put(latest)
+        self._notifier.send()
+        for event, document in documents:
+            record = {"transition": event.transition.value, "id": event.episode.id, **document}
+            await retried(lambda: self._publish(event.episode.id, record), self._note, self._sleep)  # noqa: B023
+        self._evaluator.unrecorded = []
+        await self._count_open()
+        return bool(await self._retry(self._evaluator.save))
 
-    async def _handle(self, event: Event, *, alone: bool) -> None:
+    async def _document(self, event: Event) -> dict[str, Any]:
         episode = event.episode
         old = await self._retry(lambda: self._store.alert(episode.id))
-        if old and old["sequence"] >= episode.sequence and not old["pending"]:
-            return  # a replay after a restart: this was told
         scope, end = episode.scope, episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
         evidence = await self._retry(lambda: self._evidence.posts(scope, episode.lane, start, end))
@@ -197,26 +218,29 @@ class AlertWorker:
         document = alert_document(
             episode, evidence, query, model, event.muted, event.threshold, event.tier, event.series, old
         )
-        document |= await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
-        due = f"{episode.sequence}-{event.transition.value}"
-        document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
-        if not await self._teller.put(episode.id, document):
-            return
-        record = {"transition": event.transition.value, "id": episode.id, **document}
-        await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
-        if alone:
-            await self._teller.tell(episode.id, document)
-        await self._count_open()
+        facts = await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
+        return document | dict(facts)
 
-    async def _tell_pending(self) -> None:
-        self._pending_at = time.monotonic()
-        await self._teller.tell_pending(self._evaluator.cursor)
-        await self._count_open()
+    async def _close_orphans(self) -> None:
+        """Once after a take-over: an open alert whose episode nobody follows would stay open for ever."""
+        cursor = self._evaluator.cursor
+        if self._orphans_closed or cursor is None:
+            return
+        self._orphans_closed = True
+        followed = self._evaluator.followed()
+        alerts = await self._retry(lambda: list(self._store.unsettled_alerts()))
+        for alert in alerts:
+            if alert["state"] == "open" and alert["id"] not in followed:
+                log.warning("alert %s is closed: no episode goes on with it", alert["id"])
+                await self._notifier.put({alert["id"]: closed_as_orphan(alert, cursor)})
+        self._notifier.send()
 
     async def _count_open(self) -> None:
-        alerts = await self._retry(lambda: self._store.alerts(open_only=True))
+        self._counted_at = time.monotonic()
+        counted = await self._retry(self._store.open_alerts)
         for severity in ("warning", "critical"):
-            self._metrics.open_alerts.labels(severity).set(sum(a["severity"] == severity for a in alerts))
+            self._metrics.open_alerts.labels(severity).set(counted[severity])
+        self._metrics.unnotified.set(counted["unnotified"])
 
     def _note_lag(self, watermark: datetime) -> None:
         cursor = self._evaluator.cursor
