@@ -35,8 +35,8 @@ def calibrate_on_index(
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
 
-    Alerts that people acknowledged were real: they do not count. Raises `Fatal` (69) where the index holds less
-    than `LEAST`.
+    Alerts that people acknowledged were real: they do not count, unless somebody called them a false alarm. Raises
+    `Fatal` (69) where the index holds less than `LEAST`.
     """
     store.refresh()
     bounds = store.bounds()
@@ -99,7 +99,8 @@ def _leave_out_confirmed(store: Store, history: History, scores: Scores) -> None
     for alert in store.alerts():
         if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
             continue
-        if not (store.state(operator_state(alert["id"])) or {}).get("acknowledged_at"):
+        said = store.state(operator_state(alert["id"])) or {}
+        if not said.get("acknowledged_at") or said.get("false_alarm_at"):
             continue
         over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
         start, end = (

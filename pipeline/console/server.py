@@ -13,7 +13,7 @@ from aiohttp import web
 
 from pipeline.alerting.notify.message import origin
 from pipeline.alerting.shares import key_shares
-from pipeline.alerting.told import told, with_operator
+from pipeline.alerting.told import by_channel, told, with_operator
 from pipeline.errors import Fatal, PipelineError
 from pipeline.settings import HttpSettings
 from pipeline.status import from_store
@@ -76,7 +76,10 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     found = [
         with_operator(store, a) if a["state"] == "open" else {**a, "operator": {}} for a in store.alerts(limit=100)
     ]
-    return [{**alert, "told": told(alert, now), "origin": "; ".join(origin(alert, "en"))} for alert in found]
+    return [
+        {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
+        for alert in found
+    ]
 
 
 def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from pipeline.errors import Fatal, Poison
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
 from pipeline.posts import Origin, Record
-from pipeline.settings import Settings
+from pipeline.settings import ChannelSettings, Settings
 from pipeline.store.base import Store
 from pipeline.store.sqlite import SqliteStore
 
@@ -67,7 +67,14 @@ def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "embedded", "session_timeout_s": 30.0}),
             "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/demo.sqlite"}),
-            "alerts": settings.alerts.model_copy(update={"idle_s": 3.0, "evaluate_every_s": 0.25}),
+            "alerts": settings.alerts.model_copy(
+                update={
+                    "idle_s": 3.0,
+                    "evaluate_every_s": 0.25,
+                    # Whoever watches the demo is told by it.
+                    "channels": [*settings.alerts.channels, ChannelSettings(name="demo", kind="log")],
+                }
+            ),
             "subjects": settings.subjects or subjects,
         }
     )

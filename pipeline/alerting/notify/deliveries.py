@@ -229,12 +229,42 @@ def suppressed(
     return with_deliveries(alert, found)
 
 
-def looked_at_again(alert: dict[str, Any], now: datetime) -> dict[str, Any]:
-    """The alert with everything due that waits or was refused: somebody changed what it waits for."""
-    waiting = {State.HELD, State.REFUSED}
+def looked_at_again(alert: dict[str, Any]) -> dict[str, Any]:
+    """The alert with what waits due at once: somebody changed what it waits for."""
+    found = of(alert)
+    if not any(d.state is State.HELD for d in found.values()):
+        return alert
     return with_deliveries(
-        alert, {n: replace(d, due_at=AT_ONCE) if d.state in waiting else d for n, d in of(alert).items()}
+        alert, {n: replace(d, due_at=AT_ONCE) if d.state is State.HELD else d for n, d in found.items()}
     )
+
+
+def closed_by_hand(alert: dict[str, Any], by: str, note: str, now: datetime) -> dict[str, Any]:
+    """The alert closed as a false alarm; its episode may go on behind that."""
+    mark = {"at": _iso(now), "by": by, "note": note}
+    if before := alert.get("false_alarm"):
+        return {**alert, "false_alarm": {**before, **mark}}
+    ended = alert["resolved_at"]
+    closed = {**alert, "false_alarm": {**mark, "ended_at": ended}, "state": RESOLVED, "resolved_at": ended or _iso(now)}
+    return _due_where_news(closed, now)
+
+
+def reopened(alert: dict[str, Any]) -> dict[str, Any]:
+    """The alert as it is without the word that it was false: open, unless its episode has ended meanwhile."""
+    ended = alert["false_alarm"]["ended_at"]
+    going = {**alert, "false_alarm": None, "state": RESOLVED if ended else "open", "resolved_at": ended}
+    return _due_where_news(going, datetime.fromisoformat(alert["false_alarm"]["at"]))
+
+
+def _due_where_news(alert: dict[str, Any], now: datetime) -> dict[str, Any]:
+    """The alert with what changed due at the channels that had heard of it; what waits elsewhere is looked at again."""
+    found = of(alert)
+    for name, d in found.items():
+        if d.told and is_news(alert, d):
+            found[name] = replace(d, state=State.PENDING, at=_iso(now), attempts=0, detail="", due_at=AT_ONCE)
+        elif d.due_at is not None:
+            found[name] = replace(d, due_at=AT_ONCE)
+    return with_deliveries(alert, found)
 
 
 def _gone(delivery: Delivery, now: datetime) -> Delivery:

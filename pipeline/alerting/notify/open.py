@@ -23,12 +23,16 @@ from pipeline.settings import AlertSettings, ChannelSettings, WebhookSettings
 
 
 def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The log, the webhooks and the channels; raises `Fatal` naming the channel and the field."""
+    """The webhooks and the channels, and the log first where none of them is one.
+
+    Raises `Fatal` naming the channel and the field.
+    """
     names = [LOG, *(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
     if twice := {n for n in names if names.count(n) > 1}:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+    logged = any(c.kind == "log" for c in settings.channels)
     return [
-        LogChannel(),
+        *([] if logged else [LogChannel()]),
         *(_open_webhook(w) for w in settings.webhooks),
         *(Routed(open_channel(c), c) for c in settings.channels),
     ]
