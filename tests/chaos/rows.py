@@ -13,6 +13,11 @@ from typing import Literal
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.chaos.alert_rows import (
+    a_channel_is_down_beside_a_healthy_one,
+    every_channel_refuses_and_comes_back,
+    killed_after_telling_with_late_posts,
+)
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -336,4 +341,7 @@ ROWS = [
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
+    Row(50, "a channel down beside a healthy one", a_channel_is_down_beside_a_healthy_one),
+    Row(51, "alert role killed after telling, late posts", killed_after_telling_with_late_posts),
+    Row(52, "every channel refuses, then comes back", every_channel_refuses_and_comes_back),
 ]  # fmt: skip

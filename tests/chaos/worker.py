@@ -7,6 +7,8 @@ slow_batch: [N, S]      the N-th batch takes S seconds to classify
 max_poll_s: S           Kafka's max.poll.interval
 classifier_raises: N    the N-th batch meets a bug
 memory_for: N           batches of more than N texts run out of memory
+kill_after_told: N      SIGKILL right after a webhook took the N-th message, before that is written down
+refused_s: S            a channel that refuses is tried again after S seconds
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from typing import Any
 from models.engine import Encoded, OutOfMemoryError
 from models.labels import Prediction
 from pipeline import delivery
+from pipeline.alerting.notify import queue
+from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.commands import workers
 from pipeline.errors import Transient
 from tests.builders import DummyClassifier
@@ -64,9 +69,26 @@ def faulty(store: Any) -> Any:
     return store
 
 
+def kill_after_told(number: int) -> None:
+    send, calls = WebhookChannel.send, 0
+
+    async def wrapped(self: WebhookChannel, notice: Notice) -> None:
+        nonlocal calls
+        await send(self, notice)
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    WebhookChannel.send = wrapped  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Runs the command line with its classifier and its store replaced."""
     from pipeline.cli import main as command_line
+
+    queue.REFUSED_S = FAULTS.get("refused_s", queue.REFUSED_S)
+    if "kill_after_told" in FAULTS:
+        kill_after_told(FAULTS["kill_after_told"])
 
     open_store, make_app = workers.open_store, delivery.make_app
     workers.open_store = lambda settings: faulty(open_store(settings))
