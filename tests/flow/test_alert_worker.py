@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -27,7 +28,7 @@ from pipeline.alerting.watermark import FETCH_S, Watermark
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, Progress
+from pipeline.posts import EPOCH, Progress, ScoredPost
 from pipeline.settings import AlertSettings
 from pipeline.store.base import BUCKET_S, CountRule
 from pipeline.store.sqlite import SqliteStore
@@ -161,6 +162,111 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     assert told["series"]["posts"][-1] > 3 * told["series"]["posts"][0]
     assert not [n for n in channel.got if n.alert["lane"] == "negative"]
     store.close()
+
+
+class Killed(BaseException):
+    """SIGKILL, as far as a test can send it."""
+
+
+def crisis_in_halves(tmp_path: Path) -> tuple[SqliteStore, list[ScoredPost]]:
+    """Nine days, then a crisis; half of its posts come late."""
+    rng, begin = random.Random(5), 9 * 1440
+    times = sorted(rng.uniform(0, begin) for _ in range(9 * 24 * 20))
+    rows = [
+        scored(
+            i, minute=at, text=f"t{i}", subjects=["Nova"], sentiment="negative" if rng.random() < 0.15 else "neutral"
+        )
+        for i, at in enumerate(times)
+    ]
+    crisis = [
+        scored(10_000 + i, minute=begin + 60 + i / 3, text=f"c{i}", sentiment="negative", subjects=["Nova"])
+        for i in range(90)
+    ]
+    store = SqliteStore(tmp_path / "halves.sqlite")
+    store.setup()
+    store.index([*rows, *crisis[::2]], START, 1)
+    return store, crisis[1::2]
+
+
+@pytest.mark.parametrize("when", ["saved", "put", "told"])
+def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    store, late = crisis_in_halves(tmp_path)
+    channel, begin = FakeChannel(), 9 * 1440
+    before = worker(store, channel, [])
+    before.on_progress([Progress("t", 0, 4000, 4000, START + timedelta(minutes=begin + 30))])
+    tick(before)
+    assert channel.got == []
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    if when == "saved":
+        monkeypatch.setattr(before._notifier, "put", dies)
+    elif when == "put":
+        monkeypatch.setattr(before._notifier, "send", dies)
+    else:
+        monkeypatch.setattr(channel, "send", lambda notice: dies(channel.got.append(notice)))
+    before.on_progress([Progress("t", 0, 4001, 4001, START + timedelta(minutes=begin + 95))])
+    with pytest.raises(Killed):
+        tick(before)
+    monkeypatch.undo()
+    told_before = [n.key for n in channel.got]
+    (saved,) = [e for e in (store.state("evaluator") or {})["episodes"] if e["key"] == "subject:Nova"]
+    store.index(late, START, 1)
+    after = worker(store, channel, [])
+    after.on_progress([Progress("t", 0, 4002, 4002, START + timedelta(minutes=begin + 95))])
+    tick(after)
+    keys = [n.key for n in channel.got]
+    assert keys == told_before + (keys[-1:] if keys else [])
+    assert len(set(keys)) == 1, "the same message under the same key, at the worst"
+    assert keys[0].startswith(f"subject:Nova@{datetime.fromisoformat(saved['fired_at']):%Y%m%dT%H%MZ}#0-opened")
+    calm = [scored(20_000 + i, minute=begin + 100 + i, text=f"l{i}", subjects=["Nova"]) for i in range(900)]
+    store.index(calm, START, 1)
+    after.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(minutes=begin + 990))])
+    tick(after)
+    assert [a["state"] for a in store.alerts()] == ["resolved"]
+    assert [n.transition for n in channel.got][-1] == "resolved"
+    store.close()
+
+
+def test_an_open_alert_whose_episode_is_lost_is_closed_with_a_note(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    tick(worker(store, channel, []))
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    lost = {**alert, "started_at": (START - timedelta(days=9)).isoformat(), "revision": 1}
+    store.put_alert("subject:Nova@20260221T0000Z", {k: v for k, v in lost.items() if k != "id"} | {"state": "open"})
+    tick(worker(store, channel, []))
+    found = store.alert("subject:Nova@20260221T0000Z") or {}
+    assert (found["state"], found["note"]) == ("resolved", "closed without an end: the evaluation lost its episode")
+    assert channel.got[-1].key.startswith("subject:Nova@20260221T0000Z#")
+    assert channel.got[-1].transition == "resolved"
+    told_of = len(channel.got)
+    tick(worker(store, channel, []))
+    assert len(channel.got) == told_of
+
+
+def test_people_are_told_while_the_topic_of_alerts_takes_nothing(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    asked = asyncio.Event()
+
+    async def refuses(key: str, alert: Mapping[str, Any]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    made._publish = refuses
+
+    async def run() -> None:
+        running = asyncio.create_task(made.run())
+        async with asyncio.timeout(20):
+            while not channel.got:
+                await asyncio.sleep(0.01)
+        assert asked.is_set()
+        running.cancel()
+
+    asyncio.run(run())
 
 
 def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteStore) -> None:
