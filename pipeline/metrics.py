@@ -67,6 +67,8 @@ class Metrics:
         self.swaps = Counter(
             "opinionwatch_model_swaps", "Models taken into service or refused", ["outcome"], registry=r
         )
+        for outcome in ("taken", "refused"):  # there before its first event, which `increase` does not see otherwise
+            self.swaps.labels(outcome)
         self.shadow = Counter(
             "opinionwatch_shadow_labels",
             "Labels of the challenger beside the champion's",
