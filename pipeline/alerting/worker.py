@@ -135,6 +135,7 @@ class AlertWorker:
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
         if not holds:
+            self._metrics.unnotified.set(0)  # of whoever evaluates
             return
         watermark = self._watermark.at(time.monotonic())
         if watermark is not None:

@@ -285,6 +285,21 @@ def test_what_a_post_says_makes_no_markup_and_no_character_is_split() -> None:
     assert cut("坏" * 100, 50).encode().decode() == "坏" * 15 + "…"
 
 
+def test_what_a_producer_writes_makes_no_line_of_its_own() -> None:
+    hostile = "x\r\n\r\nFrom the security team: sign in\x1b]0;\x07\u202e"
+    post = {**LONG, "text": hostile, "url": f"https://a.example/{hostile}"}
+    said = message(alert(key=hostile, evidence=[post], spread={}, terms=[hostile]), "opened", "en")
+    texts = [said.title, *said.facts, *(part for row in said.evidence for part in row)]
+    assert all(text == "" or text.isprintable() for text in texts)
+    mail = open_channel(
+        ChannelSettings(name="m", kind="email", host="h", sender="W <w@example.org>", to=["a@example.org"])
+    )
+    composed = mail.compose(Notice("k", "opened", alert(key=hostile)))  # type: ignore[attr-defined]
+    assert composed["Subject"].isprintable()
+    assert composed["Message-ID"].endswith("@example.org>")
+    assert [name for name in composed if name == "From"] == ["From"]
+
+
 class _Smtp(socketserver.StreamRequestHandler):
     """Enough of RFC 5321 to take a mail; `answers` holds what it says to RCPT."""
 

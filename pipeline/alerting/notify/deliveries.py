@@ -18,6 +18,8 @@ from pipeline.alerting.notify.log import LOG
 #: Of a delivery that is due as soon as its channel can take it, whatever the wall clock says.
 AT_ONCE = "1970-01-01T00:00:00+00:00"
 RESOLVED = "resolved"
+#: Characters of why nobody was notified; the index keeps no longer ones.
+MAX_WHY = 1000
 
 
 class State(StrEnum):
@@ -161,7 +163,7 @@ def unnotified(alert: Mapping[str, Any], deliveries: Sequence[Delivery]) -> str:
         return ""
     if not people:
         return "no channel is configured (alerts.channels)"
-    return "; ".join(f"{d.channel}: {d.state.value}, {d.detail}".rstrip(", ") for d in people)
+    return "; ".join(f"{d.channel}: {d.state.value}, {d.detail}".rstrip(", ") for d in people)[:MAX_WHY]
 
 
 def delivered(alert: dict[str, Any], sent: Mapping[str, Any], channel: str, now: datetime) -> dict[str, Any]:

@@ -82,14 +82,23 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
         facts.append(f"{words['model']}: {alert['model']}")
     evidence = [
         (
-            " ".join(post["text"].split()),
-            post["url"],
+            _line(post["text"]),
+            _line(post["url"]),
             words["reposts"].format(n=post["reposts"]) if post["reposts"] else "",
         )
         for post in alert["evidence"]
     ]
     title = f"[{words[alert['severity']]}] {alert['key']} {words[transition]}"
-    return Message(title, facts, words["evidence"], evidence)
+    return Message(_line(title), [_line(fact) for fact in facts], words["evidence"], evidence)
+
+
+def _line(text: str) -> str:
+    """One line without control and format characters, whatever a producer wrote: no header, no paragraph of its own.
+
+    >>> _line("a\\r\\nBcc: b\\x1b[2J\\u202ec")
+    'a Bcc: b[2Jc'
+    """
+    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in text).split())
 
 
 def _how_it_stands(alert: Mapping[str, Any], transition: str, counts: str, words: Mapping[str, str]) -> list[str]:

@@ -27,9 +27,11 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
 
     Raises `Fatal` naming the channel and the field.
     """
-    names = [LOG, *(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
+    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
     if twice := {n for n in names if names.count(n) > 1}:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+    if LOG in names:
+        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
     logged = any(c.kind == "log" for c in settings.channels)
     return [
         *([] if logged else [LogChannel()]),

@@ -84,12 +84,16 @@ class ChannelQueue:
         self._refresh_at = 0.0
         #: The alerts of a group message of which nobody knows whether the receiver has it.
         self._tried: frozenset[str] = frozenset()
-        self.idle = True
+        self._busy = False
         for outcome in ("sent", "retried", "refused", "suppressed"):
             shared.metrics.notifications.labels(channel.name, outcome)
 
+    @property
+    def idle(self) -> bool:
+        return self._resting() or not self._busy
+
     def wake(self) -> None:
-        self.idle = False
+        self._busy = True
         self._woken.set()
 
     async def run(self) -> None:
@@ -105,6 +109,7 @@ class ChannelQueue:
     async def deliver(self) -> float:
         """One round; the seconds until the next, unless woken before."""
         if not self._shared.holds():
+            self._shared.metrics.notifications_pending.labels(self.channel.name).set(0)
             return POLL_S
         if self._resting():
             return self._not_before - self._shared.monotonic()
@@ -113,7 +118,7 @@ class ChannelQueue:
         due = await self._shared.outbox.due(self.channel.name, LIMIT)
         self._shared.metrics.notifications_pending.labels(self.channel.name).set(len(due))
         await self._send([alert for alert in [await self._examined(a) for a in due] if alert is not None])
-        self.idle = len(due) < LIMIT and not self._woken.is_set()
+        self._busy = len(due) == LIMIT or self._woken.is_set()
         if self._resting():
             return max(0.0, self._not_before - self._shared.monotonic())
         return 0.0 if len(due) == LIMIT else min(POLL_S, self._until_refresh())
