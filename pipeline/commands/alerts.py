@@ -158,9 +158,8 @@ def false_alarm(
             raise Fatal(
                 f"alert {alert_id} is not marked as a false alarm", "see 'opinionwatch alerts show'", EXIT_USAGE
             )
-        said = {"false_alarm_at": None, "false_alarm_by": None}
         line = f"{alert_id} is not a false alarm any more"
-        _say(store, alert_id, said, as_json, line, reopened)
+        _say(store, alert_id, {"false_alarm_at": None, "false_alarm_by": None}, as_json, line, reopened)
         return
     who, now = by or getpass.getuser(), _now()
     said = {"false_alarm_at": now.isoformat(timespec="seconds"), "false_alarm_by": who}

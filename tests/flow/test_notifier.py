@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -498,6 +498,7 @@ def test_another_severity_takes_the_place_of_the_one_before_at_alertmanager(stor
 ACTIONS = ("open", "escalate", "remind", "resolve", "down", "up", "refuse", "restart", "wait", "hour")
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(ACTIONS), st.sampled_from("ab")), max_size=25))
 def test_in_the_end_every_channel_knows_how_every_alert_stands(
     tmp_path_factory: pytest.TempPathFactory, steps: Sequence[tuple[str, str]]
