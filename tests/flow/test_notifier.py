@@ -412,8 +412,10 @@ def test_a_false_alarm_is_closed_at_who_heard_of_it_and_can_be_taken_back(store:
     rig.put(a=document("a", severity="warning"))
     rig.change("a", lambda a: closed_by_hand(a, "ann", "a joke", rig.at))
     store.put_state(operator_state("a"), {"false_alarm_at": NOW.isoformat(), "false_alarm_by": "ann"})
+    late.fails = None
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened", "a#0-resolved"]
+    assert late.got == [], "who never heard of it need not hear that it was nothing"
     assert channel.got[-1].alert["false_alarm"]["note"] == "a joke"
     assert rig.alert("a")["state"] == "resolved"
     assert "a false alarm, says ann 27 Nov 12:00: a joke" in rig.told("a")
@@ -427,6 +429,18 @@ def test_a_false_alarm_is_closed_at_who_heard_of_it_and_can_be_taken_back(store:
     assert (rig.alert("a")["state"], rig.alert("a")["severity"]) == ("open", "critical")
     rig.put(a=document("a", sequence=2, state="resolved", resolved_at=NOW.isoformat()))
     assert channel.keys()[3:] == ["a#2-resolved"]
+
+
+def test_what_is_taken_back_before_anybody_heard_of_it_is_not_told(store: SqliteStore) -> None:
+    channel = Fake("c")
+    rig = Rig(store, channel)
+    rig.put(a=document("a"))
+    rig.change("a", lambda a: closed_by_hand(a, "ann", "", rig.at))
+    rig.change("a", reopened)
+    rig.pass_(60)
+    assert channel.keys() == ["a#0-opened"]
+    assert rig.alert("a")["pending"] == []
+    assert by_channel(rig.alert("a")) == ["c: delivered 27 Nov 12:01"]
 
 
 class _Alertmanager:
@@ -476,7 +490,6 @@ def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
             rig.pass_(60)
         assert alertmanager.open() == {("a", "warning")}
     assert OPEN_FOR / timedelta(seconds=REFRESH_S) >= 10
-    store.put_state(operator_state("a"), {})
     rig.put(a=document("a", severity="warning", sequence=1, state="resolved", resolved_at=rig.at.isoformat()))
     rig.pass_(1)
     assert alertmanager.open() == set()

@@ -22,6 +22,7 @@ from pipeline.alerting.notify.deliveries import (
     delivered,
     failed,
     held,
+    is_news,
     key_of,
     of,
     queued,
@@ -151,6 +152,9 @@ class ChannelQueue:
         shared, name, now = self._shared, self.channel.name, self._shared.now()
         delivery = of(alert).get(name, Delivery(name))
         transition = transition_for(alert, delivery)
+        if not is_news(alert, delivery):  # what was due has been taken back
+            await shared.outbox.change(alert["id"], lambda a: suppressed(a, alert, name, "", now))
+            return None
         if not self._takes(alert):
             await shared.outbox.change(alert["id"], lambda a: queued(a, {name: self._takes}, now))
             return None
@@ -159,24 +163,31 @@ class ChannelQueue:
             if facts["spread"] != alert.get("spread"):
                 await shared.outbox.change(alert["id"], lambda a: {**a, **facts})
             alert = {**alert, **facts}
-        said = await shared.outbox.operator(operator_state(alert["id"]))
-        decision = shared.policy.decide(transition, alert, said, now)
-        tell, reason = decision.tell, decision.reason
-        if tell is Tell.SEND and transition == RESOLVED and not delivery.told and delivery.sequence >= 0:
-            tell, reason = Tell.DROP, "nobody was told that it began"
-        elif tell is Tell.SEND and transition == "reminder" and isinstance(self.channel, StatefulChannel):
-            tell = Tell.DROP  # its refresh says so
+        tell, reason, until = await self._decision(alert, transition, delivery)
         if tell is Tell.SEND:
             return alert
         if tell is Tell.HOLD:
-            until = decision.until or now + timedelta(seconds=POLL_S)
-            await shared.outbox.change(alert["id"], lambda a: held(a, name, reason, until, now))
+            look = until or now + timedelta(seconds=POLL_S)
+            await shared.outbox.change(alert["id"], lambda a: held(a, name, reason, look, now))
             return None
         if reason:
             shared.metrics.notifications.labels(name, "suppressed").inc()
             log.info("channel %s is not told %s: %s", name, key_of(alert, transition), reason)
         await shared.outbox.change(alert["id"], lambda a: suppressed(a, alert, name, reason, now))
         return None
+
+    async def _decision(
+        self, alert: Mapping[str, Any], transition: str, delivery: Delivery
+    ) -> tuple[Tell, str, datetime | None]:
+        """Whether this channel is told, why not, and until when."""
+        if isinstance(self.channel, StatefulChannel) and delivery.told:
+            # What it holds is kept true, whatever people said; that an alert is still open its refresh says.
+            return (Tell.DROP if transition == "reminder" else Tell.SEND), "", None
+        if transition == RESOLVED and not delivery.told and (delivery.sequence >= 0 or alert.get("false_alarm")):
+            return Tell.DROP, "nobody was told that it began", None
+        said = await self._shared.outbox.operator(operator_state(alert["id"]))
+        decision = self._shared.policy.decide(transition, alert, said, self._shared.now())
+        return decision.tell, decision.reason, decision.until
 
     def _messages(self, alerts: Sequence[dict[str, Any]]) -> Iterator[tuple[Notice, list[dict[str, Any]]]]:
         """Each alert by itself, unless many begin or end at once in one lane: those are one message."""
