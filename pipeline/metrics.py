@@ -62,6 +62,15 @@ class Metrics:
         self.notifications = Counter(
             "opinionwatch_notifications", "Notifications by channel and outcome", ["channel", "outcome"], registry=r
         )
+        self.notifications_pending = Gauge(
+            "opinionwatch_notifications_pending",
+            "Alerts that a channel has still to be told of",
+            ["channel"],
+            registry=r,
+        )
+        self.unnotified = Gauge(
+            "opinionwatch_alerts_unnotified", "Open alerts that no channel has taken and none will", registry=r
+        )
         self.model = Gauge("opinionwatch_model_info", "1 for the model in service", ["name", "version"], registry=r)
         self.swaps = Counter(
             "opinionwatch_model_swaps", "Models taken into service or refused", ["outcome"], registry=r

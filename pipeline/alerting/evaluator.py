@@ -66,6 +66,8 @@ class Evaluator:
         self._episodes: dict[Scope, Episode] = {}
         self.calibration: Calibration | None = None
         self._excluded = Exclusions()
+        #: What `advance` found and nobody has recorded: saved with the cursor, so that a crash loses nothing of it.
+        self.unrecorded: list[Event] = []
 
     @property
     def cursor(self) -> datetime | None:
@@ -76,7 +78,7 @@ class Evaluator:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
         self._saved = state = self._store.state(STATE)
         self._learned = False
-        self._episodes, self._excluded, self._cursor = {}, Exclusions(), None
+        self._episodes, self._excluded, self._cursor, self.unrecorded = {}, Exclusions(), None, []
         self.load_calibration()
         if state is None:
             return
@@ -85,6 +87,11 @@ class Evaluator:
         for episode in readable("episodes in the store", state["episodes"], Episode.from_json):
             self._episodes[episode.scope] = episode
         self._excluded = Exclusions.from_json(state["past"])
+        self.unrecorded = [Event.from_json(item) for item in state.get("unrecorded", [])]
+
+    def followed(self) -> set[str]:
+        """The ids of the episodes that go on."""
+        return {e.id for e in (*self._episodes.values(), *self._volume.episodes())}
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
@@ -97,10 +104,11 @@ class Evaluator:
         return calibrate_on_index(self._store, self._kept, self._rule, target)
 
     def save(self) -> bool:
-        """Call when the events of `advance` are dealt with: from here on a restart goes on after them.
+        """Call before anybody hears of the events of `advance`, which are saved too, and after they are recorded.
 
-        False where another process has saved since `resume` or the last `save`: that one evaluates, and what this one
-        knows is out of date.
+        So an episode keeps its identity, whatever late posts would make of its beginning after a restart. False where
+        another process has saved since `resume` or the last `save`: that one evaluates, and what this one knows is out
+        of date.
         """
         if self._cursor is None:
             return True
@@ -110,6 +118,7 @@ class Evaluator:
             "episodes": [e.to_json() for e in self._episodes.values()],
             "volume": self._volume.to_json(),
             "past": self._excluded.to_json(),
+            "unrecorded": [event.to_json() for event in self.unrecorded],
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
         if not self._store.swap_state(STATE, self._saved, state):
@@ -132,7 +141,7 @@ class Evaluator:
             self._table.refill(self._store.counts(_time(reread), _time(until), self._counting), reread)
             buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
             events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
-            self._cursor = until
+            self._cursor, self.unrecorded = until, events
             yield events
 
     def _learn(self, end: int) -> bool:

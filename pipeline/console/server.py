@@ -13,7 +13,7 @@ from aiohttp import web
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.message import origin
 from pipeline.alerting.shares import key_shares
-from pipeline.alerting.told import told
+from pipeline.alerting.told import by_channel, told
 from pipeline.console.shared import Shared
 from pipeline.errors import Fatal, PipelineError
 from pipeline.hosts import is_loopback, only_known_hosts
@@ -88,7 +88,10 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     found = store.alerts(limit=100)
     said = store.states([operator_state(alert["id"]) for alert in found if alert["state"] == "open"])
     shown = [{**alert, "operator": said.get(operator_state(alert["id"]), {})} for alert in found]
-    return [{**alert, "told": told(alert, now), "origin": "; ".join(origin(alert, "en"))} for alert in shown]
+    return [
+        {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
+        for alert in shown
+    ]
 
 
 def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:

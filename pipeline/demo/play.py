@@ -23,7 +23,7 @@ from pipeline.errors import Fatal, Poison
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
 from pipeline.posts import Origin, Record
-from pipeline.settings import Settings
+from pipeline.settings import ChannelSettings, Settings
 from pipeline.store.base import Store
 from pipeline.store.sqlite import SqliteStore
 
@@ -77,7 +77,10 @@ def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "embedded", "session_timeout_s": 30.0}),
             "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/demo.sqlite"}),
-            "alerts": settings.alerts.model_copy(update=_STEADY),
+            "alerts": settings.alerts.model_copy(
+                # Whoever watches the demo is told by it.
+                update={**_STEADY, "channels": [*settings.alerts.channels, ChannelSettings(name="demo", kind="log")]}
+            ),
             "subjects": settings.subjects or subjects,
         }
     )

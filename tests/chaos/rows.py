@@ -15,6 +15,11 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from tests.chaos import logs
+from tests.chaos.alert_rows import (
+    a_channel_is_down_beside_a_healthy_one,
+    every_channel_refuses_and_comes_back,
+    killed_after_telling_with_late_posts,
+)
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -512,4 +517,7 @@ ROWS = [
     Row(44, "posts from clocks that are ahead", logs.clock_ahead),
     Row(45, "the group's offsets have expired", logs.offsets_expired),
     Row(46, "another cluster", logs.another_cluster, long=True),
+    Row(50, "a channel down beside a healthy one", a_channel_is_down_beside_a_healthy_one),
+    Row(51, "alert role killed after telling, late posts", killed_after_telling_with_late_posts),
+    Row(52, "every channel refuses, then comes back", every_channel_refuses_and_comes_back),
 ]  # fmt: skip
