@@ -102,8 +102,9 @@ def explained(error: BaseException) -> BaseException:
             EXIT_UNAVAILABLE,
         )
     if isinstance(error, errors.KafkaError):
-        if error.__cause__ is not None and not isinstance(error.__cause__, errors.KafkaError | OSError):
-            return error.__cause__
+        cause: BaseException | None = error.__cause__
+        if cause is not None and not isinstance(cause, errors.KafkaError | OSError):
+            return cause
         return Fatal(
             f"the connection to Kafka broke down: {type(error).__name__}: {error}",
             "nothing is lost; start the worker again, and look into the log of the brokers where it comes back",
@@ -118,8 +119,8 @@ def _deaths(app: StrictApp) -> Iterator[BaseException]:
     for service in _services(app, set()):
         if service.crashed:
             yield service.crash_reason or RuntimeError(f"{type(service).__name__} crashed")
-        thread = getattr(service, "_thread", None)
-        if hasattr(thread, "is_stopped") and thread.is_stopped.is_set() and not service.should_stop:
+        stopped = getattr(getattr(service, "_thread", None), "is_stopped", None)
+        if stopped is not None and stopped.is_set() and not service.should_stop:
             yield RuntimeError(f"the thread of {type(service).__name__} ended")
     client = _client(app)
     if client is not None:
