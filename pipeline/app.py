@@ -146,8 +146,8 @@ class Workers:
 
     def not_ready(self) -> str | None:
         """What keeps this process from making progress; None where nothing does."""
-        if not self.started:
-            return "starting"
+        if not self.started or self._ended.done():
+            return "ending" if self._ended.done() else "starting"
         if self.flow and self.flow.stalled:
             return f"retrying: {self.flow.stalled}"
         if self.alerts and self.alerts.blind:
