@@ -7,7 +7,6 @@ import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -27,11 +26,16 @@ from pipeline.posts import Progress, Record
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
-from pipeline.subjects import SubjectMatcher
+from pipeline.subjects import matcher
+from pipeline.supervision import Supervisor
+from pipeline.threads import DaemonThreads
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
+LOOK_S = 1.0
+#: How long `Workers.close` waits for the apps to commit and to leave their groups.
+GRACE_S = 6.0
 
 
 class Workers:
@@ -40,9 +44,10 @@ class Workers:
     def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
         self._settings, self._brokers, self._store, self.metrics = settings, brokers, store, metrics
         self._apps: list[StrictApp] = []
+        self._supervisors: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._background: list[Callable[[], Awaitable[None]]] = []
-        self._executor = ThreadPoolExecutor(4, thread_name_prefix="flow")
+        self._executor = DaemonThreads(4, "flow")
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
         self.classifier: Classifier | None = None
@@ -55,9 +60,7 @@ class Workers:
         app = delivery.make_app("classify", kafka, self._brokers)
         self.classifier = classifier
         counting = settings.alerts.counting
-        labeller = Labeller(
-            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_mb * 1_000_000
-        )
+        labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
         self.flow = Flow(
             labeller=labeller,
             store=self._store,
@@ -74,7 +77,8 @@ class Workers:
             app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.spare_s
         )
         self._apps.append(app)
-        self._background.append(lambda: self._heartbeat(app, flow))
+        self._supervisors.append(Supervisor(app, kafka.topics))
+        self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
 
     def add_alert(self) -> None:
         """Evaluation and notification; stands by while another process holds the progress partition."""
@@ -103,6 +107,7 @@ class Workers:
 
         delivery.consume(app, delivery.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
         self._apps.append(app)
+        self._supervisors.append(Supervisor(app, [kafka.progress_topic]))
         self._background.append(worker.run)
 
     async def start(self) -> None:
@@ -111,7 +116,8 @@ class Workers:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         await asyncio.gather(*(delivery.start(app, self._brokers) for app in self._apps))
-        self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
+        background = [*self._background, self._watch]
+        self._tasks = [asyncio.create_task(self._guarded(work)) for work in background]
         self.started = True
 
     def not_ready(self) -> str | None:
@@ -122,7 +128,8 @@ class Workers:
             return f"retrying: {self.flow.stalled}"
         if self.alerts and self.alerts.blind:
             return f"blind: {self.alerts.blind}"
-        return None
+        waits = bool(self.flow and self.flow.stalled)
+        return next((reason for s in self._supervisors if (reason := s.not_ready(waits))), None)
 
     async def wait(self) -> None:
         """Returns after `stop`; raises what failed."""
@@ -137,17 +144,20 @@ class Workers:
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    async def close(self, grace_s: float = 8.0) -> None:
-        """Stops reading, commits what is acked, leaves the groups."""
+    async def close(self, grace_s: float = GRACE_S) -> None:
+        """Stops reading, commits what is acked, leaves the groups; after `grace_s` it waits for nothing more."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for app in self._apps:
-            try:
-                await asyncio.wait_for(app.stop(), grace_s)
-            except Exception as error:
-                log.warning("the %s worker did not stop cleanly: %s", app.conf.id, type(error).__name__)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        stops = [asyncio.create_task(app.stop(), name=app.conf.id) for app in self._apps if app.started]
+        if waited := [*self._tasks, *stops]:
+            await asyncio.wait(waited, timeout=grace_s)
+        for stop in stops:
+            error = "no answer" if not stop.done() else stop.cancelled() or stop.exception()
+            if error:
+                log.warning(
+                    "%s did not leave its group (%s): the others get its partitions later", stop.get_name(), error
+                )
+        self._executor.shutdown()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -157,12 +167,29 @@ class Workers:
         except BaseException as error:
             self.fail(error)
 
+    async def _watch(self) -> None:
+        """Ends the process with what died inside Faust."""
+        while True:
+            for supervisor in self._supervisors:
+                if error := supervisor.look():
+                    raise error
+            await asyncio.sleep(LOOK_S)
+
+    async def _keep_lag(self, app: StrictApp) -> None:
+        """Takes partitions that moved away out of the metrics, also while the heartbeat waits for the store."""
+        while True:
+            self.metrics.keep_lag(self._held(app))
+            await asyncio.sleep(LOOK_S)
+
+    def _held(self, app: StrictApp) -> set[tuple[str, int]]:
+        """Source partitions of this process."""
+        return {(t, p) for t in self._settings.kafka.topics for p in delivery.assigned(app, t)}
+
     async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
         while True:
             await asyncio.sleep(HEARTBEAT_S)
-            mine = {(t, p) for t in self._settings.kafka.topics for p in delivery.assigned(app, t)}
-            await flow.announce(mine)
+            await flow.announce(self._held(app))
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:

@@ -52,6 +52,8 @@ def decode(record: Record) -> Post:
     Event time is `published_at` when it is plausible (after the year 2000 and at most an hour ahead of the
     record's timestamp), else the record's timestamp, with `time_suspect` set where the field was there.
     """
+    if record.by_reference:
+        raise Poison(STAGE, "too_large", f"{record.by_reference[0]} bytes, at most {MAX_BYTES}")
     raw = _object(record.value)
     version = raw.get("v", 1)
     if version != 1 or isinstance(version, bool):

@@ -6,18 +6,17 @@ Nothing escapes the agent, so Faust never restarts one; what is not durable is n
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import faust
 from aiokafka.structs import TopicPartition
 
+from models.folders import private_cache
+from pipeline.batches import Elided, read_in_bounded_memory
 from pipeline.errors import Fatal
 from pipeline.posts import Origin, Record
 from pipeline.settings import FlowSettings, KafkaSettings
@@ -29,6 +28,7 @@ MAX_RECORD_BYTES = 10_100_000
 
 def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
     """One app per role; its id is the consumer group. `brokers` is the resolved `host:port,...`."""
+    read_in_bounded_memory()
     return StrictApp(
         f"{kafka.group}-{role}",
         broker=[f"kafka://{address}" for address in brokers.split(",")],
@@ -48,7 +48,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         topic_disable_leader=True,
         store="memory://",
         # Faust makes this folder and keeps nothing in it: not where the worker happens to be started.
-        datadir=str(Path(tempfile.gettempdir()) / f"opinionwatch-faust-{os.getuid()}"),
+        datadir=str(private_cache("faust")),
         web_enabled=False,
     )
 
@@ -227,6 +227,7 @@ def _record(record: Any) -> Record:
         record.timestamp,
         record.value or b"",
         int(replayed) if replayed.isdigit() else 0,
+        (record.value.size, record.value.sha256) if isinstance(record.value, Elided) else None,
     )
 
 

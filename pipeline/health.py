@@ -32,14 +32,17 @@ def add_health(app: web.Application, metrics: Metrics, not_ready: Callable[[], s
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, setting: str) -> Any:
     """Serves while the context lasts and gives the port (that of the system's choice for 0)."""
-    runner = web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
         site = web.TCPSite(runner, host, port)
         try:
             await site.start()
         except OSError as error:
-            raise Fatal(f"{host}:{port} cannot be opened: {error.strerror}", f"set {setting}") from None
+            raise Fatal(
+                f"{host}:{port} cannot be opened: {error.strerror}",
+                f"give this worker a port of its own with {setting}, or end what uses this one",
+            ) from None
         yield runner.addresses[0][1]
     finally:
         await runner.cleanup()

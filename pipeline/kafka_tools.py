@@ -6,22 +6,31 @@ It cannot talk to the embedded broker: these tools are for a real Kafka.
 from __future__ import annotations
 
 import hashlib
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import NewTopic
-from kafka.errors import KafkaConnectionError, KafkaError
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
 
-from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.kafka_probe import probe
+from pipeline.network import printable
 from pipeline.settings import EMBEDDED, KafkaSettings
 
 MAX_BYTES = 10_000_000
 MAX_REPLAYS = 3
 _TIMEOUT_MS = 10_000
+_LARGEST = "max.message.bytes"
+_REMEDIES = {
+    "InvalidReplicationFactorError": "set kafka.replication to the number of brokers at most",
+    "MessageSizeTooLargeError": "send smaller posts, or raise max.message.bytes of that topic",
+    "UnknownTopicOrPartitionError": "run 'opinionwatch setup'",
+    "InvalidTopicError": "correct the names of topics in [kafka]: letters, digits, dot, dash and underscore",
+}
+_RIGHTS = "give that user the rights that deploy/kafka/acls.sh gives, then run 'opinionwatch setup'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,24 +77,55 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
                 for n in missing
             ]  # fmt: skip
             if new:
-                admin.create_topics(new, wait_for_metadata=True)
+                with suppress(TopicAlreadyExistsError):  # another setup runs at the same time
+                    admin.create_topics(new, wait_for_metadata=True)
         finally:
             admin.close()
     return [f"topic {name} ({wanted[name][0]} partitions)" for name in missing]
 
 
 def check_topics(kafka: KafkaSettings) -> str:
-    """A line about the brokers; raises `Fatal` where topics are missing."""
+    """A line about the brokers; raises `Fatal` naming the topics that are missing, denied or without a leader."""
+    _refuse_embedded(kafka)
+    needed = [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
+    found = probe(kafka, needed)
+    problems = [
+        (f"user {kafka.username!r} may not see topic {', '.join(found.denied)}, or there is none", _RIGHTS)
+        if found.denied
+        else None,
+        (f"Kafka has no topic {', '.join(found.missing)}", "run 'opinionwatch setup'") if found.missing else None,
+        (
+            f"topic {', '.join(found.leaderless)} has partitions without a leader",
+            "start the brokers that hold its replicas",
+        )
+        if found.leaderless
+        else None,
+    ]
+    if wrong := [p for p in problems if p]:
+        raise Fatal("; ".join(words for words, _ in wrong), "; ".join(remedy for _, remedy in wrong))
+    return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
+
+
+def check_limits(kafka: KafkaSettings) -> str:
+    """A line about the largest records; raises `Fatal` where a topic that workers write takes only smaller ones."""
+    least = {kafka.dead_topic: MAX_BYTES + 100_000, kafka.alerts_topic: 1_000_000, kafka.progress_topic: 100_000}
+    asked = [ConfigResource(ConfigResourceType.TOPIC, name, [_LARGEST]) for name in least]
     with _reached(kafka):
         admin = KafkaAdminClient(**_common(kafka))
         try:
-            known = set(admin.list_topics())
+            found = admin.describe_configs(asked).get("topic", {})
+        except TopicAuthorizationFailedError:
+            return f"user {kafka.username!r} may not read the limits of topics"
         finally:
             admin.close()
-    needed = [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
-    if missing := [name for name in needed if name not in known]:
-        raise Fatal(f"Kafka has no topic {', '.join(missing)}", "run 'opinionwatch setup'")
-    return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
+    limits = {name: int(entry[_LARGEST]["value"]) for name, entry in found.items() if _LARGEST in entry}
+    if small := sorted(name for name, limit in limits.items() if limit < least[name]):
+        name = small[0]
+        raise Fatal(
+            "; ".join(f"topic {n} takes records of {limits[n]} bytes only, {least[n]} are needed" for n in small),
+            f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {_LARGEST}={least[name]}",
+        )
+    return f"{', '.join(limits)} take the largest records"
 
 
 @contextmanager
@@ -237,13 +277,17 @@ def _letter(record: Any) -> Letter:
     )
 
 
-def _common(kafka: KafkaSettings) -> dict[str, Any]:
+def _refuse_embedded(kafka: KafkaSettings) -> None:
     if kafka.bootstrap_servers == EMBEDDED:
         raise Fatal(
             "this command needs a real Kafka; kafka.bootstrap_servers is 'embedded'",
-            "set OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or use 'opinionwatch demo'",
+            "set kafka.bootstrap_servers in opinionwatch.toml, or OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS=host:port, or "
+            "use 'opinionwatch demo'",
             EXIT_USAGE,
         )
+
+
+def _common(kafka: KafkaSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
@@ -263,23 +307,17 @@ def _common(kafka: KafkaSettings) -> dict[str, Any]:
 
 @contextmanager
 def _reached(kafka: KafkaSettings) -> Iterator[None]:
+    """Raises `Fatal` with the cause where Kafka cannot be used, before the client tries for half a minute."""
+    _refuse_embedded(kafka)
+    probe(kafka)
     try:
-        if kafka.bootstrap_servers != EMBEDDED and not any(map(_listens, kafka.bootstrap_servers.split(","))):
-            raise KafkaConnectionError("nobody listens there")
         yield
     except KafkaError as error:
+        kind = type(error).__name__
+        denied = "Authorization" in kind
+        said = printable(str(error)).removeprefix(f"{kind}: ")
         raise Fatal(
-            f"Kafka at {kafka.bootstrap_servers} cannot be used: {type(error).__name__}",
-            "start the broker, or set kafka.bootstrap_servers, username and password",
-            EXIT_UNAVAILABLE,
+            f"Kafka at {kafka.bootstrap_servers} refused or did not answer: {kind}{': ' + said if said else ''}",
+            _REMEDIES.get(kind, _RIGHTS if denied else "look at the broker's log and load, and run it again"),
+            EXIT_CONFIG if denied or kind in _REMEDIES else EXIT_UNAVAILABLE,
         ) from None
-
-
-def _listens(address: str) -> bool:
-    """Whether a port is open: the client itself would try a closed one for half a minute."""
-    host, _, port = address.rpartition(":")
-    try:
-        with socket.create_connection((host, int(port)), timeout=5):
-            return True
-    except (OSError, ValueError):
-        return False

@@ -5,7 +5,8 @@ What Faust does by itself loses posts (docs/delivery.md has the measured table).
   (about 100 microseconds) it does per chunk;
 - the commit is the contiguous prefix of settled chunks, and a chunk is settled only by whoever processed it. Faust
   itself acks what its stream skips during a rebalance: that ack counts for nothing here;
-- what is settled is committed before partitions are revoked;
+- what is settled is committed before partitions are revoked, and a commit that fails is made again a second later
+  (Faust crashes its consumer, and then stands still), or ends the process where Kafka goes on refusing it;
 - records read ahead of what is durable are bounded, in number and in bytes: then nothing more is fetched. While a
   worker waits for the store or the broker, it stays a member of its group; while it only takes long,
   max.poll.interval fences it as ever.
@@ -16,17 +17,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import faust
+from aiokafka import errors
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
+
+from pipeline.commits import Commits
 
 log = logging.getLogger(__name__)
 #: Keeps a worker that waits inside its group (max.poll.interval counts from the last look at the fetcher).
 _LOOK_S = 1.0
+#: Passing failures of a commit that aiokafka does not call retriable. A group that rebalances gives the partition to
+#: another reader, or to this one, from where it stands.
+_PASSING = (
+    TimeoutError, errors.KafkaTimeoutError, errors.CommitFailedError, errors.IllegalStateError,
+    errors.UnknownMemberIdError, errors.IllegalGenerationError, errors.RebalanceInProgressError,
+)  # fmt: skip
+#: A commit that takes longer is given up and made again: a rebalance and the end of the process wait for it.
+_COMMIT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -54,6 +68,8 @@ class Prefix:
 
     def __init__(self) -> None:
         self._pending: deque[Place] = deque()
+        #: The next offset to read, as far as `advance` has come; None before it came anywhere.
+        self.reached: int | None = None
 
     def deliver(self, first: int, last: int, records: int, size_bytes: int) -> Place:
         """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
@@ -67,7 +83,7 @@ class Prefix:
         """Takes the settled prefix out and returns the next offset to read, None where nothing is new."""
         reached = None
         while self._pending and self._pending[0].settled:
-            reached = self._pending.popleft().last + 1
+            reached = self.reached = self._pending.popleft().last + 1
         return reached
 
     @property
@@ -83,6 +99,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, transport: Any, callback: Callable[[Any], Awaitable[None]], *args: Any, **kwargs: Any) -> None:
         self._prefixes: dict[Any, Prefix] = defaultdict(Prefix)
         self._room = asyncio.Event()
+        self.commits = Commits()
 
         async def tracked(chunk: Any) -> None:
             records = chunk.records
@@ -99,6 +116,10 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         # Faust commits the partitions that it finds here.
         self._acked[chunk.tp]  # noqa: B018
         self._room.set()
+
+    def open_records(self, tp: Any) -> int:
+        """Records of a partition that are delivered and not settled."""
+        return self._prefixes[tp].held[0] if tp in self._prefixes else 0
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """Chunks of what the fetcher has, one partition after the other."""
@@ -153,7 +174,30 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: Any) -> int | None:
         self._acked[tp].clear()
         self._acked_index[tp].clear()
-        return self._prefixes[tp].advance()
+        prefix = self._prefixes[tp]
+        prefix.advance()
+        # Not only what is new: what was not committed for an error is due still.
+        return prefix.reached
+
+    async def _commit_offsets(self, offsets: dict[Any, int], start_new_transaction: bool = True) -> bool:
+        held = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        if not held:
+            return False
+        try:
+            await self._thread.call_thread(self._commit_in_thread, held)
+        except (errors.KafkaError, TimeoutError) as error:
+            refused = not isinstance(error, _PASSING) and not error.retriable
+            self.commits.failed(type(error).__name__, refused=refused, now=time.monotonic())
+            return False
+        self.commits.succeeded()
+        self._committed_offset.update(held)
+        return True
+
+    async def _commit_in_thread(self, held: dict[Any, int]) -> None:
+        # Faust's watch for commits that are missing reads it.
+        self._thread.tp_last_committed_at.update(dict.fromkeys(held, time.monotonic()))
+        offsets = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in held.items()}
+        await asyncio.wait_for(self._thread._ensure_consumer().commit(offsets), _COMMIT_S)  # noqa: SLF001
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Gaps (compaction, transaction markers) need no bookkeeping: only delivered offsets count."""
@@ -185,6 +229,10 @@ class StrictApp(faust.App):  # type: ignore[misc]
 
     #: Whether the worker waits for another service, rather than being slow or stuck.
     waits: Callable[[], bool] = staticmethod(lambda: False)
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        """An error in Faust's part of an agent: started again, it would never see what it had taken."""
+        await self.crash(exc)
 
     def _new_transport(self) -> Any:
         return _StrictTransport(self.conf.broker_consumer, self)

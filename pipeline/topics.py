@@ -36,10 +36,11 @@ class DeadTopic:
             "first_seen": seen,
             "replayed": str(letter.record.replayed).encode(),
         }
-        value = letter.record.value
+        value, reference = letter.record.value, letter.record.by_reference
         if len(value) > MAX_BYTES:
-            headers |= {"bytes": str(len(value)).encode(), "sha256": hashlib.sha256(value).hexdigest().encode()}
-            value = b""
+            value, reference = b"", (len(value), hashlib.sha256(value).hexdigest())
+        if reference:
+            headers |= {"bytes": str(reference[0]).encode(), "sha256": reference[1].encode()}
         await durable(self._topic, origin, value, headers)
 
 

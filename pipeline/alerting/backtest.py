@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.alerting.counts import CountTable, scope_of
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.exclusions import touched
 from pipeline.alerting.history import History
 from pipeline.alerting.keyrules import KeyRule, rule_of
 from pipeline.alerting.tail import Floats, onset
 from pipeline.alerting.tiers import Threshold, tier_of
 from pipeline.alerting.volume import VolumeDetector
 from pipeline.alerting.volumelane import CALM
-from pipeline.store.base import EVERYTHING
+from pipeline.store.base import EVERYTHING, Scope
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
@@ -41,10 +43,15 @@ class Scores:
 
 
 def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] = lambda _: None) -> Scores:
-    """The negative lane. Buckets that score over `LEARN_BELOW` do not teach the baseline; `tell`: the share done."""
+    """The negative lane; `tell`: the share done.
+
+    Buckets that score over `LEARN_BELOW` teach nothing, neither their key nor those that hold much of its posts.
+    """
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
+    scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
+    table = CountTable.holding(scopes, posts, negatives)
     verdicts = []
     hot = np.zeros((n_keys, n_buckets + span), np.bool_)
     lag = max(rule.windows) + rule.guard + 1
@@ -53,7 +60,10 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
         entering = span + end - lag
         v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
         assert v is not None  # noqa: S101
-        hot[:, span + end - 1] = v.score >= LEARN_BELOW
+        now = slice(span + end - max(rule.windows), span + end)
+        for row in np.flatnonzero(v.score >= LEARN_BELOW).tolist():
+            others = (table.row(scope) for scope in touched(table, scopes[row], now))
+            hot[[row, *(other for other in others if other is not None)], span + end - 1] = True
         verdicts.append(v)
     return _scores(verdicts)
 

@@ -39,7 +39,7 @@ def calibrate_on_index(
     than `LEAST`.
     """
     store.refresh()
-    bounds = store.bounds()
+    bounds = extent(store)
     if bounds is None or bounds[1] - bounds[0] < LEAST:
         held = "nothing" if bounds is None else f"{(bounds[1] - bounds[0]) / timedelta(days=1):.1f} days"
         raise Fatal(
@@ -65,10 +65,25 @@ def calibrate_on_index(
     return Calibration(end, target, enough)
 
 
+def extent(store: Store, now: datetime | None = None) -> tuple[datetime, datetime] | None:
+    """From the first event time of the index to just after the last; posts dated after `now` (the clock) do not count.
+
+    Where all of them are, the clock is the one that is wrong.
+    """
+    bounds, now = store.bounds(), now or datetime.now(UTC)
+    if bounds is None:
+        return None
+    return bounds[0], (bounds[1] if bounds[0] > now else min(bounds[1], now)) + timedelta(microseconds=1)
+
+
 def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
-    """The counts of the index, all keys up to `MAX_KEYS`, in buckets of `BUCKET_S`."""
+    """The counts of the index, all keys up to `MAX_KEYS`, in whole buckets of `BUCKET_S` from `start` to before `end`.
+
+    Raises `Fatal` (69) where nothing is counted in that time.
+    """
     first = int(start.timestamp()) // BUCKET_S * BUCKET_S
-    n_buckets = int(end.timestamp()) // BUCKET_S - first // BUCKET_S
+    n_buckets = (int((end - timedelta(microseconds=1)).timestamp()) - first) // BUCKET_S + 1
+    end = datetime.fromtimestamp(first + n_buckets * BUCKET_S, UTC)
     named: dict[str, Scope] = {}
     posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
@@ -84,6 +99,12 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
                 at = (cell.bucket - first) // BUCKET_S
                 posts[key][at] += cell.posts
                 negatives[key][at] += cell.negatives
+    if not posts:
+        raise Fatal(
+            f"the index has no post to count from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+            "ask for more days with --days, or wait for posts (reposts are not counted)",
+            EXIT_UNAVAILABLE,
+        )
     keys = tuple(sorted(posts))
     return History(
         keys,

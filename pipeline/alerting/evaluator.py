@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from pipeline.alerting.backtest import LEARN_BELOW
 from pipeline.alerting.calibration import calibrate_on_index
-from pipeline.alerting.counts import CountTable, is_watched, key_name, rank
+from pipeline.alerting.counts import CountTable, is_watched, key_name, rank, scope_of
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.events import Event
+from pipeline.alerting.exclusions import Exclusions, touched
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
 from pipeline.alerting.readings import beyond, reading_of, series_of
@@ -61,7 +63,7 @@ class Evaluator:
         self._detector = Detector(rule)
         self._episodes: dict[Scope, Episode] = {}
         self.calibration: Calibration | None = None
-        self._past: list[tuple[Scope, datetime, datetime]] = []
+        self._excluded = Exclusions()
 
     @property
     def cursor(self) -> datetime | None:
@@ -72,7 +74,7 @@ class Evaluator:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
         self._saved = state = self._store.state(_STATE)
         self._learned = False
-        self._episodes, self._past, self._cursor = {}, [], None
+        self._episodes, self._excluded, self._cursor = {}, Exclusions(), None
         self.load_calibration()
         if state is None:
             return
@@ -81,10 +83,7 @@ class Evaluator:
         for item in state["episodes"]:
             episode = Episode.from_json(item)
             self._episodes[episode.scope] = episode
-        self._past = [
-            (Scope(*names), datetime.fromisoformat(start), datetime.fromisoformat(end))
-            for *names, start, end in state["past"]
-        ]
+        self._excluded = Exclusions.from_json(state["past"])
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
@@ -103,13 +102,12 @@ class Evaluator:
         """
         if self._cursor is None:
             return True
-        oldest = _time(self._cursor) - _HISTORY
-        self._past = [row for row in self._past if row[2] > oldest]
+        self._excluded.forget_before(self._cursor - int(_HISTORY.total_seconds()))
         state = {
             "cursor": self._cursor,
             "episodes": [e.to_json() for e in self._episodes.values()],
             "volume": self._volume.to_json(),
-            "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
+            "past": self._excluded.to_json(),
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
         if not self._store.swap_state(_STATE, self._saved, state):
@@ -164,22 +162,20 @@ class Evaluator:
     def _step(self, bucket_end: int, *, score: bool) -> Verdicts | None:
         right = self._right(bucket_end)
         columns = slice(right - self._rule.span, right)
-        entering = _time(bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S)
-        excluded = np.zeros(len(self._table.scopes), np.bool_)
-        running = [(s, e.started_at, e.updated_at + timedelta(hours=1)) for s, e in self._episodes.items()]
-        for scope, start, until in [*self._past, *running]:
-            row = self._table.row(scope)
-            if row is not None and start <= entering < until:
-                excluded[row] = True
+        entering = bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S
+        excluded = self._excluded.mask(self._table, entering)
         return self._detector.step(
             self._table.posts[:, columns], self._table.negatives[:, columns], excluded, score=score
         )
 
     def _evaluate(self, bucket_end: int) -> list[Event]:
-        score, right = bucket_end > self._silent_until, self._right(bucket_end)
-        verdicts = self._step(bucket_end, score=score)
-        events = self._volume.step(self._table, right, score=score)
+        judged, right = bucket_end > self._silent_until, self._right(bucket_end)
+        verdicts = self._step(bucket_end, score=True)
+        events = self._volume.step(self._table, right, score=judged)
         if verdicts is None:
+            return events
+        if not judged:
+            self._exclude_old_spikes(verdicts, right)
             return events
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
         scopes, at = self._table.scopes, _time(bucket_end)
@@ -194,27 +190,42 @@ class Evaluator:
         for row in order:
             scope = scopes[row]
             reading = reading_of(verdicts, row, at)
+            window = slice(right - int(verdicts.window[row]), right)
             before = self._episodes.get(scope)
+            if before and row in firing and self._stands_alone(before, row, window, reading):
+                before = None
             threshold, tier = self._threshold(row)
             policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
             after, transition = step(before, reading, policy, key=key_name(scope), scope=scope)
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                window = slice(right - int(verdicts.window[row]), right)
                 if self._is_a_subjects(row, window):
                     continue
-                after = replace(
-                    after, started_at=self._onset(row, window, reading), muted_by=self._explained_by(row, window)
-                )
+                since = self._onset(row, window, reading)
+                after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
             self._episodes[scope] = after
+            self._exclude(scope, after.started_at, right)
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
-                self._past.append((scope, after.started_at, after.updated_at))
             if transition is not None and not after.muted_by:
                 muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
                 events.append(Event(after, transition, muted, threshold, tier, series_of(self._table, scope, right)))
         return events
+
+    def _exclude(self, scope: Scope, since: datetime, right: int) -> None:
+        """An episode, up to column `right`, teaches neither its own key nor those that hold much of its posts."""
+        columns = slice(max(0, right - max(self._rule.windows)), right)
+        start, end = (int(t.timestamp()) for t in (since, self._table.time_of(right)))
+        for one in (scope, *touched(self._table, scope, columns)):
+            self._excluded.add(one, start, end)
+
+    def _exclude_old_spikes(self, verdicts: Verdicts, right: int) -> None:
+        """Before the first verdict there are no episodes: what scores so high may have been one."""
+        at = self._table.time_of(right)
+        for row in np.flatnonzero(verdicts.score >= LEARN_BELOW).tolist():
+            window = slice(right - int(verdicts.window[row]), right)
+            self._exclude(self._table.scopes[row], self._onset(row, window, reading_of(verdicts, row, at)), right)
 
     def _key_rule(self, row: int) -> KeyRule:
         return rule_of(self._keys, key_name(self._table.scopes[row]))
@@ -231,13 +242,25 @@ class Evaluator:
         first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
         return reading.at - timedelta(seconds=reading.window_s - first * BUCKET_S)
 
-    def _explained_by(self, row: int, window: slice) -> str:
-        """The open episode without whose posts key `row` would not fire; empty where there is none."""
+    def _explained_by(self, row: int, window: slice, since: datetime) -> str:
+        """The open episode without whose posts key `row`, which rises since then, would not fire; empty for none.
+
+        A topic or a source does not explain a subject that began to rise after it fired: it fired for another one.
+        """
         scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            if other != scope and not episode.muted_by and not self._fires_without(row, other, window):
+            if other == scope or episode.muted_by or (scope.subject and not other.subject and since > episode.fired_at):
+                continue
+            if not self._fires_without(row, other, window):
                 return episode.id
         return ""
+
+    def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
+        """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
+        scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
+        if not muted.muted_by or (by and by.holds(scope)) or self._is_a_subjects(row, window):
+            return False
+        return not self._explained_by(row, window, self._onset(row, window, reading))
 
     def _is_a_subjects(self, row: int, window: slice) -> bool:
         """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""

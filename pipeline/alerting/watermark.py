@@ -30,13 +30,16 @@ class Watermark:
 
     Silence is no proof: posts of the same minute may wait in an idle partition that its worker has not fetched
     from yet. So a rise counts only once every idle partition was heard of after it, still without a lag, and none
-    counts before every partition of each of `topics` was heard of.
+    counts before every partition of each of `topics` was heard of. Other topics are ignored, where `topics` are given:
+    nobody speaks of one that left the settings.
     """
 
     def __init__(self, idle_s: float, topics: Iterable[str] = ()) -> None:
         self._idle_s, self._topics = idle_s, frozenset(topics)
         self._seen: dict[Partition, _Seen] = {}
         self._waiting: tuple[datetime, float] | None = None
+        #: Topics that progress was ignored of.
+        self.ignored: set[str] = set()
         self._reached: datetime | None = None
 
     def update(self, progress: Iterable[Progress], now_s: float, *, stored: bool = False) -> None:
@@ -45,9 +48,15 @@ class Watermark:
             key = (p.topic, p.partition)
             old = self._seen.get(key)
             heard_s = float("-inf") if stored else now_s
-            if old is None or p.next_offset > old.progress.next_offset:
+            if self._topics and p.topic not in self._topics:
+                self.ignored.add(p.topic)
+            elif old is not None and p.log != old.progress.log:
+                # Another log under the same name: its offsets have nothing to do with those of the former one.
+                if p.reported_at >= old.progress.reported_at and not stored:
+                    self._seen[key] = _Seen(p, now_s, heard_s)
+            elif old is None or p.next_offset > old.progress.next_offset:
                 self._seen[key] = _Seen(p, now_s, heard_s)
-            elif p.next_offset == old.progress.next_offset:
+            elif p.next_offset == old.progress.next_offset or p.reported_at > old.progress.reported_at:
                 self._seen[key] = _Seen(p, min(now_s, old.news_s), max(heard_s, old.heard_s))
 
     def at(self, now_s: float) -> datetime | None:
@@ -76,6 +85,10 @@ class Watermark:
     def silent(self, now_s: float, after_s: float) -> list[str]:
         """Partitions that no worker has spoken of for `after_s` seconds."""
         return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if now_s - max(s.heard_s, s.news_s) > after_s)
+
+    def transactions(self) -> list[str]:
+        """Partitions where an open transaction keeps what is next from everybody."""
+        return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if s.progress.lag and s.progress.open_transaction)
 
     def lagging(self) -> bool:
         """Whether any partition has records that are not indexed."""

@@ -150,7 +150,7 @@ def _read(file: Path, gaps: Gaps) -> History:
 
 def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
     store.refresh()
-    bounds = store.bounds()
+    bounds = calibration.extent(store)
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
     counts = KeptCounts(store, alerts.counting, keep=False)

@@ -66,7 +66,8 @@ def guarded(command: Callable[[], None]) -> int:
         sys.stderr.write(f"opinionwatch: {error}\n")
         return error.exit_code
     except Transient as error:
-        sys.stderr.write(f"opinionwatch: {error}; start that service or correct its address in the settings\n")
+        remedy = "" if error.remedy else "; start that service or correct its address in the settings"
+        sys.stderr.write(f"opinionwatch: {error}{remedy}\n")
         return EXIT_UNAVAILABLE
     except KeyboardInterrupt:
         return 130

@@ -25,6 +25,7 @@ from pipeline.health import add_health, serving
 from pipeline.logs import configure
 
 SECONDS = 60.0
+_SAID_EVERY_S = 10.0
 
 
 def demo(
@@ -65,6 +66,8 @@ def demo(
                 )
                 err.print(f"console: http://{http.host}:{address}/")
             view = stack.enter_context(Live(View(session), console=out, refresh_per_second=4)) if live else None
+            if not live:
+                stack.callback(asyncio.create_task(_progress(session)).cancel)
             yield
             if session.drained and not once:
                 # Printing beside a live view would tear it.
@@ -73,11 +76,19 @@ def demo(
         final.extend(session.store.alerts())
 
     seconds = 0.0 if once and not live else SECONDS
-    summary = asyncio.run(
-        play(settings, subjects, items, open_classifier(settings.model), seconds=seconds, attend=attend)
-    )
+    err.print("loading the model ...")
+    classifier = open_classifier(settings.model)
+    err.print(f"starting the broker, the store and the workers, then {len(items)} posts are played ...")
+    summary = asyncio.run(play(settings, subjects, items, classifier, seconds=seconds, attend=attend))
     if as_json:
         print_json(summary)
     else:
         print_summary(summary, final, out)
     sys.stdout.flush()
+
+
+async def _progress(session: Session) -> None:
+    """For those who have no live view: how far it is, now and then."""
+    while True:
+        await asyncio.sleep(_SAID_EVERY_S)
+        err.print(f"{session.done} of {len(session.items)} posts are done")

@@ -1,10 +1,8 @@
-"""`opinionwatch setup`, `check`, `ingest` and `status`."""
+"""`opinionwatch setup`, `ingest` and `status`."""
 
 from __future__ import annotations
 
-import importlib.metadata
 import time
-from collections.abc import Callable
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -15,18 +13,14 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import kafka_tools
-from pipeline.alerting.notify.open import make_channels
-from pipeline.classifier import open_classifier
 from pipeline.codec import decode
 from pipeline.columns import ALIASES, Rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
-from pipeline.errors import EXIT_USAGE, Fatal, PipelineError, Poison, Transient
+from pipeline.errors import EXIT_USAGE, Fatal, Poison
 from pipeline.postfiles import Entry, FileFormat, Intake, posts_of
 from pipeline.posts import Origin, Post, Record, document_id
-from pipeline.settings import Settings
 from pipeline.status import from_store
 from pipeline.store.open import open_store
-from pipeline.subjects import SubjectMatcher
 
 _SHOWN = 20
 
@@ -51,48 +45,6 @@ def setup(config: Config = None) -> None:
         out.print(f"created {line}", markup=False)
     if not made:
         out.print("nothing to create: everything is there")
-
-
-def check(as_json: AsJson = False, config: Config = None) -> None:
-    """Connects to everything and verifies bundle and settings; each failure with its remedy.
-
-    Example: opinionwatch check
-    """
-    settings = settings_of(config)
-    checks: dict[str, Callable[[], str]] = {
-        "runtime": _one_runtime,
-        "model": lambda: _model(settings),
-        "subjects": lambda: f"{len(settings.subjects)} subjects" if SubjectMatcher(settings.subjects) else "",
-        "channels": lambda: ", ".join(c.name for c in make_channels(settings.alerts)),
-        "store": lambda: open_store(settings.store).check(),
-        "kafka": lambda: "embedded" if settings.embedded else kafka_tools.check_topics(settings.kafka),
-    }
-    report, code = {}, 0
-    for name, run in checks.items():
-        try:
-            report[name] = {"ok": True, "detail": run()}
-        except (PipelineError, ValueError) as error:
-            report[name] = {"ok": False, "detail": str(error)}
-            code = code or (error.exit_code if isinstance(error, Fatal) else 69 if isinstance(error, Transient) else 78)
-    if as_json:
-        print_json(report)
-    else:
-        for name, row in report.items():
-            out.print(f"{'ok  ' if row['ok'] else 'FAIL'} {name}: {row['detail']}", markup=False)
-    raise typer.Exit(code)
-
-
-def _model(settings: Settings) -> str:
-    model = open_classifier(settings.model)
-    return f"{model.name} {model.version} from {settings.model.registry or settings.model.bundle}"
-
-
-def _one_runtime() -> str:
-    names = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
-    found = [n for n in names if any(importlib.metadata.distributions(name=n))]
-    if len(found) > 1:
-        raise Fatal(f"{' and '.join(found)} are installed and overwrite each other", "pip uninstall all but one")
-    return found[0] if found else "no onnxruntime: pip install 'opinionwatch[cpu]'"
 
 
 def ingest(

@@ -215,7 +215,7 @@ def classes_of(settings: Settings) -> dict[str, list[str]]:
     folder = Path(settings.model.bundle)
     try:
         if settings.model.registry:
-            registry = Registry(settings.model.registry)
+            registry = Registry(settings.model.registry, trusted=settings.model.trusted_keys)
             champion = registry.alias(settings.model.alias)
             folder = registry.fetch(champion) if champion else folder
         return {h.name: h.labels for h in read_manifest(folder).heads}
@@ -303,7 +303,7 @@ def _challenger(settings: Settings) -> OnnxEngine | None:
     if not settings.model.registry:
         return None
     try:
-        registry = Registry(settings.model.registry)
+        registry = Registry(settings.model.registry, trusted=settings.model.trusted_keys)
         waiting = registry.alias(CHALLENGER)
         if waiting is None or waiting == registry.alias(settings.model.alias):
             return None

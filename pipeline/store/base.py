@@ -6,7 +6,7 @@ All writes are idempotent: the same call twice leaves the same documents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any, Protocol
@@ -77,6 +77,10 @@ class Scope:
     def is_single(self) -> bool:
         """Whether it is one topic, one subject or one source as a whole."""
         return [self.topic, self.subject, self.source].count("") == 2
+
+    def holds(self, other: Scope) -> bool:
+        """Whether every post of the other key is one of this key."""
+        return all(not mine or mine == its for mine, its in zip(astuple(self), astuple(other), strict=True))
 
 
 EVERYTHING = Scope()
@@ -172,10 +176,16 @@ class Store(Protocol):
         ...
 
     def save_progress(self, progress: Sequence[Progress]) -> None:
-        """Keeps the furthest progress per source partition: one with a lower offset changes nothing."""
+        """Keeps the furthest progress per source partition and log: one with a lower offset changes nothing."""
         ...
 
-    def load_progress(self) -> dict[tuple[str, int], Progress]: ...
+    def load_progress(self) -> dict[tuple[str, int], Progress]:
+        """Of each source partition the progress in the log that it is now, as far as workers have said."""
+        ...
+
+    def all_progress(self) -> list[Progress]:
+        """With that in former logs. A record that cannot be read is passed over."""
+        ...
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         """False where one stands there that has got further (`progress_of`): it stays."""

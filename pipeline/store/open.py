@@ -27,4 +27,5 @@ def open_store(settings: StoreSettings) -> Store:
         analyzer=settings.analyzer,
         period=settings.period,
         replicas=settings.replicas,
+        backfill_before=settings.backfill_before,
     )

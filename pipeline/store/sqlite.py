@@ -13,13 +13,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.errors import Fatal
+from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
+from pipeline.readable import readable
 from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
 _PAGE = 2000
+#: More rows than a table can have.
+_MOST = 1 << 62
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
 
@@ -45,9 +48,7 @@ class SqliteStore:
         return self._db.setup()
 
     def check(self) -> str:
-        with self._db.reading() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
-                raise Fatal(f"store {self._db.path} has no tables", "run 'opinionwatch setup'")
+        self._db.check()
         return f"SQLite {sqlite3.sqlite_version} at {self._db.path}, {self.post_count()} posts"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
@@ -202,7 +203,8 @@ class SqliteStore:
         query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
             ORDER BY time DESC LIMIT ?"""
         with self._db.reading() as db:
-            return [{**json.loads(d), "_id": key} for key, d in db.execute(query, (" AND ".join(phrases), limit))]
+            rows = db.execute(query, (" AND ".join(phrases), min(limit, _MOST))).fetchall()
+        return [{**json.loads(d), "_id": key} for key, d in rows]
 
     def post(self, document_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
@@ -253,7 +255,7 @@ class SqliteStore:
     def labels(self) -> Iterator[Label]:
         with self._db.reading() as db:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
-        return (Label.from_json(json.loads(row[0])) for row in rows)
+        return readable("labels in the store", rows, lambda row: Label.from_json(json.loads(row[0])))
 
     def drop_labels(self, labels: Sequence[Label]) -> int:
         with self._db.writing() as db:
@@ -279,13 +281,16 @@ class SqliteStore:
                 """INSERT INTO progress VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE
                 SET next_offset = excluded.next_offset, value = excluded.value
                 WHERE excluded.next_offset >= next_offset""",
-                [(p.topic, p.partition, p.next_offset, json.dumps(p.to_json())) for p in progress],
+                [(p.log_key, p.partition, p.next_offset, json.dumps(p.to_json())) for p in progress],
             )
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
+        return current(self.all_progress())
+
+    def all_progress(self) -> list[Progress]:
         with self._db.reading() as db:
-            rows = [Progress.from_json(json.loads(row[0])) for row in db.execute("SELECT value FROM progress")]
-        return {(p.topic, p.partition): p for p in rows}
+            rows = [row[0] for row in db.execute("SELECT value FROM progress")]
+        return list(readable("progress in the store", rows, lambda row: Progress.from_json(json.loads(row))))
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         with self._db.writing() as db:
@@ -311,7 +316,7 @@ class SqliteStore:
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
         with self._db.reading() as db:
-            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, limit))]
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, min(limit, _MOST)))]
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         with self._db.writing() as db:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
@@ -310,6 +311,118 @@ def offsets_out_of_range(t: Trial, rng: random.Random) -> None:
     t.worker()
 
 
+def error_inside_faust(t: Trial, rng: random.Random) -> None:
+    parts = {"look at the fetcher": 15, "fetch routine": 30, "heartbeat": 3, "sender": 10}
+    part = rng.choice(list(parts))
+    worker = t.worker(dies_in=[part, parts[part] + rng.randint(1, 5)])
+    t.note("part", part)
+    t.send(3000)
+    t.expect_exit(worker, 70, within_s=40)
+    t.cured()
+    t.worker()
+
+
+def commits_fail(t: Trial, rng: random.Random) -> None:
+    error = rng.choice(
+        ["CommitFailedError", "KafkaTimeoutError", "UnknownMemberIdError", "GroupAuthorizationFailedError",
+         "KafkaConnectionError", "GroupCoordinatorNotAvailableError"]
+    )  # fmt: skip
+    times = rng.randint(1, 6)
+    t.note("failed", f"{error} {times}x")
+    worker = t.worker(commits_fail=[error, times])
+    t.send(1500)
+    time.sleep(times + 1)
+    t.send(1500)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+
+
+def every_compression(t: Trial, rng: random.Random) -> None:
+    t.worker()
+    codecs = ["gzip", "snappy", "lz4", "zstd"]
+    rng.shuffle(codecs)
+    for codec in codecs:
+        t.send_compressed(500, codec)
+    t.cured()
+
+
+def worker_is_frozen(t: Trial, rng: random.Random) -> None:
+    frozen = t.worker(index_sleeps=0.1)
+    t.send(3000)
+    time.sleep(rng.uniform(0.2, 1.5))
+    frozen.signal(signal.SIGSTOP)
+    t.worker()
+    time.sleep(rng.uniform(7, 10))
+    t.send(500)
+    frozen.signal(signal.SIGCONT)
+    t.cured()
+    t.drain()
+    t.require(frozen.running(), "the frozen worker lives")
+
+
+def sigterm_in_each_state(t: Trial, rng: random.Random) -> None:
+    for step, says in {"store": "the store", "kafka": "to Kafka", "model": "the model"}.items():
+        t.end(t.starting(says, hangs_in=step), f"start, {step}")
+    t.system.env["HOME"] = "/proc/none"
+    tuning = t.starting("the model", module="pipeline.cli")
+    time.sleep(rng.uniform(1, 5))
+    t.end(tuning, "model load or trial of batch sizes")
+    silent = t.worker(index_sleeps=60)
+    t.send(1000)
+    time.sleep(rng.uniform(1, 3))
+    t.end(silent, "silent store")
+    busy = t.worker(index_sleeps=0.3)
+    t.send(1000)
+    time.sleep(rng.uniform(0.2, 2))
+    t.end(busy, "mid-batch")
+    cut_off = t.worker(index_sleeps=0.3)
+    t.kafka.process.signal(signal.SIGSTOP)
+    try:
+        time.sleep(rng.uniform(1, 10))
+        t.end(cut_off, "Kafka away")
+    finally:
+        t.kafka.process.signal(signal.SIGCONT)
+    t.cured()
+    t.worker()
+
+
+def compression_bomb(t: Trial, rng: random.Random) -> None:
+    worker = t.worker()
+    t.send(500)
+    t.drain()
+    before = t.peak_memory_mb(worker)
+    t.send_bomb(30, 9_000_000, rng.choice(["gzip", "zstd", "lz4"]))
+    t.send(500)
+    t.cured()
+    t.drain()
+    grown = t.peak_memory_mb(worker) - before
+    t.note("grown_mb", grown)
+    t.require(worker.running(), "the worker lives")
+    t.require(grown < 400, f"{grown:.0f} MB for 270 MB of zeros")
+
+
+def source_topic_is_deleted(t: Trial, rng: random.Random) -> None:
+    other = f"{t.system.topic}.retired"
+    admin = KafkaAdminClient(bootstrap_servers=t.kafka.address)
+    admin.create_topics([NewTopic(name=other, num_partitions=2, replication_factor=1)])
+    t.settings(KAFKA__TOPICS=json.dumps([t.system.topic, other]))
+    worker = t.worker()
+    t.send(500)
+    t.send_elsewhere(other, 300)
+    t.wait_for(lambda: t.system.status()["consumed"] >= 800, 60)
+    time.sleep(rng.uniform(0, 2))
+    admin.delete_topics([other])
+    admin.close()
+    t.send(500)
+    t.expect_exit(worker, 78, within_s=60)
+    t.require(f"topic {other} was deleted" in t.logs(), "the topic is named")
+    t.require(t.logs().count("OffsetCommit failed") < 5, "the log is not flooded")
+    t.settings(KAFKA__TOPICS=json.dumps([t.system.topic]))
+    t.cured()
+    t.worker()
+
+
 ROWS = [
     Row(1, "worker killed between index write and commit", kill_between_index_and_commit),
     Row(2, "SIGTERM in mid-batch", sigterm_in_mid_batch),
@@ -336,4 +449,11 @@ ROWS = [
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
+    Row(30, "an error inside Faust or its client", error_inside_faust),
+    Row(31, "commits fail", commits_fail),
+    Row(32, "gzip, snappy, lz4 and zstd", every_compression),
+    Row(33, "a worker frozen past its session", worker_is_frozen, long=True),
+    Row(34, "SIGTERM in each state", sigterm_in_each_state, long=True),
+    Row(35, "a compression bomb", compression_bomb, long=True),
+    Row(36, "a source topic deleted", source_topic_is_deleted, long=True),
 ]  # fmt: skip

@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.errors import Fatal
 from pipeline.posts import Label, Progress
+from pipeline.store import templates
 from pipeline.store.base import Cell, CountRule, Outcome, Scope, Store
 from pipeline.store.elasticsearch import ElasticsearchStore
 from pipeline.store.settled import mark_name
@@ -380,13 +382,22 @@ def test_an_alert_is_found_by_its_id(store: Store) -> None:
 
 
 @pytest.mark.services
-def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(empty_elasticsearch: str) -> None:
-    store = ElasticsearchStore(empty_elasticsearch)
-    for body in store._indices._templates.values():
-        body["_meta"]["schema"] = 1
-        for field in ("fire", "scores"):
-            body["template"]["mappings"]["properties"].pop(field, None)
-    (current,) = (made[6:] for made in store.setup() if made.startswith("index opinion-posts-"))
+def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
+    empty_elasticsearch: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(*arguments: Any) -> dict[str, dict[str, Any]]:
+        bodies = todays(*arguments)
+        for body in bodies.values():
+            body["_meta"]["schema"] = 1
+            for field in ("fire", "scores"):
+                body["template"]["mappings"]["properties"].pop(field, None)
+        return bodies
+
+    todays = templates.templates
+    monkeypatch.setattr(templates, "templates", older)
+    made = ElasticsearchStore(empty_elasticsearch).setup()
+    (current,) = (line[6:] for line in made if line.startswith("index opinion-posts-"))
+    monkeypatch.undo()
     with pytest.raises(Fatal, match="older release.*opinionwatch setup"):
         ElasticsearchStore(empty_elasticsearch).check()
     with pytest.raises(Fatal, match="older release"):

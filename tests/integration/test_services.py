@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from pipeline import kafka_tools
 from pipeline.demo.feed import CRISIS, generate
@@ -175,14 +177,27 @@ def test_a_crisis_in_the_index_becomes_one_alert(system: System) -> None:
 
 def test_check_names_each_failure_with_its_remedy(system: System) -> None:
     report = system.cli("check", "--json")
-    assert all(row["ok"] for row in report.values()), report
+    assert all(row["ok"] for row in report), report
+    assert [row["name"] for row in report][-3:] == ["store", "kafka", "kafka limits"]
     system.env["OPINIONWATCH_STORE__URL"] = f"http://127.0.0.1:{free_port()}"
     system.env["OPINIONWATCH_KAFKA__TOPICS"] = '["no.such.topic"]'
-    report = system.cli("check", "--json", code=69)
-    assert "cannot be reached" in report["store"]["detail"]
-    assert "no.such.topic" in report["kafka"]["detail"]
-    assert "opinionwatch setup" in report["kafka"]["detail"]
+    report = {row["name"]: row for row in system.cli("check", "--json", code=78)}
+    assert "refused" in report["store"]["problem"]
+    assert "store.url" in report["store"]["remedy"]
+    assert "no.such.topic" in report["kafka"]["problem"]
+    assert "opinionwatch setup" in report["kafka"]["remedy"]
+    assert list(report)[-1] == "kafka", "the remedy that needs the others comes last"
     assert report["model"]["ok"]
+
+
+def test_a_topic_that_takes_small_records_only_is_named(system: System) -> None:
+    admin = KafkaAdminClient(bootstrap_servers=system.env["OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS"])
+    name = system.env["OPINIONWATCH_KAFKA__DEAD_TOPIC"]
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "1000000"})])
+    admin.close()
+    report = {row["name"]: row for row in system.cli("check", "--json", code=78)}
+    assert "1000000 bytes only" in report["kafka limits"]["problem"]
+    assert f"--entity-name {name}" in report["kafka limits"]["remedy"]
 
 
 def test_a_test_broker_takes_an_id_that_begins_with_a_dash(tmp_path: Path) -> None:

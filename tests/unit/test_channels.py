@@ -357,7 +357,7 @@ def test_a_route_lets_through_what_it_names() -> None:
         "lanes": ["negative"],
     }
     channel = make_channels(AlertSettings(channels=[settings]))[1]  # type: ignore[list-item]
-    channel._channel.send = fake.__get__(channel)  # type: ignore[attr-defined]
+    channel.channel.send = fake.__get__(channel)  # type: ignore[attr-defined]
     for key, severity in (("subject:A", "critical"), ("subject:A", "warning"), ("topic:b", "critical")):
         asyncio.run(channel.send(Notice("k", "opened", {"key": key, "severity": severity})))
     asyncio.run(channel.send(Notice("k", "opened", {"key": "subject:B", "severity": "critical", "lane": "volume"})))

@@ -11,9 +11,13 @@ log = logging.getLogger("opinionwatch.alerts")
 
 
 class LogChannel:
-    """Implements `Channel`."""
+    """Implements `Channel`; with `people` somebody reads it, and an alert that stands there has been told."""
 
-    name = "log"
+    def __init__(self, name: str = "log", *, people: bool = False) -> None:
+        self.name, self.people = name, people
+
+    async def check(self) -> None:
+        """Needs nothing."""
 
     async def send(self, notice: Notice) -> None:
         log.warning("%s [%s]", headline(notice.alert, notice.transition), notice.key)
