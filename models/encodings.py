@@ -99,7 +99,7 @@ class _Unpacked(io.RawIOBase):
 def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
     try:
-        raw = _stdin() if str(path) == "-" else path.open("rb", SAMPLE)
+        raw = _stdin() if str(path) == "-" else io.BufferedReader(io.FileIO(path), SAMPLE)
         head = _head(raw)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}", "give a file that can be read") from None

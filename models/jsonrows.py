@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from itertools import chain, islice
 from typing import Any
 
@@ -68,7 +68,8 @@ def _listed(value: Any) -> list[Any] | None:
 
 
 def _values(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | BadRow]:
-    taken, size, first = [], 0, 1
+    taken: list[str] = []
+    size, first = 0, 1
     for number, line in lines:
         first = number if not taken else first
         taken.append(line)
@@ -98,7 +99,8 @@ def _sequence(text: str) -> Iterator[tuple[int, Any]]:
         at = _past_space(text, at)
 
 
-def _array(decoder: json.JSONDecoder, text: str, at: int) -> Iterator[tuple[int, Any]]:
+def _array(decoder: json.JSONDecoder, text: str, at: int) -> Generator[tuple[int, Any], None, int]:
+    """Place and value of each element; gives the place after the array."""
     at = _past_space(text, at + 1)
     while text[at : at + 1] != "]":
         start = at

@@ -20,7 +20,8 @@ from models.labels import Prediction
 from models.rows import BadRow, Row
 from models.tables import Format, format_of, lines_of, rows_of_lines
 from pipeline.classifier import open_classifier
-from pipeline.commands.common import Config, err, settings_of, written
+from pipeline.commands.common import Config, err, settings_of
+from pipeline.commands.outfile import written
 from pipeline.errors import EXIT_USAGE, Fatal
 
 _WINDOW = 2048

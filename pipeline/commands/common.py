@@ -7,14 +7,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from rich.progress import Progress
 
 from models.text import clean
 from pipeline.commands.terminal import Terminal, json_text
-from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
+from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import Resolved, Settings, resolve
 
 log = logging.getLogger(__name__)
@@ -40,14 +40,6 @@ def posts_bar() -> Iterator[Callable[[int], None]]:
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("posts", total=None)
         yield lambda done: bar.update(task, advance=done)
-
-
-def written(path: Path) -> TextIO:
-    """A new file for text, line ends as they are written; raises `Fatal` where there can be none."""
-    try:
-        return path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise Fatal(f"--out {path}: {error.strerror}", "name a file that can be written", EXIT_USAGE) from None
 
 
 def print_json(value: Any) -> None:

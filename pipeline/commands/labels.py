@@ -20,7 +20,8 @@ from models.labelfiles import LabelFileError, LabelledText, read_label_file
 from models.registry import CHALLENGER, Registry
 from models.text import content_hash
 from pipeline.classifier import open_classifier
-from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of, written
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.outfile import written
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelbook import exported, summary
 from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
