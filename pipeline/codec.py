@@ -85,7 +85,7 @@ def decode(record: Record) -> Post:
         url=fields.url("url", MAX_URL),
         title=title,
         text=text,
-        author=fields.line("author", MAX_AUTHOR),
+        author=fields.line("author", MAX_AUTHOR) or fields.line("author_id", MAX_AUTHOR),
         lang=fields.word("lang", MAX_LANG),
         event_time=event_time,
         time_suspect=suspect,

@@ -16,6 +16,7 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
+from kafka.record import memory_records
 
 from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.headers import header_number, header_texts
@@ -37,6 +38,28 @@ _REMEDIES = {
     "InvalidTopicError": "correct the names of topics in [kafka]: letters, digits, dot, dash and underscore",
 }
 _RIGHTS = "give that user the rights that deploy/kafka/acls.sh gives, then run 'opinionwatch setup'"
+
+
+class _AnyNames(bytearray):
+    """Decodes whatever it holds: no broker keeps the name of a header from being no UTF-8."""
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _AnyNames(found) if isinstance(at, slice) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, errors)
+
+
+class _Batch(memory_records.DefaultRecordBatch):  # type: ignore[misc]
+    """One record with an odd header must not hide all others of its topic."""
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _AnyNames(self._buffer)
+
+
+memory_records.DefaultRecordBatch = _Batch
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kafka.record.default_records import DefaultRecordBatchBuilder
+from kafka.record.memory_records import MemoryRecords
 
 from models.text import clean, compatible, content_hash
 from pipeline import delivery, kafka_tools, topics
@@ -164,6 +167,21 @@ def test_no_letter_is_sent_to_where_it_does_not_come_from(origin: str) -> None:
     letter = kafka_tools._letter(raw([("origin", origin.encode())]))
     assert not kafka_tools.replayable(KafkaSettings(), letter)
     assert kafka_tools.replayable(KafkaSettings(), kafka_tools._letter(raw([("origin", b"opinion.old/0/1")])))
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_a_header_name_that_is_no_utf8_hides_no_letter(compression: int) -> None:
+    builder = DefaultRecordBatchBuilder(2, compression, False, -1, -1, -1, 10_000)
+    for offset in range(3):
+        builder.append(offset, NOW_MS, None, b"value", [("reason", b"bug"), ("\x7f\x7f", b"1")])
+    batch = bytes(builder.build())
+    if compression:
+        payload = gzip.compress(gzip.decompress(batch[61:]).replace(b"\x7f\x7f", b"\xff\xfe"))
+        batch = batch[:8] + (len(payload) + 49).to_bytes(4, "big") + batch[12:61] + payload
+    else:
+        batch = batch.replace(b"\x7f\x7f", b"\xff\xfe")
+    (found,) = (list(b) for b in iter(MemoryRecords(batch).next_batch, None))
+    assert [dict(record.headers) for record in found] == [{"reason": b"bug", "\ufffd\ufffd": b"1"}] * 3
 
 
 HOSTILE = "a\x1b]0;x\x07\x1b[2J\u202eb\r\n\u2028\u200bc\x85d"
