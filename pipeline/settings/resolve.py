@@ -169,6 +169,8 @@ def _nearest(loc: Sequence[int | str]) -> str:
     ]
     if elsewhere := [key for key in everywhere if key.endswith(f".{name}")]:
         return f"; did you mean {elsewhere[0]}?"
+    if joined := [key for key in everywhere if key.replace(".", "_") == name]:
+        return f"; did you mean {joined[0]} ({PREFIX}{joined[0].replace('.', '__').upper()})?"
     return f"; known here: {', '.join(known)}" if known else ""
 
 

@@ -32,6 +32,7 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path) -> N
     ("name", "value", "words"),
     [
         ("OPINIONWATCH_KAFKA__BOOTSTRAP", "x:1", ["kafka.bootstrap", "environment OPINIONWATCH_KAFKA__BOOTSTRAP"]),
+        ("OPINIONWATCH_KAFKA_GROUP", "x", ["kafka_group", "OPINIONWATCH_KAFKA__GROUP"]),
         ("OPINIONWATCH_FLOW__BATCH_RECORDS", "many", ["flow.batch_records", "integer"]),
         ("OPINIONWATCH_STORE__URL", "postgres://x", ["store.url"]),
         ("OPINIONWATCH_KAFKA__TOPICS", "[broken", ["OPINIONWATCH_KAFKA__TOPICS", "JSON"]),
