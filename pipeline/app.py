@@ -69,6 +69,8 @@ class Workers:
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("classify", kafka, self._brokers)
         self.classifier = classifier
+        for topic in kafka.topics:
+            self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
         labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
         self.flow = Flow(

@@ -313,7 +313,7 @@ class AlertWorker:
     def _note_blindness(self) -> None:
         blind = self._blindness(time.monotonic(), self._settings.blind_after_s)
         if blind and not self.blind:
-            log.error("blind: %s; no verdict until it does", blind)
+            log.error("blind: %s ('opinionwatch status' names what is waited for)", blind)
         self.blind = blind
         self._metrics.blind.set(bool(blind))
 
@@ -354,4 +354,5 @@ class AlertWorker:
     async def _pause(self, seconds: float) -> None:
         await self._sleep(seconds)
         self._retrying.waited(seconds)
-        self._note_blindness()
+        if self._held or self._holds():
+            self._note_blindness()
