@@ -54,6 +54,8 @@ class _AnyNames(bytearray):
 class _Batch(memory_records.DefaultRecordBatch):  # type: ignore[misc]
     """One record with an odd header must not hide all others of its topic."""
 
+    _buffer: Any
+
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
         self._buffer = _AnyNames(self._buffer)
