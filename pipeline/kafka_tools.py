@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -53,6 +54,8 @@ class _AnyNames(bytearray):
 class _Batch(memory_records.DefaultRecordBatch):  # type: ignore[misc]
     """One record with an odd header must not hide all others of its topic."""
 
+    _buffer: Any
+
     def _maybe_uncompress(self) -> None:
         super()._maybe_uncompress()
         self._buffer: bytearray = _AnyNames(self._buffer)
@@ -98,7 +101,9 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
     wanted[kafka.dead_topic] = (1, {})
     wanted[kafka.progress_topic] = (1, {"cleanup.policy": "compact"})
     wanted[kafka.alerts_topic] = (1, {})
-    limits = {"max.message.bytes": str(MAX_BYTES + 100_000)}
+    # A record counts as durable on two copies where there are three: the broker's own default is one.
+    copies = str(max(1, min(2, kafka.replication - 1)))
+    limits = {"max.message.bytes": str(MAX_BYTES + 100_000), "min.insync.replicas": copies}
     with _reached(kafka):
         admin = KafkaAdminClient(**_common(kafka))
         try:
@@ -119,29 +124,27 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
 
 
 def check_topics(kafka: KafkaSettings) -> str:
-    """A line about the brokers; raises `Fatal` naming the topics that are missing, denied or without a leader."""
+    """A line about the brokers; raises `Fatal` naming the topics that are missing or denied to this user."""
     _refuse_embedded(kafka)
-    needed = [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
+    needed = _all_topics(kafka)
     found = probe(kafka, needed)
-    problems = [
-        (f"user {kafka.username!r} may not see topic {', '.join(found.denied)}, or there is none", _RIGHTS)
-        if found.denied
-        else None,
-        (f"Kafka has no topic {', '.join(found.missing)}", "run 'opinionwatch setup'") if found.missing else None,
-        (
-            f"topic {', '.join(found.leaderless)} has partitions without a leader",
-            "start the brokers that hold its replicas",
-        )
-        if found.leaderless
-        else None,
-    ]
-    if wrong := [p for p in problems if p]:
-        raise Fatal("; ".join(words for words, _ in wrong), "; ".join(remedy for _, remedy in wrong))
+    denied, missing = ([name for name in needed if name in some] for some in (found.denied, found.missing))
+    if denied:
+        more = f"; and there is no topic {', '.join(missing)}" if missing else ""
+        raise Fatal(f"user {kafka.username!r} may not see topic {', '.join(denied)}, or there is none{more}", _RIGHTS)
+    if missing:
+        raise Fatal(f"Kafka has no topic {', '.join(missing)}", "run 'opinionwatch setup'")
     return f"Kafka at {kafka.bootstrap_servers}, topics {', '.join(needed)}"
 
 
 def check_limits(kafka: KafkaSettings) -> str:
-    """A line about the largest records; raises `Fatal` where a topic that workers write takes only smaller ones."""
+    """A line about what the topics take; raises `Fatal` where one has no leader or takes too small records only."""
+    if leaderless := probe(kafka, _all_topics(kafka)).leaderless:
+        raise Fatal(
+            f"topic {', '.join(leaderless)} has partitions without a leader",
+            "start the brokers that hold their replicas",
+            EXIT_UNAVAILABLE,
+        )
     least = {kafka.dead_topic: MAX_BYTES + 100_000, kafka.alerts_topic: 1_000_000, kafka.progress_topic: 100_000}
     asked = [ConfigResource(ConfigResourceType.TOPIC, name, [_LARGEST]) for name in least]
     with _reached(kafka):
@@ -160,6 +163,10 @@ def check_limits(kafka: KafkaSettings) -> str:
             f"kafka-configs.sh --alter --entity-type topics --entity-name {name} --add-config {_LARGEST}={least[name]}",
         )
     return f"{', '.join(limits)} take the largest records"
+
+
+def _all_topics(kafka: KafkaSettings) -> list[str]:
+    return [*kafka.topics, kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic]
 
 
 @contextmanager
@@ -194,10 +201,31 @@ def _collect(futures: list[Any]) -> None:
 
 
 def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
-    """(topic, partition, committed by the classify group, end) of every source partition."""
+    """(topic, partition, committed by the classify group, end) of every source partition.
+
+    Where the group has committed nothing that is still in the log, its first offset stands for that.
+    """
     with _sources(kafka) as (consumer, found):
-        ends = consumer.end_offsets(found)
-        return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+        begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
+        done = {tp: consumer.committed(tp) for tp in found}
+        read = {tp: n if n is not None and begins[tp] <= n <= ends[tp] else begins[tp] for tp, n in done.items()}
+        return [(tp.topic, tp.partition, read[tp], ends[tp]) for tp in sorted(found)]
+
+
+def logs(kafka: KafkaSettings) -> dict[str, str]:
+    """The identity of each source topic's log, as in `Progress.log`."""
+    with _reached(kafka):
+        admin = KafkaAdminClient(**_common(kafka))
+        try:
+            cluster = admin.describe_cluster().get("cluster_id") or ""
+            found = admin.describe_topics(list(kafka.topics))
+        finally:
+            admin.close()
+    return {t["name"]: f"{cluster}/{_topic_id(t.get('topic_id'))}" for t in found if not t.get("error_code")}
+
+
+def _topic_id(found: Any) -> str:
+    return str(uuid.UUID(str(found))) if found and uuid.UUID(str(found)).int else ""
 
 
 @contextmanager
@@ -216,19 +244,6 @@ def _sources(kafka: KafkaSettings) -> Iterator[tuple[Any, list[Any]]]:
             )
         finally:
             consumer.close()
-
-
-def refuse_deleted(kafka: KafkaSettings) -> None:
-    """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
-    with _sources(kafka) as (consumer, found):
-        begins = consumer.beginning_offsets(found)
-        gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
-    lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
-    if lost and kafka.on_deleted == "stop":
-        raise Fatal(
-            f"Kafka has deleted records that were never read: {', '.join(f'{n} of {tp}' for tp, n in lost.items())}",
-            "send them again from their source, or set kafka.on_deleted = 'skip' to go on without them",
-        )
 
 
 def drop(kafka: KafkaSettings, letters: Sequence[Letter], by: str) -> None:

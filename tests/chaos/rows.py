@@ -14,6 +14,12 @@ from typing import Any, Literal
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.chaos import logs
+from tests.chaos.alert_rows import (
+    a_channel_is_down_beside_a_healthy_one,
+    every_channel_refuses_and_comes_back,
+    killed_after_telling_with_late_posts,
+)
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -504,4 +510,14 @@ ROWS = [
     Row(34, "SIGTERM in each state", sigterm_in_each_state, long=True),
     Row(35, "a compression bomb", compression_bomb, long=True),
     Row(36, "a source topic deleted", source_topic_is_deleted, long=True),
+    Row(40, "a transactional producer, with aborted records", logs.transactions),
+    Row(41, "the topic is deleted and created again", logs.topic_created_again),
+    Row(42, "a topic leaves the settings", logs.topic_retired, long=True),
+    Row(43, "records deleted under a running worker", logs.deleted_under_a_worker),
+    Row(44, "posts from clocks that are ahead", logs.clock_ahead),
+    Row(45, "the group's offsets have expired", logs.offsets_expired),
+    Row(46, "another cluster", logs.another_cluster, long=True),
+    Row(50, "a channel down beside a healthy one", a_channel_is_down_beside_a_healthy_one),
+    Row(51, "alert role killed after telling, late posts", killed_after_telling_with_late_posts),
+    Row(52, "every channel refuses, then comes back", every_channel_refuses_and_comes_back),
 ]  # fmt: skip

@@ -60,6 +60,7 @@ class Trial:
         self.system = System(kafka, elasticsearch.url, folder)
         self.system.cli("setup")
         self.workers: list[Worker] = []
+        self.closing: list[Callable[[], object]] = []
         self.notes: dict[str, Any] = {}
         self._seed, self.sent = seed, list[Corpus]()
         self._next = 0
@@ -69,6 +70,8 @@ class Trial:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        for close in self.closing:
+            close()
         self.system.store.close()
 
     def settings(self, **values: str) -> None:
@@ -131,6 +134,13 @@ class Trial:
         produce(self.system, sent)
         if kept:
             self.sent.append(sent)
+
+    def next_corpus(self, n: int) -> Corpus:
+        """More records of the corpus, which the row itself sends; without poisons."""
+        made = corpus(self._seed + self._next, n, start=self._next, poisons=0.0)
+        self._next += n
+        self.sent.append(made)
+        return made
 
     def send_to_a_sick_broker(self, n: int, within_s: float) -> Corpus:
         """Posts of which the broker may take some; without poisons."""
