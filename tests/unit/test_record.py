@@ -158,7 +158,7 @@ def test_the_dead_letter_of_any_record_can_be_written(stamp: int) -> None:
             return future
 
     letter = DeadLetter(Record(Origin("t", 0, 1), stamp, b"x"), "decode", "bug")
-    asyncio.run(topics.DeadTopic(Topic()).send(letter))
+    asyncio.run(topics.DeadTopic(Topic(), app=None).send(letter))  # type: ignore[arg-type]
     assert set(sent[0]) == {"reason", "stage", "origin", "first_seen", "replayed"}
 
 
