@@ -64,10 +64,10 @@ def decode(record: Record) -> Post:
         title = ""
     else:
         title = _needed(raw, "title")
-    # As they were sent: no work is done on what is too long.
-    if len(text) > MAX_TEXT or len(title) > MAX_TEXT:
-        raise Poison(STAGE, "too_large", f"field 'text' or 'title' has over {MAX_TEXT} characters")
+    # No work is done on what is too long; composing may write a text in more characters.
+    _limit(text, title)
     title, text = clean_line(title, MAX_TEXT), clean(text)
+    _limit(text, title)
     if not (shown_source := clean_line(source, MAX_NAME)):
         raise Poison(STAGE, "missing_field", "field 'source' is needed")
     if not native.strip():
@@ -107,6 +107,11 @@ def _needed(raw: Mapping[str, Any], name: str) -> str:
     if not is_text(value):
         raise Poison(STAGE, "lone_surrogate", f"field '{name}'")
     return value
+
+
+def _limit(text: str, title: str) -> None:
+    if len(text) > MAX_TEXT or len(title) > MAX_TEXT:
+        raise Poison(STAGE, "too_large", f"field 'text' or 'title' has over {MAX_TEXT} characters")
 
 
 def _identity(raw: Mapping[str, Any]) -> str:

@@ -189,17 +189,26 @@ class Trial:
                 send(topic, value)
         self.sent.append(sent)
 
-    def send_posts(
-        self, posts: list[dict[str, Any]], *, rejected: set[str], more: list[dict[str, Any]] | None = None
-    ) -> None:
-        """Posts of the row's own; those of `rejected` (native ids) must not be indexed.
-
-        `more[i]` are the headers and the timestamp of the i-th.
-        """
+    def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
+        """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
         ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
         sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
-        produce(self.system, sent, more)
+        produce(self.system, sent)
         self.sent.append(sent)
+
+    def send_odd(self, posts: list[tuple[dict[str, Any], dict[str, Any]]]) -> None:
+        """Posts, all of which must be indexed, each with the `headers` or the `timestamp` of its record."""
+        client = Producer({"bootstrap.servers": self.kafka.address})
+        refused: list[Any] = []
+        for post, record in posts:
+            value = json.dumps(post).encode()
+            client.produce(
+                self.system.topic, value, on_delivery=lambda error, _: error and refused.append(error), **record
+            )
+        client.flush(30)
+        self.require(not refused, f"the broker takes them: {refused}")
+        ids = frozenset(document_id(post["source"], post["id"]) for post, _ in posts)
+        self.sent.append(Corpus([json.dumps(post).encode() for post, _ in posts], ids, 0))
 
     def cured(self) -> None:
         """From here on the time to recovery counts."""
