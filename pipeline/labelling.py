@@ -230,4 +230,6 @@ def _decoded(record: Record) -> Post | Poison:
     try:
         return decode(record)
     except Poison as poison:
-        return poison
+        # Its traceback holds the frames, and they the records, for as long as the garbage collector takes its time.
+        poison.__context__ = None
+        return poison.with_traceback(None)

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 
 from pipeline import batches, decompression
 from pipeline.batches import Batches, Elided, _Fetched
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, Poison
+from pipeline.labelling import _decoded
+from pipeline.posts import Origin, Record
 
 TP = TopicPartition("t", 0)
 CODECS = [0, 1, 2, 3, 4]
@@ -247,3 +249,11 @@ def test_aiokafka_still_has_what_is_replaced() -> None:
         "next_batch.validate_crc()", "for record in next_batch",
     ):  # fmt: skip
         assert expression in source, expression
+
+
+def test_a_poison_keeps_no_record_in_memory() -> None:
+    """Its traceback would: the records of a bomb stayed until the garbage collector came."""
+    found = _decoded(Record(Origin("t", 0, 0), 0, b"\0" * 100))
+    assert isinstance(found, Poison)
+    assert found.__traceback__ is None
+    assert found.__context__ is None
