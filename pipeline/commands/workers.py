@@ -87,7 +87,7 @@ async def _run(settings: Settings, store: Store, role: Role) -> None:
             counting = settings.alerts.counting
             port = await stack.enter_async_context(
                 serving(
-                    console_app(store, counting, behind_proxy=http.behind_proxy),
+                    console_app(store, counting, behind_proxy=http.behind_proxy, topics=settings.kafka.topics),
                     http.host,
                     http.console_port,
                     "http.console_port",

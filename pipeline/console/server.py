@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
@@ -40,15 +40,20 @@ def refuse_open_host(http: HttpSettings) -> None:
         )
 
 
-def console_app(store: Store, rule: CountRule, *, behind_proxy: bool = False) -> web.Application:
-    """Pages and `/api/...`; every blocking read runs in a thread. Without a proxy it answers to loopback names only."""
+def console_app(
+    store: Store, rule: CountRule, *, behind_proxy: bool = False, topics: Collection[str] | None = None
+) -> web.Application:
+    """Pages and `/api/...`; every blocking read runs in a thread. Without a proxy it answers to loopback names only.
+
+    `topics` are those of the settings: a lag of others is nobody's.
+    """
     app = web.Application(middlewares=[_guard] if behind_proxy else [_guard, _loopback_only])
     for name, kind in _TYPES.items():
         path = "/" if name == "index.html" else f"/{name}"
         app.router.add_get(path, _static(resources.files("pipeline.console") / "static" / name, kind))
 
     async def status(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: from_store(store)))
+        return web.json_response(await asyncio.to_thread(lambda: from_store(store, topics)))
 
     async def alerts(_: web.Request) -> web.Response:
         return web.json_response(await asyncio.to_thread(lambda: shown_alerts(store, datetime.now(UTC))))
