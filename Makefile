@@ -1,6 +1,7 @@
 # One virtual environment, made once; `make help` lists the targets.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-PIP_FLAGS = -q --disable-pip-version-check
+PIP_FLAGS = --disable-pip-version-check
+comma = ,
 SERVE = .venv/.serve
 ALL = .venv/.all
 
@@ -9,18 +10,29 @@ ALL = .venv/.all
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
 
+# Installs extras and shows the large downloads, what is installed, and errors; ends as pip does.
+define install
+@{ .venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[$(1)]' 2>&1; echo "exit $$?"; } | \
+	while IFS= read -r line; do case "$$line" in \
+		"exit "*) exit "$${line#exit }";; \
+		*"MB)"|"Installing collected"*|ERROR*|error*|"Successfully installed"*) printf '    %.100s\n' "$$line";; \
+	esac; done >&2
+endef
+
 $(SERVE): pyproject.toml constraints.txt
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	@echo "installing the serving environment (no torch) ..." >&2
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[cpu,demo,console]' >&2
+	@test -x .venv/bin/python || { echo "making the virtual environment .venv ..." >&2; $(PYTHON) -m venv .venv; }
+	@echo "installing what serving needs (no torch): one to three minutes ..." >&2
+	$(call install,cpu$(comma)demo$(comma)console)
 	@touch $@
 
 .venv/.dev: $(SERVE)
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[dev]' >&2
+	@echo "installing what development and tests need: about a minute ..." >&2
+	$(call install,dev)
 	@touch $@
 
 $(ALL): .venv/.dev
-	@.venv/bin/pip install $(PIP_FLAGS) -c constraints.txt -e '.[train]' >&2
+	@echo "installing what training needs (torch): several minutes ..." >&2
+	$(call install,train)
 	@touch $@
 
 demo: $(SERVE)       ## two weeks of posts in a minute, one crisis, one alert; ARGS="--once --json --no-console"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+from cachetools import LRUCache
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -23,25 +24,24 @@ class LruCache(Generic[K, V]):
     """
 
     def __init__(self, capacity: int, weigh: Callable[[V], int] = lambda _: 1) -> None:
-        self._capacity, self._weigh = capacity, weigh
-        self._entries: OrderedDict[K, V] = OrderedDict()
+        self._entries: LRUCache[K, V] = LRUCache(capacity, weigh)
         self._lock = threading.Lock()
-        self.weight = 0
+
+    @property
+    def weight(self) -> int:
+        """What the entries weigh together."""
+        return int(self._entries.currsize)
 
     def get(self, key: K) -> V | None:
         with self._lock:
-            value = self._entries.get(key)
-            if value is not None:
-                self._entries.move_to_end(key)
-            return value
+            return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
+        """A value that alone weighs more than the capacity is not kept."""
         with self._lock:
-            old = self._entries.pop(key, None)
-            self.weight += self._weigh(value) - (0 if old is None else self._weigh(old))
-            self._entries[key] = value
-            while self.weight > self._capacity:
-                self.weight -= self._weigh(self._entries.popitem(last=False)[1])
+            self._entries.pop(key, None)
+            if self._entries.getsizeof(value) <= self._entries.maxsize:
+                self._entries[key] = value
 
     def __len__(self) -> int:
         return len(self._entries)

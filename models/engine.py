@@ -28,6 +28,7 @@ _MEMORY_SIGNS = (
     "CUBLAS_STATUS_ALLOC_FAILED",
     "CUDA error",
     "bad_alloc",
+    "can't start new thread",
 )
 
 
@@ -65,7 +66,7 @@ class OnnxEngine:
         version: str,
         heads: Sequence[Head],
         tokenizer: BundleTokenizer,
-        model: bytes | Path,
+        model: bytes,
         device: Device = "auto",
         runtime: Runtime = "auto",
         standard: bool = False,
@@ -81,7 +82,7 @@ class OnnxEngine:
         self.reference = reference
         #: Tokens of a batch, padding included.
         self._budget = BUDGET_TOKENS
-        self._size_mb = (len(model) if isinstance(model, bytes) else model.stat().st_size) // 1_000_000
+        self._size_mb = len(model) // 1_000_000
         self._build: Callable[[], Session] = lambda: open_runtime(
             model, device, runtime, threads or usable_cores(), standard=standard, gpu_memory_mb=gpu_memory_mb
         )
@@ -117,7 +118,9 @@ class OnnxEngine:
 
             tokens, padded = self.tokens, self.padded_tokens
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
-            budget_tokens = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets))
+            usual, limit = self._budget, tuning.LIMIT_S
+            found = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit))
+            budget_tokens = found or usual
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
 
@@ -177,12 +180,17 @@ class OnnxEngine:
         try:
             logits = session.run(input_ids, mask)
         except Exception as error:
-            if any(sign in str(error) for sign in _MEMORY_SIGNS):
+            if memory_is_short(error):
                 raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {input_ids.shape[1]} tokens") from None
             raise EngineError(f"the model cannot be run: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
             raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
         return logits
+
+
+def memory_is_short(error: BaseException) -> bool:
+    """Whether memory, of this machine or of the GPU, is the reason: another time it may be enough."""
+    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _MEMORY_SIGNS)
 
 
 def usable_cores() -> int:

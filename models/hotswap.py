@@ -1,25 +1,36 @@
 """The engine in service, replaced between batches when an alias of the registry names another version.
 
 A thread watches the alias, loads and checks the new bundle beside the running engine, and leaves it for the next
-`predict` to take over. A bundle that is refused changes nothing. The engine before is kept, so that a rollback
-needs no loading.
+`predict` to take over. A bundle that is refused changes nothing, and is examined again when the registry's entry or
+files change. Any other failure (storage, network, memory) says nothing of the bundle: loading is tried again for as
+long as it takes. The engine before is kept, so that a rollback needs no loading.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
-from models.bundle import load_bundle
+from models.bundle import Bundle, load_bundle
 from models.drift import Profile
-from models.engine import Encoded, OnnxEngine
+from models.engine import Encoded, OnnxEngine, OutOfMemoryError
+from models.errors import BundleError, BundleUnreadableError
 from models.labels import Prediction
 from models.registry import Registry, RegistryError
+from models.runtimes import EngineError
 
 log = logging.getLogger(__name__)
 Refusal = Callable[[OnnxEngine], str | None]
+#: At most so many looks at the alias pass between two attempts, between two trials of a bundle that does not start, and
+#: between two of a bundle that was refused for what it is.
+MOST_SKIPPED, NOT_STARTED_FOR, REFUSED_FOR = 12, 60, 720
+_LOG_EVERY_S = 60.0
+
+
+class UnfitError(ValueError):
+    """The bundle is sound, but cannot serve here; the message says why."""
 
 
 class HotSwap:
@@ -30,27 +41,30 @@ class HotSwap:
         registry: Registry,
         alias: str,
         *,
-        load: Callable[[Path], OnnxEngine] = load_bundle,
+        load: Callable[[Bundle], OnnxEngine] = load_bundle,
         refuse: Refusal = lambda _: None,
         on_swap: Callable[[OnnxEngine], None] = lambda _: None,
         on_failure: Callable[[str], None] = lambda _: None,
+        on_look: Callable[[str, str], None] = lambda *_: None,
         observe: Callable[[Sequence[str], Sequence[Prediction]], None] = lambda *_: None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Loads the version that `alias` names; raises what `load_bundle` and the registry raise.
 
         `load` opens a bundle on the device and runtime wanted.
         `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
         `infer` before the new engine's first batch, `on_failure` with the id of a version that was refused,
-        `observe` with every batch and its answers.
+        `on_look` at each look with the ids of the version wanted and of the one that serves, `observe` with every
+        batch and its answers.
         """
         self._registry, self._alias = registry, alias
         self._load_bundle = load
         self._refuse, self._on_swap, self._on_failure, self._observe = refuse, on_swap, on_failure, observe
+        self._on_look, self._attempts = on_look, _Attempts(clock)
         self._id = self.target()
         self._engine = self._load(self._id)
         self._kept: tuple[str, OnnxEngine] | None = None
         self._next: tuple[str, OnnxEngine] | None = None
-        self._refused: str | None = None
         self._ended = threading.Event()
 
     @property
@@ -106,20 +120,37 @@ class HotSwap:
 
     def poll(self) -> None:
         """One look at the alias; never raises."""
+        wanted = ""
         try:
             wanted = self.target()
-            current = self._next[0] if self._next else self._id
-            if wanted in {current, self._refused}:
-                return
-            if self._kept and self._kept[0] == wanted:
-                self._next = self._kept
-            else:
-                self._next = (wanted, self._load(wanted))
-            self._refused = None
+            self._on_look(wanted, self._id)
+            self._follow(wanted)
         except Exception as error:
-            self._refused = self._registry_says()
-            log.error("model %s stays: %s: %s", self._id, type(error).__name__, error)
-            self._on_failure(self._refused or "")
+            if self._attempts.failed(wanted):
+                log.error("model %s stays for now: %s: %s", self._id, type(error).__name__, error)
+
+    def _follow(self, wanted: str) -> None:
+        """Sees to it that `wanted` serves next; raises what a passing failure raises."""
+        if wanted == self._id:
+            self._next = None
+            self._attempts.clear()
+        elif self._next and self._next[0] == wanted:
+            return
+        elif self._kept and self._kept[0] == wanted:
+            self._next = self._kept
+            self._attempts.clear()
+        elif self._attempts.due(wanted, self._registry.fingerprint):
+            before = self._registry.fingerprint(wanted)
+            try:
+                self._next = (wanted, self._load(wanted))
+                self._attempts.clear()
+            except (BundleUnreadableError, OutOfMemoryError):
+                raise
+            except (BundleError, EngineError, UnfitError) as error:
+                looks = NOT_STARTED_FOR if isinstance(error, EngineError) else REFUSED_FOR
+                if self._attempts.refused(wanted, before, looks):
+                    log.error("model %s stays: %s: %s", self._id, type(error).__name__, error)
+                    self._on_failure(wanted)
 
     def watch(self, every_s: float) -> None:
         """Polls in a thread of its own until `close`."""
@@ -133,15 +164,56 @@ class HotSwap:
     def close(self) -> None:
         self._ended.set()
 
-    def _registry_says(self) -> str | None:
-        try:
-            return self._registry.alias(self._alias)
-        except Exception:
-            return None
-
     def _load(self, version_id: str) -> OnnxEngine:
-        self._registry.verify(version_id)
-        engine = self._load_bundle(self._registry.fetch(version_id))
+        engine = self._load_bundle(self._registry.verify(version_id))
         if reason := self._refuse(engine):
-            raise ValueError(reason)
+            raise UnfitError(reason)
         return engine
+
+
+class _Attempts:
+    """When the version that is wanted is tried again, and when its failure is worth a line in the log."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._verdict: tuple[str, str] | None = None
+        self._refused_for = REFUSED_FOR
+        self._version, self._failures, self._skipped = "", 0, 0
+        self._logged: float | None = None
+
+    def clear(self) -> None:
+        """The version wanted is there."""
+        self._verdict, self._logged = None, None
+        self._version, self._failures, self._skipped = "", 0, 0
+
+    def due(self, version: str, fingerprint: Callable[[str], str]) -> bool:
+        """Whether to try now: a passing failure is retried at growing distances, a refusal when something changed."""
+        if version != self._version:
+            self._version, self._failures, self._skipped, self._logged = version, 0, 0, None
+        refused = self._verdict is not None and self._verdict[0] == version
+        if refused and self._verdict != (version, fingerprint(version)):
+            self._skipped = 0
+            return True
+        most = self._refused_for if refused else min(MOST_SKIPPED, 2 ** min(self._failures, 8) // 2)
+        if self._failures and self._skipped < most - 1:
+            self._skipped += 1
+            return False
+        self._skipped = 0
+        return True
+
+    def failed(self, version: str) -> bool:
+        """Notes a passing failure; whether to log it: once a minute."""
+        now = self._clock()
+        if version:
+            self._failures += 1
+        if self._logged is not None and now - self._logged < _LOG_EVERY_S:
+            return False
+        self._logged = now
+        return True
+
+    def refused(self, version: str, fingerprint: str, looks: int) -> bool:
+        """Notes a refusal of the version with these files, which holds for so many looks; whether it is new."""
+        before, self._verdict = self._verdict, (version, fingerprint)
+        self._refused_for = looks
+        self._failures += 1
+        return before != self._verdict

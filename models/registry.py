@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
@@ -23,14 +26,26 @@ from typing import Any
 
 import fsspec
 
-from models.bundle import BundleError, load_bundle, read_manifest, verified_files
-from models.signing import SIGNATURE, check_signature
+from models.bundle import Bundle, BundleError, load_bundle, read_bundle
+from models.errors import BundleUnreadableError
+from models.folders import private_cache
 
+log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
+#: What clients put into their errors: users and passwords of proxies, parameters of signed URLs.
+_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
+_MOST_WORDS = 500
+_PARTIAL, _PARTIAL_LIFE_S = ".partial-", 86_400
+#: What the file systems call the things that change with a file.
+_MARKS = ("name", "size", "mtime", "ino", "created", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
 
 
 class RegistryError(ValueError):
     """The registry cannot do that; the message says why and what to do."""
+
+
+class RegistryUnavailableError(RegistryError):
+    """The registry's storage did not answer or refused for now; nothing is known of what it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +81,26 @@ class Registry:
         """With `trusted` public keys, only bundles that one of them signed are registered, promoted and loaded."""
         self.url, self._trusted = url, trusted
         try:
-            self._fs, root = fsspec.core.url_to_fs(url)
+            fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
             raise RegistryError(f"model.registry {url!r}: {error}") from None
+        self._fs: Any = _Reached(fs, url)
         self._root = root.rstrip("/")
-        self._local = self._fs.protocol == "file" or "file" in self._fs.protocol
-        self._cache = cache or Path(tempfile.gettempdir()) / f"opinionwatch-registry-{os.getuid()}"
+        self._local = fs.protocol == "file" or "file" in fs.protocol
+        self._cache = cache
 
     def entries(self) -> list[Entry]:
         """All versions, the oldest first."""
-        found = [_entry(self._read(path)) for path in self._fs.glob(f"{self._root}/versions/*.json")]
+        found = [self._entry(path) for path in self._json_files("versions")]
         return sorted(found, key=lambda e: e.sequence)
 
     def entry(self, version_id: str) -> Entry:
-        path = f"{self._root}/versions/{version_id}.json"
-        if "/" in version_id or not self._fs.exists(path):
-            raise RegistryError(f"no version {version_id!r} in {self.url}; see 'opinionwatch models list'")
-        return _entry(self._read(path))
+        try:
+            if "/" not in version_id:
+                return self._entry(f"{self._root}/versions/{version_id}.json")
+        except FileNotFoundError:
+            pass
+        raise RegistryError(f"no version {version_id!r} in {self.url}; see 'opinionwatch models list'")
 
     def alias(self, name: str) -> str | None:
         """The id that an alias names now."""
@@ -94,14 +112,10 @@ class Registry:
 
     def register(self, bundle: Path, *, by: str) -> Entry:
         """Copies a verified bundle in; the same bundle twice is one entry, another one of that name is refused."""
-        manifest = read_manifest(bundle)
-        contents = verified_files(bundle, manifest)
-        check_signature(bundle, self._trusted)
-        load_bundle(bundle, device="cpu")
-        raw = (bundle / "manifest.json").read_bytes()
-        if (bundle / SIGNATURE).is_file():
-            contents[SIGNATURE] = (bundle / SIGNATURE).read_bytes()
-        version_id, digest = f"{manifest.name}-{manifest.version}", hashlib.sha256(raw).hexdigest()
+        read = read_bundle(bundle, self._trusted)
+        manifest, digest = read.manifest, hashlib.sha256(read.raw).hexdigest()
+        load_bundle(read, device="cpu")
+        version_id = f"{manifest.name}-{manifest.version}"
         with self._locked():
             known = self.entries()
             if same := next((e for e in known if e.id == version_id), None):
@@ -115,12 +129,12 @@ class Registry:
                 sequence=max((e.sequence for e in known), default=0) + 1,
                 digest=digest,
                 registered_at=_now(),
-                size_bytes=sum(map(len, contents.values())),
+                size_bytes=sum(map(len, read.files.values())),
                 metrics=manifest.metrics,
             )
             folder = f"{self._root}/versions/{version_id}"
             self._fs.makedirs(folder, exist_ok=True)
-            for name, data in {**contents, "manifest.json": raw}.items():
+            for name, data in read.contents.items():
                 self._fs.pipe_file(f"{folder}/{name}", data)
             self._write(f"{self._root}/versions/{version_id}.json", asdict(entry))
             self._record("register", by, version=version_id)
@@ -149,38 +163,133 @@ class Registry:
             self._record("rollback", by, version=history[-1], dropped=dropped, reason=reason)
             return history[-1]
 
-    def fetch(self, version_id: str) -> Path:
-        """The bundle as a local folder; whoever loads it verifies it."""
-        entry = self.entry(version_id)
+    def verify(self, version_id: str) -> Bundle:
+        """The bundle as it was registered, in memory: what is loaded from it is what was verified.
+
+        A copy in the cache that is damaged is fetched again. Raises `BundleError` where the files differ from what was
+        registered, `RegistryUnavailableError` where they cannot be had now.
+        """
+        return self._verified(self.entry(version_id))
+
+    def _verified(self, entry: Entry) -> Bundle:
         if self._local:
+            return read_bundle(Path(self._root) / "versions" / entry.id, self._trusted, entry.digest)
+        if (kept := self._kept(entry)) is not None:
+            return kept
+        folder, target = f"{self._root}/versions/{entry.id}", self._target(entry)
+        bundle = read_bundle(
+            target, self._trusted, entry.digest, lambda name, most: self._bytes(f"{folder}/{name}", most)
+        )
+        try:
+            self._keep(bundle, target)
+        except OSError as error:
+            log.warning("%s is loaded, but not kept in %s: %s", entry.id, target.parent, error)
+        return bundle
+
+    def fetch(self, version_id: str) -> Path:
+        """A folder with the verified bundle: the registry's own, or a copy of what an object store holds."""
+        if self._local:
+            self.verify(version_id)
             return Path(self._root) / "versions" / version_id
-        target = self._cache / f"{version_id}-{entry.digest[:16]}"
-        if not target.exists():
-            self._cache.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(dir=self._cache))
-            for path in self._fs.ls(f"{self._root}/versions/{version_id}", detail=False):
-                (partial / Path(path).name).write_bytes(self._fs.cat_file(path))
+        return self.checkout(version_id)
+
+    def checkout(self, version_id: str) -> Path:
+        """A copy of the verified bundle that only this user may write to."""
+        entry = self.entry(version_id)
+        target = self._target(entry)
+        if self._kept(entry) is None:
             try:
-                partial.rename(target)
-            except OSError:  # another process was first
-                shutil.rmtree(partial)
+                self._keep(self._verified(entry), target)
+            except OSError as error:
+                raise RegistryUnavailableError(f"{version_id} cannot be written to {target.parent}: {error}") from error
+            if self._kept(entry) is None:
+                raise RegistryUnavailableError(f"{version_id} cannot be read back from {target}")
         return target
 
-    def verify(self, version_id: str) -> None:
-        """Raises `BundleError` where the files differ from what was registered."""
-        folder, entry = self.fetch(version_id), self.entry(version_id)
-        if hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest() != entry.digest:
-            raise BundleError(f"{folder}: manifest.json is not the one that was registered")
-        check_signature(folder, self._trusted)
-        verified_files(folder, read_manifest(folder))
+    def fingerprint(self, version_id: str) -> str:
+        """Changes with the entry of a version and with its files, as far as listing them shows."""
+        self._fs.invalidate_cache()
+        files = self._fs.ls(f"{self._root}/versions/{version_id}", detail=True)
+        marks = sorted(str([file.get(mark) for mark in _MARKS]) for file in files)
+        return hashlib.sha256(json.dumps([asdict(self.entry(version_id)), marks]).encode()).hexdigest()
 
     def audit(self) -> list[dict[str, Any]]:
         """Every change, the oldest first."""
-        return [self._read(path) for path in sorted(self._fs.glob(f"{self._root}/audit/*.json"))]
+        return [self._read(path) for path in self._json_files("audit")]
+
+    def _target(self, entry: Entry) -> Path:
+        return (self._cache or private_cache("registry")) / f"{entry.id}-{entry.digest[:16]}"
+
+    def _kept(self, entry: Entry) -> Bundle | None:
+        """The verified copy in the cache, None where there is none to be read; one that is damaged is removed."""
+        target = self._target(entry)
+        if not target.exists():
+            return None
+        try:
+            return read_bundle(target, self._trusted, entry.digest)
+        except BundleUnreadableError as error:
+            log.warning("the cached copy of %s is not used: %s", entry.id, error)
+            return None
+        except BundleError as error:
+            log.warning("the cached copy of %s is damaged and removed: %s", entry.id, error)
+            shutil.rmtree(target, ignore_errors=True)
+            return None
+
+    def _keep(self, bundle: Bundle, target: Path) -> None:
+        """Writes a copy into the cache under its final name at once, and drops copies that nobody needs."""
+        cache = target.parent
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=cache))
+        try:
+            bundle.write(partial)
+            try:
+                partial.rename(target)
+            except OSError:
+                if not target.exists():  # else another process was first
+                    raise
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        with suppress(OSError, RegistryError):  # another time will do
+            self._prune(cache, target)
+
+    def _prune(self, cache: Path, newest: Path) -> None:
+        """Keeps the copies of what each alias names now and named before, and `newest`."""
+        named = {version_id for history in self._aliases().values() for version_id in history[-2:]}
+        for folder in cache.iterdir():
+            left = folder.name.startswith(_PARTIAL)
+            if left and time.time() - folder.stat().st_mtime < _PARTIAL_LIFE_S:
+                continue
+            if left or (folder != newest and folder.name[:-17] not in named):
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _aliases(self) -> dict[str, list[str]]:
-        path = f"{self._root}/aliases.json"
-        return dict(self._read(path)) if self._fs.exists(path) else {}
+        try:
+            return dict(self._read(f"{self._root}/aliases.json"))
+        except FileNotFoundError:
+            return {}
+
+    def _json_files(self, folder: str) -> list[str]:
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.ls(f"{self._root}/{folder}", detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted(path for path in found if path.endswith(".json"))
+
+    def _entry(self, path: str) -> Entry:
+        """The entry in a file, fields of a newer release left out."""
+        value = self._read(path)
+        try:
+            entry = Entry(**{f.name: value[f.name] for f in fields(Entry)})
+            good = path.endswith(f"/{entry.id}.json") and re.fullmatch(r"[0-9a-f]{64}", entry.digest)
+        except (KeyError, TypeError):
+            good = None
+        if not good:
+            raise RegistryError(f"{path} is not the entry of a version; register the bundle again")
+        return entry
+
+    def _bytes(self, path: str, most: int) -> bytes:
+        return bytes(self._fs.cat_file(path, start=0, end=most + 1))
 
     def _record(self, action: str, by: str, **more: str) -> None:
         at = _now()
@@ -188,7 +297,11 @@ class Registry:
 
     def _read(self, path: str) -> Any:
         self._fs.invalidate_cache()
-        return json.loads(self._fs.cat_file(path))
+        data = self._fs.cat_file(path)
+        try:
+            return json.loads(data)
+        except ValueError:
+            raise RegistryError(f"{path} is not JSON; restore the file") from None
 
     def _write(self, path: str, value: Any) -> None:
         data = json.dumps(value, ensure_ascii=False, indent=1).encode()
@@ -209,6 +322,27 @@ class Registry:
         with (Path(self._root) / ".lock").open("w") as file:
             flock(file, LOCK_EX)
             yield
+
+
+class _Reached:
+    """A file system of fsspec whose failures, but for a file that is not there, are `RegistryUnavailableError`."""
+
+    def __init__(self, fs: Any, url: str) -> None:
+        self._fs, self._url = fs, url
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        call = getattr(self._fs, name)
+
+        def reached(*given: Any, **options: Any) -> Any:
+            try:
+                return call(*given, **options)
+            except FileNotFoundError:
+                raise
+            except Exception as error:
+                what = _SECRET.sub("***", f"{type(error).__name__}: {error}"[:_MOST_WORDS]).rstrip(": ")
+                raise RegistryUnavailableError(f"{self._url} cannot be used now: {what}") from error
+
+        return reached
 
 
 def _now() -> str:

@@ -14,7 +14,6 @@ from contextlib import redirect_stdout
 from functools import cache
 from importlib.util import find_spec
 from io import StringIO
-from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Literal, NamedTuple
 
@@ -47,7 +46,7 @@ class EngineError(RuntimeError):
 
 
 def open_runtime(
-    model: bytes | Path,
+    model: bytes,
     device: Device,
     runtime: Runtime,
     threads: int,
@@ -108,9 +107,9 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _openvino(model: bytes | Path, threads: int) -> Session:
+def _openvino(model: bytes, threads: int) -> Session:
     core = import_openvino().Core()
-    graph = core.read_model(model) if isinstance(model, bytes) else core.read_model(str(model))
+    graph = core.read_model(model)
     streams = min(threads, _MOST_STREAMS)
     # f32 beside the int8 products: bfloat16 would move the labels from those of the golden texts.
     options: dict[str, Any] = {
@@ -135,7 +134,7 @@ def _openvino(model: bytes | Path, threads: int) -> Session:
     return Session(run, "OpenVINO", streams, FEW_SHAPES)
 
 
-def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_mb: int) -> Session:
+def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int) -> Session:
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -155,9 +154,10 @@ def _onnxruntime(model: bytes | Path, device: Device, threads: int, gpu_memory_m
     options.intra_op_num_threads = threads // streams
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    source = model if isinstance(model, bytes) else str(model)
+    # The graph was checked as ONNX: it must not be taken for a file of ONNX Runtime's own format.
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        session = ort.InferenceSession(source, options, providers=providers)
+        session = ort.InferenceSession(model, options, providers=providers)
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
         missing = re.search(r"kernel for ([\w.]+)", str(error))
         raise EngineError(

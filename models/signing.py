@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from models.bundle import BundleError
+from models.errors import BundleError
 
 SIGNATURE = "manifest.sig"
 
@@ -33,12 +33,7 @@ def new_key(file: Path) -> str:
 
 def sign(folder: Path, key_file: Path) -> str:
     """Signs the manifest of a bundle; returns the public key in base64. Raises `BundleError` for a key that is none."""
-    try:
-        key = load_pem_private_key(key_file.read_bytes(), password=None)
-    except (OSError, ValueError, TypeError) as error:
-        raise BundleError(f"{key_file} is no private key: {type(error).__name__}") from None
-    if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{key_file} is no Ed25519 key; 'opinionwatch models keygen' makes one")
+    key = _private(key_file)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
         raise BundleError(f"{folder} is no model bundle: manifest.json is missing")
@@ -46,32 +41,46 @@ def sign(folder: Path, key_file: Path) -> str:
     return _public(key)
 
 
-def check_signature(folder: Path, trusted: Sequence[str]) -> None:
-    """Raises `BundleError` where none of the `trusted` public keys (base64) signed it; passes without keys."""
+def check_signed(manifest: bytes, signature: bytes | None, trusted: Sequence[str], bundle: Path) -> None:
+    """Raises `BundleError` where none of the `trusted` public keys (base64) signed `manifest`; passes without keys.
+
+    `signature` is what the bundle's `manifest.sig` holds, None where it has none; `bundle` stands in the message.
+    """
     if not trusted:
         return
-    file = folder / SIGNATURE
+    if signature is None:
+        raise BundleError(f"{bundle} is not signed, and model.trusted_keys wants it; 'opinionwatch models sign'")
     try:
-        signature = base64.b64decode(file.read_bytes(), validate=False)
-    except FileNotFoundError:
-        raise BundleError(
-            f"{folder} is not signed, and model.trusted_keys wants it; 'opinionwatch models sign'"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{file}: {type(error).__name__}") from None
-    manifest = (folder / "manifest.json").read_bytes()
+        signed = base64.b64decode(signature, validate=False)
+    except ValueError as error:
+        raise BundleError(f"{bundle / SIGNATURE}: {type(error).__name__}") from None
     for text in trusted:
         try:
-            public_key(text).verify(signature, manifest)
+            public_key(text).verify(signed, manifest)
         except InvalidSignature:
             continue
         return
-    raise BundleError(f"{folder}: its signature is by none of model.trusted_keys, or the manifest was changed since")
+    raise BundleError(f"{bundle}: its signature is by none of model.trusted_keys, or the manifest was changed since")
+
+
+def public_of(key_file: Path) -> str:
+    """The public key (base64) of a private key file. Raises `BundleError` for a key that is none."""
+    return _public(_private(key_file))
 
 
 def public_key(text: str) -> Ed25519PublicKey:
     """Raises `ValueError` where `text` is not the base64 of 32 bytes."""
     return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
+
+
+def _private(key_file: Path) -> Ed25519PrivateKey:
+    try:
+        key = load_pem_private_key(key_file.read_bytes(), password=None)
+    except (OSError, ValueError, TypeError) as error:
+        raise BundleError(f"{key_file} is no private key: {type(error).__name__}") from None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise BundleError(f"{key_file} is no Ed25519 key; 'opinionwatch models keygen' makes one")
+    return key
 
 
 def _public(key: Ed25519PrivateKey) -> str:

@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 #: Tokens of the trial's texts: headlines, posts, and a few that fill the model.
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
 _LEAST_ROUNDS, REPEATS = 12, 4
+#: Seconds of a trial: a worker starts only when it is done.
+LIMIT_S = 5.0
 CPU_BUDGETS = (256, 512, 768, 1024, 2048)
 GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
 #: What a worker hands over at once, by default: a budget that suits more texts than come pads those that do.
@@ -27,20 +29,29 @@ def trial_lengths(budgets: Sequence[int]) -> list[int]:
     return list(LENGTHS) * max(_LEAST_ROUNDS, min(fill, AT_ONCE // len(LENGTHS)))
 
 
-def best_budget(seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS) -> int:
+def best_budget(
+    seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS, limit_s: float = float("inf")
+) -> int | None:
     """The budget of the least time; of those about as fast, the smallest.
 
     `seconds_of(budget)` runs the trial once. Of each budget the best repetition counts: what else runs on a machine
-    only ever adds. The repetitions alternate, so that a disturbance does not meet one budget alone.
+    only ever adds. The repetitions alternate, so that a disturbance does not meet one budget alone. No repetition is
+    begun after `limit_s` seconds of trials; None where each budget has not been tried twice by then.
     """
-    best = dict.fromkeys(budgets, float("inf"))
+    tried: dict[int, list[float]] = {budget: [] for budget in budgets}
+    spent = 0.0
     for _ in range(repeats):
         for budget in budgets:
-            best[budget] = min(best[budget], seconds_of(budget))
+            if spent <= limit_s:
+                tried[budget].append(seconds_of(budget))
+                spent += tried[budget][-1]
+    if min(map(len, tried.values())) < min(2, repeats):
+        return None
+    best = {budget: min(seconds) for budget, seconds in tried.items()}
     return min(b for b, s in best.items() if s <= min(best.values()) * _WORTH)
 
 
-def remembered(key: str, find: Callable[[], int], folder: Path | None = None) -> int:
+def remembered(key: str, find: Callable[[], int | None], folder: Path | None = None) -> int | None:
     """What was found for `key` before, in a file of the cache folder; found now, and kept, where nothing was."""
     path = (folder or cache_folder()) / "budgets.json"
     try:
@@ -50,18 +61,34 @@ def remembered(key: str, find: Callable[[], int], folder: Path | None = None) ->
     if key in known:
         return known[key]
     started = time.perf_counter()
-    known[key] = find()
-    log.info("batches of %d tokens are fastest here (tried for %.1f s)", known[key], time.perf_counter() - started)
+    log.info("trying which batches are fastest here, for %.0f s at the most", LIMIT_S)
+    found = find()
+    tried_s = time.perf_counter() - started
+    if found is None:
+        log.warning("this machine is too busy to try batch sizes (%.1f s): the usual one is taken for now", tried_s)
+        return None
+    known[key] = found
+    log.info("batches of %d tokens are fastest here (tried for %.1f s)", found, tried_s)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_text(json.dumps(known, indent=1), "utf-8")
         partial.replace(path)
     except OSError as error:
-        log.warning("the cache folder %s cannot be written: %s", path.parent, error.strerror)
-    return known[key]
+        log.warning(
+            "the cache folder %s cannot be written (%s): each start tries again; set XDG_CACHE_HOME to a folder that "
+            "can be, or model.budget_tokens = %d",
+            path.parent,
+            error.strerror,
+            found,
+        )
+    return found
 
 
 def cache_folder() -> Path:
     """`$XDG_CACHE_HOME/opinionwatch`, by default under `~/.cache`."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "opinionwatch"
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path.home() / ".cache") / "opinionwatch"
+    except RuntimeError:  # a user id without a name, as a container may give one
+        return Path("/.cache/opinionwatch")

@@ -7,12 +7,11 @@ import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline import delivery
 from pipeline.alerting.detector import Rule
@@ -34,11 +33,17 @@ from pipeline.readable import readable
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
-from pipeline.subjects import SubjectMatcher
+from pipeline.subjects import matcher
+from pipeline.supervision import Supervisor
+from pipeline.threads import DaemonThreads
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
+E = TypeVar("E", bound=Evaluator)
 HEARTBEAT_S = 2.0
+LOOK_S = 1.0
+#: How long `Workers.close` waits for the apps to commit and to leave their groups.
+GRACE_S = 6.0
 #: Heartbeats between two looks whether the topics are still the logs that are read.
 LOGS_EVERY = 5
 
@@ -49,9 +54,10 @@ class Workers:
     def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
         self._settings, self._brokers, self._store, self.metrics = settings, brokers, store, metrics
         self._apps: list[StrictApp] = []
+        self._supervisors: list[Supervisor] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._background: list[Callable[[], Awaitable[None]]] = []
-        self._executor = ThreadPoolExecutor(4, thread_name_prefix="flow")
+        self._executor = DaemonThreads(4, "flow")
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.started = False
         self.classifier: Classifier | None = None
@@ -66,9 +72,7 @@ class Workers:
         for topic in kafka.topics:
             self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
-        labeller = Labeller(
-            classifier, SubjectMatcher(settings.subjects), counting, self.metrics, settings.model.cache_mb * 1_000_000
-        )
+        labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
         self.flow = Flow(
             labeller=labeller,
             store=self._store,
@@ -91,10 +95,14 @@ class Workers:
         )
         delivery.read_from(app, flow.starts, self.fail)
         self._apps.append(app)
-        self._background.append(lambda: self._heartbeat(app, flow))
+        self._supervisors.append(Supervisor(app, kafka.topics))
+        self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
 
-    def add_alert(self) -> None:
-        """Evaluation and notification; stands by while another process holds the progress partition."""
+    def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
+        """Evaluation and notification; stands by while another process holds the progress partition.
+
+        Nothing is judged later than `ceiling()`.
+        """
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("alert", kafka, self._brokers)
         alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
@@ -111,6 +119,7 @@ class Workers:
             publish=publish,
             topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
+            ceiling=ceiling,
             metrics=self.metrics,
             horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
@@ -124,6 +133,7 @@ class Workers:
 
         delivery.consume(app, delivery.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
         self._apps.append(app)
+        self._supervisors.append(Supervisor(app, [kafka.progress_topic]))
         self._background.append(worker.run)
 
     async def start(self) -> None:
@@ -132,18 +142,20 @@ class Workers:
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         await asyncio.gather(*(delivery.start(app, self._brokers) for app in self._apps))
-        self._tasks = [asyncio.create_task(self._guarded(work)) for work in self._background]
+        background = [*self._background, self._watch]
+        self._tasks = [asyncio.create_task(self._guarded(work)) for work in background]
         self.started = True
 
     def not_ready(self) -> str | None:
         """What keeps this process from making progress; None where nothing does."""
-        if not self.started:
-            return "starting"
+        if not self.started or self._ended.done():
+            return "ending" if self._ended.done() else "starting"
         if self.flow and self.flow.stalled:
             return f"retrying: {self.flow.stalled}"
         if self.alerts and self.alerts.blind:
             return f"blind: {self.alerts.blind}"
-        return None
+        waits = bool(self.flow and self.flow.stalled)
+        return next((reason for s in self._supervisors if (reason := s.not_ready(waits))), None)
 
     async def wait(self) -> None:
         """Returns after `stop`; raises what failed."""
@@ -158,17 +170,20 @@ class Workers:
         if not self._ended.done():
             self._ended.set_exception(error)
 
-    async def close(self, grace_s: float = 8.0) -> None:
-        """Stops reading, commits what is acked, leaves the groups."""
+    async def close(self, grace_s: float = GRACE_S) -> None:
+        """Stops reading, commits what is acked, leaves the groups; after `grace_s` it waits for nothing more."""
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for app in self._apps:
-            try:
-                await asyncio.wait_for(app.stop(), grace_s)
-            except Exception as error:
-                log.warning("the %s worker did not stop cleanly: %s", app.conf.id, type(error).__name__)
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        stops = [asyncio.create_task(app.stop(), name=app.conf.id) for app in self._apps if app.started]
+        if waited := [*self._tasks, *stops]:
+            await asyncio.wait(waited, timeout=grace_s)
+        for stop in stops:
+            error = "no answer" if not stop.done() else stop.cancelled() or stop.exception()
+            if error:
+                log.warning(
+                    "%s did not leave its group (%s): the others get its partitions later", stop.get_name(), error
+                )
+        self._executor.shutdown()
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -178,12 +193,30 @@ class Workers:
         except BaseException as error:
             self.fail(error)
 
+    async def _watch(self) -> None:
+        """Ends the process with what died inside Faust."""
+        while True:
+            for supervisor in self._supervisors:
+                if error := supervisor.look():
+                    raise error
+            await asyncio.sleep(LOOK_S)
+
+    async def _keep_lag(self, app: StrictApp) -> None:
+        """Takes partitions that moved away out of the metrics, also while the heartbeat waits for the store."""
+        while True:
+            self.metrics.keep_lag(self._held(app))
+            await asyncio.sleep(LOOK_S)
+
+    def _held(self, app: StrictApp) -> set[tuple[str, int]]:
+        """Source partitions of this process."""
+        return {(t, p) for t in self._settings.kafka.topics for p in delivery.assigned(app, t)}
+
     async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
         topics = self._settings.kafka.topics
         for beat in count(1):
             await asyncio.sleep(HEARTBEAT_S)
-            await flow.announce({(t, p) for t in topics for p in delivery.assigned(app, t)})
+            await flow.announce(self._held(app))
             if beat % LOGS_EVERY == 0:
                 with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
                     flow.placement.refuse_other_logs(await delivery.logs(app, topics))
@@ -198,12 +231,17 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
 
 def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
+    return evaluator_of(Evaluator, store, settings)
+
+
+def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+    """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     rules = key_rules(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
+    return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

@@ -3,46 +3,64 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from functools import partial
 from pathlib import Path
 
-from models.bundle import BundleError, load_bundle
+from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.engine import OnnxEngine
-from models.hotswap import HotSwap
-from models.registry import CHALLENGER, Registry, RegistryError
+from models.hotswap import HotSwap, UnfitError
+from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.shadow import Shadow
-from models.signing import check_signature
-from pipeline.errors import Fatal, PipelineError
+from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
 from pipeline.settings import ModelSettings
 from pipeline.store.base import CountRule, Store
 
 log = logging.getLogger(__name__)
+#: Between two looks for a challenger.
+_LONGEST_WAIT_S = 60.0
 
 
 def open_classifier(settings: ModelSettings) -> OnnxEngine:
     """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
-    folder = bundle_in_service(settings)
     try:
-        check_signature(folder, settings.trusted_keys)
-        engine = _load(settings, folder)
-        log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
-        return engine
-    except (BundleError, EngineError) as error:
-        raise Fatal(f"model.{'registry' if settings.registry else 'bundle'}: {error}", "give a good bundle") from None
+        if settings.registry:
+            registry = Registry(settings.registry, trusted=settings.trusted_keys)
+            bundle = registry.verify(_named(registry, settings.alias))
+        else:
+            bundle = read_bundle(Path(settings.bundle), settings.trusted_keys)
+        engine = _load(settings, bundle)
+    except (BundleError, EngineError, RegistryError) as error:
+        raise _refused(settings, error) from None
+    log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
+    return engine
 
 
 def bundle_in_service(settings: ModelSettings) -> Path:
-    """The folder of the bundle: of the settings, or what the registry's alias points at; raises `Fatal`."""
-    if not settings.registry:
-        return Path(settings.bundle)
+    """A folder with the verified bundle: of the settings, or a private copy of what the registry's alias names.
+
+    Raises `Fatal`.
+    """
     try:
-        registry = Registry(settings.registry)
-        return registry.fetch(_named(registry, settings.alias))
+        if not settings.registry:
+            read_bundle(Path(settings.bundle), settings.trusted_keys)
+            return Path(settings.bundle)
+        registry = Registry(settings.registry, trusted=settings.trusted_keys)
+        return registry.checkout(_named(registry, settings.alias))
     except (BundleError, RegistryError) as error:
-        raise Fatal(f"model.registry: {error}", "see 'opinionwatch models list'") from None
+        raise _refused(settings, error) from None
+
+
+def _refused(settings: ModelSettings, error: Exception) -> Fatal:
+    if isinstance(error, RegistryUnavailableError):
+        return Fatal(f"model.registry: {error}", "check that its storage answers, and your rights", EXIT_UNAVAILABLE)
+    if settings.registry:
+        return Fatal(f"model.registry: {error}", "see 'opinionwatch models list'", EXIT_CONFIG)
+    return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
 
 
 def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics, store: Store) -> Classifier:
@@ -67,37 +85,54 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             registry,
             settings.alias,
             load=partial(_tuned, settings),
-            refuse=lambda engine: _unfit(engine, rule),
+            refuse=lambda engine: unfit(engine, rule),
             on_swap=serves,
             on_failure=lambda _: metrics.swaps.labels("refused").inc(),
+            on_look=metrics.wants,
             observe=shadow.compare if shadow else lambda *_: None,
         )
-    except (BundleError, EngineError, RegistryError, ValueError) as error:
-        raise Fatal(f"model.registry: {error}", "see 'opinionwatch models list'") from None
+    except (BundleError, EngineError, RegistryError, UnfitError) as error:
+        raise _refused(settings, error) from None
     champion.watch(settings.poll_s)
     return champion
 
 
 def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Shadow | None:
-    """The challenger beside the champion, where there is one and a share of the posts is set for it."""
-    if not settings.shadow_share or registry.alias(CHALLENGER) is None:
+    """The challenger beside the champion, from when there is one that can be opened; None where no share is set."""
+    if not settings.shadow_share:
         return None
-    try:
-        challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
-    except Exception as error:  # whatever is wrong with it, the champion serves
-        log.error("no challenger in the shadow: %s: %s", type(error).__name__, error)
-        return None
-    challenger.watch(settings.poll_s)
 
     def tell(head: str, agree: bool, n: int) -> None:
         metrics.shadow.labels(head, str(agree).lower()).inc(n)
 
-    return Shadow(challenger, settings.shadow_share, tell)
+    shadow = Shadow(None, settings.shadow_share, tell)
+
+    def opened() -> bool:
+        try:
+            if registry.alias(CHALLENGER) is None:
+                return False
+            challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
+        except Exception as error:  # whatever is wrong with it, the champion serves
+            log.error("no challenger in the shadow for now: %s: %s", type(error).__name__, error)
+            return False
+        challenger.watch(settings.poll_s)
+        shadow.take(challenger)
+        return True
+
+    def wait() -> None:
+        pause = settings.poll_s
+        while not opened():
+            time.sleep(pause)
+            pause = min(pause * 2, max(_LONGEST_WAIT_S, settings.poll_s))
+
+    if not opened():
+        threading.Thread(target=wait, name="challenger-wait", daemon=True).start()
+    return shadow
 
 
-def _load(settings: ModelSettings, folder: Path) -> OnnxEngine:
+def _load(settings: ModelSettings, bundle: Bundle) -> OnnxEngine:
     return load_bundle(
-        folder,
+        bundle,
         device=settings.device,
         runtime=settings.runtime,
         threads=settings.threads,
@@ -106,8 +141,8 @@ def _load(settings: ModelSettings, folder: Path) -> OnnxEngine:
     )
 
 
-def _tuned(settings: ModelSettings, folder: Path) -> OnnxEngine:
-    engine = _load(settings, folder)
+def _tuned(settings: ModelSettings, bundle: Bundle) -> OnnxEngine:
+    engine = _load(settings, bundle)
     engine.tune(settings.budget_tokens)
     return engine
 
@@ -119,7 +154,8 @@ def _named(registry: Registry, alias: str) -> str:
     return found
 
 
-def _unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+def unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+    """Why the alert rule cannot count what the engine says; None where it can."""
     head = engine.heads.get(rule.head)
     if head is None:
         return f"{engine.name} {engine.version} has no head {rule.head!r}, which the alert rule counts (alerts.head)"

@@ -15,7 +15,7 @@ from pipeline.commands.common import guarded
 _COMMANDS = {
     "demo": "demo:demo",
     "setup": "kafka:setup",
-    "check": "kafka:check",
+    "check": "check:check",
     "run": "workers:run",
     "ingest": "kafka:ingest",
     "status": "kafka:status",
@@ -52,7 +52,11 @@ class _LazyGroup(TyperGroup):
         return made
 
 
-app = typer.Typer(name="opinionwatch", cls=_LazyGroup, no_args_is_help=True, add_completion=False)
+_EPILOG = """Start with 'opinionwatch demo', which needs no settings. Otherwise settings come from opinionwatch.toml in
+this folder, --config FILE or OPINIONWATCH_... in the environment: 'opinionwatch config show' lists them all,
+'opinionwatch check' says what is missing."""
+
+app = typer.Typer(name="opinionwatch", cls=_LazyGroup, no_args_is_help=True, add_completion=False, epilog=_EPILOG)
 
 
 def _say_version(wanted: bool) -> None:

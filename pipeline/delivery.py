@@ -6,20 +6,20 @@ Nothing escapes the agent, so Faust never restarts one; what is not durable is n
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
-import tempfile
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import faust
 from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
+from models.folders import private_cache
+from pipeline.batches import Elided, read_in_bounded_memory
 from pipeline.errors import Fatal, Transient
+from pipeline.headers import header_number, header_texts
 from pipeline.logids import KafkaError
 from pipeline.posts import Origin, Record
 from pipeline.resume import Bounds
@@ -32,6 +32,7 @@ MAX_RECORD_BYTES = 10_100_000
 
 def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
     """One app per role; its id is the consumer group. `brokers` is the resolved `host:port,...`."""
+    read_in_bounded_memory()
     return StrictApp(
         f"{kafka.group}-{role}",
         broker=[f"kafka://{address}" for address in brokers.split(",")],
@@ -52,7 +53,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         topic_disable_leader=True,
         store="memory://",
         # Faust makes this folder and keeps nothing in it: not where the worker happens to be started.
-        datadir=str(Path(tempfile.gettempdir()) / f"opinionwatch-faust-{os.getuid()}"),
+        datadir=str(private_cache("faust")),
         web_enabled=False,
     )
 
@@ -275,12 +276,12 @@ def _current(app: StrictApp, event: Any) -> bool:
 
 
 def _record(record: Any) -> Record:
-    replayed = next((value for name, value in record.headers if name == "replayed"), b"0") if record.headers else b"0"
     return Record(
         Origin(record.topic, record.partition, record.offset),
-        record.timestamp,
+        int(record.timestamp or 0),
         record.value or b"",
-        int(replayed) if replayed.isdigit() else 0,
+        header_number(header_texts(record.headers).get("replayed", "")),
+        (record.value.size, record.value.sha256) if isinstance(record.value, Elided) else None,
     )
 
 

@@ -20,10 +20,11 @@ class PipelineError(Exception):
 
 
 class Transient(PipelineError):
-    """Try again, at the earliest in `retry_after_s` seconds."""
+    """Try again, at the earliest in `retry_after_s` seconds; `remedy` says what a person can do meanwhile."""
 
-    def __init__(self, message: str, retry_after_s: float = 0.5) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, retry_after_s: float = 0.5, remedy: str = "") -> None:
+        super().__init__(f"{message}{'; ' + remedy if remedy else ''}")
+        self.problem, self.remedy = message, remedy
         self.retry_after_s = retry_after_s
 
 
@@ -41,5 +42,5 @@ class Fatal(PipelineError):
 
     def __init__(self, message: str, remedy: str = "", exit_code: int = EXIT_CONFIG) -> None:
         super().__init__(f"{message}{'; ' + remedy if remedy else ''}")
-        self.remedy = remedy
+        self.problem, self.remedy = message, remedy
         self.exit_code = exit_code

@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from pipeline.errors import Fatal, Poison, Transient
+from pipeline.fence import DATA_ERRORS, Bug, BugGuard, buried, isolated
 from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Labeller, Predicted
 from pipeline.ledger import Entry, Ledger, Partition, current
@@ -89,6 +90,7 @@ class Flow:
     ) -> None:
         self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
         self._guard, self._metrics, self._executor = guard, metrics, executor
+        self._bugs = BugGuard()
         self._now, self._sleep, self._horizon = now, sleep, horizon or now
         self._prepare_turn, self._infer_turn, self._index_turn = (asyncio.Lock() for _ in range(3))
         self._ledger: Ledger | None = None
@@ -153,20 +155,21 @@ class Flow:
     async def _finish(self, predicted: Predicted, received: datetime) -> None:
         results = await self._in_thread(lambda: self._labeller.finish(predicted))
         scored = [item for _, item in results if isinstance(item, ScoredPost)]
-        poisons = sum(isinstance(item, Poison) for _, item in results)
-        await self._admit(poisons, len(results))
-        outcomes = iter(await self._index(scored) if scored else [])
+        poisons = [item for _, item in results if isinstance(item, Poison)]
+        await self._admit(len(poisons), len(results))
+        outcomes = await self._index(scored) if scored else []
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Poison)]
+        if refused:
+            await self._admit(len(refused), 0)
+        self._bugs.admit([*poisons, *refused], len(results))
+        indexed = iter(outcomes)
         done: list[Entry] = []
         for record, item in results:
-            outcome, post = Outcome.REJECTED, None
-            if isinstance(item, Poison):
-                await self._bury(DeadLetter(record, item.stage, item.reason))
-            else:
-                outcome, post = next(outcomes), item.post
-                if outcome is Outcome.REJECTED:
-                    await self._admit(1, 0)
-                    await self._bury(DeadLetter(record, "index", "rejected"))
-            done.append((record, outcome, post))
+            found, post = (item, None) if isinstance(item, Poison) else (next(indexed), item.post)
+            if isinstance(found, Poison):
+                await self._bury(DeadLetter(record, found.stage, found.reason))
+                found, post = Outcome.REJECTED, None
+            done.append((record, found, post))
         self._count(Counter(outcome for _, outcome, _ in done))
         ledger = await self._books()
         for key in {_partition(r) for r, _ in results}:
@@ -238,9 +241,21 @@ class Flow:
             self._guard.know(sent or 0)
         self._guard.admit(poisons, records)
 
-    async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:
+    async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome | Poison]:
+        """What became of each post; those that the store refuses, or that it fails on, are poison."""
+
+        def write() -> list[Outcome | Bug]:
+            at = self._now()
+            return isolated(scored, lambda part: self._store.index(part, at, STREAMED), DATA_ERRORS)
+
         with self._metrics.indexing.time():
-            return await self._retry("index", lambda: self._store.index(scored, self._now(), STREAMED))
+            found = await self._retry("index", write)
+        return [
+            buried("index", f"record {s.post.origin}", outcome) if isinstance(outcome, Bug)
+            else Poison("index", "rejected") if outcome is Outcome.REJECTED
+            else outcome
+            for s, outcome in zip(scored, found, strict=True)
+        ]  # fmt: skip
 
     async def _bury(self, letter: DeadLetter) -> None:
         await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)

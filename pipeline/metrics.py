@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
@@ -19,6 +21,9 @@ class Metrics:
             "opinionwatch_posts_duplicate", "Records whose document was there", ["cause"], registry=r
         )
         self.dead = Counter("opinionwatch_posts_dead", "Dead letters", ["stage", "reason"], registry=r)
+        self.ignored = Counter(
+            "opinionwatch_fields_ignored", "Fields of posts whose value could not be used", ["field"], registry=r
+        )
         self.skipped = Counter(
             "opinionwatch_records_skipped", "Records that Kafka deleted before they were read", ["topic"], registry=r
         )
@@ -57,9 +62,26 @@ class Metrics:
         self.notifications = Counter(
             "opinionwatch_notifications", "Notifications by channel and outcome", ["channel", "outcome"], registry=r
         )
+        self.notifications_pending = Gauge(
+            "opinionwatch_notifications_pending",
+            "Alerts that a channel has still to be told of",
+            ["channel"],
+            registry=r,
+        )
+        self.unnotified = Gauge(
+            "opinionwatch_alerts_unnotified", "Open alerts that no channel has taken and none will", registry=r
+        )
         self.model = Gauge("opinionwatch_model_info", "1 for the model in service", ["name", "version"], registry=r)
         self.swaps = Counter(
             "opinionwatch_model_swaps", "Models taken into service or refused", ["outcome"], registry=r
+        )
+        for outcome in ("taken", "refused"):  # increase() does not see the first event of a series that is new
+            self.swaps.labels(outcome)
+        self.wanted = Gauge(
+            "opinionwatch_model_wanted_info", "1 for the version that the registry names", ["version"], registry=r
+        )
+        self.behind = Gauge(
+            "opinionwatch_model_behind", "1 while another version serves than the registry names", registry=r
         )
         self.shadow = Counter(
             "opinionwatch_shadow_labels",
@@ -72,7 +94,20 @@ class Metrics:
         )
         self.label_queue = Gauge("opinionwatch_labels", "Labels given by people", registry=r)
 
+    def keep_lag(self, held: Collection[tuple[str, int]]) -> None:
+        """Takes out the lag of the partitions that are not `held`: another process shows them now."""
+        for sample in [s for family in self.lag.collect() for s in family.samples]:
+            topic, partition = sample.labels["topic"], sample.labels["partition"]
+            if (topic, int(partition)) not in held:
+                self.lag.remove(topic, partition)
+
     def serves(self, name: str, version: str) -> None:
         """Says which model labels from now on."""
         self.model.clear()
         self.model.labels(name, version).set(1)
+
+    def wants(self, wanted: str, serving: str) -> None:
+        """Says which version the registry names, and whether it is the one that serves."""
+        self.wanted.clear()
+        self.wanted.labels(wanted).set(1)
+        self.behind.set(wanted != serving)

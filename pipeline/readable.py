@@ -1,4 +1,4 @@
-"""Records that another release, or a hand, may have written: what cannot be read is passed over and logged."""
+"""Records that another release, or a hand, may have written: what cannot be read is skipped, and the log says so."""
 
 from __future__ import annotations
 

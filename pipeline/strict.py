@@ -5,7 +5,8 @@ What Faust does by itself loses posts (docs/delivery.md has the measured table).
   (about 100 microseconds) it does per chunk;
 - the commit is the contiguous prefix of settled chunks, and a chunk is settled only by whoever processed it. Faust
   itself acks what its stream skips during a rebalance: that ack counts for nothing here;
-- what is settled is committed before partitions are revoked;
+- what is settled is committed before partitions are revoked, and a commit that fails is made again a second later
+  (Faust crashes its consumer, and then stands still), or ends the process where Kafka goes on refusing it;
 - what no transaction has committed is not read, and the commit passes what is never delivered: the markers and aborted
   records of transactions, what compaction took;
 - where a partition is read from is decided by whoever processes the records (`StrictApp.starts`), after each
@@ -20,20 +21,32 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import faust
+from aiokafka import errors
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
+from pipeline.commits import Commits
 from pipeline.logids import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, log_identities
 from pipeline.resume import Bounds
 
 log = logging.getLogger(__name__)
 #: Keeps a worker that waits inside its group (max.poll.interval counts from the last look at the fetcher).
 _LOOK_S = 1.0
+#: Passing failures of a commit that aiokafka does not call retriable. A group that rebalances gives the partition to
+#: another reader, or to this one, from where it stands.
+_PASSING = (
+    TimeoutError, errors.KafkaTimeoutError, errors.CommitFailedError, errors.IllegalStateError,
+    errors.UnknownMemberIdError, errors.IllegalGenerationError, errors.RebalanceInProgressError,
+)  # fmt: skip
+#: A commit that takes longer is given up and made again: a rebalance and the end of the process wait for it.
+_COMMIT_S = 5.0
 #: Between two tries to find out where a partition is to be read from.
 _PLACE_S = 0.5
 #: The client itself would wait for a topic that is not there.
@@ -66,14 +79,15 @@ class Prefix:
     def __init__(self) -> None:
         self._pending: deque[Place] = deque()
         self._position: int | None = None
-        self._advanced = -1
+        #: The next offset to read, as far as `advance` has come; None before it came anywhere.
+        self.reached: int | None = None
 
     def deliver(self, first: int, last: int, records: int, size_bytes: int) -> Place:
         """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
         while self._pending and self._pending[-1].last >= first:
             self._pending.pop()
         if self._position is not None and first < self._position:
-            self._position, self._advanced = first, -1
+            self._position, self.reached = first, None
         place = Place(first, last, records, size_bytes)
         self._pending.append(place)
         return place
@@ -92,10 +106,10 @@ class Prefix:
         reached = None
         while self._pending and self._pending[0].settled:
             reached = self._pending.popleft().last + 1
-        if not self._pending and self._position is not None and self._position > self._advanced:
+        if not self._pending and self._position is not None and self._position > (self.reached or -1):
             reached = max(reached or 0, self._position)
         if reached is not None:
-            self._advanced = max(self._advanced, reached)
+            self.reached = max(self.reached or 0, reached)
         return reached
 
     @property
@@ -111,6 +125,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     def __init__(self, transport: Any, callback: Callable[[Any], Awaitable[None]], *args: Any, **kwargs: Any) -> None:
         self._prefixes: dict[Any, Prefix] = defaultdict(Prefix)
         self._room = asyncio.Event()
+        self.commits = Commits()
         #: Partitions that are not read before it is decided from where: the offset read up to, None for nothing.
         self._unplaced: dict[Any, int | None] = {}
         self._place_failed = False
@@ -130,6 +145,10 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         # Faust commits the partitions that it finds here.
         self._acked[chunk.tp]  # noqa: B018
         self._room.set()
+
+    def open_records(self, tp: Any) -> int:
+        """Records of a partition that are delivered and not settled."""
+        return self._prefixes[tp].held[0] if tp in self._prefixes else 0
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """Chunks of what the fetcher has, one partition after the other."""
@@ -275,7 +294,30 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: Any) -> int | None:
         self._acked[tp].clear()
         self._acked_index[tp].clear()
-        return self._prefixes[tp].advance()
+        prefix = self._prefixes[tp]
+        prefix.advance()
+        # Not only what is new: what was not committed for an error is due still.
+        return prefix.reached
+
+    async def _commit_offsets(self, offsets: dict[Any, int], start_new_transaction: bool = True) -> bool:
+        held = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        if not held:
+            return False
+        try:
+            await self._thread.call_thread(self._commit_in_thread, held)
+        except (errors.KafkaError, TimeoutError) as error:
+            refused = not isinstance(error, _PASSING) and not error.retriable
+            self.commits.failed(type(error).__name__, refused=refused, now=time.monotonic())
+            return False
+        self.commits.succeeded()
+        self._committed_offset.update(held)
+        return True
+
+    async def _commit_in_thread(self, held: dict[Any, int]) -> None:
+        # Faust's watch for commits that are missing reads it.
+        self._thread.tp_last_committed_at.update(dict.fromkeys(held, time.monotonic()))
+        offsets = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in held.items()}
+        await asyncio.wait_for(self._thread._ensure_consumer().commit(offsets), _COMMIT_S)  # noqa: SLF001
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
         """Gaps (compaction, transaction markers) need no bookkeeping: only delivered offsets count."""
@@ -320,6 +362,10 @@ class StrictApp(faust.App):  # type: ignore[misc]
 
     #: Whether the worker waits for another service, rather than being slow or stuck.
     waits: Callable[[], bool] = staticmethod(lambda: False)
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        """An error in Faust's part of an agent: started again, it would never see what it had taken."""
+        await self.crash(exc)
 
     def _new_transport(self) -> Any:
         return _StrictTransport(self.conf.broker_consumer, self)

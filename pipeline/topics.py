@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from pipeline import delivery
@@ -35,18 +34,19 @@ class DeadTopic:
 
     async def send(self, letter: DeadLetter) -> None:
         origin = str(letter.record.origin).encode()
-        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
+        seen = letter.record.time
         headers = {
             "reason": letter.reason.encode(),
             "stage": letter.stage.encode(),
             "origin": origin,
-            "first_seen": seen,
+            "first_seen": (seen.isoformat() if seen else "unknown").encode(),
             "replayed": str(letter.record.replayed).encode(),
         }
-        value = letter.record.value
+        value, reference = letter.record.value, letter.record.by_reference
         if len(value) > MAX_BYTES:
-            headers |= {"bytes": str(len(value)).encode(), "sha256": hashlib.sha256(value).hexdigest().encode()}
-            value = b""
+            value, reference = b"", (len(value), hashlib.sha256(value).hexdigest())
+        if reference:
+            headers |= {"bytes": str(reference[0]).encode(), "sha256": reference[1].encode()}
         await durable(self._topic, origin, value, headers)
 
 

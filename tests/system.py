@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable
@@ -64,11 +65,18 @@ class System:
 
     @staticmethod
     def is_ready(port: int) -> bool:
+        return System.readiness(port) == "ready\n"
+
+    @staticmethod
+    def readiness(port: int) -> str:
+        """What a worker says of itself; empty where nobody listens."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=2) as answer:
-                return bool(answer.status == 200)
+                return str(answer.read().decode())
+        except urllib.error.HTTPError as error:
+            return error.read().decode()
         except OSError:
-            return False
+            return ""
 
     def ingest(self, posts: list[dict[str, Any]]) -> dict[str, Any]:
         file = self.folder / "posts.jsonl"

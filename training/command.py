@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from models.bundle import BundleError, Manifest, load_bundle, read_manifest
+from models.bundle import Bundle, BundleError, Manifest, load_bundle, read_manifest
 from models.engine import usable_cores
 from training.bundling import make_bundle
 from training.config import TrainingConfig, TrainingConfigError, load_config
@@ -75,7 +75,7 @@ def train(
 
 
 def evaluate(
-    bundle: Path, data: Sequence[Path], head: str, config: Path | None, data_dir: Path | None
+    bundle: Bundle, data: Sequence[Path], head: str, config: Path | None, data_dir: Path | None
 ) -> dict[str, Any]:
     """Scores of a bundle on labelled files, or on the evaluation files of a recipe."""
     engine = load_bundle(bundle, device="cpu")

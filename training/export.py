@@ -10,15 +10,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import onnx
 import torch
 from onnxruntime.transformers.convert_to_packing_mode import PackingMode
 from onnxruntime.transformers.fusion_options import FusionOptions
 from onnxruntime.transformers.optimizer import optimize_model
 
-from models.bundle import ALLOWED_DOMAINS, read_manifest
+from models.bundle import read_manifest
 from models.drift import profile
 from models.engine import OnnxEngine
+from models.graph import ALLOWED_DOMAINS, graph_facts
 from models.labels import Head
 from models.tokenizer import BundleTokenizer
 from training.config import TrainingConfigError
@@ -160,7 +160,7 @@ def _write_graph(model: Path, precision: Precision, engine: OnnxEngine, out: Pat
     """Copies the graph into `out`; what the manifest says of it, with what `engine` says of the golden texts."""
     file = out / MODEL_FILES[precision]
     file.write_bytes(model.read_bytes())
-    used = {node.domain or "ai.onnx" for node in onnx.load(file).graph.node}
+    used = graph_facts(file.read_bytes()).domains
     if foreign := used - set(ALLOWED_DOMAINS):
         raise ValueError(f"the exported graph uses operator domains {sorted(foreign)} that serving refuses")
     return {

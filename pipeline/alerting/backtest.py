@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.alerting.counts import CountTable, scope_of
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.exclusions import touched
 from pipeline.alerting.history import History
 from pipeline.alerting.keyrules import KeyRule, rule_of
 from pipeline.alerting.tail import Floats, onset
 from pipeline.alerting.tiers import Threshold, tier_of
 from pipeline.alerting.volume import VolumeDetector
 from pipeline.alerting.volumelane import CALM
-from pipeline.store.base import EVERYTHING
+from pipeline.store.base import EVERYTHING, Scope
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
@@ -41,10 +43,15 @@ class Scores:
 
 
 def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] = lambda _: None) -> Scores:
-    """The negative lane. Buckets that score over `LEARN_BELOW` do not teach the baseline; `tell`: the share done."""
+    """The negative lane; `tell`: the share done.
+
+    Buckets that score over `LEARN_BELOW` teach nothing, neither their key nor those that hold much of its posts.
+    """
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
+    table = table_of(replace(history, posts=posts, negatives=negatives))
+    scopes = table.scopes
     verdicts = []
     hot = np.zeros((n_keys, n_buckets + span), np.bool_)
     lag = max(rule.windows) + rule.guard + 1
@@ -53,9 +60,18 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
         entering = span + end - lag
         v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
         assert v is not None  # noqa: S101
-        hot[:, span + end - 1] = v.score >= LEARN_BELOW
+        now = slice(span + end - max(rule.windows), span + end)
+        for row in np.flatnonzero(v.score >= LEARN_BELOW).tolist():
+            others = (table.row(scope) for scope in touched(table, scopes[row], now))
+            hot[[row, *(other for other in others if other is not None)], span + end - 1] = True
         verdicts.append(v)
     return _scores(verdicts)
+
+
+def table_of(history: History) -> CountTable:
+    """The counts of a history by what its keys stand for, as far as their names say it."""
+    scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
+    return CountTable.holding(scopes, history.posts, history.negatives)
 
 
 def volume_scores(history: History) -> Scores:
@@ -123,7 +139,8 @@ def calibrate(history: History, scores: Scores, target: float, policy: Policy = 
         key_weeks = float(history.key_weeks * mine.sum() / len(mine))
         peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[mine]])
         counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
-        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), (float(_GRID[-1]), 0))
+        highest = float(_GRID[-1]), int((peaks >= _GRID[-1]).sum())
+        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
         chosen[name] = Threshold(fire, found / key_weeks, key_weeks)
     return chosen
 
@@ -135,13 +152,18 @@ def thresholds(history: History, fire: float, by_tier: Mapping[str, Threshold]) 
 
 def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
     """The highest score between two ends of what would be an episode: as many reach `fire` as there are episodes."""
-    low = row < policy.end_below
-    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
-    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
-    segment = np.cumsum(ends)
+    segment = segments(row, policy, bucket)
     peaks = np.zeros(segment[-1] + 1)
     np.maximum.at(peaks, segment, row)
     return peaks
+
+
+def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64]:
+    """A number per bucket that grows where what would be an episode ends."""
+    low = row < policy.end_below
+    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
+    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
+    return np.cumsum(ends)
 
 
 def _reading(history: History, s: Scores, k: int, b: int) -> Reading:

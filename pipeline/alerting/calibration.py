@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.alerting.backtest import Scores, calibrate, negative_scores
+from pipeline.alerting.confirmed import AFTER, without
 from pipeline.alerting.counts import is_watched, key_name, scopes_of
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
@@ -35,11 +36,11 @@ def calibrate_on_index(
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
 
-    Alerts that people acknowledged were real: they do not count. Raises `Fatal` (69) where the index holds less
-    than `LEAST`.
+    Alerts that people acknowledged were real: they do not count, unless somebody called them a false alarm. Raises
+    `Fatal` (69) where the index holds less than `LEAST`.
     """
     store.refresh()
-    bounds = store.bounds()
+    bounds = extent(store)
     if bounds is None or bounds[1] - bounds[0] < LEAST:
         held = "nothing" if bounds is None else f"{(bounds[1] - bounds[0]) / timedelta(days=1):.1f} days"
         raise Fatal(
@@ -51,7 +52,7 @@ def calibrate_on_index(
     start = max(end - timedelta(days=DAYS), bounds[0])
     history = history_of(counts, start, end)
     scores = negative_scores(history, rule, tell)
-    _leave_out_confirmed(store, history, scores)
+    scores = leave_out_confirmed(store, history, scores)
     first = int(WARM_UP.total_seconds()) // BUCKET_S
     warm = replace(
         history,
@@ -65,10 +66,25 @@ def calibrate_on_index(
     return Calibration(end, target, enough)
 
 
+def extent(store: Store, now: datetime | None = None) -> tuple[datetime, datetime] | None:
+    """From the first event time of the index to just after the last; posts dated after `now` (the clock) do not count.
+
+    Where all of them are, the clock is the one that is wrong.
+    """
+    bounds, now = store.bounds(), now or datetime.now(UTC)
+    if bounds is None:
+        return None
+    return bounds[0], (bounds[1] if bounds[0] > now else min(bounds[1], now)) + timedelta(microseconds=1)
+
+
 def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
-    """The counts of the index, all keys up to `MAX_KEYS`, in buckets of `BUCKET_S`."""
+    """The counts of the index, all keys up to `MAX_KEYS`, in whole buckets of `BUCKET_S` from `start` to before `end`.
+
+    Raises `Fatal` (69) where nothing is counted in that time.
+    """
     first = int(start.timestamp()) // BUCKET_S * BUCKET_S
-    n_buckets = int(end.timestamp()) // BUCKET_S - first // BUCKET_S
+    n_buckets = (int((end - timedelta(microseconds=1)).timestamp()) - first) // BUCKET_S + 1
+    end = datetime.fromtimestamp(first + n_buckets * BUCKET_S, UTC)
     named: dict[str, Scope] = {}
     posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
@@ -84,6 +100,12 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
                 at = (cell.bucket - first) // BUCKET_S
                 posts[key][at] += cell.posts
                 negatives[key][at] += cell.negatives
+    if not posts:
+        raise Fatal(
+            f"the index has no post to count from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
+            "ask for more days with --days, or wait for posts (reposts are not counted)",
+            EXIT_UNAVAILABLE,
+        )
     keys = tuple(sorted(posts))
     return History(
         keys,
@@ -95,15 +117,14 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
     )
 
 
-def _leave_out_confirmed(store: Store, history: History, scores: Scores) -> None:
+def leave_out_confirmed(store: Store, history: History, scores: Scores) -> Scores:
+    """The scores without the alerts that people acknowledged, and without what these touched."""
     for alert in store.alerts():
         if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
             continue
-        if not (store.state(operator_state(alert["id"])) or {}).get("acknowledged_at"):
+        said = store.state(operator_state(alert["id"])) or {}
+        if not said.get("acknowledged_at") or said.get("false_alarm_at") or alert.get("false_alarm"):
             continue
         over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
-        start, end = (
-            (moment - history.start) // timedelta(seconds=BUCKET_S)
-            for moment in (datetime.fromisoformat(alert["started_at"]), over + timedelta(hours=6))
-        )
-        scores.score[history.keys.index(alert["key"]), max(0, start) : max(0, end)] = 0.0
+        scores = without(history, scores, alert["key"], datetime.fromisoformat(alert["started_at"]), over + AFTER)
+    return scores

@@ -5,7 +5,9 @@ A key is a topic, a subject, a source (where asked for), or a subject within a t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 
 import numpy as np
@@ -26,6 +28,17 @@ def key_name(scope: Scope) -> str:
     return "|".join(f"{name}:{value}" for name, value in parts if value)
 
 
+def scope_of(key: str) -> Scope | None:
+    """The key that people call so; None where the name is not of that form.
+
+    >>> scope_of("subject:Nova|topic:autos"), scope_of("Nova")
+    (Scope(topic='autos', subject='Nova', source=''), None)
+    """
+    parts = dict(part.partition(":")[::2] for part in key.split("|"))
+    scope = Scope(parts.get("topic", ""), parts.get("subject", ""), parts.get("source", ""))
+    return scope if key and key_name(scope) == key else None
+
+
 class CountTable:
     """int64[n_keys, width] of posts and negatives over the last `width` buckets; keys appear as they come."""
 
@@ -33,6 +46,7 @@ class CountTable:
         self.width = width
         self.scopes: list[Scope] = []
         self._rows: dict[Scope, int] = {}
+        self._named: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
         self.end = 0  # start of the bucket after the last column, seconds since the epoch
         self.posts: Counts = np.zeros((0, width), np.int64)
         self.negatives: Counts = np.zeros((0, width), np.int64)
@@ -66,18 +80,49 @@ class CountTable:
         """When the bucket before `column` ends."""
         return datetime.fromtimestamp(self.end - (self.width - column) * BUCKET_S, UTC)
 
+    @classmethod
+    def holding(cls, scopes: Sequence[Scope], posts: Counts, negatives: Counts) -> CountTable:
+        """A table of counts that stand already, int64[n_keys, width]; it knows no times."""
+        made = cls(posts.shape[1])
+        for scope in scopes:
+            made._add(scope)
+        made.posts, made.negatives = posts, negatives
+        return made
+
     def row(self, scope: Scope) -> int | None:
         return self._rows.get(scope)
+
+    def related(self, scope: Scope) -> list[int]:
+        """Rows of the other keys that may hold posts of this one: those within it, and those that it lies across."""
+        within = {row for name in _names(scope) for row in self._named[name]}
+        across = {name for row in within for name in _names(self.scopes[row])}
+        singles = {row for at, value in across if (row := self.row(_single(at, value))) is not None}
+        return sorted((within | singles) - {self.row(scope)})
 
     def _row(self, scope: Scope) -> int:
         row = self._rows.get(scope)
         if row is None:
-            row = self._rows[scope] = len(self.scopes)
-            self.scopes.append(scope)
+            row = self._add(scope)
             empty = np.zeros((1, self.width), np.int64)
             self.posts = np.vstack([self.posts, empty])
             self.negatives = np.vstack([self.negatives, empty])
         return row
+
+    def _add(self, scope: Scope) -> int:
+        row = self._rows[scope] = len(self.scopes)
+        self.scopes.append(scope)
+        for name in _names(scope):
+            self._named[name].append(row)
+        return row
+
+
+def _names(scope: Scope) -> list[tuple[int, str]]:
+    """What a key is made of: which of its parts, and the name in it."""
+    return [(at, value) for at, value in enumerate(astuple(scope)) if value]
+
+
+def _single(at: int, value: str) -> Scope:
+    return Scope(*(value if i == at else "" for i in range(3)))
 
 
 def scopes_of(cell: Cell) -> tuple[Scope, ...]:

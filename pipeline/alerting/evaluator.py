@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 
+from pipeline.alerting.backtest import LEARN_BELOW
 from pipeline.alerting.calibration import calibrate_on_index
-from pipeline.alerting.counts import CountTable, is_watched, key_name, rank
+from pipeline.alerting.counts import CountTable, is_watched, key_name, rank, scope_of
 from pipeline.alerting.detector import Detector, Rule, Verdicts
 from pipeline.alerting.episodes import Episode, Policy, Reading, Transition, step
 from pipeline.alerting.events import Event
+from pipeline.alerting.exclusions import Exclusions, touched
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import BY_RULE, KeyRule, rule_of
 from pipeline.alerting.readings import beyond, reading_of, series_of
@@ -34,7 +36,8 @@ _LATE = 24
 _HISTORY = timedelta(days=28)
 #: At the very first start, what is older is only learned from.
 _FIRST_LOOK = timedelta(days=1)
-_STATE = "evaluator"
+#: The store's state that holds the cursor and the episodes.
+STATE = "evaluator"
 
 
 class Evaluator:
@@ -62,7 +65,9 @@ class Evaluator:
         self._detector = Detector(rule)
         self._episodes: dict[Scope, Episode] = {}
         self.calibration: Calibration | None = None
-        self._past: list[tuple[Scope, datetime, datetime]] = []
+        self._excluded = Exclusions()
+        #: What `advance` found and nobody has recorded: saved with the cursor, so that a crash loses nothing of it.
+        self.unrecorded: list[Event] = []
 
     @property
     def cursor(self) -> datetime | None:
@@ -71,9 +76,9 @@ class Evaluator:
 
     def resume(self) -> None:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
-        self._saved = state = self._store.state(_STATE)
+        self._saved = state = self._store.state(STATE)
         self._learned = False
-        self._episodes, self._past, self._cursor = {}, [], None
+        self._episodes, self._excluded, self._cursor, self.unrecorded = {}, Exclusions(), None, []
         self.load_calibration()
         if state is None:
             return
@@ -81,10 +86,12 @@ class Evaluator:
         self._volume.restore(state.get("volume", []))
         for episode in readable("episodes in the store", state["episodes"], Episode.from_json):
             self._episodes[episode.scope] = episode
-        self._past = [
-            (Scope(*names), datetime.fromisoformat(start), datetime.fromisoformat(end))
-            for *names, start, end in state["past"]
-        ]
+        self._excluded = Exclusions.from_json(state["past"])
+        self.unrecorded = [Event.from_json(item) for item in state.get("unrecorded", [])]
+
+    def followed(self) -> set[str]:
+        """The ids of the episodes that go on."""
+        return {e.id for e in (*self._episodes.values(), *self._volume.episodes())}
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
@@ -97,23 +104,24 @@ class Evaluator:
         return calibrate_on_index(self._store, self._kept, self._rule, target)
 
     def save(self) -> bool:
-        """Call when the events of `advance` are dealt with: from here on a restart goes on after them.
+        """Call before anybody hears of the events of `advance`, which are saved too, and after they are recorded.
 
-        False where another process has saved since `resume` or the last `save`: that one evaluates, and what this one
-        knows is out of date.
+        So an episode keeps its identity, whatever late posts would make of its beginning after a restart. False where
+        another process has saved since `resume` or the last `save`: that one evaluates, and what this one knows is out
+        of date.
         """
         if self._cursor is None:
             return True
-        oldest = _time(self._cursor) - _HISTORY
-        self._past = [row for row in self._past if row[2] > oldest]
+        self._excluded.forget_before(self._cursor - int(_HISTORY.total_seconds()))
         state = {
             "cursor": self._cursor,
             "episodes": [e.to_json() for e in self._episodes.values()],
             "volume": self._volume.to_json(),
-            "past": [[*astuple(s), a.isoformat(), b.isoformat()] for s, a, b in self._past],
+            "past": self._excluded.to_json(),
+            "unrecorded": [event.to_json() for event in self.unrecorded],
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
-        if not self._store.swap_state(_STATE, self._saved, state):
+        if not self._store.swap_state(STATE, self._saved, state):
             return False
         self._saved = state
         return True
@@ -133,7 +141,7 @@ class Evaluator:
             self._table.refill(self._store.counts(_time(reread), _time(until), self._counting), reread)
             buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
             events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
-            self._cursor = until
+            self._cursor, self.unrecorded = until, events
             yield events
 
     def _learn(self, end: int) -> bool:
@@ -165,22 +173,20 @@ class Evaluator:
     def _step(self, bucket_end: int, *, score: bool) -> Verdicts | None:
         right = self._right(bucket_end)
         columns = slice(right - self._rule.span, right)
-        entering = _time(bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S)
-        excluded = np.zeros(len(self._table.scopes), np.bool_)
-        running = [(s, e.started_at, e.updated_at + timedelta(hours=1)) for s, e in self._episodes.items()]
-        for scope, start, until in [*self._past, *running]:
-            row = self._table.row(scope)
-            if row is not None and start <= entering < until:
-                excluded[row] = True
+        entering = bucket_end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S
+        excluded = self._excluded.mask(self._table, entering)
         return self._detector.step(
             self._table.posts[:, columns], self._table.negatives[:, columns], excluded, score=score
         )
 
     def _evaluate(self, bucket_end: int) -> list[Event]:
-        score, right = bucket_end > self._silent_until, self._right(bucket_end)
-        verdicts = self._step(bucket_end, score=score)
-        events = self._volume.step(self._table, right, score=score)
+        judged, right = bucket_end > self._silent_until, self._right(bucket_end)
+        verdicts = self._step(bucket_end, score=True)
+        events = self._volume.step(self._table, right, score=judged)
         if verdicts is None:
+            return events
+        if not judged:
+            self._exclude_old_spikes(verdicts, right)
             return events
         open_rows = {row for s in self._episodes if (row := self._table.row(s)) is not None}
         scopes, at = self._table.scopes, _time(bucket_end)
@@ -195,27 +201,42 @@ class Evaluator:
         for row in order:
             scope = scopes[row]
             reading = reading_of(verdicts, row, at)
+            window = slice(right - int(verdicts.window[row]), right)
             before = self._episodes.get(scope)
+            if before and row in firing and self._stands_alone(before, row, window, reading):
+                before = None
             threshold, tier = self._threshold(row)
             policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
             after, transition = step(before, reading, policy, key=key_name(scope), scope=scope)
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                window = slice(right - int(verdicts.window[row]), right)
-                if self._is_a_subjects(row, window):
+                if self._subject_within(row, window):
                     continue
-                after = replace(
-                    after, started_at=self._onset(row, window, reading), muted_by=self._explained_by(row, window)
-                )
+                since = self._onset(row, window, reading)
+                after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
             self._episodes[scope] = after
+            self._exclude(scope, after.started_at, right)
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
-                self._past.append((scope, after.started_at, after.updated_at))
             if transition is not None and not after.muted_by:
                 muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
                 events.append(Event(after, transition, muted, threshold, tier, series_of(self._table, scope, right)))
         return events
+
+    def _exclude(self, scope: Scope, since: datetime, right: int) -> None:
+        """An episode, up to column `right`, teaches neither its own key nor those that hold much of its posts."""
+        columns = slice(max(0, right - max(self._rule.windows)), right)
+        start, end = (int(t.timestamp()) for t in (since, self._table.time_of(right)))
+        for one in (scope, *touched(self._table, scope, columns)):
+            self._excluded.add(one, start, end)
+
+    def _exclude_old_spikes(self, verdicts: Verdicts, right: int) -> None:
+        """Before the first verdict there are no episodes: what scores so high may have been one."""
+        at = self._table.time_of(right)
+        for row in np.flatnonzero(verdicts.score >= LEARN_BELOW).tolist():
+            window = slice(right - int(verdicts.window[row]), right)
+            self._exclude(self._table.scopes[row], self._onset(row, window, reading_of(verdicts, row, at)), right)
 
     def _key_rule(self, row: int) -> KeyRule:
         return rule_of(self._keys, key_name(self._table.scopes[row]))
@@ -232,35 +253,53 @@ class Evaluator:
         first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
         return reading.at - timedelta(seconds=reading.window_s - first * BUCKET_S)
 
-    def _explained_by(self, row: int, window: slice) -> str:
-        """The open episode without whose posts key `row` would not fire; empty where there is none."""
+    def _explained_by(self, row: int, window: slice, since: datetime) -> str:
+        """The open episode without whose posts key `row`, which rises since then, would not fire; empty for none.
+
+        A topic or a source does not explain a subject that began to rise after it fired: it fired for another one.
+        """
         scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            if other != scope and not episode.muted_by and not self._fires_without(row, other, window):
+            if other == scope or episode.muted_by or (scope.subject and not other.subject and since > episode.fired_at):
+                continue
+            if not self._fires_without(row, other, window):
                 return episode.id
         return ""
 
-    def _is_a_subjects(self, row: int, window: slice) -> bool:
-        """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""
+    def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
+        """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
+        scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
+        if not muted.muted_by or (by and by.holds(scope)) or self._subject_within(row, window):
+            return False
+        return not self._explained_by(row, window, self._onset(row, window, reading))
+
+    def _subject_within(self, row: int, window: slice) -> str:
+        """The subject that alone makes a topic or source rise, and is the key to watch then; empty for none."""
         scope, table = self._table.scopes[row], self._table
         if scope.subject:
-            return False
+            return ""
         for other in table.scopes:
             within = other.subject and replace(other, subject="") == scope
             if not within or self._fires_without(row, other, window):
                 continue
-            subject = table.row(Scope("", other.subject))
+            whole = Scope("", other.subject)
+            subject = table.row(whole)
             if subject is not None and self._detector.rises(
                 subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
             ):
-                return True
-        return False
+                return key_name(whole)
+        return ""
 
     def _fires_without(self, row: int, other: Scope, window: slice) -> bool:
         """Whether key `row` would fire without the posts that it shares with key `other`, as far as anybody knows."""
         left = beyond(self._table, self._table.scopes[row], other, window)
         length = window.stop - window.start
         return left is None or self._detector.score(row, length, *left) >= self._threshold(row)[0].fire
+
+
+def state_begun_at(at: datetime) -> dict[str, Any]:
+    """The state of an evaluator that has judged all before `at`: the next one judges from there on."""
+    return {"cursor": int(at.timestamp()) // BUCKET_S * BUCKET_S, "episodes": [], "volume": [], "past": []}
 
 
 def _time(seconds: int) -> datetime:

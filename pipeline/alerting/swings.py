@@ -10,8 +10,10 @@ Everything is a moment of residuals r = k - n p (k negatives of n posts, p the b
 Given R with its n_R posts and their share off by d, the best linear forecast of the window (Kalman's, for one
 observation) is p + g d with g = c_W / (rho_R + 1/n_R), and its spread falls to rho_W - c_W g.
 
-A spike must not teach what is usual: residuals are cut at `cut` of their own standard deviations (Huber 1964), and
-the caller leaves out episodes. A key's moments are worth `shrink` average keys of the others' (empirical Bayes).
+A spike must not teach what is usual: residuals are cut at `cut` of their own standard deviations (Huber 1964), those
+beyond `reject` teach nothing (Hampel 1974), and the caller leaves out episodes. The cut alone is not enough: a spike
+brings posts with it, and moments weigh a window by n^2, so that one crisis outweighs ten quiet days of a sparse key
+and, pooled, of every key. A key's moments are worth `shrink` average keys of the others' (empirical Bayes).
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Usual:
     prior_steps: int
     shrink: float = 1.0
     cut: float = 3.0
+    reject: float = 4.0
     typical: float = 0.01
     floor: float = 0.001
     ceiling: float = 0.5
@@ -107,17 +110,17 @@ class Swings:
         n, k = self._sums(posts), self._sums(negatives)
         ends = [*self._inner, self._last]
         variance = n[ends] * share * (1 - share)
-        r = self._residual(n[ends], k[ends], share, spread)
-        n_before, r_before = self._before(n, k, share, spread[-1])
-        self._spread.add(r * r - variance, np.maximum(n[ends] - 1, 0) * variance, keep)
-        self._memory.add(r[:-1] * r_before, n_before * variance[:-1], keep)
+        r, near = self._residual(n[ends], k[ends], share, spread)
+        n_before, r_before, near_before = self._before(n, k, share, spread[-1])
+        self._spread.add(r * r - variance, np.maximum(n[ends] - 1, 0) * variance, keep & near)
+        self._memory.add(r[:-1] * r_before, n_before * variance[:-1], keep & near[:-1] & near_before)
 
     def forecast(self, posts: Counts, negatives: Counts, share: Floats) -> Forecast:
         """What to expect of each window that ends with the last column, from the `recent` columns before it."""
         spread = self._spreads()
         windows, before = spread[:-1], spread[-1]
         sums, negative = self._sums(posts), self._sums(negatives)
-        n, r = self._before(sums, negative, share, before)
+        n, r, _ = self._before(sums, negative, share, before)
         memory = np.clip(self._memory.value(), 0.0, 0.95 * np.sqrt(windows * before))
         counted = np.maximum(n, 1)
         gain = memory / (before + 1 / counted) * (n > 0)
@@ -135,12 +138,13 @@ class Swings:
         between = np.add.reduceat(counts, starts, axis=1)
         return np.ascontiguousarray(between[:, ::-1].cumsum(1).T)
 
-    def _before(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> tuple[Counts, Floats]:
-        """Posts and residuals of the time before each window."""
+    def _before(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> tuple[Counts, Floats, NDArray[np.bool_]]:
+        """Posts of the time before each window, and their residuals."""
         n_before, k_before = n[self._outer] - n[self._inner], k[self._outer] - k[self._inner]
-        return n_before, self._residual(n_before, k_before, share, spread)
+        return n_before, *self._residual(n_before, k_before, share, spread)
 
-    def _residual(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> Floats:
+    def _residual(self, n: Counts, k: Counts, share: Floats, spread: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+        """Residuals, cut; and whether each is near enough to the share to be learned from."""
         sigma = np.sqrt(n * share * (1 - share) * (1 + np.maximum(n - 1, 0) * np.maximum(spread, 2e-3)))
-        cut = self._usual.cut * sigma
-        return np.clip(k - n * share, -cut, cut)
+        r, cut = k - n * share, self._usual.cut * sigma
+        return np.clip(r, -cut, cut), np.abs(r) <= self._usual.reject * sigma

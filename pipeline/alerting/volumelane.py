@@ -50,6 +50,10 @@ class VolumeLane:
         found = readable("episodes in the store", episodes, Episode.from_json)
         self._episodes = {e.scope: e for e in found}
 
+    def episodes(self) -> list[Episode]:
+        """Those that go on."""
+        return list(self._episodes.values())
+
     def to_json(self) -> list[dict[str, Any]]:
         return [e.to_json() for e in self._episodes.values()]
 

@@ -25,6 +25,7 @@ from pipeline.health import add_health, serving
 from pipeline.logs import configure
 
 SECONDS = 60.0
+_SAID_EVERY_S = 10.0
 
 
 def demo(
@@ -45,6 +46,12 @@ def demo(
         items, subjects = demo_feed.generate(), {k: list(v) for k, v in phrases.SUBJECTS.items()}
     else:
         items, subjects = read_feed(feed, settings.kafka.topics[-1], lambda line: err.print(line, markup=False)), {}
+        if not settings.subjects:
+            err.print(
+                "no subjects are set: only topics are watched. Name yours in [subjects] of "
+                f'{config or "opinionwatch.toml"}, e.g. Nova = ["Nova", "Nova X2"]',
+                markup=False,
+            )
     live = not as_json and out.is_terminal
     final: list[dict[str, Any]] = []
 
@@ -58,13 +65,17 @@ def demo(
                 http = session.settings.http
                 refuse_open_host(http)
                 rule = session.settings.alerts.counting
-                console = console_app(session.store, rule, behind_proxy=http.behind_proxy)
+                console = console_app(
+                    session.store, rule, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts
+                )
                 add_health(console, session.workers.metrics, session.workers.not_ready)
                 address = await stack.enter_async_context(
                     serving(console, http.host, http.console_port, "http.console_port or --port")
                 )
                 err.print(f"console: http://{http.host}:{address}/")
             view = stack.enter_context(Live(View(session), console=out, refresh_per_second=4)) if live else None
+            if not live:
+                stack.callback(asyncio.create_task(_progress(session)).cancel)
             yield
             if session.drained and not once:
                 # Printing beside a live view would tear it.
@@ -73,11 +84,19 @@ def demo(
         final.extend(session.store.alerts())
 
     seconds = 0.0 if once and not live else SECONDS
-    summary = asyncio.run(
-        play(settings, subjects, items, open_classifier(settings.model), seconds=seconds, attend=attend)
-    )
+    err.print("loading the model ...")
+    classifier = open_classifier(settings.model)
+    err.print(f"starting the broker, the store and the workers, then {len(items)} posts are played ...")
+    summary = asyncio.run(play(settings, subjects, items, classifier, seconds=seconds, attend=attend))
     if as_json:
         print_json(summary)
     else:
         print_summary(summary, final, out)
     sys.stdout.flush()
+
+
+async def _progress(session: Session) -> None:
+    """For those who have no live view: how far it is, now and then."""
+    while True:
+        await asyncio.sleep(_SAID_EVERY_S)
+        err.print(f"{session.done} of {len(session.items)} posts are done")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -11,13 +11,13 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
-from models.bundle import BundleError, read_manifest
+from models.bundle import BundleError
 from models.drift import distances, profile
-from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError
+from models.registry import CHALLENGER, CHAMPION, Entry, Registry, RegistryError, RegistryUnavailableError
 from models.signing import new_key, sign
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
-from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.labelling import Classifier
 from pipeline.posts import text_of
 from pipeline.relabel import relabel_last
@@ -65,7 +65,7 @@ def show(version: Version, as_json: AsJson = False, config: Config = None) -> No
     """
     registry = registry_of(settings_of(config))
     entry: Entry = refusing(lambda: registry.entry(version))
-    manifest = refusing(lambda: read_manifest(registry.fetch(version)))
+    manifest = refusing(lambda: registry.verify(version)).manifest
     trail = [e for e in registry.audit() if version in e.values()]
     heads = {h.name: h.labels for h in manifest.heads}
     if as_json:
@@ -276,17 +276,21 @@ def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> dict[
     }
 
 
-def registry_of(settings: Settings) -> Registry:
-    """The registry of the settings; raises `Fatal` where none is set."""
+def registry_of(settings: Settings, trusted: Sequence[str] | None = None) -> Registry:
+    """The registry of the settings, which trusts the keys given or theirs; raises `Fatal` where none is set."""
     if not settings.model.registry:
         raise Fatal("model.registry is not set", "set OPINIONWATCH_MODEL__REGISTRY to a folder or an fsspec URL")
-    return refusing(lambda: Registry(settings.model.registry, trusted=settings.model.trusted_keys))
+    keys = settings.model.trusted_keys if trusted is None else trusted
+    return refusing(lambda: Registry(settings.model.registry, trusted=keys))
 
 
 def refusing(call: Callable[[], T]) -> T:
     """Runs `call`; what the registry or a bundle refuses becomes a `Fatal`."""
     try:
         return call()
+    except RegistryUnavailableError as error:
+        remedy = "check that its storage answers, and your rights"
+        raise Fatal(f"model.registry: {error}", remedy, EXIT_UNAVAILABLE) from None
     except (RegistryError, BundleError) as error:
         raise Fatal(str(error)) from None
     except OSError as error:

@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import typer
 
 from models.bundle import load_bundle, read_manifest
+from models.folders import private_folder
 from models.registry import CHALLENGER, CHAMPION, Registry
-from models.signing import sign
+from models.signing import public_of, sign
 from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.commands.models import refusing as registry_refusing
 from pipeline.commands.models import registry_of
@@ -44,9 +45,11 @@ def retrain(
     Example: opinionwatch retrain --min-new-labels 200
     """
     settings = settings_of(config, training__min_new_labels=min_new_labels)
-    registry, store = registry_of(settings), open_store(settings.store)
-    work = Path(settings.training.work)
-    work.mkdir(parents=True, exist_ok=True)
+    registry, store = registry_refusing(lambda: _trusting(settings)), open_store(settings.store)
+    try:
+        work = private_folder(Path(settings.training.work).resolve())
+    except OSError as error:
+        raise Fatal(f"training.work: {error}", "give a folder that belongs to this user") from None
     with _locked(work) as free:
         done = _run(settings, registry, store, work) if free else {"outcome": "locked", "reason": "another one runs"}
     if as_json:
@@ -57,6 +60,16 @@ def retrain(
         out.print(
             "Labels that are wrong: see 'opinionwatch labels stats', take them back with 'opinionwatch labels drop'."
         )
+
+
+def _trusting(settings: Settings) -> Registry:
+    """The registry, which hands out only what may serve: a signature of ours must not stand on what nobody signed.
+
+    Without `model.trusted_keys`, the key that signs new bundles must have signed the champion, too.
+    """
+    key, trusted = settings.training.signing_key, list(settings.model.trusted_keys)
+    own = [public_of(Path(key))] if key and not trusted else []
+    return registry_of(settings, [*trusted, *own])
 
 
 def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> dict[str, Any]:
@@ -84,7 +97,8 @@ def _begin(
     settings: Settings, registry: Registry, store: Store, work: Path, champion: str, labels: int, fresh: int
 ) -> dict[str, Any]:
     """Freezes the data of the run, so that one that was killed goes on with the same."""
-    heads = {h.name: h.labels for h in read_manifest(registry.fetch(champion)).heads}
+    manifest = registry_refusing(lambda: registry.verify(champion)).manifest
+    heads = {h.name: h.labels for h in manifest.heads}
     counts = write_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal)
     at = datetime.now(UTC)
     run = {
@@ -103,7 +117,7 @@ def _train_and_judge(
     settings: Settings, registry: Registry, store: Store, work: Path, run: dict[str, Any]
 ) -> dict[str, Any]:
     command, gate = training("command"), training("gate")
-    champion = registry_refusing(lambda: registry.fetch(run["champion"]))
+    champion = registry_refusing(lambda: registry.checkout(run["champion"]))
     name, target = read_manifest(champion).name, work / "bundle"
     request = training("job").Request(
         out=target,

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from models.bundle import MANIFEST, read_bundle
 from pipeline.classifier import bundle_in_service
 from pipeline.commands.common import AsJson, err, out, print_json, settings_of
 from pipeline.errors import EXIT_CONFIG, EXIT_USAGE, Fatal
@@ -63,7 +64,7 @@ def train(
     command = training("command")
     request = training("job").Request(
         out=out_dir,
-        base=base or str(bundle_in_service(settings_of(None).model)),
+        base=_base(base),
         version=version or f"{datetime.now(UTC):%Y%m%d.%H%M}",
         config=config,
         data=tuple(data or ()),
@@ -96,7 +97,8 @@ def evaluate(
     """
     if not data and config is None:
         raise Fatal("nothing to evaluate on", "give --data FILE, or --config and --data-dir", EXIT_USAGE)
-    found = refusing(lambda: training("command").evaluate(bundle, data or (), head, config, data_dir))
+    read = refusing(lambda: read_bundle(bundle, settings_of(None).model.trusted_keys))
+    found = refusing(lambda: training("command").evaluate(read, data or (), head, config, data_dir))
     if as_json:
         print_json(found)
     else:
@@ -148,6 +150,16 @@ def noise(
         out.print(f"{row['margin']:.2f}  {row['head']}: {row['given']} -> {row['suggested']}  {text}", markup=False)
     if not rows:
         out.print("no label looks wrong")
+
+
+def _base(given: str | None) -> str:
+    """What to start from: where keys are trusted, a bundle that none of them signed is refused."""
+    model = settings_of(None).model
+    if given is None:
+        return str(bundle_in_service(model))
+    if (Path(given) / MANIFEST).exists():
+        refusing(lambda: read_bundle(Path(given), model.trusted_keys))
+    return given
 
 
 def training(name: str) -> Any:

@@ -1,7 +1,7 @@
 """What can be set. `resolve` reads it; the sections are plain values."""
 
 from pipeline.settings.alerts import AlertSettings, ChannelSettings, WebhookSettings
-from pipeline.settings.resolve import Resolved, resolve
+from pipeline.settings.resolve import DEFAULT_FILE, Resolved, resolve
 from pipeline.settings.sections import (
     EMBEDDED,
     STARTER,
@@ -11,9 +11,11 @@ from pipeline.settings.sections import (
     ModelSettings,
     Settings,
     StoreSettings,
+    SubjectSettings,
 )
 
 __all__ = [
+    "DEFAULT_FILE",
     "EMBEDDED",
     "STARTER",
     "AlertSettings",
@@ -25,6 +27,7 @@ __all__ = [
     "Resolved",
     "Settings",
     "StoreSettings",
+    "SubjectSettings",
     "WebhookSettings",
     "resolve",
 ]

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from datetime import time
+from email.utils import parseaddr
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
 
 from pipeline.settings.base import Section
+from pipeline.settings.urls import checked_host, checked_url
 from pipeline.store.base import CountRule
+
+_MAILBOX = re.compile(r"[^@\s<>,;\"]{1,64}@[^@\s<>,;\"]{1,253}")
+
+
+def _checked_address(address: str) -> str:
+    if not address.isprintable() or not _MAILBOX.fullmatch(parseaddr(address)[1]):
+        raise ValueError(f"{address!r} is not an e-mail address; write name@host")
+    return address
+
+
+def _of_channel(info: ValidationInfo, check: Callable[[str], str], value: str) -> str:
+    """The checked value; an error names the channel, which its place in the list does not."""
+    try:
+        return check(value)
+    except ValueError as error:
+        raise ValueError(f"channel {info.data.get('name', '?')}: {error}") from None
 
 
 class WebhookSettings(Section):
@@ -26,9 +46,8 @@ class WebhookSettings(Section):
 
     @field_validator("url")
     @classmethod
-    def _url_is_http(cls, value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("the URL must begin with https:// (or http://)")
+    def _url_is_http(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        _of_channel(info, checked_url, value.get_secret_value())
         return value
 
 
@@ -37,14 +56,16 @@ class ChannelSettings(Section):
 
     - webhook (`body`: opinionwatch or alertmanager), alertmanager, slack, dingtalk, feishu, wecom: `url`; the
       webhook, dingtalk and feishu sign with `secret`
-    - email: `host`, `port`, `sender`, `to`, and `username` and `secret` where the server wants them
+    - email: `host`, `port`, `sender`, `to`, and `username` and `secret` where the server wants them; `ca_file`
+      names the certificate authority of a server whose certificate is private
+    - log: nothing; for those whom a line in the log wakes
 
     A URL may hold a token: it is kept secret, and may come from `url_file`, as `secret` from `secret_file`. Only
     alerts of `severities` and `lanes` whose key matches one of `keys` go there.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
-    kind: Literal["webhook", "alertmanager", "slack", "dingtalk", "feishu", "wecom", "email"]
+    kind: Literal["webhook", "alertmanager", "slack", "dingtalk", "feishu", "wecom", "email", "log"]
     url: SecretStr = SecretStr("")
     url_file: str = ""
     secret: SecretStr = SecretStr("")
@@ -59,9 +80,30 @@ class ChannelSettings(Section):
     host: str = ""
     port: int = Field(default=587, ge=1, le=65535)
     tls: Literal["starttls", "tls", "none"] = "starttls"
+    ca_file: str = ""
     sender: str = ""
     to: list[str] = []
     username: str = ""
+
+    @field_validator("url")
+    @classmethod
+    def _url_is_sound(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value.get_secret_value():
+            _of_channel(info, checked_url, value.get_secret_value())
+        return value
+
+    @field_validator("host")
+    @classmethod
+    def _host_is_sound(cls, value: str, info: ValidationInfo) -> str:
+        return _of_channel(info, checked_host, value) if value else value
+
+    @field_validator("sender", "to")
+    @classmethod
+    def _addresses_are_sound(cls, value: str | list[str], info: ValidationInfo) -> str | list[str]:
+        for address in [value] if isinstance(value, str) else value:
+            if address or isinstance(value, list):
+                _of_channel(info, _checked_address, address)
+        return value
 
 
 class QuietSettings(Section):

@@ -6,20 +6,25 @@ Environment names are `OPINIONWATCH_` and the path with double underscores, e.g.
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from pipeline.errors import Fatal
+from pipeline.network import printable
 from pipeline.settings.sections import Settings
 
+_NotJson = json.JSONDecodeError
 PREFIX = "OPINIONWATCH_"
+#: No setting lies deeper; what does is refused as it stands.
+_DEEPEST = 10
 DEFAULT_FILE = Path("opinionwatch.toml")
 
 
@@ -53,7 +58,7 @@ def resolve(
     try:
         return Resolved(Settings.model_validate(merged), origins)
     except ValidationError as error:
-        raise Fatal(_explain(error, origins), "see 'opinionwatch config show' for all keys and their values") from None
+        raise Fatal(_explain(error, origins), "correct that, then see 'opinionwatch config show'") from None
 
 
 def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
@@ -64,8 +69,13 @@ def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
         if file is None:
             return
         raise Fatal(f"settings file {path} does not exist", "give the path of a TOML file to --config") from None
-    except (OSError, ValueError) as error:
-        raise Fatal(f"settings file {path} cannot be read: {error}", "mend the file") from None
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise Fatal(f"settings file {path}, line {line}: not UTF-8", "save the file as UTF-8") from None
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "nested too deeply"
+        reason = printable(str(error)) if isinstance(error, ValueError) else reason
+        raise Fatal(f"settings file {path} cannot be read: {reason}", "correct the file: it must be TOML") from None
     subjects = tables.pop("subjects", None)
     for key, value in _leaves(tables):
         yield key, value, f"file {path}"
@@ -83,13 +93,19 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             key = key.removesuffix("_file")
             try:
                 value = Path(text).read_text("utf-8").strip()
-            except OSError as error:
-                raise Fatal(f"{name}: {text} cannot be read: {error.strerror}", "mount the secret file") from None
+            except (OSError, ValueError) as error:
+                reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+                raise Fatal(
+                    f"{printable(name)}: its file cannot be read: {reason}", "give the path of the file with the secret"
+                ) from None
         elif text[:1] in "[{":
             try:
                 value = json.loads(text)
-            except ValueError:
-                raise Fatal(f"{name} starts like JSON but is not", "write a JSON list or object") from None
+            except (ValueError, RecursionError) as error:
+                reason = f" ({printable(error.msg)}, character {error.pos})" if isinstance(error, _NotJson) else ""
+                raise Fatal(
+                    f"{printable(name)} starts like JSON but is not{reason}", "write a JSON list or object"
+                ) from None
         yield key, value, f"environment {name}"
 
 
@@ -98,14 +114,17 @@ def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
     for parent in parents:
         tree = tree.setdefault(parent, {})
         if not isinstance(tree, dict):
-            raise Fatal(f"setting {key} (from {origin}): {parent} is a value, not a section", "mend the key")
+            raise Fatal(
+                f"setting {printable(key)} (from {printable(origin)}): {printable(parent)} is a value, not a table",
+                "remove one of the two",
+            )
     tree[last] = value
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}{name}.")
+        if isinstance(value, dict) and value and depth < _DEEPEST:
+            yield from _leaves(value, f"{path}{name}.", depth + 1)
         else:
             yield f"{path}{name}", value
 
@@ -113,7 +132,60 @@ def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     lines = []
     for item in error.errors(include_input=False, include_url=False):
-        key = ".".join(map(str, item["loc"]))
-        origin = next((o for k, o in origins.items() if key == k or key.startswith(k + ".")), "default")
-        lines.append(f"setting {key} (from {origin}): {item['msg']}")
+        loc = item["loc"]
+        key = ".".join(map(str, loc))
+        origin = next((o for k, o in origins.items() if f"{key}.".startswith(f"{k}.")), "")
+        origin = origin or next((o for k, o in origins.items() if k.startswith(f"{key}.")), "default")
+        lines.append(f"setting {printable(key)} (from {printable(origin)}){_fault(item['type'], item['msg'], loc)}")
     return "; ".join(lines)
+
+
+def _fault(kind: str, said: str, loc: Sequence[int | str]) -> str:
+    if kind == "extra_forbidden":
+        return f" does not exist{_nearest(loc)}"
+    if kind == "missing":
+        return " is missing"
+    if kind in {"model_type", "dict_type"}:
+        return " must be a table"
+    if kind == "list_type":
+        return ' must be a list, e.g. ["a", "b"]'
+    said = said.removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch" and (model := _model(loc[:-1])) and f"`{loc[-1]}`" in (model.__doc__ or ""):
+        return f": {(model.__doc__ or '').split(chr(10))[0].split('; ')[0]}"
+    return f" must be {said[16:]}" if said.startswith("Input should be ") else f": {printable(said)}"
+
+
+def _nearest(loc: Sequence[int | str]) -> str:
+    """What a name that does not exist may have been meant for."""
+    name, here = str(loc[-1]), _model(loc[:-1])
+    known = list(here.model_fields) if here else []
+    if near := difflib.get_close_matches(name, known, 1):
+        return f"; did you mean {'.'.join([*map(str, loc[:-1]), near[0]])}?"
+    everywhere = [
+        f"{section}.{field}"
+        for section in Settings.model_fields
+        if (model := _model([section]))
+        for field in model.model_fields
+    ]
+    if elsewhere := [key for key in everywhere if key.endswith(f".{name}")]:
+        return f"; did you mean {elsewhere[0]}?"
+    if joined := [key for key in everywhere if key.replace(".", "_") == name]:
+        return f"; did you mean {joined[0]} ({PREFIX}{joined[0].replace('.', '__').upper()})?"
+    return f"; known here: {', '.join(known)}" if known else ""
+
+
+def _model(loc: Sequence[int | str]) -> type[BaseModel] | None:
+    """The section at a path of the settings."""
+    model: type[BaseModel] | None = Settings
+    for part in loc:
+        if isinstance(part, str) and model:
+            field = model.model_fields.get(part)
+            model = _section(field.annotation) if field else None
+    return model
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that an annotation is, or that a list of it holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((found for each in get_args(annotation) if (found := _section(each))), None)

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
+from models.searchtext import keyword_text
 from models.signing import public_key
+from models.text import clean_line
+from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
+_MAX_NAME = 200
+#: By role; `all` does what classify does, and more.
+METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
 
 
 class KafkaSettings(Section):
@@ -23,7 +41,7 @@ class KafkaSettings(Section):
     `session_timeout_s` keeps its partitions, and a rolling restart moves none.
     """
 
-    bootstrap_servers: str = EMBEDDED
+    bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
     topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
     dead_topic: str = "opinion.dead"
     progress_topic: str = "opinion.progress"
@@ -40,19 +58,31 @@ class KafkaSettings(Section):
     password: SecretStr = SecretStr("")
     ca_file: str = ""
 
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        own = [self.dead_topic, self.progress_topic, self.alerts_topic]
+        names = [*self.topics, *own]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"topic {twice[0]!r} is given twice; topics, dead_topic, progress_topic and alerts_topic "
+                             f"must all differ")  # fmt: skip
+        return self
+
 
 class StoreSettings(Section):
-    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it."""
+    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it.
 
-    url: str = Field(
-        default="sqlite:///opinionwatch.sqlite", pattern=r"^(sqlite:///.+|https?://[^:@/]+(@[^/]+|:\d+)?.*)$"
-    )
+    Elasticsearch gets an index of posts per `period`, and one per year for posts from before `backfill_before` (a date,
+    by default chosen by `opinionwatch setup`: 90 days before it first runs, 7 where the period is an hour).
+    """
+
+    url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
     password: SecretStr = SecretStr("")
     ca_file: str = ""
     timeout_s: float = Field(default=30.0, gt=0)
     analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
     period: Literal["hour", "day", "month"] = "month"
     replicas: int = Field(default=0, ge=0, le=9)
+    backfill_before: date | None = None
 
 
 class ModelSettings(Section):
@@ -64,7 +94,7 @@ class ModelSettings(Section):
     """
 
     bundle: str = str(STARTER)
-    registry: str = ""
+    registry: Annotated[str, AfterValidator(check_registry_url)] = ""
     trusted_keys: list[str] = []
     alias: str = "champion"
     poll_s: float = Field(default=5.0, gt=0)
@@ -80,12 +110,12 @@ class ModelSettings(Section):
     @field_validator("trusted_keys")
     @classmethod
     def _keys_are_keys(cls, value: list[str]) -> list[str]:
-        for text in value:
+        for number, text in enumerate(value, 1):
             try:
                 public_key(text)
             except ValueError:
                 raise ValueError(
-                    f"{text!r} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                    f"key {number} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
                 ) from None
         return value
 
@@ -132,14 +162,58 @@ class TrainingSettings(Section):
 class HttpSettings(Section):
     """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
 
-    The console has no log-in: it opens on another than the loopback address only where `behind_proxy` says that
-    something in front of it authenticates.
+    Where `metrics_port` is not set, each role has its own, so that one machine may run them all: `METRICS_PORTS`.
+
+    The console has no log-in. It opens on another than the loopback address only where `behind_proxy` says that
+    something in front of it authenticates, or where `allowed_hosts` says by which names it is asked there (a port that
+    a container publishes on the loopback address of its host: `["localhost", "127.0.0.1"]`). Both servers answer to
+    loopback names and to these, the console to others only behind a proxy.
     """
 
     host: str = "127.0.0.1"
     behind_proxy: bool = False
+    allowed_hosts: list[Annotated[str, Field(pattern=r"^[A-Za-z0-9._:\[\]-]{1,253}$")]] = []
     console_port: int = Field(default=8080, ge=0, le=65535)
-    metrics_port: int = Field(default=9108, ge=0, le=65535)
+    metrics_port: int | None = Field(default=None, ge=0, le=65535)
+
+    def metrics_port_of(self, role: str) -> int:
+        return METRICS_PORTS[role] if self.metrics_port is None else self.metrics_port
+
+
+class MatchingSettings(Section):
+    """How keywords are compared. `fold_chinese`: traditional and simplified characters are the same."""
+
+    fold_chinese: bool = True
+
+
+def _findable(keywords: list[str]) -> list[str]:
+    for keyword in keywords:
+        keyword_text(keyword)
+    return keywords
+
+
+class SubjectSettings(Section):
+    """A watched subject: a text names it where one of the keywords `any` stands.
+
+    Unless a phrase of `not` covers that place: with `any = ["nova"]` and `not = ["nova scotia"]`, "Nova Scotia" does
+    not name the subject, and "my Nova in Nova Scotia" does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+    any: Annotated[list[str], Field(min_length=1), AfterValidator(_findable)]
+    not_: Annotated[list[str], AfterValidator(_findable)] = Field(default=[], alias="not")
+
+    @model_serializer
+    def _as_written(self) -> dict[str, list[str]]:
+        return {"any": self.any, "not": self.not_}
+
+
+#: A list of keywords is short for a table with `any` alone.
+Subject = Annotated[
+    Annotated[list[str], AfterValidator(_findable), Tag("keywords")] | Annotated[SubjectSettings, Tag("table")],
+    Discriminator(lambda value: "table" if isinstance(value, dict | SubjectSettings) else "keywords"),
+]
 
 
 class Settings(Section):
@@ -153,11 +227,23 @@ class Settings(Section):
     training: TrainingSettings = TrainingSettings()
     http: HttpSettings = HttpSettings()
     # A rule that names a subject is wrong where there are none, too.
-    subjects: dict[str, list[str]] = Field(default={}, validate_default=True)
+    subjects: dict[str, Subject] = Field(default={}, validate_default=True)
+    matching: MatchingSettings = MatchingSettings()
 
     @field_validator("subjects")
     @classmethod
-    def _rules_name_subjects(cls, value: dict[str, list[str]], info: ValidationInfo) -> dict[str, list[str]]:
+    def _names_can_be_shown(cls, value: dict[str, Subject]) -> dict[str, Subject]:
+        for name in value:
+            if not name or name != clean_line(name, _MAX_NAME) or "|" in name:
+                shown = repr(name[:_MAX_NAME])
+                raise ValueError(f"{shown}: a name is one line of 1 to {_MAX_NAME} visible characters without '|'")
+        return value
+
+    @field_validator("subjects")
+    @classmethod
+    def _rules_name_subjects(
+        cls, value: dict[str, SubjectSettings], info: ValidationInfo
+    ) -> dict[str, SubjectSettings]:
         alerts = info.data.get("alerts")
         for number, rule in enumerate(alerts.rules if alerts else []):
             for pattern in rule.keys:

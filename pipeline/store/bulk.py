@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
+
+from pipeline.store.refusals import OF_A_DOCUMENT, PASSING, Refusal, item
 
 
 class ItemVerdict(Enum):
@@ -18,8 +20,10 @@ class ItemVerdict(Enum):
     FATAL = "fatal"
 
 
-_MAPPING = frozenset({"document_parsing_exception", "mapper_parsing_exception", "strict_dynamic_mapping_exception"})
-_PASSING = frozenset({"cluster_block_exception", "es_rejected_execution_exception", "unavailable_shards_exception"})
+#: Lucene's for a value that is too long for its index; Elasticsearch gives it no type of its own.
+_IMMENSE = "immense term"
+#: The limit of shards, which a person can raise: no index could be made for the document.
+_PASSING_OF_A_BULK = frozenset({"validation_exception"})
 
 
 def verdict(status: object, error_type: object = "") -> ItemVerdict:
@@ -35,13 +39,13 @@ def verdict(status: object, error_type: object = "") -> ItemVerdict:
         return ItemVerdict.WRITTEN
     if status == 409:
         return ItemVerdict.CONFLICT
-    if error_type in _PASSING:
+    if error_type in PASSING or error_type in _PASSING_OF_A_BULK:
         return ItemVerdict.RETRY
     if status == 413:
         return ItemVerdict.SPLIT
     if status == 400:
         # A 400 that is no mapping error (a bad request of ours, say) must not become a dead letter.
-        return ItemVerdict.REJECTED if error_type in _MAPPING else ItemVerdict.FATAL
+        return ItemVerdict.REJECTED if error_type in OF_A_DOCUMENT else ItemVerdict.FATAL
     if status in {401, 403, 404}:
         return ItemVerdict.FATAL
     return ItemVerdict.RETRY
@@ -55,13 +59,30 @@ def item_verdicts(response: object, n_items: int) -> list[ItemVerdict]:
     return [_item(item) for item in items]
 
 
-def _item(item: Any) -> ItemVerdict:
-    if not isinstance(item, Mapping) or len(item) != 1:
-        return ItemVerdict.RETRY
-    body = next(iter(item.values()))
-    if not isinstance(body, Mapping):
-        return ItemVerdict.RETRY
+def first_refusal(response: object, verdicts: Sequence[ItemVerdict], verdict: ItemVerdict) -> Refusal | None:
+    """What the server said of the first item with `verdict`; None where it said nothing."""
+    items = response.get("items") if isinstance(response, Mapping) else None
+    for entry, got in zip(items if isinstance(items, list) else (), verdicts, strict=False):
+        body = _body(entry)
+        if got is verdict and isinstance(error := body.get("error"), Mapping):
+            status = body.get("status")
+            return item(status if isinstance(status, int) else 0, error)
+    return None
+
+
+def _item(entry: Any) -> ItemVerdict:
+    body = _body(entry)
     if body.get("result") == "not_found":  # to be deleted, and not there: a 404 that is no missing index
         return ItemVerdict.CONFLICT
     error = body.get("error")
-    return verdict(body.get("status"), error.get("type") if isinstance(error, Mapping) else "")
+    if not isinstance(error, Mapping):
+        return verdict(body.get("status"))
+    if body.get("status") == 400 and _IMMENSE in str(error.get("reason")):
+        return ItemVerdict.REJECTED
+    kind = error.get("type")
+    return verdict(body.get("status"), kind if isinstance(kind, str) else "")
+
+
+def _body(entry: Any) -> Mapping[str, Any]:
+    body = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else None
+    return body if isinstance(body, Mapping) else {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from models.cache import LruCache
@@ -13,7 +13,7 @@ from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.readable import readable
 from pipeline.store import templates as names
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
 from pipeline.store.bulk import ItemVerdict
 from pipeline.store.connection import PAGE, Connection
 from pipeline.store.indices import Indices
@@ -39,28 +39,29 @@ class ElasticsearchStore:
         analyzer: str = "standard",
         period: str = "month",
         replicas: int = 0,
+        backfill_before: date | None = None,
     ) -> None:
         self._c = Connection(url, username, password, ca_file, timeout_s)
-        self._indices = Indices(self._c, analyzer, period, replicas)
-        self._period = period
-        self._ready_indices: set[str] = set()
+        self._indices = Indices(self._c, analyzer, period, replicas, backfill_before)
         self._owners: LruCache[str, str] = LruCache(_KNOWN_HASHES)
 
     def setup(self) -> list[str]:
         return self._indices.setup()
 
     def check(self) -> str:
-        health = self._c.call(lambda es: es.cluster.health(timeout="10s"))
         self._indices.check()
+        health = self._c.call(lambda es: es.cluster.health(index="opinion-*", level="indices", timeout="10s"))
         if health["status"] == "red":
-            raise Transient(f"store {self._c.url}: cluster {health['cluster_name']} is red")
-        return f"Elasticsearch at {self._c.url}, {health['status']}, {self.post_count()} posts"
+            red = sorted(name for name, entry in health["indices"].items() if entry["status"] == "red")
+            raise Transient(
+                f"store {self._c.url}: index {', '.join(red[:5])} of cluster {health['cluster_name']} is red",
+                remedy="GET _cluster/allocation/explain says why; a node or a disk is missing",
+            )
+        notes = self._indices.health()
+        return f"Elasticsearch at {self._c.url}, {health['status']}, {self.post_count()} posts{notes}"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
-        for index in {self._index_of(p) for p in posts} - self._ready_indices:
-            self._indices.check()
-            self._indices.create(index)
-            self._ready_indices.add(index)
+        self._indices.make_ready(self._index_of(p) for p in posts)
         stamp = ingested_at.isoformat()
         owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
         outcomes: list[Outcome | None] = [None] * len(posts)
@@ -196,7 +197,7 @@ class ElasticsearchStore:
         if not words:
             return []
         must = [{"multi_match": {"query": w, "fields": ["title", "text"], "type": "phrase"}} for w in words]
-        hits = self._c.search(query={"bool": {"must": must}}, size=limit, sort=[{"@timestamp": "desc"}])["hits"]["hits"]
+        hits = self._c.hits(names.POSTS, limit, query={"bool": {"must": must}}, sort=[{"@timestamp": "desc"}])
         return [{**h["_source"], "_id": h["_id"]} for h in hits]
 
     def post(self, document_id: str) -> dict[str, Any] | None:
@@ -210,7 +211,7 @@ class ElasticsearchStore:
     def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
         operations: list[list[dict[str, Any]]] = []
         for document in documents:
-            index = names.posts_index(time_of(document), self._period)
+            index = self._indices.layout().index(time_of(document))
             target = {"_index": index, "_id": document["_id"], "version": version}
             operations.append(
                 [
@@ -278,7 +279,7 @@ class ElasticsearchStore:
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         for _ in range(_TRIES):
             there = self._c.get(names.ALERTS, alert_id)
-            if there and progress_of(there["_source"]) > progress_of(document):
+            if there and not may_replace(there["_source"], document):
                 return False
             if self._c.put(names.ALERTS, alert_id, document, **_unchanged(there)):
                 return True
@@ -290,10 +291,43 @@ class ElasticsearchStore:
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
-        hits = self._c.search(index=names.ALERTS, query=query, size=limit, sort=[{"started_at": "desc"}])["hits"][
-            "hits"
-        ]
+        hits = self._c.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])
         return [{**h["_source"], "id": h["_id"]} for h in hits]
+
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+        mine: dict[str, Any] = {"term": {"notifications.channel": channel}}
+        due = [mine, {"range": {"notifications.due_at": {"lte": now.isoformat()}}}]
+        attempts = {"order": "asc", "nested": {"path": "notifications", "filter": mine}}
+        hits = self._c.search(
+            index=names.ALERTS,
+            query={"nested": {"path": "notifications", "query": _filter(due)}},
+            size=limit,
+            sort=[{"notifications.attempts": attempts}, {"started_at": "asc"}],
+        )["hits"]["hits"]
+        return [{**h["_source"], "id": h["_id"]} for h in hits]
+
+    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+        either = [{"term": {"state": "open"}}, {"exists": {"field": "pending"}}]
+        hits = self._c.scan(
+            names.ALERTS, query={"bool": {"should": either, "minimum_should_match": 1}}, sort=[{"started_at": "asc"}]
+        )
+        return ({**h["_source"], "id": h["_id"]} for h in hits)
+
+    def open_alerts(self) -> dict[str, int]:
+        kinds = {
+            **{severity: {"term": {"severity": severity}} for severity in ("warning", "critical")},
+            "unnotified": {
+                "bool": {"must": {"exists": {"field": "unnotified"}}, "must_not": {"term": {"unnotified": ""}}}
+            },
+        }
+        answer = self._c.search(
+            index=names.ALERTS,
+            query={"term": {"state": "open"}},
+            size=0,
+            aggs={"kinds": {"filters": {"filters": kinds}}},
+        )
+        found = answer.get("aggregations", {}).get("kinds", {}).get("buckets", {})
+        return {kind: int(found.get(kind, {}).get("doc_count", 0)) for kind in kinds}
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=_state(name, value)))
@@ -312,15 +346,30 @@ class ElasticsearchStore:
         found = self._c.get(names.STATE, f"state-{name}")
         return dict(found["_source"]["value"]) if found else None
 
+    def states(self, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if not wanted:
+            return {}
+        ids = [f"state-{name}" for name in wanted]
+        found = self._c.call(lambda es: es.mget(index=names.STATE, ids=ids))["docs"]
+        return {
+            name: dict(document["_source"]["value"])
+            for name, document in zip(wanted, found, strict=True)
+            if document.get("found")
+        }
+
     def _mark(self, times: Iterable[datetime], now: datetime) -> None:
-        for name, value in marks(times, now).items():
-            self.put_state(name, value)
+        states = marks(times, now)
+        done = self._c.bulk(
+            [[{"index": {"_index": names.STATE, "_id": f"state-{n}"}}, _state(n, value)] for n, value in states.items()]
+        )
+        if done.count(ItemVerdict.WRITTEN) < len(states):
+            raise Transient(f"store {self._c.url} did not take the marks of {len(states)} days", retry_after_s=1.0)
 
     def close(self) -> None:
         self._c.close()
 
     def _index_of(self, scored: ScoredPost) -> str:
-        return names.posts_index(scored.post.event_time, self._period)
+        return self._indices.layout().index(scored.post.event_time)
 
 
 def _unchanged(there: dict[str, Any] | None) -> dict[str, Any]:

@@ -13,15 +13,16 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from pipeline.errors import Fatal
 from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.readable import readable
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
 _PAGE = 2000
+#: More rows than a table can have.
+_MOST = 1 << 62
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
 
@@ -47,9 +48,7 @@ class SqliteStore:
         return self._db.setup()
 
     def check(self) -> str:
-        with self._db.reading() as db:
-            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
-                raise Fatal(f"store {self._db.path} has no tables", "run 'opinionwatch setup'")
+        self._db.check()
         return f"SQLite {sqlite3.sqlite_version} at {self._db.path}, {self.post_count()} posts"
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
@@ -204,7 +203,8 @@ class SqliteStore:
         query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
             ORDER BY time DESC LIMIT ?"""
         with self._db.reading() as db:
-            return [{**json.loads(d), "_id": key} for key, d in db.execute(query, (" AND ".join(phrases), limit))]
+            rows = db.execute(query, (" AND ".join(phrases), min(limit, _MOST))).fetchall()
+        return [{**json.loads(d), "_id": key} for key, d in rows]
 
     def post(self, document_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
@@ -295,7 +295,7 @@ class SqliteStore:
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         with self._db.writing() as db:
             there = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-            if there and progress_of(json.loads(there[0])) > progress_of(document):
+            if there and not may_replace(json.loads(there[0]), document):
                 return False
             db.execute(
                 "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
@@ -306,7 +306,35 @@ class SqliteStore:
                     json.dumps(document, ensure_ascii=False),
                 ),
             )
+            db.execute("DELETE FROM deliveries WHERE alert = ?", (alert_id,))
+            due = [
+                (alert_id, d["channel"], datetime.fromisoformat(d["due_at"]).timestamp(), d.get("attempts", 0))
+                for d in document.get("notifications") or ()
+                if d.get("due_at")
+            ]
+            db.executemany("INSERT INTO deliveries VALUES (?, ?, ?, ?)", due)
         return True
+
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+        query = """SELECT id, document FROM deliveries JOIN alerts ON alert = id WHERE channel = ? AND due <= ?
+            ORDER BY attempts, started, id LIMIT ?"""
+        with self._db.reading() as db:
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (channel, now.timestamp(), limit))]
+
+    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+        query = """SELECT id, document FROM alerts WHERE open OR json_array_length(document, '$.pending') > 0
+            ORDER BY started, id"""
+        with self._db.reading() as db:
+            rows = db.execute(query).fetchall()
+        return ({**json.loads(document), "id": key} for key, document in rows)
+
+    def open_alerts(self) -> dict[str, int]:
+        query = """SELECT json_extract(document, '$.severity'), json_extract(document, '$.unnotified') FROM alerts
+            WHERE open"""
+        with self._db.reading() as db:
+            rows = db.execute(query).fetchall()
+        counted = {severity: sum(row[0] == severity for row in rows) for severity in ("warning", "critical")}
+        return {**counted, "unnotified": sum(bool(row[1]) for row in rows)}
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
@@ -316,7 +344,7 @@ class SqliteStore:
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
         with self._db.reading() as db:
-            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, limit))]
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, min(limit, _MOST)))]
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         with self._db.writing() as db:
@@ -338,6 +366,11 @@ class SqliteStore:
     def state(self, name: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
             return self._state(db, name)
+
+    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        query = "SELECT name, value FROM state WHERE name IN ({})"
+        with self._db.reading() as db:
+            return {name: dict(json.loads(value)) for name, value in each(db, query, names)}
 
     @staticmethod
     def _state(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 POSTS, ALERTS, LABELS = "opinion-posts", "opinion-alerts", "opinion-labels"
@@ -11,24 +13,98 @@ ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
 #: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
-SCHEMA = 5
+SCHEMA = 6
+#: Of our index templates; of several that match an index, Elasticsearch applies the one with the highest.
+PRIORITY = 200
+OURS = (POSTS, ALERTS, LABELS, ORIGINALS, STATE)
+#: A name of each kind of index, to ask which templates match it.
+EXAMPLES = (f"{POSTS}-2026.11", f"{POSTS}-2026.11.24", f"{POSTS}-2026.11.24.05", f"{POSTS}-2019", *OURS[1:])
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
 _KEYWORD = {"type": "keyword", "ignore_above": 1024}
 _SCORE = {"type": "float"}
 
 
-def posts_index(event_time: datetime, period: str) -> str:
-    """The index of a post: a function of its event time (UTC) and the period fixed at setup.
+#: Days before the first setup from which on posts have an index per period; older ones have one per year.
+_HORIZON_DAYS = {"hour": 7, "day": 90, "month": 90}
+_YEAR = "%Y"
 
-    >>> from datetime import UTC
-    >>> posts_index(datetime(2026, 11, 24, 5, tzinfo=UTC), "month")
-    'opinion-posts-2026.11'
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Which index a post belongs to: a function of its event time alone, fixed at setup (docs/adr/0028).
+
+    Posts from before `backfill_before` (None: none are) share an index per year: a feed of items that reach back for
+    years would otherwise make thousands of indices.
+
+    >>> layout = Layout("day", date(2026, 9, 1))
+    >>> [layout.index(datetime(year, 11, 24, 5, tzinfo=UTC)) for year in (2026, 2019)]
+    ['opinion-posts-2026.11.24', 'opinion-posts-2019']
     """
-    return f"{POSTS}-{event_time.strftime(PERIODS[period])}"
+
+    period: str
+    backfill_before: date | None = None
+
+    def index(self, event_time: datetime) -> str:
+        at = event_time.astimezone(UTC)
+        old = self.backfill_before is not None and at.date() < self.backfill_before
+        return f"{POSTS}-{at.strftime(_YEAR if old else PERIODS[self.period])}"
+
+    def misplaces(self, index: str, before: Layout) -> bool:
+        """Whether an index that was filled by `before` may hold posts that belong to another one here."""
+        start = start_of(index)
+        if start is None or self == before:
+            return False
+        old, new = before.backfill_before, self.backfill_before
+        if not _is_yearly(index):
+            return self.period != before.period or (new is not None and start < _midnight(new))
+        # All that it holds is from before `old`: it is in place unless the new date is earlier.
+        return new is None or (old is not None and new < old and start.replace(year=start.year + 1) > _midnight(new))
 
 
-def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, Any]]:
+def first_layout(period: str, today: date, indices: list[str]) -> Layout:
+    """The layout that a store with these `indices` would get today: no post in them is misplaced by it."""
+    horizon = today - timedelta(days=_HORIZON_DAYS[period])
+    if period == "month":
+        horizon = horizon.replace(day=1)
+    starts = [start.date() for index in indices if not _is_yearly(index) and (start := start_of(index))]
+    return Layout(period, min([horizon, *starts]))
+
+
+def later(before: Layout, first: Layout) -> date | None:
+    """The date for a store that has one: moved on over what retention has deleted, never back."""
+    return max((d for d in (before.backfill_before, first.backfill_before) if d), default=None)
+
+
+def layout_of(meta: Mapping[str, Any]) -> Layout:
+    """As the template's `_meta` says."""
+    before = meta.get("backfill_before")
+    return Layout(str(meta.get("period")), date.fromisoformat(before) if before else None)
+
+
+def start_of(index: str) -> datetime | None:
+    """The first moment that an index of posts covers; None for another name.
+
+    >>> start_of("opinion-posts-2026.11"), start_of("opinion-posts-old")
+    (datetime.datetime(2026, 11, 1, 0, 0, tzinfo=datetime.timezone.utc), None)
+    """
+    for pattern in (_YEAR, *PERIODS.values()):
+        try:
+            return datetime.strptime(index.removeprefix(f"{POSTS}-"), pattern).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+    return None
+
+
+def _is_yearly(index: str) -> bool:
+    return len(index.removeprefix(f"{POSTS}-")) == 4
+
+
+def _midnight(day: date) -> datetime:
+    return datetime.combine(day, time(), UTC)
+
+
+def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[str, Any]]:
     """Template name -> body, for `PUT _index_template/NAME`."""
     text = {"type": "text", "analyzer": analyzer}
     posts = {
@@ -80,6 +156,22 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
         "related": _KEYWORD,
         "pending": _KEYWORD,
         "held": _KEYWORD,
+        "unnotified": _KEYWORD,
+        "note": _KEYWORD,
+        "revision": {"type": "long"},
+        # Per channel: what it was told, and when to look at it next. Nested, so that a query can ask about one channel.
+        "notifications": {
+            "type": "nested",
+            "properties": {
+                **{name: _KEYWORD for name in ("channel", "state", "detail", "told")},
+                **{name: {"type": "date"} for name in ("at", "due_at")},
+                **{name: {"type": "long"} for name in ("attempts", "sequence")},
+            },
+        },
+        "false_alarm": {
+            "properties": {"by": _KEYWORD, "note": _KEYWORD, "at": {"type": "date"}, "ended_at": {"type": "date"}}
+        },
+        "last_hour": {"type": "object", "enabled": False},
         "terms": _KEYWORD,
         "spread": {"type": "object", "enabled": False},
         "series": {"type": "object", "enabled": False},
@@ -93,7 +185,7 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
     }
     state = {"kind": _KEYWORD, "name": _KEYWORD, "value": {"type": "object", "enabled": False}}
     return {
-        POSTS: _template(POSTS + "-*", posts, replicas, alias=POSTS, period=period),
+        POSTS: _template(POSTS + "-*", posts, replicas, alias=POSTS, layout=layout),
         ALERTS: _template(ALERTS, alerts, replicas),
         LABELS: _template(LABELS, labels, replicas),
         ORIGINALS: _template(ORIGINALS, {"owner": _KEYWORD}, replicas),
@@ -102,12 +194,18 @@ def templates(analyzer: str, replicas: int, period: str) -> dict[str, dict[str, 
 
 
 def _template(
-    pattern: str, properties: dict[str, Any], replicas: int, alias: str = "", period: str = ""
+    pattern: str, properties: dict[str, Any], replicas: int, alias: str = "", layout: Layout | None = None
 ) -> dict[str, Any]:
+    before = layout and layout.backfill_before
     return {
         "index_patterns": [pattern],
-        "priority": 200,
-        "_meta": {"owner": "opinionwatch", "period": period, "schema": SCHEMA},
+        "priority": PRIORITY,
+        "_meta": {
+            "owner": "opinionwatch",
+            "period": layout.period if layout else "",
+            "schema": SCHEMA,
+            **({"backfill_before": before.isoformat()} if before else {}),
+        },
         "template": {
             "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
             "mappings": {"dynamic": "strict", "properties": properties},

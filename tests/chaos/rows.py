@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
 from tests.chaos import logs
+from tests.chaos.alert_rows import (
+    a_channel_is_down_beside_a_healthy_one,
+    every_channel_refuses_and_comes_back,
+    killed_after_telling_with_late_posts,
+)
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -295,6 +301,52 @@ def classifier_meets_a_bug(t: Trial, rng: random.Random) -> None:
     t.worker()
 
 
+def one_text_meets_a_bug(t: Trial, rng: random.Random) -> None:
+    worker = t.worker(bug_on="trapped")
+    t.send(1000)
+    trapped = [{"v": 1, "id": f"trap{i}", "source": "chaos", "text": f"trapped {i}"} for i in range(3)]
+    t.send_posts(trapped, rejected={post["id"] for post in trapped})
+    t.send(1000)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+    letters = t.system.cli("dead", "list", "--reason", "bug", "--json")
+    t.require(
+        {(x["stage"], x["reason"]) for x in letters} == {("classify", "bug")} and len(letters) == 3, "three are dead"
+    )
+
+
+def hostile_records(t: Trial, rng: random.Random) -> None:
+    """Headers, timestamps and texts that nobody writes by accident, between good posts."""
+    worker = t.worker()
+    t.send(500)
+    marks = "a" + "\u0301" * 40_000 + "\u0316" * 40_000
+    hostile: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"headers": [("replayed", None)]}),
+        ({}, {"headers": [("replayed", b"9" * 5000)]}),
+        ({}, {"headers": [("replayed", b"\xb2"), ("", b"\xff"), ("replayed", b"")]}),
+        ({}, {"timestamp_ms": -62135596800001}),
+        ({"text": marks}, {}),
+        ({"text": "\ufdfa" * 90_000}, {}),
+        ({"likes": "many", "kind": "blog", "author": {}, "url": "http://x/\x1b[2J\r\n", "lang": 5}, {}),
+    ]
+    posts = [
+        {"v": 1, "id": f"hostile{i}", "source": "chaos", "text": "hi", **more} for i, (more, _) in enumerate(hostile)
+    ]
+    t.send_posts(posts, rejected=set(), more=[how for _, how in hostile])
+    t.send_raw(
+        [
+            b'{"v":1,"id":"x","source":"s","text":"a","extra":{'
+            + b",".join(b'"%d":{}' % i for i in range(60_000))
+            + b"}}"
+        ]
+    )
+    t.send(500)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+
+
 def offsets_out_of_range(t: Trial, rng: random.Random) -> None:
     worker = t.worker()
     t.send(600)
@@ -307,6 +359,118 @@ def offsets_out_of_range(t: Trial, rng: random.Random) -> None:
     t.require(refused == 78, f"exit {refused}: it stops rather than skip")
     t.require("were never read" in t.logs(), "it says how many are gone")
     t.settings(KAFKA__ON_DELETED="skip")
+    t.cured()
+    t.worker()
+
+
+def error_inside_faust(t: Trial, rng: random.Random) -> None:
+    parts = {"look at the fetcher": 15, "fetch routine": 30, "heartbeat": 3, "sender": 10}
+    part = rng.choice(list(parts))
+    worker = t.worker(dies_in=[part, parts[part] + rng.randint(1, 5)])
+    t.note("part", part)
+    t.send(3000)
+    t.expect_exit(worker, 70, within_s=40)
+    t.cured()
+    t.worker()
+
+
+def commits_fail(t: Trial, rng: random.Random) -> None:
+    error = rng.choice(
+        ["CommitFailedError", "KafkaTimeoutError", "UnknownMemberIdError", "GroupAuthorizationFailedError",
+         "KafkaConnectionError", "GroupCoordinatorNotAvailableError"]
+    )  # fmt: skip
+    times = rng.randint(1, 6)
+    t.note("failed", f"{error} {times}x")
+    worker = t.worker(commits_fail=[error, times])
+    t.send(1500)
+    time.sleep(times + 1)
+    t.send(1500)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+
+
+def every_compression(t: Trial, rng: random.Random) -> None:
+    t.worker()
+    codecs = ["gzip", "snappy", "lz4", "zstd"]
+    rng.shuffle(codecs)
+    for codec in codecs:
+        t.send_compressed(500, codec)
+    t.cured()
+
+
+def worker_is_frozen(t: Trial, rng: random.Random) -> None:
+    frozen = t.worker(index_sleeps=0.1)
+    t.send(3000)
+    time.sleep(rng.uniform(0.2, 1.5))
+    frozen.signal(signal.SIGSTOP)
+    t.worker()
+    time.sleep(rng.uniform(7, 10))
+    t.send(500)
+    frozen.signal(signal.SIGCONT)
+    t.cured()
+    t.drain()
+    t.require(frozen.running(), "the frozen worker lives")
+
+
+def sigterm_in_each_state(t: Trial, rng: random.Random) -> None:
+    for step, says in {"store": "the store", "kafka": "to Kafka", "model": "the model"}.items():
+        t.end(t.starting(says, hangs_in=step), f"start, {step}")
+    t.system.env["HOME"] = "/proc/none"
+    tuning = t.starting("the model", module="pipeline.cli")
+    time.sleep(rng.uniform(1, 5))
+    t.end(tuning, "model load or trial of batch sizes")
+    silent = t.worker(index_sleeps=60)
+    t.send(1000)
+    time.sleep(rng.uniform(1, 3))
+    t.end(silent, "silent store")
+    busy = t.worker(index_sleeps=0.3)
+    t.send(1000)
+    time.sleep(rng.uniform(0.2, 2))
+    t.end(busy, "mid-batch")
+    cut_off = t.worker(index_sleeps=0.3)
+    t.kafka.process.signal(signal.SIGSTOP)
+    try:
+        time.sleep(rng.uniform(1, 10))
+        t.end(cut_off, "Kafka away")
+    finally:
+        t.kafka.process.signal(signal.SIGCONT)
+    t.cured()
+    t.worker()
+
+
+def compression_bomb(t: Trial, rng: random.Random) -> None:
+    worker = t.worker()
+    t.send(500)
+    t.drain()
+    before = t.peak_memory_mb(worker)
+    t.send_bomb(30, 9_000_000, rng.choice(["gzip", "zstd", "lz4"]))
+    t.send(500)
+    t.cured()
+    t.drain()
+    grown = t.peak_memory_mb(worker) - before
+    t.note("grown_mb", grown)
+    t.require(worker.running(), "the worker lives")
+    t.require(grown < 400, f"{grown:.0f} MB for 270 MB of zeros")
+
+
+def source_topic_is_deleted(t: Trial, rng: random.Random) -> None:
+    other = f"{t.system.topic}.retired"
+    admin = KafkaAdminClient(bootstrap_servers=t.kafka.address)
+    admin.create_topics([NewTopic(name=other, num_partitions=2, replication_factor=1)])
+    t.settings(KAFKA__TOPICS=json.dumps([t.system.topic, other]))
+    worker = t.worker()
+    t.send(500)
+    t.send_elsewhere(other, 300)
+    t.wait_for(lambda: t.system.status()["consumed"] >= 800, 60)
+    time.sleep(rng.uniform(0, 2))
+    admin.delete_topics([other])
+    admin.close()
+    t.send(500)
+    t.expect_exit(worker, 78, within_s=60)
+    t.require(f"topic {other} was deleted" in t.logs(), "the topic is named")
+    t.require(t.logs().count("OffsetCommit failed") < 5, "the log is not flooded")
+    t.settings(KAFKA__TOPICS=json.dumps([t.system.topic]))
     t.cured()
     t.worker()
 
@@ -336,7 +500,16 @@ ROWS = [
     Row(20, "offsets reset, every record again", offsets_are_reset),
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
+    Row(101, "a bug that one text meets", one_text_meets_a_bug),
+    Row(102, "hostile headers, timestamps and texts", hostile_records),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
+    Row(30, "an error inside Faust or its client", error_inside_faust),
+    Row(31, "commits fail", commits_fail),
+    Row(32, "gzip, snappy, lz4 and zstd", every_compression),
+    Row(33, "a worker frozen past its session", worker_is_frozen, long=True),
+    Row(34, "SIGTERM in each state", sigterm_in_each_state, long=True),
+    Row(35, "a compression bomb", compression_bomb, long=True),
+    Row(36, "a source topic deleted", source_topic_is_deleted, long=True),
     Row(40, "a transactional producer, with aborted records", logs.transactions),
     Row(41, "the topic is deleted and created again", logs.topic_created_again),
     Row(42, "a topic leaves the settings", logs.topic_retired, long=True),
@@ -344,4 +517,7 @@ ROWS = [
     Row(44, "posts from clocks that are ahead", logs.clock_ahead),
     Row(45, "the group's offsets have expired", logs.offsets_expired),
     Row(46, "another cluster", logs.another_cluster, long=True),
+    Row(50, "a channel down beside a healthy one", a_channel_is_down_beside_a_healthy_one),
+    Row(51, "alert role killed after telling, late posts", killed_after_telling_with_late_posts),
+    Row(52, "every channel refuses, then comes back", every_channel_refuses_and_comes_back),
 ]  # fmt: skip

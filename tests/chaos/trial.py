@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaAdminClient, KafkaConsumer, TopicPartition
+from confluent_kafka import Producer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 
@@ -24,7 +25,7 @@ from tests.chaos.proxy import Proxy
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka, KafkaCluster
 from tests.services.process import ServiceProcess, free_port
-from tests.system import System
+from tests.system import System, until
 
 DRAIN_S = 120.0
 BATCH = 512
@@ -84,6 +85,21 @@ class Trial:
         made.start(lambda: self.system.is_ready(port))
         return made
 
+    def starting(self, says: str, *, module: str = "tests.chaos.worker", **faults: Any) -> Worker:
+        """Starts a worker and waits until its /readyz says this."""
+        port = free_port()
+        made = self._made(port, faults, module)
+        made.start(lambda: says in self.system.readiness(port))
+        return made
+
+    def end(self, worker: Worker, state: str) -> None:
+        """SIGTERM, which must end it with 0 within 10 seconds."""
+        started = time.monotonic()
+        code = worker.stop()
+        took = time.monotonic() - started
+        self.note(state, took)
+        self.require(code == 0 and took <= 10, f"{state}: exit {code} after {took:.1f} s: {self.logs()[-800:]}")
+
     def try_worker(self) -> int:
         """Starts a worker that should refuse; its exit code."""
         made = self._made(free_port(), {})
@@ -96,8 +112,8 @@ class Trial:
         made.start(lambda: True)
         return made
 
-    def _made(self, port: int, faults: dict[str, Any]) -> Worker:
-        return self._process("tests.chaos.worker", ["run", "classify", "--metrics-port", str(port)], faults)
+    def _made(self, port: int, faults: dict[str, Any], module: str = "tests.chaos.worker") -> Worker:
+        return self._process(module, ["run", "classify", "--metrics-port", str(port)], faults)
 
     def _process(self, module: str, arguments: list[str], faults: dict[str, Any]) -> Worker:
         command = [sys.executable, "-m", module, *arguments]
@@ -140,11 +156,49 @@ class Trial:
         produce(self.system, sent)
         self.sent.append(sent)
 
-    def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
-        """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
+    def send_compressed(self, n: int, codec: str) -> None:
+        """More records of the corpus, by a producer that compresses them so."""
+        sent = corpus(self._seed + self._next, n, start=self._next)
+        self._next += n
+        client = KafkaProducer(bootstrap_servers=self.kafka.address, acks="all", linger_ms=50, compression_type=codec)
+        for value in sent.values:
+            client.send(self.system.topic, value)
+        client.flush(30)
+        client.close()
+        self.sent.append(sent)
+
+    def send_bomb(self, records: int, size: int, codec: str) -> None:
+        """Records of nothing but zeros in one batch, which compresses to next to nothing."""
+        client = Producer(
+            {
+                "bootstrap.servers": self.kafka.address, "message.max.bytes": 1_000_000_000, "linger.ms": 3000,
+                "batch.size": 1_000_000_000, "queue.buffering.max.kbytes": 2_000_000, "compression.type": codec,
+            }
+        )  # fmt: skip
+        for _ in range(records):
+            client.produce(self.system.topic, bytes(size), partition=0)
+        client.flush(60)
+        self.sent.append(Corpus([b""] * records, frozenset(), records))
+
+    def send_elsewhere(self, topic: str, n: int) -> None:
+        """Posts of the corpus into another source topic."""
+        sent = corpus(self._seed + self._next, n, start=self._next)
+        self._next += n
+        with kafka_tools.producer(kafka_of(self.system)) as send:
+            for value in sent.values:
+                send(topic, value)
+        self.sent.append(sent)
+
+    def send_posts(
+        self, posts: list[dict[str, Any]], *, rejected: set[str], more: list[dict[str, Any]] | None = None
+    ) -> None:
+        """Posts of the row's own; those of `rejected` (native ids) must not be indexed.
+
+        `more[i]` are the headers and the timestamp of the i-th.
+        """
         ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
         sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
-        produce(self.system, sent)
+        produce(self.system, sent, more)
         self.sent.append(sent)
 
     def cured(self) -> None:
@@ -176,6 +230,10 @@ class Trial:
             time.sleep(0.5)
         return found, self._recovered_s or 0.0
 
+    @staticmethod
+    def wait_for(true: Callable[[], bool], seconds: float) -> None:
+        until(true, seconds)
+
     def require(self, holds: bool, what: str) -> None:
         if not holds:
             raise TrialError(what)
@@ -204,6 +262,11 @@ class Trial:
     def memory_mb(worker: ServiceProcess) -> float:
         pages = int(Path(f"/proc/{worker.pid}/statm").read_text().split()[1])
         return pages * 4096 / 1e6
+
+    @staticmethod
+    def peak_memory_mb(worker: ServiceProcess) -> float:
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1e3
 
     @contextmanager
     def proxy(self, script: Callable[[int], str], largest: int = 1 << 30) -> Iterator[Proxy]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline import labelling
 from pipeline.errors import Fatal, Transient
 from pipeline.flow import Flow
 from pipeline.guard import DeadLetterGuard
@@ -300,3 +301,63 @@ def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Ri
     rig.log.ends = {("opinion.forum", 0): 9}
     run(rig.flow.announce({("opinion.forum", 0)}))
     assert [(p.next_offset, p.lag) for p in rig.log.progress] == [(5, 4)]
+
+
+def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokeniser, the model, the subject search and the store each meet a text that they cannot bear."""
+    index, encode, infer = rig.store.index, rig.classifier.encode, rig.classifier.infer
+    decode, find = labelling.decode, SubjectMatcher.find
+
+    def trap(word: str, texts: Sequence[str]) -> None:
+        if any(word in text for text in texts):
+            raise ValueError("a bug")
+
+    def decoding(item: Record) -> Any:
+        trap("trap-decode", [item.value.decode("utf-8", "replace")])
+        return decode(item)
+
+    monkeypatch.setattr(labelling, "decode", decoding)
+    monkeypatch.setattr(rig.classifier, "encode", lambda texts: (trap("trap-encode", texts), encode(texts))[1])
+    monkeypatch.setattr(rig.classifier, "infer", lambda e: (trap("trap-infer", e.texts), infer(e))[1])
+    monkeypatch.setattr(SubjectMatcher, "find", lambda self, text: (trap("trap-find", [text]), find(self, text))[1])
+    monkeypatch.setattr(
+        rig.store,
+        "index",
+        lambda posts, *more: (trap("trap-index", [p.post.text for p in posts]), index(posts, *more))[1],
+    )
+    steps = ("decode", "encode", "infer", "find", "index")
+    batch = [record(i, text=f"trap-{steps[i % 16]}" if i % 16 < len(steps) else f"fine {i}") for i in range(48)]
+    run(rig.flow.process(batch))
+    stages = {"decode": "decode", "encode": "classify", "infer": "classify", "find": "subjects", "index": "index"}
+    assert [(x.stage, x.reason, x.record) for x in rig.dead.letters] == [
+        (stages[steps[i % 16]], "bug", batch[i]) for i in range(48) if i % 16 < len(steps)
+    ]
+    assert rig.store.post_count() == 33
+    rig.check_the_law()
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_bug_of_every_record_ends_the_worker_before_much_is_buried(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def infer(encoded: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.classifier, "infer", infer)
+    with pytest.raises(ZeroDivisionError):
+        for start in range(0, 100, size):
+            run(rig.flow.process(records(100)[start : start + size]))
+    assert len(rig.dead.letters) < 20
+
+
+def test_a_store_that_is_broken_ends_the_worker_and_buries_nothing(rig: Rig) -> None:
+    rig.store.faults = [("before", OSError("the disk"))] * 100
+    with pytest.raises(OSError, match="disk"):
+        run(rig.flow.process(records(3)))
+    assert rig.dead.letters == []
+
+
+def test_fields_that_cannot_be_used_are_counted(rig: Rig) -> None:
+    run(rig.flow.process([record(0, likes="many", lang=7), record(1, likes=[1])]))
+    assert rig.store.post_count() == 2
+    assert rig.value("fields_ignored_total") == 3

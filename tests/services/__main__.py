@@ -8,7 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
-from .artifacts import cache
+from .artifacts import cache, say
 from .elasticsearch import ElasticsearchServer
 from .kafka import Kafka
 
@@ -18,7 +18,8 @@ KAFKA_PORT, ELASTICSEARCH_PORT = 29092, 19200
 def up(folder: Path) -> None:
     """Starts both, or says where they are."""
     kafka, elasticsearch = Kafka(folder / "kafka", KAFKA_PORT), ElasticsearchServer(folder / "es", ELASTICSEARCH_PORT)
-    for service in (kafka, elasticsearch):
+    for service, name in ((kafka, "Kafka"), (elasticsearch, "Elasticsearch")):
+        say(f"starting {name}: up to a minute ...")
         service.start()
     (folder / "pids").write_text(f"{kafka.process.pid} {elasticsearch.process.pid}")
     print(f"Kafka {kafka.address}, Elasticsearch {elasticsearch.url}; point opinionwatch at them:")

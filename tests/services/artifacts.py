@@ -6,12 +6,16 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
+import time
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 ELASTICSEARCH = "9.5.0"
+_SAID_EVERY_S, _MAVEN_S = 10.0, 600
 _POM = Path(__file__).with_name("kafka-pom.xml")
 
 
@@ -33,6 +37,7 @@ def kafka_jars() -> Path:
     folder = cache() / "kafka-4.3.1"
     with _locked("kafka"):
         if not (folder / ".complete").exists():
+            say("downloading Kafka 4.3.1 with Maven (about 130 MB) ...")
             partial = folder.with_suffix(".partial")
             shutil.rmtree(partial, ignore_errors=True)
             _maven(
@@ -53,6 +58,7 @@ def elasticsearch_home() -> Path:
     folder = cache() / f"elasticsearch-{ELASTICSEARCH}"
     with _locked("elasticsearch"):
         if not (folder / ".complete").exists():
+            say(f"downloading Elasticsearch {ELASTICSEARCH} with Maven (about 100 MB) ...")
             _maven(
                 "dependency:copy",
                 f"-Dartifact=org.elasticsearch.distribution.integ-test-zip:elasticsearch:{ELASTICSEARCH}:zip",
@@ -60,6 +66,7 @@ def elasticsearch_home() -> Path:
             )
             archive = cache() / f"elasticsearch-{ELASTICSEARCH}.zip"
             shutil.rmtree(folder, ignore_errors=True)
+            say(f"unpacking Elasticsearch {ELASTICSEARCH} ...")
             with zipfile.ZipFile(archive) as packed:
                 packed.extractall(cache())
                 for entry in packed.infolist():
@@ -86,12 +93,30 @@ def java_home(least: int) -> Path:
     return min(found)[1]
 
 
+def say(line: str) -> None:
+    """A person waits: standard output stays for what the command gives."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
 def _maven(*arguments: str) -> None:
     if shutil.which("mvn") is None:
         raise ServiceError("mvn is not installed: apt-get install maven")
-    done = subprocess.run(["mvn", "-q", "-B", *arguments], capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise ServiceError(f"mvn failed: {(done.stdout + done.stderr).strip()[-800:]}")
+    began = time.monotonic()
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(["mvn", "-q", "-B", *arguments], stdout=output, stderr=output)
+        while process.poll() is None:
+            try:
+                process.wait(_SAID_EVERY_S)
+            except subprocess.TimeoutExpired:
+                waited = time.monotonic() - began
+                if waited > _MAVEN_S:
+                    process.kill()
+                    raise ServiceError(f"mvn took more than {_MAVEN_S} s: is the repository reachable?") from None
+                say(f"    {waited:.0f} s ...")
+        output.seek(0)
+        if process.returncode:
+            raise ServiceError(f"mvn failed: {output.read().strip()[-800:]}")
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def test_the_life_of_two_versions(registry: Registry, tmp_path: Path) -> None:
     registry.point(CHAMPION, two.id, by="ann", reason="better")
     registry.point(CHAMPION, two.id, by="ann", reason="again")
     assert registry.aliases() == {CHAMPION: two.id}
-    registry.verify(two.id)
+    assert registry.verify(two.id).manifest.version == "2"
     assert (registry.fetch(two.id) / "manifest.json").exists()
     assert registry.rollback(by="bob", reason="worse") == one.id
     assert [(e["action"], e["by"]) for e in registry.audit()] == [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import EXIT_CONFIG, Fatal
-from pipeline.settings import resolve
+from pipeline.settings import KafkaSettings, ModelSettings, StoreSettings, resolve
 
 CANARY = "canary-7c1f"
 
@@ -31,6 +32,7 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path) -> N
     ("name", "value", "words"),
     [
         ("OPINIONWATCH_KAFKA__BOOTSTRAP", "x:1", ["kafka.bootstrap", "environment OPINIONWATCH_KAFKA__BOOTSTRAP"]),
+        ("OPINIONWATCH_KAFKA_GROUP", "x", ["kafka_group", "OPINIONWATCH_KAFKA__GROUP"]),
         ("OPINIONWATCH_FLOW__BATCH_RECORDS", "many", ["flow.batch_records", "integer"]),
         ("OPINIONWATCH_STORE__URL", "postgres://x", ["store.url"]),
         ("OPINIONWATCH_KAFKA__TOPICS", "[broken", ["OPINIONWATCH_KAFKA__TOPICS", "JSON"]),
@@ -53,3 +55,100 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
     with pytest.raises(Fatal) as caught:
         resolve(environ={"OPINIONWATCH_STORE__PASSWORD": CANARY, "OPINIONWATCH_STORE__TIMEOUT_S": "-1"})
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("toml", "words"),
+    [
+        ("[kafka]\nbootstrap_server = 'x:1'", ["kafka.bootstrap_server", "did you mean kafka.bootstrap_servers?"]),
+        ("[store]\nlead = 1", ["store.lead", "does not exist", "known here: url, password"]),
+        ("[kafka]\nbundle = 'x'", ["kafka.bundle", "did you mean model.bundle?"]),
+        ("[[alerts.channels]]\nname = 'ops'\nkind = 'slack'\nurll = 'x'", ["channels.0.url", "did you mean"]),
+        ("[store]\nperiod = 'week'", ["store.period", "must be 'hour', 'day' or 'month'"]),
+        ("[store]\nurl = 'postgres://x'", ["store.url", "sqlite:///path"]),
+        ("kafka = 3", ["setting kafka", "must be a table"]),
+        ("[subjects]\nNova = 'nova'", ["subjects.Nova", 'must be a list, e.g. ["a", "b"]']),
+        ("[kafka]\ntopics = ['a', 'opinion.dead']", ["'opinion.dead' is given twice"]),
+        ("[kafka]\ngroup = = 'a'", ["line 2", "TOML"]),
+        ("a = " + "[" * 5000, ["nested too deeply"]),
+        (".".join("a" * 1500) + " = 1", ["does not exist"]),
+        ('[kafka]\n"a\\u001b[31m" = 1', ["does not exist"]),
+        ("[kafka]\npartitions = 0\n[flow]\nin_flight = 0", ["kafka.partitions", "flow.in_flight"]),
+    ],
+)
+def test_a_fault_in_the_file_names_the_key_and_what_is_allowed(tmp_path: Path, toml: str, words: list[str]) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_text(toml)
+    with pytest.raises(Fatal) as caught:
+        resolve(file, environ={})
+    for word in [*words, str(file)]:
+        assert word in str(caught.value)
+    assert str(caught.value).isprintable()
+
+
+def test_a_file_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_bytes(b"[kafka]\ngroup = '\xff'\n")
+    with pytest.raises(Fatal, match="line 2: not UTF-8"):
+        resolve(file, environ={})
+    with pytest.raises(Fatal, match="STORE__PASSWORD_FILE.*not text"):
+        resolve(environ={"OPINIONWATCH_STORE__PASSWORD_FILE": str(file)})
+
+
+PASSWORDS = [
+    ("STORE__URL", f"https://elastic:{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://elastic:12/{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://elastic:a/{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://elastic:a#{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://elastic:a?{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://elastic%3A{CANARY}@es:9200", "store.password"),
+    ("STORE__URL", f"https://es:9200/?api_key={CANARY}", "store.url"),
+    ("STORE__URL", f"https://es:9200#{CANARY}", "store.url"),
+    ("MODEL__REGISTRY", f"s3://key:{CANARY}@bucket/models", "storage's own client"),
+    ("MODEL__REGISTRY", f"simplecache::s3://key:{CANARY}@bucket/models", "storage's own client"),
+    ("MODEL__REGISTRY", f"s3://key:a/{CANARY}@bucket/models", "storage's own client"),
+    ("MODEL__REGISTRY", f"abfs://models@account/x?sig={CANARY}", "storage's own client"),
+    ("KAFKA__BOOTSTRAP_SERVERS", f"user:{CANARY}@kafka:9092", "kafka.password"),
+    ("KAFKA__BOOTSTRAP_SERVERS", f"a:9092,sasl://user:{CANARY}@kafka:9092", "kafka.password"),
+    ("TRAINING__RECIPE", f"https://user:{CANARY}@host/recipe.toml", "recipe"),
+    ("TRAINING__DATA", f'["rows.jsonl", "https://host/x?token={CANARY}"]', "data"),
+    ("STORE__PASSWORD_FILE", f"/no/{CANARY}", "STORE__PASSWORD_FILE"),
+    ("STORE__TIMEOUT_S", CANARY, "store.timeout_s"),
+    ("MODEL__TRUSTED_KEYS", f'["{CANARY}"]', "key 1"),
+    ("ALERTS__CHANNELS", f'[{{"name": "x", "kind": "slack", "url": ["{CANARY}"]}}]', "alerts.channels"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), PASSWORDS)
+def test_credentials_stand_in_no_url_and_no_error(name: str, value: str, words: str) -> None:
+    with pytest.raises(Fatal, match=words) as caught:
+        resolve(environ={f"OPINIONWATCH_{name}": value})
+    assert CANARY not in str(caught.value)
+    assert caught.value.exit_code == EXIT_CONFIG
+
+
+def test_what_pydantic_says_by_itself_repeats_no_value() -> None:
+    with pytest.raises(ValueError, match="url") as caught:
+        StoreSettings(url=f"https://elastic:{CANARY}@es:9200", password=[CANARY])
+    assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "values"),
+    [
+        (StoreSettings, ["sqlite:///x.sqlite", "sqlite:////var/a?b@c:d", "http://es", "https://u@es:9200/prefix"]),
+        (StoreSettings, ["https://user%40corp@es:9200", "http://[::1]:9200", "https://u@10.0.0.1"]),
+        (ModelSettings, ["", "models", "/srv/a:b@c/models", "s3://bucket/models", "abfs://models@account/x"]),
+        (KafkaSettings, ["embedded", "kafka:9092", "a:9092,b:9092", "[::1]:9092"]),
+    ],
+)
+def test_addresses_without_credentials_are_taken(section: type[Any], values: list[str]) -> None:
+    field = {StoreSettings: "url", ModelSettings: "registry", KafkaSettings: "bootstrap_servers"}[section]
+    for value in values:
+        assert getattr(section(**{field: value}), field) == value
+
+
+@pytest.mark.parametrize("url", ["https://", "https://:9200", "https://es:99999", "https://e s:9200", "sqlite:///"])
+def test_a_store_url_that_leads_nowhere_is_refused_when_the_settings_are_read(url: str) -> None:
+    with pytest.raises(ValueError, match="store|sqlite"):
+        StoreSettings(url=url)

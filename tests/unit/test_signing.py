@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleError
+from models.bundle import BundleError, read_bundle
 from models.registry import CHAMPION, Registry
-from models.signing import SIGNATURE, check_signature, new_key, sign
+from models.signing import SIGNATURE, new_key, sign
 from pipeline.classifier import open_classifier
 from pipeline.errors import Fatal
 from pipeline.settings import ModelSettings
@@ -45,15 +45,15 @@ def test_unsigned_foreign_and_changed_bundles_are_refused(bundle: Path, key: Pat
     sign(bundle, tmp_path / "other.pem")
     with pytest.raises(Fatal, match="none of model.trusted_keys"):
         open_classifier(settings)
-    check_signature(bundle, [public, other])
+    read_bundle(bundle, [public, other])
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["heads"][0]["temperature"] = 9.0
     (bundle / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(BundleError, match="changed since"):
-        check_signature(bundle, [public, other])
+        read_bundle(bundle, [public, other])
     (bundle / SIGNATURE).write_bytes(b"\x00\xff")
     with pytest.raises(BundleError, match="none of"):
-        check_signature(bundle, [public])
+        read_bundle(bundle, [public])
 
 
 def test_a_registry_takes_in_and_promotes_only_signed_bundles(bundle: Path, key: Path, tmp_path: Path) -> None:

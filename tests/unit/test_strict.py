@@ -10,7 +10,7 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import AIOKafkaConsumer
+from aiokafka import AIOKafkaConsumer, errors
 from aiokafka.consumer.fetcher import FetchResult
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
@@ -20,7 +20,9 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.commits import Commits
 from pipeline.delivery import make_app
+from pipeline.errors import Fatal
 from pipeline.resume import Bounds
 from pipeline.settings import KafkaSettings
 from pipeline.strict import Prefix, StrictConsumer
@@ -182,10 +184,99 @@ def test_what_was_delivered_before_a_rebalance_changes_nothing_after_it() -> Non
     asyncio.run(scenario())
 
 
+COMMIT_ERRORS = [
+    errors.CommitFailedError("x"), errors.KafkaTimeoutError(), errors.GroupCoordinatorNotAvailableError(),
+    errors.UnknownMemberIdError(), errors.GroupAuthorizationFailedError(), errors.KafkaConnectionError(),
+    errors.IllegalStateError(), errors.UnknownTopicOrPartitionError(), TimeoutError(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("error", COMMIT_ERRORS, ids=lambda error: type(error).__name__)
+def test_a_commit_that_fails_is_made_again_without_a_further_record(error: Exception) -> None:
+    async def scenario() -> None:
+        rig = Rig([record(i) for i in range(4)])
+        await rig.fetch()
+        committed: list[dict[Any, int]] = []
+        failures = [error, error]
+
+        async def call_thread(_function: Any, offsets: dict[Any, int]) -> None:
+            if failures:
+                raise failures.pop()
+            committed.append(offsets)
+
+        rig.consumer._thread = SimpleNamespace(call_thread=call_thread, assignment=lambda: {TP})
+        rig.consumer.settle(rig.delivered[0])
+        for expected in (False, False, True):
+            assert await rig.consumer.force_commit() is expected
+        assert committed == [{TP: 3}]
+        assert not await rig.consumer.force_commit(), "nothing is due"
+        rig.consumer.settle(rig.delivered[1])
+        assert await rig.consumer.force_commit()
+        assert committed[1:] == [{TP: 4}]
+
+    asyncio.run(scenario())
+
+
+def test_a_bug_in_a_commit_is_not_taken_for_a_failure_of_kafka() -> None:
+    async def scenario() -> None:
+        rig = Rig([record(i) for i in range(3)])
+        await rig.fetch()
+
+        async def call_thread(*_: Any) -> None:
+            raise TypeError
+
+        rig.consumer._thread = SimpleNamespace(call_thread=call_thread, assignment=lambda: {TP})
+        rig.consumer.settle(rig.delivered[0])
+        with pytest.raises(TypeError):
+            await rig.consumer.force_commit()
+
+    asyncio.run(scenario())
+
+
+def test_nothing_is_committed_for_a_partition_that_moved_away() -> None:
+    async def scenario() -> None:
+        rig = Rig([record(i) for i in range(3)])
+        await rig.fetch()
+        rig.consumer._thread = SimpleNamespace(assignment=set)
+        rig.consumer.settle(rig.delivered[0])
+        assert not await rig.consumer.force_commit()
+
+    asyncio.run(scenario())
+
+
+def test_a_refusal_ends_the_process_after_a_while_and_a_passing_failure_never() -> None:
+    commits = Commits()
+    for now in range(1000):
+        commits.failed("KafkaTimeoutError", refused=False, now=float(now))
+    assert commits.overdue(1000.0) == "offsets cannot be committed for 1000 s: KafkaTimeoutError"
+    commits.succeeded()
+    assert commits.overdue(2000.0) is None
+    for now in (2000.0, 2010.0, 2029.0):
+        commits.failed("GroupAuthorizationFailedError", refused=True, now=now)
+    with pytest.raises(Fatal, match="GroupAuthorizationFailedError") as caught:
+        commits.failed("GroupAuthorizationFailedError", refused=True, now=2030.0)
+    assert caught.value.exit_code == 69
+    assert "acls.sh" in caught.value.remedy
+
+
+def test_an_error_in_fausts_part_of_an_agent_crashes_the_app() -> None:
+    """Faust would start the agent again, which then never sees what the one before had taken."""
+
+    async def scenario() -> None:
+        app = make_app("classify", KafkaSettings(), "localhost:9092")
+        error = ValueError("a bug")
+        await app._on_agent_error(None, error)
+        assert app.crashed
+        assert app.crash_reason is error
+
+    asyncio.run(scenario())
+
+
 def test_faust_still_has_what_is_overridden() -> None:
     """Fails when an upgrade moves a private method that the strict consumer replaces or calls."""
     assert faust.__version__ == "0.15.3"
-    for name in ("_new_offset", "_add_gap", "on_partitions_revoked", "on_partitions_assigned", "commit", "getmany"):
+    for name in ("_new_offset", "_add_gap", "on_partitions_revoked", "on_partitions_assigned", "commit", "getmany",
+                 "_commit_offsets"):  # fmt: skip
         theirs = inspect.signature(getattr(Consumer, name)).parameters
         ours = inspect.signature(getattr(StrictConsumer, name)).parameters
         assert len(theirs) == len(ours), name
@@ -196,8 +287,9 @@ def test_faust_still_has_what_is_overridden() -> None:
         "callback = self.callback",
     ):  # fmt: skip
         assert expression in source, expression
+    assert "on_error=self._on_agent_error" in inspect.getsource(faust.App)
     thread = inspect.getsource(AIOKafkaConsumerThread)
-    for expression in ("self._ensure_consumer()", "fetcher._subscriptions.fetch_context()"):
+    for expression in ("self._ensure_consumer()", "fetcher._subscriptions.fetch_context()", "tp_last_committed_at"):
         assert expression in thread, expression
     assert "value is skipped_value" in inspect.getsource(Stream), "the ack that must not count"
 

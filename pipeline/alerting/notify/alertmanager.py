@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.episodes import VOLUME
+from pipeline.alerting.episodes import VOLUME, WARNING
 from pipeline.alerting.explain import headline
+from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.http import Poster
 
-#: An open alert is told again every four hours; without news it ends by itself after that and a little more.
-OPEN_FOR = timedelta(hours=4, minutes=30)
+#: How often what is open is said again, and for how long Alertmanager takes it for open: ten missed times and more,
+#: so that a restart on either side resolves nothing.
+REFRESH_S = 60.0
+OPEN_FOR = timedelta(minutes=30)
+_AT_ONCE = 100
 
 
 class AlertmanagerChannel:
-    """Implements `Channel`; `url` is Alertmanager's own, e.g. http://alertmanager:9093."""
+    """Implements `StatefulChannel`; `url` is Alertmanager's own, e.g. http://alertmanager:9093."""
+
+    refresh_s = REFRESH_S
 
     def __init__(
         self,
@@ -33,10 +39,32 @@ class AlertmanagerChannel:
         self._poster = Poster(name, address, allow_private=allow_private, timeout_s=timeout_s)
 
     async def send(self, notice: Notice) -> None:
-        alert, now = fields(notice), self._now()
-        alert["startsAt"] = min(datetime.fromisoformat(notice.alert["started_at"]), now).isoformat()
-        alert["endsAt"] = (now if notice.transition == "resolved" else now + OPEN_FOR).isoformat()
-        await self._poster.post(json.dumps([alert], ensure_ascii=False).encode())
+        resolved = notice.transition == "resolved"
+        alerts = [self._timed(notice, resolved=resolved)]
+        if notice.transition == "escalated":
+            # Another severity is another alert there: the one of before has ended.
+            before = Notice(notice.key, notice.transition, {**notice.alert, "severity": WARNING})
+            alerts.append(self._timed(before, resolved=True))
+        await self._post(alerts)
+
+    async def refresh(self, alerts: Sequence[Mapping[str, Any]]) -> None:
+        for at in range(0, len(alerts), _AT_ONCE):
+            some = alerts[at : at + _AT_ONCE]
+            await self._post([self._timed(Notice(a["id"], "reminder", a), resolved=False) for a in some])
+
+    async def check(self) -> None:
+        await self._poster.check()
+
+    def _timed(self, notice: Notice, *, resolved: bool) -> dict[str, Any]:
+        now = self._now()
+        start = min(datetime.fromisoformat(notice.alert["started_at"]), now)
+        return fields(notice) | {
+            "startsAt": start.isoformat(),
+            "endsAt": (now if resolved else now + OPEN_FOR).isoformat(),
+        }
+
+    async def _post(self, alerts: list[dict[str, Any]]) -> None:
+        judge(self.name, await self._poster.post(json.dumps(alerts, ensure_ascii=False).encode()))
 
 
 def fields(notice: Notice) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Slack, DingTalk, Feishu and WeCom: each with its own body, signature, limit and way of saying no.
+"""Slack, DingTalk, Feishu and WeCom: each with its own body, signature and limit; `answers.py` reads what they say.
 
 Sources, as of 2026: api.slack.com/messaging/webhooks, open.dingtalk.com (custom robot), open.feishu.cn (custom bot),
 developer.work.weixin.qq.com (group robot).
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote_plus
 
+from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, judge_slack, judge_vendor
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.http import Poster
 from pipeline.alerting.notify.message import Language, Message, fitted, markdown, message
@@ -32,24 +33,39 @@ log = logging.getLogger(__name__)
 class SlackChannel:
     """An incoming webhook; one message a second."""
 
-    def __init__(self, name: str, poster: Poster, language: Language, clock: Clock = time.time) -> None:
+    def __init__(self, name: str, poster: Poster, language: Language, monotonic: Clock = time.monotonic) -> None:
         self.name, self._poster, self._language = name, poster, language
-        self._limit = RateLimit({1.0: 1}, clock)
+        self._limit = RateLimit({1.0: 1}, monotonic)
+
+    async def check(self) -> None:
+        await self._poster.check()
 
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
         text = fitted(said, _mrkdwn, SLACK_BYTES)
         section = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
-        await self._poster.post_json({"text": said.title, "blocks": [section]})
+        judge_slack(self.name, await self._poster.post_json({"text": said.title, "blocks": [section]}))
 
 
 class DingTalkChannel:
     """A custom robot with a signature; 20 messages a minute."""
 
-    def __init__(self, name: str, poster: Poster, secret: str, language: Language, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        name: str,
+        poster: Poster,
+        secret: str,
+        language: Language,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        """The signature holds the time of `clock`."""
         self.name, self._poster, self._secret, self._language, self._clock = name, poster, secret, language, clock
-        self._limit = RateLimit({60.0: 20}, clock)
+        self._limit = RateLimit({60.0: 20}, monotonic)
+
+    async def check(self) -> None:
+        await self._poster.check()
 
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
@@ -62,15 +78,27 @@ class DingTalkChannel:
         stamp = str(int(self._clock() * 1000))
         signed = _hmac(self._secret.encode(), f"{stamp}\n{self._secret}".encode())
         query = f"timestamp={stamp}&sign={quote_plus(signed)}" if self._secret else ""
-        _accepted(self.name, await self._poster.post_json(body, query), "errcode", {130101, -1})
+        judge_vendor(self.name, await self._poster.post_json(body, query), DINGTALK)
 
 
 class FeishuChannel:
     """A custom bot with a signature; 100 messages a minute and 5 a second."""
 
-    def __init__(self, name: str, poster: Poster, secret: str, language: Language, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        name: str,
+        poster: Poster,
+        secret: str,
+        language: Language,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        """The signature holds the time of `clock`."""
         self.name, self._poster, self._secret, self._language, self._clock = name, poster, secret, language, clock
-        self._limit = RateLimit({60.0: 100, 1.0: 5}, clock)
+        self._limit = RateLimit({60.0: 100, 1.0: 5}, monotonic)
+
+    async def check(self) -> None:
+        await self._poster.check()
 
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
@@ -90,21 +118,24 @@ class FeishuChannel:
         if self._secret:
             stamp = str(int(self._clock()))
             body |= {"timestamp": stamp, "sign": _hmac(f"{stamp}\n{self._secret}".encode(), b"")}
-        _accepted(self.name, await self._poster.post_json(body), "code", {11232, 11233})
+        judge_vendor(self.name, await self._poster.post_json(body), FEISHU)
 
 
 class WeComChannel:
     """A group robot; 20 messages a minute, its key is in the URL. The chart is a message of its own."""
 
-    def __init__(self, name: str, poster: Poster, language: Language, clock: Clock = time.time) -> None:
+    def __init__(self, name: str, poster: Poster, language: Language, monotonic: Clock = time.monotonic) -> None:
         self.name, self._poster, self._language = name, poster, language
-        self._limit = RateLimit({60.0: 20}, clock)
+        self._limit = RateLimit({60.0: 20}, monotonic)
+
+    async def check(self) -> None:
+        await self._poster.check()
 
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
         body = {"msgtype": "markdown", "markdown": {"content": fitted(said, markdown, WECOM_BYTES)}}
-        _accepted(self.name, await self._poster.post_json(body), "errcode", {45009, -1})
+        judge_vendor(self.name, await self._poster.post_json(body), WECOM)
         chart = chart_png(notice.alert)
         if chart is None or notice.transition == "resolved":
             return
@@ -114,9 +145,8 @@ class WeComChannel:
         }
         try:
             self._limit.acquire(self.name)
-            _accepted(
-                self.name, await self._poster.post_json({"msgtype": "image", "image": image}), "errcode", {45009, -1}
-            )
+            answer = await self._poster.post_json({"msgtype": "image", "image": image})
+            judge_vendor(self.name, answer, WECOM)
         except (Transient, Fatal) as error:
             # The message stands: sending it again for the sake of its picture would nag.
             log.warning("the chart was not sent: %s", error)
@@ -135,15 +165,6 @@ def _mrkdwn(said: Message) -> str:
 
 def _escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _accepted(name: str, answer: dict[str, Any], field: str, busy: set[int]) -> None:
-    """These vendors answer 200 whatever happens: the code in the body says what did."""
-    code = answer.get(field, answer.get("StatusCode"))
-    if code in busy:
-        raise Transient(f"channel {name}: told to slow down ({field} {code})", retry_after_s=15.0)
-    if code != 0:
-        raise Fatal(f"channel {name}: refused ({field} {code})", "check the URL, the secret and the robot's keywords")
 
 
 def _hmac(key: bytes, text: bytes) -> str:

@@ -5,16 +5,50 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import re
 import socket
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from pipeline.alerting.notify.answers import Answer, quoted
 from pipeline.errors import Fatal, Transient
+from pipeline.settings.urls import checked_url
 
 MAX_ANSWER_BYTES = 65_536
+#: A receiver that asks for a longer wait is asked again after this one.
+MAX_WAIT_S = 86_400.0
+#: IPv6 ranges that carry an IPv4 address, and how many bits follow it.
+_EMBEDDED = [
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
+    (ipaddress.IPv6Network("::ffff:0:0:0/96"), 0),
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),
+    (ipaddress.IPv6Network("2002::/16"), 80),
+]
+#: NAT64 of one's own network: where the IPv4 address stands in it is that network's affair.
+_LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
+_PRIVATE_REMEDY = "set allow_private for your own host"
+
+
+def is_public(address: str) -> bool:
+    """Whether the address is of the internet; what carries an IPv4 address is judged by that one.
+
+    >>> is_public("8.8.8.8"), is_public("64:ff9b::a9fe:a9fe"), is_public("224.0.0.1"), is_public("fec0::1")
+    (True, False, False, False)
+    """
+    ip = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(ip, ipaddress.IPv6Address):
+        for network, shift in _EMBEDDED:
+            if ip in network:
+                return is_public(str(ipaddress.IPv4Address(int(ip) >> shift & 0xFFFF_FFFF)))
+        if ip.is_site_local or ip in _LOCAL_NAT64:
+            return False
+    return ip.is_global and not ip.is_multicast
 
 
 class Poster:
@@ -22,13 +56,17 @@ class Poster:
 
     def __init__(self, name: str, url: str, *, allow_private: bool = False, timeout_s: float = 10.0) -> None:
         """Raises `Fatal` for a URL that may not be called."""
+        try:
+            checked_url(url)
+        except ValueError as error:
+            raise Fatal(f"channel {name}: {error}", "correct url or url_file of the channel") from None
         if urlsplit(url).scheme != "https" and not allow_private:
             raise Fatal(f"channel {name}: the URL must be https", "use https, or set allow_private for your own host")
         self.name, self._url, self._private = name, url, allow_private
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
-    async def post(self, body: bytes, headers: dict[str, str] | None = None, query: str = "") -> bytes:
-        """The answer's first 64 KiB; raises `Transient` or `Fatal` by the kind of failure."""
+    async def post(self, body: bytes, headers: dict[str, str] | None = None, query: str = "") -> Answer:
+        """What the receiver answered, its first 64 KiB; raises `Transient` where none came, `Fatal` for the address."""
         url = f"{self._url}{'&' if '?' in self._url else '?'}{query}" if query else self._url
         try:
             # aiohttp asks no resolver about an address written as numbers: so all is resolved and judged here.
@@ -43,26 +81,46 @@ class Poster:
                 ) as answer,
             ):
                 content = await answer.content.read(MAX_ANSWER_BYTES)
-                status, wait = answer.status, answer.headers.get("Retry-After", "")
+                wait = waited_s(answer.headers.get("Retry-After", ""), datetime.now(UTC))
+                return Answer(answer.status, self._without_secrets(content.decode("utf-8", "replace")), wait)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(f"channel {self.name}: {type(error).__name__}") from error
-        if status in {408, 425, 429} or status >= 500:
-            seconds = min(60.0, float(wait)) if wait.isdigit() else 1.0
-            raise Transient(f"channel {self.name}: status {status}", retry_after_s=seconds)
-        if not 200 <= status < 300:
-            raise Fatal(
-                f"channel {self.name}: status {status}", "check the URL and the receiver; redirects are refused"
-            )
-        return content
+            raise Transient(f"channel {self.name}: {quoted(self._reason(error))}") from error
+        except ValueError as error:  # of the URL: UnicodeError is one
+            raise Fatal(f"channel {self.name}: {type(error).__name__}", "correct url of the channel") from None
 
-    async def post_json(self, value: Any, query: str = "") -> dict[str, Any]:
-        """Posts JSON and reads JSON; an answer that is none counts as an empty one."""
-        content = await self.post(json.dumps(value, ensure_ascii=False).encode(), query=query)
+    async def post_json(self, value: Any, query: str = "") -> Answer:
+        """Posts JSON."""
+        return await self.post(json.dumps(value, ensure_ascii=False).encode(), query=query)
+
+    async def check(self) -> None:
+        """Connects, with TLS where the URL says so, and sends nothing; raises as `post` does."""
+        parts = urlsplit(self._url)
+        secure = parts.scheme == "https"
         try:
-            answer = json.loads(content)
-        except ValueError:
-            return {}
-        return answer if isinstance(answer, dict) else {}
+            address = (await self._addresses())[0]
+            tls: dict[str, Any] = {"ssl": ssl.create_default_context(), "server_hostname": parts.hostname}
+            connected = asyncio.open_connection(address["host"], address["port"], **(tls if secure else {}))
+            _, writer = await asyncio.wait_for(connected, self._timeout.total)
+            writer.close()
+        except (TimeoutError, OSError) as error:
+            raise Transient(f"channel {self.name}: {quoted(self._reason(error))}") from error
+        except ValueError as error:
+            raise Fatal(f"channel {self.name}: {type(error).__name__}", "correct url of the channel") from None
+
+    def _reason(self, error: BaseException) -> str:
+        """The kind of failure and its cause in the system's words, without the URL."""
+        cause = getattr(error, "os_error", error)
+        words = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or ""
+        return f"{type(error).__name__}{f' ({self._without_secrets(str(words))})' if words else ''}"
+
+    def _without_secrets(self, text: str) -> str:
+        """A receiver may repeat what it was sent: parts of the URL that may be a token are taken out."""
+        parts = urlsplit(self._url)
+        for secret in re.split(r"[/&=;?]", f"{parts.path}&{parts.query}&{parts.password or ''}"):
+            for form in {secret, unquote(secret)}:
+                if len(form) >= 8:
+                    text = text.replace(form, "***")
+        return text
 
     async def _addresses(self) -> list[ResolveResult]:
         """The receiver's addresses; raises `Fatal` where one of them is not public and that is not allowed."""
@@ -71,8 +129,8 @@ class Poster:
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         results: list[ResolveResult] = []
         for family, _, proto, _, address in infos:
-            if not self._private and not ipaddress.ip_address(address[0]).is_global:
-                raise Fatal(f"channel {self.name}: {host} is no public address", "set allow_private for your own host")
+            if not self._private and not is_public(str(address[0])):
+                raise Fatal(f"channel {self.name}: {host} is no public address", _PRIVATE_REMEDY)
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -84,6 +142,24 @@ class Poster:
                 )
             )
         return results
+
+
+def waited_s(header: str, now: datetime) -> float | None:
+    """Seconds that a Retry-After header asks for, a number or a date; None where it says nothing.
+
+    >>> waited_s("60", datetime(2026, 1, 1, tzinfo=UTC)), waited_s("soon", datetime(2026, 1, 1, tzinfo=UTC))
+    (60.0, None)
+    >>> waited_s("Thu, 01 Jan 2026 00:01:00 GMT", datetime(2026, 1, 1, tzinfo=UTC))
+    60.0
+    """
+    if header.isascii() and header.isdigit():
+        return min(MAX_WAIT_S, float(header[:9]))
+    try:
+        moment = parsedate_to_datetime(header)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    return min(MAX_WAIT_S, max(0.0, (moment - now).total_seconds()))
 
 
 class _Resolved(AbstractResolver):

@@ -8,12 +8,18 @@ from pipeline.alerting.explain import headline
 from pipeline.alerting.notify.base import Notice
 
 log = logging.getLogger("opinionwatch.alerts")
+#: The name of the log that every worker writes, which is nobody's channel.
+LOG = "log"
 
 
 class LogChannel:
-    """Implements `Channel`."""
+    """Implements `Channel`. Under another name than `LOG` somebody reads it: what stands there has been told."""
 
-    name = "log"
+    def __init__(self, name: str = LOG) -> None:
+        self.name = name
+
+    async def check(self) -> None:
+        """Needs nothing."""
 
     async def send(self, notice: Notice) -> None:
         log.warning("%s [%s]", headline(notice.alert, notice.transition), notice.key)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from pydantic import SecretStr
 
@@ -12,33 +15,72 @@ from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
 from pipeline.alerting.notify.http import Poster
-from pipeline.alerting.notify.log import LogChannel
+from pipeline.alerting.notify.log import LOG, LogChannel
 from pipeline.alerting.notify.mail import MailChannel
 from pipeline.alerting.notify.webhook import WebhookChannel
-from pipeline.errors import Fatal
-from pipeline.settings import AlertSettings, ChannelSettings
+from pipeline.errors import Fatal, Transient
+from pipeline.settings import AlertSettings, ChannelSettings, WebhookSettings
 
 
 def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The log, the webhooks and the channels; raises `Fatal` naming the channel and the field."""
+    """The webhooks and the channels, and the log first where none of them is one.
+
+    Raises `Fatal` naming the channel and the field.
+    """
     names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
     if twice := {n for n in names if names.count(n) > 1}:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
-    webhooks = [
-        WebhookChannel(
-            w.name,
-            w.url.get_secret_value(),
-            secret=w.secret.get_secret_value(),
-            allow_private=w.allow_private,
-            timeout_s=w.timeout_s,
-        )
-        for w in settings.webhooks
+    if LOG in names:
+        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
+    logged = any(c.kind == "log" for c in settings.channels)
+    return [
+        *([] if logged else [LogChannel()]),
+        *(_open_webhook(w) for w in settings.webhooks),
+        *(Routed(open_channel(c), c) for c in settings.channels),
     ]
-    return [LogChannel(), *webhooks, *(_Routed(open_channel(c), c) for c in settings.channels)]
+
+
+def check_channels(settings: AlertSettings) -> list[tuple[str, str | None]]:
+    """Opens and reaches each channel and tells nobody: its name, and what is wrong with the remedy, or None."""
+    made: list[tuple[str, Channel | str]] = []
+    for w in settings.webhooks:
+        made.append((w.name, _opened(lambda w=w: _open_webhook(w))))  # type: ignore[misc]
+    for c in settings.channels:
+        made.append((c.name, _opened(lambda c=c: open_channel(c))))  # type: ignore[misc]
+    return [(name, asyncio.run(_problem(it)) if not isinstance(it, str) else it) for name, it in made]
+
+
+def _opened(make: Callable[[], Channel]) -> Channel | str:
+    try:
+        return make()
+    except Fatal as error:
+        return str(error)
+
+
+async def _problem(channel: Channel) -> str | None:
+    try:
+        await channel.check()
+    except Fatal as error:
+        return str(error)
+    except Transient as error:
+        return f"{error}; is the receiver up, and may this host reach it?"
+    return None
+
+
+def _open_webhook(w: WebhookSettings) -> Channel:
+    return WebhookChannel(
+        w.name,
+        w.url.get_secret_value(),
+        secret=w.secret.get_secret_value(),
+        allow_private=w.allow_private,
+        timeout_s=w.timeout_s,
+    )
 
 
 def open_channel(c: ChannelSettings) -> Channel:
     """One channel, without its route."""
+    if c.kind == "log":
+        return LogChannel(c.name)
     secret = _secret(c, c.secret, c.secret_file, "secret")
     if c.kind == "email":
         if missing := [f for f in ("host", "sender", "to") if not getattr(c, f)]:
@@ -52,6 +94,7 @@ def open_channel(c: ChannelSettings) -> Channel:
             username=c.username,
             password=secret,
             tls=c.tls,
+            ca_file=c.ca_file,
             timeout_s=c.timeout_s,
             language=c.language,
         )
@@ -73,23 +116,30 @@ def open_channel(c: ChannelSettings) -> Channel:
     return kind(c.name, poster, secret, c.language)
 
 
-class _Routed:
+class Routed:
     """A channel that takes only what its route lets through."""
 
     def __init__(self, channel: Channel, route: ChannelSettings) -> None:
-        self._channel, self._route = channel, route
+        self.channel, self._route = channel, route
 
     @property
     def name(self) -> str:
-        return self._channel.name
+        return self.channel.name
+
+    def takes(self, alert: Mapping[str, Any]) -> bool:
+        """Whether the route lets an alert through."""
+        return (
+            alert["severity"] in self._route.severities
+            and alert.get("lane", NEGATIVE) in self._route.lanes
+            and any(fnmatchcase(alert["key"], pattern) for pattern in self._route.keys)
+        )
 
     async def send(self, notice: Notice) -> None:
-        if notice.transition == "test" or (
-            notice.alert["severity"] in self._route.severities
-            and notice.alert.get("lane", NEGATIVE) in self._route.lanes
-            and any(fnmatchcase(notice.alert["key"], pattern) for pattern in self._route.keys)
-        ):
-            await self._channel.send(notice)
+        if notice.transition == "test" or self.takes(notice.alert):
+            await self.channel.send(notice)
+
+    async def check(self) -> None:
+        await self.channel.check()
 
 
 def _secret(c: ChannelSettings, value: SecretStr, file: str, field: str) -> str:
@@ -99,3 +149,5 @@ def _secret(c: ChannelSettings, value: SecretStr, file: str, field: str) -> str:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
         raise Fatal(f"alerts.channels {c.name}: {field}_file {file}: {error.strerror}", "mount the file") from None
+    except UnicodeDecodeError:
+        raise Fatal(f"alerts.channels {c.name}: {field}_file {file} is not UTF-8", "write it as plain text") from None

@@ -9,7 +9,7 @@ from pipeline.errors import Transient
 
 
 class RateLimit:
-    """At most `limits[seconds]` takings in any window of so many seconds."""
+    """At most `limits[seconds]` takings in any window of so many seconds of `clock`, which never goes back."""
 
     def __init__(self, limits: Mapping[float, int], clock: Callable[[], float]) -> None:
         self._limits, self._clock = limits, clock

@@ -13,6 +13,7 @@ import time
 from typing import Any, Literal
 
 from pipeline.alerting.notify.alertmanager import fields
+from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.http import Poster
 
@@ -40,7 +41,10 @@ class WebhookChannel:
         headers = {"Idempotency-Key": notice.key}
         if self._secret:
             headers["X-Opinionwatch-Signature"] = signature(self._secret, body, int(time.time()))
-        await self._poster.post(body, headers)
+        judge(self.name, await self._poster.post(body, headers))
+
+    async def check(self) -> None:
+        await self._poster.check()
 
 
 def plain(notice: Notice) -> dict[str, Any]:

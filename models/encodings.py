@@ -1,0 +1,193 @@
+"""Files as text: unpacked within a limit, in the encoding that they are written in. No network.
+
+A byte that the encoding does not have becomes a lone surrogate, so that it costs its line and not the file.
+"""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import re
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+#: Bytes of a file that its encoding is found out from.
+SAMPLE = 1 << 18
+#: Bytes that a .gz may unpack to, and bytes of what is read as a whole (JSON arrays, feeds).
+MAX_UNPACKED, MAX_WHOLE = 8 << 30, 256 << 20
+
+_BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+#: Of encodings that fit equally well, the first counts.
+_CANDIDATES = (
+    "gb18030",
+    "big5hkscs",
+    "euc_jp",
+    "cp932",
+    "cp949",
+    "cp1252",
+    "cp1251",
+    "cp1250",
+    "cp1254",
+    "cp1256",
+    "koi8_r",
+)
+MULTIBYTE = _CANDIDATES[:5]
+#: What browsers read where a document names the smaller encoding.
+_WIDER = {
+    "gb2312": "gb18030", "gbk": "gb18030", "hz": "hz", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949",
+    "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
+}  # fmt: skip
+_NOT_TEXT = (
+    (b"PK\x03\x04", "an Excel workbook or a ZIP archive", "save it as CSV (UTF-8), or unpack it"),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "save it as CSV (UTF-8)"),
+    (b"PAR1", "a Parquet file", "write it as JSONL"),
+    (b"BZh", "packed with bzip2", "unpack it with bunzip2"),
+    (b"\xfd7zXZ", "packed with xz", "unpack it with unxz"),
+    (b"\x28\xb5\x2f\xfd", "packed with Zstandard", "unpack it with unzstd"),
+    (b"%PDF", "a PDF", "export the data as CSV or JSONL"),
+    (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
+)
+_BROKEN = re.compile("[\ud800-\udfff]")
+
+
+class FileError(ValueError):
+    """A file that cannot be read as a whole; `problem` names file and line, `remedy` says what to do."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"{problem}; {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+
+class _Unpacked(io.RawIOBase):
+    """What a .gz unpacks to, up to a limit; packing that is broken is a `FileError`."""
+
+    def __init__(self, packed: BinaryIO, name: str) -> None:
+        self._source = gzip.GzipFile(fileobj=packed)
+        self._name = name
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        try:
+            data = self._source.read(len(buffer))
+        except (OSError, EOFError, zlib.error) as error:
+            raise FileError(
+                f"{self._name}: the gzip packing is broken ({error})", "pack or copy the file again"
+            ) from None
+        self._read += len(data)
+        if self._read > MAX_UNPACKED:
+            raise FileError(f"{self._name}: unpacks to over {MAX_UNPACKED >> 30} GiB", "split the file")
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[io.BufferedReader]:
+    """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
+    raw: io.BufferedReader[Any]
+    try:
+        raw = _stdin() if str(path) == "-" else io.BufferedReader(io.FileIO(path), SAMPLE)
+        head = _head(raw)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}", "give a file that can be read") from None
+    with raw:
+        packed = head[:2] == b"\x1f\x8b"
+        yield io.BufferedReader(_Unpacked(raw, path.name), SAMPLE) if packed else raw
+
+
+def _stdin() -> io.BufferedReader:
+    """Standard input with room for a sample; of a pipe, what has arrived."""
+    buffer: Any = sys.stdin.buffer
+    return io.BufferedReader(getattr(buffer, "raw", buffer), SAMPLE)
+
+
+def _head(source: io.BufferedReader) -> bytes:
+    return source.peek(SAMPLE)[:SAMPLE]
+
+
+def text_of(source: io.BufferedReader, name: str, encoding: str | None = None) -> io.TextIOWrapper:
+    """The file as text, its line ends as they are; `encoding` in place of what is found out. Raises `FileError`."""
+    head = _head(source)
+    for magic, what, remedy in _NOT_TEXT:
+        if head.startswith(magic):
+            raise FileError(f"{name}: is {what}, no text", remedy)
+    if encoding is not None and (encoding := known(given := encoding)) is None:
+        raise FileError(
+            f"{name}: the encoding {given!r} is not known", "name one that Python has, e.g. gb18030 or utf-16"
+        )
+    encoding = encoding or detected(head)
+    errors = "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+    return io.TextIOWrapper(source, encoding, errors, newline="")
+
+
+def known(encoding: str) -> str | None:
+    """Python's name of a text encoding, the wider one where the world means it; None where there is none.
+
+    >>> known("GB2312"), known("utf8"), known("nonsense"), known("rot13")
+    ('gb18030', 'utf-8', None, None)
+    """
+    try:
+        found = codecs.lookup(encoding.strip())
+        "".encode(found.name)
+    except (LookupError, ValueError, UnicodeError):
+        return None
+    return _WIDER.get(found.name, found.name)
+
+
+def detected(head: bytes) -> str:
+    """The encoding of a text that begins like this: by its mark, by UTF-8's rules, by where NULs lie, by a guess.
+
+    >>> detected("\\ufeffid".encode("utf-16")), detected("手机起火了，客服不理人".encode("gbk")), detected(b"id")
+    ('utf-16', 'gb18030', 'utf-8')
+    """
+    for mark, name in _BOMS:
+        if head.startswith(mark):
+            return name
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if len(head) >= 4 and max(even, odd) * 5 > len(head) and min(even, odd) * 20 < max(even, odd):
+        return "utf-16-be" if even > odd else "utf-16-le"
+    text = codecs.getincrementaldecoder("utf-8")("replace").decode(head)
+    bad = text.count("\ufffd") - head.count(b"\xef\xbf\xbd")
+    if bad * 10 <= sum(c > "\x7f" for c in text):
+        return "utf-8"
+    return _guessed(head)
+
+
+def _guessed(head: bytes) -> str:
+    from charset_normalizer import from_bytes
+
+    # The end of a sample may lie within a character.
+    sample = head if len(head) < 4096 else head[: head.rfind(b"\n") + 1] or head
+    found = {m.encoding: m.chaos for m in from_bytes(sample, cp_isolation=list(_CANDIDATES))}
+    if not found:
+        return "utf-8"
+    least = min(found.values())
+    best = [e for e in _CANDIDATES if found.get(e, 1.0) <= least + 0.01]
+    return next((e for e in best if e not in MULTIBYTE or _dense(sample, e)), best[0] if best else next(iter(found)))
+
+
+def _dense(sample: bytes, encoding: str) -> bool:
+    """Whether the characters beyond ASCII stand side by side, as those of languages without an alphabet do."""
+    text = sample.decode(encoding, "ignore")
+    beyond = [c > "\x7f" for c in text]
+    together = sum(a and b for a, b in zip(beyond, beyond[1:], strict=False))
+    return together * 2 >= sum(beyond)
+
+
+def broken(text: str) -> bool:
+    """Whether a text holds bytes that its encoding does not have."""
+    return not text.isascii() and _BROKEN.search(text) is not None

@@ -1,0 +1,68 @@
+"""Addresses of other services: what they must not hold. The messages never repeat a value, which may be a secret."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import unquote, urlsplit
+
+_USER_AND_PASSWORD = re.compile(r"://[^/?#\s]*:\S*@")  # a password may hold a slash
+#: Parameters by which storages and databases take credentials.
+_CREDENTIAL = re.compile(
+    r"[?&;](?:[\w.-]*(?:key|token|secret|password|passwd|pwd|sig|signature|credential)[\w.-]*)=", re.I
+)
+
+
+def holds_credentials(text: str) -> bool:
+    """Whether a URL has a password before its host, or a parameter that names a credential.
+
+    >>> holds_credentials("s3://key:secret@bucket/models"), holds_credentials("abfs://models@account/x?sig=abc")
+    (True, True)
+    >>> holds_credentials("https://elastic@es:9200"), holds_credentials("D:/models?x=1")
+    (False, False)
+    """
+    return "://" in text and bool(_USER_AND_PASSWORD.search(text) or _CREDENTIAL.search(text))
+
+
+def check_store_url(url: str) -> str:
+    """`url` itself; raises `ValueError` where it is not `sqlite:///path` or `http(s)://[user@]host:port[/path]`."""
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        return url
+    wanted = "write sqlite:///path or https://user@host:9200"
+    if not url.startswith(("http://", "https://")):
+        raise ValueError(f"no URL of a store; {wanted}")
+    try:
+        parts = urlsplit(url)
+        port, user = parts.port, unquote(parts.username or "")
+    except ValueError:
+        # The rest of a password with a slash in it looks like a wrong port.
+        raise ValueError(f"its host or port is wrong, or it holds a password; {wanted}{_REMEDY}") from None
+    if parts.password is not None or ":" in user or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        raise ValueError(f"the URL holds a password{_REMEDY}")
+    if parts.query or parts.fragment:
+        raise ValueError(f"the URL ends in ?... or #..., which a store does not take; {wanted}")
+    if not parts.hostname or port == 0 or re.search(r"\s", url):
+        raise ValueError(f"the URL has no host or a wrong one; {wanted}")
+    return url
+
+
+def check_registry_url(url: str) -> str:
+    """`url` itself; raises `ValueError` where a URL holds credentials (a plain folder may be called anything)."""
+    if holds_credentials(url):
+        raise ValueError(
+            "the URL holds credentials; leave them out and give them to the storage's own client, by its environment "
+            "variables (AWS_ACCESS_KEY_ID ...) or its configuration file"
+        )
+    return url
+
+
+def check_brokers(servers: str) -> str:
+    """`servers` itself; raises `ValueError` where it is not `host:port,...` (or one word, such as `embedded`)."""
+    if "@" in servers or "://" in servers:
+        raise ValueError(
+            "write host:port,... alone; a user and a password go into kafka.username and kafka.password "
+            "(or OPINIONWATCH_KAFKA__PASSWORD_FILE)"
+        )
+    return servers
+
+
+_REMEDY = "; set store.password, or OPINIONWATCH_STORE__PASSWORD_FILE to a file that holds it"

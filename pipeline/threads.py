@@ -1,0 +1,52 @@
+"""Threads that the end of the process does not wait for: one may be in a request that nobody answers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+
+class DaemonThreads(ThreadPoolExecutor):
+    """A pool of daemon threads; neither `shutdown` nor the interpreter waits for what they do.
+
+    asyncio takes no default executor but a `ThreadPoolExecutor`, which joins its threads at exit.
+    """
+
+    def __init__(self, threads: int, name: str) -> None:
+        super().__init__(threads, thread_name_prefix=name)
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
+        self._work = queue.SimpleQueue()
+        self._idle = threading.Semaphore(0)
+        self._made: list[threading.Thread] = []
+        self._making = threading.Lock()
+        self._most, self._name = threads, name
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self._work.put((future, fn, args, kwargs))
+        with self._making:
+            if not self._idle.acquire(blocking=False) and len(self._made) < self._most:
+                self._made.append(threading.Thread(target=self._run, name=self._name, daemon=True))
+                self._made[-1].start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Returns at once; what waits for a thread is cancelled."""
+        with suppress(queue.Empty):
+            while True:
+                self._work.get_nowait()[0].cancel()
+
+    def _run(self) -> None:
+        while True:
+            future, fn, args, kwargs = self._work.get()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(fn(*args, **kwargs))
+                except BaseException as error:
+                    future.set_exception(error)
+            del future, fn, args, kwargs
+            self._idle.release()

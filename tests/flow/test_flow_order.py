@@ -1,0 +1,118 @@
+"""Batches overlap and never overtake; what the flow measures of them; what its cache may answer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.engine import Encoded
+from models.labels import Prediction
+from pipeline.errors import Fatal
+from pipeline.flow import DeadLetterGuard
+from pipeline.labelling import Labeller
+from pipeline.posts import ScoredPost
+from pipeline.store.base import CountRule, Outcome
+from pipeline.subjects import SubjectMatcher
+from tests.builders import HEADS, DummyClassifier, record
+from tests.flow.test_flow import Rig, records, run
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.executor.shutdown()
+    made.store.close()
+
+
+def test_batches_are_indexed_in_the_order_in_which_they_came_however_long_each_stage_takes(rig: Rig) -> None:
+    """The second batch is inferred long before the first is indexed: it must wait for its turn."""
+    rng, infer, index, order = random.Random(3), rig.classifier.infer, rig.store.index, list[int]()
+
+    def slow_infer(encoded: Encoded) -> list[Prediction]:
+        time.sleep(rng.choice([0.0, 0.02]))
+        return infer(encoded)
+
+    def slow_index(posts: Any, *more: Any) -> list[Outcome]:
+        order.append(posts[0].post.origin.offset)
+        time.sleep(rng.choice([0.0, 0.03]))
+        return index(posts, *more)
+
+    rig.classifier.infer = slow_infer  # type: ignore[method-assign]
+    rig.store.index = slow_index  # type: ignore[method-assign]
+    items = records(60)
+
+    async def overlapping() -> None:
+        await asyncio.gather(*(rig.flow.process(items[i : i + 5]) for i in range(0, 60, 5)))
+
+    run(overlapping())
+    assert order == list(range(0, 60, 5))
+    told = [p.next_offset for p in rig.log.progress]
+    assert told == sorted(told)
+
+
+def test_a_batch_keeps_the_inference_turn_until_it_has_the_index_turn(rig: Rig) -> None:
+    """Else the third batch could pass the second while both wait for the first one's write."""
+    items, running = records(30), list[tuple[bool, bool]]()
+    index = rig.store.index
+
+    def blocked(posts: Any, *more: Any) -> list[Outcome]:
+        time.sleep(0.05)
+        running.append((rig.flow._infer_turn.locked(), rig.flow._index_turn.locked()))
+        return index(posts, *more)
+
+    rig.store.index = blocked  # type: ignore[method-assign]
+
+    async def overlapping() -> None:
+        await asyncio.gather(*(rig.flow.process(items[i : i + 10]) for i in (0, 10, 20)))
+
+    run(overlapping())
+    assert running == [(True, True), (True, True), (False, True)]
+
+
+def test_the_age_of_the_oldest_post_of_a_batch_is_observed(rig: Rig) -> None:
+    """`now` of the rig is START; the posts were published half an hour and ten minutes before it."""
+    run(rig.flow.process([record(0, text="old", minute=-30), record(1, text="new", minute=-10)]))
+    assert rig.value("published_to_indexed_seconds_count") == 1
+    assert rig.value("published_to_indexed_seconds_sum") == 1800.0
+    assert rig.value("received_to_indexed_seconds_count") == 1
+
+
+def test_labels_of_the_model_before_are_not_served_from_the_cache(rig: Rig) -> None:
+    class Newer(DummyClassifier):
+        version = "2"
+
+        @staticmethod
+        def _one(text: str) -> Prediction:
+            old = DummyClassifier._one(text)
+            return Prediction(HEADS, {h: np.array([*old.probabilities(h).values()]) for h in HEADS}, "dummy", "2")
+
+    labeller = Labeller(rig.classifier, SubjectMatcher({}), CountRule(), rig.metrics, 1_000_000)
+
+    def labelled(offset: int) -> ScoredPost:
+        prepared = labeller.prepare([record(offset, text="bad nova")])
+        [(_, scored)] = labeller.finish(labeller.infer(prepared))
+        assert isinstance(scored, ScoredPost)
+        return scored
+
+    assert [labelled(0).model_version, labelled(1).model_version] == ["1", "1"]
+    assert rig.classifier.texts == ["bad nova"], "the second answer is the cache's"
+    labeller.classifier = newer = Newer()
+    assert labelled(2).model_version == "2"
+    assert newer.texts == ["bad nova"]
+
+
+def test_a_share_of_dead_letters_stops_a_worker_long_before_its_limit() -> None:
+    guard = DeadLetterGuard(1_000_000, 0.5)
+    for _ in range(20):
+        guard.admit(40, 100)
+    with pytest.raises(Fatal, match="dead-letter limit"):
+        for _ in range(20):
+            guard.admit(90, 100)

@@ -1,0 +1,1 @@
+"""Programs that make something once, for the project itself."""

@@ -1,0 +1,191 @@
+"""`python -m tools.reference [--check]`: writes docs/reference/ from the code, so that it cannot be wrong.
+
+With `--check` it writes nothing and exits 1 where a page differs from the code.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from inspect import cleandoc
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import click
+import typer
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from pipeline.cli import app
+from pipeline.metrics import Metrics
+from pipeline.settings import Settings
+from pipeline.store.templates import SCHEMA, templates
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+_NOTE = "<!-- Written by `python -m tools.reference`; change the code, not this page. -->"
+_CONSTRAINTS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
+
+
+def pages() -> dict[str, str]:
+    """File name -> Markdown of every page of the reference."""
+    return {"settings.md": _settings(), "cli.md": _cli(), "metrics.md": _metrics(), "documents.md": _documents()}
+
+
+def _settings() -> str:
+    lines = [
+        _NOTE,
+        "# Settings",
+        "",
+        "The environment overrides `opinionwatch.toml`, and flags override the environment. `[kafka] group` is "
+        "`OPINIONWATCH_KAFKA__GROUP` in the environment; a secret may come from a file by `..._FILE`. "
+        "`opinionwatch config show` prints every value with its origin.",
+    ]
+    for path, model in _sections(Settings, ""):
+        lines += ["", f"## `[{path}]`", "", _prose(model.__doc__), ""]
+        rows = [
+            [f"`{name}`", f"`{_type(field.annotation)}`", _default(field), _limits(field)]
+            for name, field in model.model_fields.items()
+            if _model_of(field.annotation) is None
+        ]
+        lines += _table(["setting", "type", "default", "limits"], rows)
+    return "\n".join(lines) + "\n"
+
+
+def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section with its TOML path, parents first; `[a.b]` of a list of tables is `[[a.b]]` in the file."""
+    if path:
+        yield path, model
+    for name, field in model.model_fields.items():
+        inner = _model_of(field.annotation)
+        if inner is not None:
+            is_list = get_origin(field.annotation) is list
+            yield from _sections(inner, f"{path}.{name}".lstrip(".") + ("[]" if is_list else ""))
+
+
+def _model_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for a in get_args(annotation) if (m := _model_of(a)) is not None), None)
+
+
+def _type(annotation: Any) -> str:
+    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
+    if annotation is SecretStr:
+        return "secret"
+    text = re.sub(r"Annotated\[([^,\]]+),[^\]]*\]\)?\]?", r"\1", text)
+    return re.sub(r"\b(?:typing|datetime|pydantic\.\w+|pipeline(?:\.\w+)*)\.", "", text).replace("NoneType", "None")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "*required*" if field.is_required() else ""
+    if isinstance(field.default, SecretStr):
+        return ""
+    if isinstance(field.default, str) and field.default.startswith("/"):
+        return "the bundle that the package carries"
+    return f"`{json.dumps(field.default, ensure_ascii=False, default=str)}`"
+
+
+def _limits(field: FieldInfo) -> str:
+    found = [
+        f"{sign} {getattr(item, name)}"
+        for item in field.metadata
+        for name, sign in _CONSTRAINTS.items()
+        if getattr(item, name, None) is not None
+    ]
+    return ", ".join(found)
+
+
+def _cli() -> str:
+    lines = [_NOTE, "# Command line", "", "Every command takes `--help`. Exit codes: 0 ok, 2 usage, 69 a service is "
+             "down, 70 a bug, 78 configuration."]  # fmt: skip
+    root = typer.main.get_command(app)
+    for path, command in _commands(root, "opinionwatch"):
+        lines += ["", f"## `{path}`", "", _prose(command.help), ""]
+        rows = [_parameter(p) for p in command.params if p.name != "help"]
+        if rows:
+            lines += _table(["", "", "default"], rows)
+    return "\n".join(lines) + "\n"
+
+
+def _commands(command: click.Command, path: str) -> Iterator[tuple[str, click.Command]]:
+    subcommands = getattr(command, "list_commands", None)
+    if subcommands is None:
+        yield path, command
+        return
+    context = click.Context(command)
+    for name in command.list_commands(context):  # type: ignore[attr-defined]
+        inner = command.get_command(context, name)  # type: ignore[attr-defined]
+        yield from _commands(inner, f"{path} {name}")
+
+
+def _parameter(parameter: Any) -> list[str]:
+    is_option = parameter.param_type_name == "option"
+    names = ", ".join(f"`{o}`" for o in [*parameter.opts, *parameter.secondary_opts])
+    name = names if is_option else f"`{parameter.name.upper()}`"
+    default = parameter.default
+    shown = "" if default in (None, False, ()) or callable(default) else f"`{default}`"
+    return [name, _prose(getattr(parameter, "help", "") or ""), shown]
+
+
+def _metrics() -> str:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    rows = []
+    for family in registry.collect():
+        total = "_total" if family.type == "counter" else ""
+        rows.append([f"`{family.name}{total}`", family.type, family.documentation])
+    lines = [_NOTE, "# Metrics", "", "Every worker serves them at `/metrics`. consumed = indexed + duplicate + dead + "
+             "in flight, over all workers and restarts.", ""]  # fmt: skip
+    return "\n".join([*lines, *_table(["metric", "type", "meaning"], rows)]) + "\n"
+
+
+def _documents() -> str:
+    schema = f"Schema {SCHEMA}. `opinionwatch setup` installs the templates and adds new fields to existing indices."
+    lines = [_NOTE, "# Documents in Elasticsearch", "", f"{schema} SQLite mirrors them."]
+    for name, body in templates("standard", 0, "month").items():
+        lines += ["", f"## `{name}`", ""]
+        rows = [[f"`{field}`", kind] for field, kind in _fields(body["template"]["mappings"]["properties"], "")]
+        lines += _table(["field", "type"], rows)
+    return "\n".join(lines) + "\n"
+
+
+def _fields(properties: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    for name, value in properties.items():
+        if "properties" in value:
+            yield from _fields(value["properties"], f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value["type"]
+
+
+def _prose(text: str | None) -> str:
+    """A docstring as one paragraph per blank line, list items kept."""
+    blocks = re.split(r"\n\s*\n", cleandoc(text or ""))
+    return "\n\n".join(re.sub(r"\s*\n\s*(?!-)", " ", block) for block in blocks)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    cells = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]
+    return ["| " + " | ".join(r) + " |" for r in [head, ["---"] * len(head), *cells]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    made = pages()
+    stale = [n for n, text in made.items() if not (FOLDER / n).exists() or (FOLDER / n).read_text("utf-8") != text]
+    if check:
+        sys.exit(f"stale: {', '.join(stale)}; run 'python -m tools.reference'" if stale else 0)
+    for name in stale:
+        (FOLDER / name).write_text(made[name], "utf-8")
+
+
+if __name__ == "__main__":
+    main()
