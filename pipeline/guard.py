@@ -10,7 +10,7 @@ from pipeline.errors import Fatal
 
 #: Below this share of the records, letters are those of a healthy feed, however many there are.
 HEALTHY = 0.01
-#: The window slides in so many steps.
+#: The window slides by this fraction of it.
 _STEPS = 60
 
 
@@ -18,7 +18,7 @@ class DeadLetterGuard:
     """Stops a flood: more than `limit` letters within `window_s` seconds, or where over `share` of the last `WINDOW`
     records are poison.
 
-    A feed of which less than `HEALTHY` is poison reaches no limit. `clock` is monotonic, in seconds.
+    A feed with less than `HEALTHY` poison reaches no limit. `clock` is monotonic, in seconds.
     """
 
     WINDOW = 2000
@@ -47,7 +47,7 @@ class DeadLetterGuard:
         return self._since_known > 0 and (aged or self._since_known > self._limit // 100)
 
     def know(self, letters: int) -> None:
-        """All workers together, this one's former lives included, have sent so many within the last window."""
+        """`letters`: what all workers, and this one before its restarts, have sent within the last window."""
         self._known, self._since_known, self._known_at = letters, 0, self._clock()
 
     def admit(self, dead: int, records: int) -> None:

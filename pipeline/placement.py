@@ -51,7 +51,7 @@ class Placement:
         for key, bounds in found.items():
             durable = ledger.next_offset(key, bounds.log)
             former = ledger.locate(key, bounds.log, bounds.end)
-            start = start_of(bounds, books=durable, closed=former is not None)
+            start = start_of(bounds, books=durable, closed=former is not None and durable is None)
             name = f"{key[0]}/{key[1]}"
             if start.why:
                 log.warning("%s is read from offset %d: %s", name, start.offset, start.why)

@@ -10,7 +10,7 @@ from typing import TypeVar
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 V = TypeVar("V")
-#: One line per kind of record in so many seconds.
+#: Seconds between two lines about one kind of record.
 EVERY_S = 60.0
 _said: dict[str, tuple[float, int]] = {}
 

@@ -190,7 +190,7 @@ class AlertWorker:
         await self._calibrate_when_due()
 
     def _let_go(self) -> None:
-        """Another process evaluates: what this one said of the evaluation is no longer so."""
+        """Another process evaluates: this one withdraws what it said of the evaluation."""
         self.blind = None
         self._retrying.gone()
         self._publishing.gone()

@@ -106,7 +106,11 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
     store = await step("opening the store", lambda: open_store(settings.store))
     if role.shows:
         app = console_app(
-            store, settings.alerts.counting, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts
+            store,
+            settings.alerts.counting,
+            behind_proxy=http.behind_proxy,
+            allowed_hosts=http.allowed_hosts,
+            topics=settings.kafka.topics,
         )
         port = await stack.enter_async_context(
             serving(app, http.host, http.console_port, "http.console_port (or --port)")

@@ -50,16 +50,22 @@ def refuse_open_host(http: HttpSettings) -> None:
 
 
 def console_app(
-    store: Store, rule: CountRule, *, behind_proxy: bool = False, allowed_hosts: Collection[str] = ()
+    store: Store,
+    rule: CountRule,
+    *,
+    behind_proxy: bool = False,
+    allowed_hosts: Collection[str] = (),
+    topics: Collection[str] | None = None,
 ) -> web.Application:
     """Pages and `/api/...`; every blocking read runs in a thread, and pages share what all of them ask for.
 
     It answers to loopback names and to `allowed_hosts`, and to any name only behind a proxy that has no such list.
+    `topics` are those of the settings: a lag of others is nobody's.
     """
     guarded = not behind_proxy or allowed_hosts
     app = web.Application(middlewares=[_guard, *([only_known_hosts(allowed_hosts, _ELSEWHERE)] if guarded else [])])
     everywhere: dict[str, Shared[Any]] = {
-        "status": Shared(lambda: from_store(store), KEPT_S),
+        "status": Shared(lambda: from_store(store, topics), KEPT_S),
         "alerts": Shared(lambda: shown_alerts(store, datetime.now(UTC)), KEPT_S),
         "shares": Shared(lambda: two_weeks(store, rule), KEPT_S),
     }
