@@ -30,6 +30,8 @@ def told(alert: Mapping[str, Any], now: datetime) -> str:
     parts = []
     if first:
         parts.append(f"told {_moment(first)}" + (f", last {_moment(last)}" if last and last != first else ""))
+    elif "notifications" not in alert and alert.get("pending"):  # of an older release
+        parts.append(f"not told yet: {alert.get('held') or 'waits for its channels'}")
     elif not waits:
         parts.append(f"nobody was notified: {_why_nobody(alert, people)}")
         refused = []

@@ -288,6 +288,21 @@ def test_mail_checks_the_certificate_before_it_logs_in(
     assert not got, "nothing is said to a stranger"
 
 
+@pytest.mark.parametrize("how", ["send", "check"])
+def test_a_certificate_that_is_not_trusted_is_a_refusal(stranger: tuple[int, Path, list[bytes]], how: str) -> None:
+    poster = Poster("c", f"https://localhost:{stranger[0]}/{TOKEN}", allow_private=True)
+    with pytest.raises(Fatal, match="certificate is not trusted .self-signed certificate.") as refused:
+        asyncio.run(poster.check() if how == "check" else poster.post(b"{}"))
+    assert TOKEN not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["https://xn--a.example/x", "https://xn--zz--9.example/x", "https://127.0.0.1:1/x"])
+def test_whatever_a_url_does_at_run_time_is_the_channels_failure(url: str) -> None:
+    for call in (Poster("c", url, allow_private=True).check, lambda: Poster("c", url, allow_private=True).post(b"{}")):
+        with pytest.raises((Fatal, Transient), match="channel c: "):
+            asyncio.run(call())
+
+
 def test_check_names_each_channel_and_what_is_wrong_with_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

@@ -83,10 +83,8 @@ class Poster:
                 content = await answer.content.read(MAX_ANSWER_BYTES)
                 wait = waited_s(answer.headers.get("Retry-After", ""), datetime.now(UTC))
                 return Answer(answer.status, self._without_secrets(content.decode("utf-8", "replace")), wait)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Transient(f"channel {self.name}: {quoted(self._reason(error))}") from error
-        except ValueError as error:  # of the URL: UnicodeError is one
-            raise Fatal(f"channel {self.name}: {type(error).__name__}", "correct url of the channel") from None
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._failure(error) from error
 
     async def post_json(self, value: Any, query: str = "") -> Answer:
         """Posts JSON."""
@@ -102,16 +100,25 @@ class Poster:
             connected = asyncio.open_connection(address["host"], address["port"], **(tls if secure else {}))
             _, writer = await asyncio.wait_for(connected, self._timeout.total)
             writer.close()
-        except (TimeoutError, OSError) as error:
-            raise Transient(f"channel {self.name}: {quoted(self._reason(error))}") from error
-        except ValueError as error:
-            raise Fatal(f"channel {self.name}: {type(error).__name__}", "correct url of the channel") from None
+        except (TimeoutError, OSError, ValueError) as error:
+            raise self._failure(error) from error
 
-    def _reason(self, error: BaseException) -> str:
-        """The kind of failure and its cause in the system's words, without the URL."""
-        cause = getattr(error, "os_error", error)
-        words = getattr(cause, "verify_message", None) or getattr(cause, "strerror", None) or ""
-        return f"{type(error).__name__}{f' ({self._without_secrets(str(words))})' if words else ''}"
+    def _failure(self, error: Exception) -> Transient | Fatal:
+        """The kind of failure and its cause in the system's words, without the URL.
+
+        A certificate that is not trusted and a URL that cannot be called (UnicodeError is a ValueError) stay so.
+        """
+        cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            said = quoted(cause.verify_message)
+            return Fatal(
+                f"channel {self.name}: the certificate is not trusted ({said})", "correct url, or the receiver"
+            )
+        words = quoted(self._without_secrets(str(getattr(cause, "strerror", None) or "")))
+        said = f"channel {self.name}: {type(error).__name__}{f' ({words})' if words else ''}"
+        if isinstance(error, ValueError) and not isinstance(error, OSError):
+            return Fatal(said, "correct url of the channel")
+        return Transient(said)
 
     def _without_secrets(self, text: str) -> str:
         """A receiver may repeat what it was sent: parts of the URL that may be a token are taken out."""
