@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
 
-from pipeline.alerting.counts import CountTable, key_name, rank
+from pipeline.alerting.counts import CountTable, key_name, rank, scope_of
 from pipeline.alerting.detector import Verdicts
 from pipeline.alerting.episodes import VOLUME, Episode, Policy, Transition, step
 from pipeline.alerting.events import Event
@@ -80,11 +80,14 @@ class VolumeLane:
             scope = self._scopes[i]
             reading = reading_of(verdicts, i, at)
             before, key = self._episodes.get(scope), key_name(scope)
+            since = reading.at - timedelta(seconds=reading.window_s)
+            if before and i in firing and before.muted_by and self._stands_alone(before, table, right, i, since):
+                before = None
             after, transition = step(before, reading, self._policy, key=key, scope=scope, lane=VOLUME)
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                after = replace(after, muted_by=self._explained_by(table, right, i))
+                after = replace(after, muted_by=self._explained_by(table, right, i, since))
             self._episodes[scope] = after
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
@@ -105,13 +108,22 @@ class VolumeLane:
         series = series_of(table, episode.scope, right)
         return Event(episode, transition, muted, threshold, TIER, series)
 
-    def _explained_by(self, table: CountTable, right: int, i: int) -> str:
-        """The open episode without whose posts key `i` would not fire; empty where there is none."""
-        hour = slice(right - self._detector.hour, right)
+    def _stands_alone(self, muted: Episode, table: CountTable, right: int, i: int, since: datetime) -> bool:
+        """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
+        by = scope_of(muted.muted_by.rpartition("@")[0].removeprefix(f"{VOLUME}:"))
+        return not (by and by.holds(self._scopes[i])) and not self._explained_by(table, right, i, since)
+
+    def _explained_by(self, table: CountTable, right: int, i: int, since: datetime) -> str:
+        """The open episode without whose posts key `i`, which rises since then, would not fire; empty for none.
+
+        A topic or a source does not explain a subject that began to rise after it fired.
+        """
+        hour, scope = slice(right - self._detector.hour, right), self._scopes[i]
         for other, episode in self._episodes.items():
-            if episode.muted_by or other == self._scopes[i]:
+            later = scope.subject and not other.subject and since > episode.fired_at
+            if episode.muted_by or other == scope or later:
                 continue
-            left = beyond(table, self._scopes[i], other, hour)
+            left = beyond(table, scope, other, hour)
             if left is not None and self._detector.score(i, left[0]) < self._policy.fire:
                 return episode.id
         return ""

@@ -98,8 +98,8 @@ def backtest(
         quiet_scores = scores if quiet is history else _scores(quiet, lane, alerts)
         if store and quiet is history and lane is Lane.negative:
             quiet_scores = calibration.leave_out_confirmed(store, quiet, quiet_scores)
-        for named in real or ():
-            quiet_scores = _without(quiet, quiet_scores, named, policy)
+        for crisis in real or ():
+            quiet_scores = _without(quiet, quiet_scores, crisis, policy)
         by_tier = rule_over.calibrate(quiet, quiet_scores, target, policy)
         suspects = deciding(quiet, quiet_scores, by_tier, policy)
     fire = rule_over.thresholds(history, policy.fire, by_tier)

@@ -25,7 +25,7 @@ from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.history import History
 from pipeline.alerting.tail import log10_tail
 from tests.bench.peerrules import PEERS, last, week_share
-from tests.bench.simulator import BUCKET_S, DAY, NOISES, Process, Simulated, joined, simulate
+from tests.bench.simulator import BUCKET_S, DAY, NOISES, SPIKE, Process, Simulated, brands, joined, simulate
 
 TARGET, RESAMPLES = 0.1, 4000
 RULE = Rule.every(BUCKET_S)
@@ -118,13 +118,35 @@ def gain(ours: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[float, flo
     return float(each.mean()), float(low), float(high)
 
 
+def after_another(days: int, posts_per_h: float, seeds: tuple[int, ...]) -> dict[str, float]:
+    """The second of two crises on one day: its median score, and how often it fires, with the first and without."""
+    found: dict[str, float] = {"days": days, "posts_per_h": posts_per_h}
+    for name, first in (("with", 90), ("without", 0)):
+        best = []
+        for seed in seeds:
+            history, begin = brands(posts_per_h, days, first=first, seed=seed)
+            scores = negative_scores(history, Rule.every(history.bucket_s))
+            best.append(scores.score[history.keys.index("subject:b1"), begin : begin + SPIKE].max())
+        found |= {f"score {name}": statistics.median(best), f"found {name}": float(np.mean(np.array(best) >= 4))}
+    return found
+
+
 def main() -> None:
-    """Prints a row per generator, ours and the baseline; `--json`: one JSON value; `--seeds 1,2,3` to score on."""
+    """Prints a row per generator, ours and the baseline; `--json`: one JSON value; `--seeds 1,2,3` to score on.
+
+    `--after-another`: only how the second of two crises on one day is found, in sparse and in dense keys.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--after-another", action="store_true")
     asked = parser.parse_args()
     seeds = tuple(map(int, asked.seeds.split(",")))
+    if asked.after_another:
+        for days, posts_per_h in ((10, 8.0), (10, 24.0), (10, 80.0), (28, 8.0), (28, 24.0), (28, 80.0)):
+            found_row = after_another(days, posts_per_h, seeds)
+            print(json.dumps({k: round(v, 2) for k, v in found_row.items()}), flush=True)
+        return
     rules = {"ours": lambda c: negative_scores(c.history, RULE), "baseline": lambda c: baseline_scores(c.history)}
     rules |= {peer.name: lambda c, peer=peer: peer.scores(c.history) for peer in PEERS}
     usual = {peer.name: peer.usual for peer in PEERS}

@@ -22,6 +22,7 @@ from pipeline.alerting.exclusions import TOUCHED, Exclusions, touched
 from pipeline.alerting.history import History
 from pipeline.alerting.replay import Replay
 from pipeline.alerting.swings import Swings, Usual
+from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.store.base import CountRule, Scope
 from pipeline.store.sqlite import SqliteStore
 from tests.bench.simulator import brands
@@ -166,6 +167,29 @@ def test_a_muted_key_is_told_once_nothing_explains_it_any_more(tmp_path: Path) -
     since = START + timedelta(minutes=FIRST)
     told = [e.episode.key for e in found if e.transition is Transition.OPENED and e.episode.fired_at > since]
     assert told == ["subject:Nova", "topic:technology"]
+    store.close()
+
+
+def test_a_surge_of_the_topic_hides_no_later_one_of_a_brand(tmp_path: Path) -> None:
+    rng = random.Random(12)
+    posts = [(rng.uniform(0, DAYS * 1440), rng.choice(["Nova", ""])) for _ in range(DAYS * 24 * 16)]
+    posts += [(FIRST + rng.uniform(0, 120), "") for _ in range(160)]
+    posts += [(FIRST + 240 + rng.uniform(0, 120), "Nova") for _ in range(160)]
+    store = SqliteStore(tmp_path / "s.sqlite")
+    store.setup()
+    rows = [
+        scored(i, minute=at, text=f"u{i}", subjects=[brand] if brand else [])
+        for i, (at, brand) in enumerate(sorted(posts))
+    ]
+    store.index(rows, START, 1)
+    lane = VolumeLane(Policy(fire=4.75, critical=7.0, calm=CALM), ())
+    made = Evaluator(store, CountRule(), Rule(), Policy(), (), lane)
+    made.resume()
+    list(made.advance(START + timedelta(minutes=60)))
+    found = [e for chunk in made.advance(START + timedelta(days=DAYS)) for e in chunk]
+    since = START + timedelta(minutes=FIRST)
+    told = [e.episode.key for e in found if e.transition is Transition.OPENED and e.episode.fired_at > since]
+    assert told == ["topic:technology", "subject:Nova"]
     store.close()
 
 
