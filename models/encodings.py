@@ -98,6 +98,7 @@ class _Unpacked(io.RawIOBase):
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
+    raw: io.BufferedReader[Any]
     try:
         raw = _stdin() if str(path) == "-" else io.BufferedReader(io.FileIO(path), SAMPLE)
         head = _head(raw)

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from pipeline import kafka_tools
-from pipeline.alerting.notify.open import check_channels
+from pipeline.alerting.notify.open import check_channels, make_channels
 from pipeline.classifier import open_classifier, unfit
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.console.server import refuse_open_host
@@ -61,8 +61,14 @@ class _Running:
     thread: threading.Thread = field(init=False)
 
     def start(self) -> None:
-        self.thread = threading.Thread(target=lambda: self.found.extend(self.run()), daemon=True)
+        self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
+
+    def _work(self) -> None:
+        try:
+            self.found.extend(self.run())
+        except Exception as error:
+            self.found.append(_failed(self.name, error))
 
     def result(self) -> list[Finding]:
         self.thread.join(self.patience_s)
@@ -197,6 +203,9 @@ def _channels(settings: Settings) -> list[Finding]:
         words, _, remedy = (problem or "").rpartition("; ")
         code = EXIT_CONFIG if problem else 0
         findings.append(Finding(f"channel {name}", "" if problem else "reached", words or remedy, remedy, code))
+    if not any(finding.problem for finding in findings):  # each may be right and two have one name
+        together = _tried("channels", lambda: f"{len(make_channels(settings.alerts))} in all")
+        findings += [together] if together.problem else []
     return findings
 
 

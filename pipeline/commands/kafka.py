@@ -38,11 +38,14 @@ def setup(config: Config = None) -> None:
     Example: opinionwatch setup --config opinionwatch.toml
     """
     settings = settings_of(config)
-    made = open_store(settings.store).setup()
+    steps = [open_store(settings.store).setup]
     if not settings.embedded:
-        made += kafka_tools.ensure_topics(settings.kafka)
-    for line in made:
-        out.print(f"created {line}", markup=False)
+        steps.append(lambda: kafka_tools.ensure_topics(settings.kafka))
+    made = False
+    for step in steps:  # what the first made is said, where the second fails
+        for line in step():
+            made = True
+            out.print(f"created {line}", markup=False)
     if not made:
         out.print("nothing to create: everything is there")
 
@@ -138,10 +141,11 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
     Example: opinionwatch status --json
     """
     settings = settings_of(config)
-    found = from_store(open_store(settings.store))
+    logs = {} if settings.embedded else kafka_tools.logs(settings.kafka)
+    found = from_store(open_store(settings.store), settings.kafka.topics, logs=logs)
     if not settings.embedded:
         rows = kafka_tools.offsets(settings.kafka)
-        found["lag"] = sum(end - committed for _, _, committed, end in rows)
+        found["lag"] = sum(max(0, end - committed) for _, _, committed, end in rows)
         found["partitions"] = [
             {"topic": t, "partition": p, "committed": committed, "end": end} for t, p, committed, end in rows
         ]
@@ -150,5 +154,10 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
         return
     for name in ("consumed", "indexed", "duplicate", "dead", "in_flight", "lag", "open_alerts", "model"):
         out.print(f"{name:14} {found[name]}", markup=False)
+    for place in found["waiting"]:
+        name = f"{place['topic']}/{place['partition']}" + (f" since {place['since']}" if place["since"] else "")
+        out.print(f"{'waiting':14} {name}: {place['reason']}; {place['remedy']}", markup=False)
+    if found["retired"]:
+        out.print(f"{'retired topics':14} {', '.join(found['retired'])}: counted, and no longer read", markup=False)
     if found["silent_sources"]:
         out.print(f"{'silent sources':14} {', '.join(found['silent_sources'])}", markup=False)

@@ -23,6 +23,8 @@ from pipeline.settings.sections import Settings
 
 _NotJson = json.JSONDecodeError
 PREFIX = "OPINIONWATCH_"
+#: No setting lies deeper; what does is refused as it stands.
+_DEEPEST = 10
 DEFAULT_FILE = Path("opinionwatch.toml")
 
 
@@ -119,10 +121,10 @@ def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
     tree[last] = value
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
     for name, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}{name}.")
+        if isinstance(value, dict) and value and depth < _DEEPEST:
+            yield from _leaves(value, f"{path}{name}.", depth + 1)
         else:
             yield f"{path}{name}", value
 
@@ -167,6 +169,8 @@ def _nearest(loc: Sequence[int | str]) -> str:
     ]
     if elsewhere := [key for key in everywhere if key.endswith(f".{name}")]:
         return f"; did you mean {elsewhere[0]}?"
+    if joined := [key for key in everywhere if key.replace(".", "_") == name]:
+        return f"; did you mean {joined[0]} ({PREFIX}{joined[0].replace('.', '__').upper()})?"
     return f"; known here: {', '.join(known)}" if known else ""
 
 

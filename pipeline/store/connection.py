@@ -24,7 +24,7 @@ from pipeline.errors import Fatal, PipelineError, Transient
 from pipeline.network import cause_of, printable
 from pipeline.store import templates as names
 from pipeline.store.bulk import ItemVerdict, first_refusal, item_verdicts
-from pipeline.store.refusals import SETUP, TooLargeError, read, refused, unreachable
+from pipeline.store.refusals import SETUP, TooLargeError, item, read, refused, unreachable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class Connection:
 
     def get(self, index: str, key: str) -> dict[str, Any] | None:
         """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
-        found: dict[str, Any] = self.call(lambda es: es.mget(index=index, ids=[key]))["docs"][0]
+        (found,) = self._documents([{"_index": index, "_id": key}])
         return found if found.get("found") else None
 
     def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
@@ -93,12 +93,14 @@ class Connection:
         lines: list[Any] = [orjson.dumps(line) for operation in operations for line in operation]
         try:
             response: object = self.call(lambda es: es.bulk(operations=lines).body)
+            got = item_verdicts(response, len(operations))
         except TooLargeError:
+            response, got = None, [ItemVerdict.SPLIT] * len(operations)
+        if got.count(ItemVerdict.SPLIT) == len(got):
             if len(operations) == 1:
                 return [ItemVerdict.REJECTED]
             half = len(operations) // 2
             return self.bulk(operations[:half]) + self.bulk(operations[half:])
-        got = item_verdicts(response, len(operations))
         if ItemVerdict.FATAL in got:
             raise self._why(response, got, ItemVerdict.FATAL)
         if n_rejected := got.count(ItemVerdict.REJECTED):
@@ -126,10 +128,19 @@ class Connection:
     def mget(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not docs:
             return []
-        answer = self.call(lambda es: es.mget(docs=docs))["docs"]
+        answer = self._documents(docs)
         if len(answer) != len(docs) or not all(d.get("found") for d in answer):
             raise Transient(f"store {self.url}: a document in conflict cannot be read yet")
         return [d["_source"] for d in answer]
+
+    def _documents(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """An entry for each; raises where the index of one cannot be read."""
+        answer: list[dict[str, Any]] = self.call(lambda es: es.mget(docs=docs))["docs"]
+        for entry in answer:
+            if isinstance(error := entry.get("error"), Mapping):
+                status = 404 if error.get("type") == "index_not_found_exception" else 400
+                raise refused(self.url, item(status, error))
+        return answer
 
     def search(self, *, index: str = names.POSTS, **body: Any) -> Any:
         """Indices of posts that an operator has closed are passed over; any other must be there."""

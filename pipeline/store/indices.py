@@ -14,6 +14,8 @@ from pipeline.store.refusals import SETUP
 
 _CLOSED = "index.verified_before_close"
 _BLOCKS = ("index.blocks.read_only", "index.blocks.read_only_allow_delete", "index.blocks.write", "index.blocks.read")
+#: A cluster may hold hundreds of templates with long mappings.
+_OF_A_TEMPLATE = ("index_patterns", "priority", "_meta")
 _SHOWN = 5
 
 
@@ -44,6 +46,8 @@ class Indices:
             if self._create(index):
                 made.append(f"index {index}")
         self._layout = layout
+        if names.POSTS in found and names.layout_of(found[names.POSTS].get("_meta", {})) != layout:
+            made.append(f"one index a year for posts from before {layout.backfill_before}")
         return made + self._grow_mappings(templates)
 
     def check(self) -> names.Layout:
@@ -64,9 +68,11 @@ class Indices:
                 f"store.backfill_before is {self._backfill_before}, but setup fixed it at {layout.backfill_before}",
                 "set it back, or stop the workers and run 'opinionwatch setup'",
             )
-        if self._layout and self._layout != layout:
-            raise Fatal("setup has changed store.backfill_before since this process started", "restart the workers")
-        self._layout = layout
+        known, self._layout = self._layout, layout
+        if known and known != layout:
+            raise Transient(
+                f"setup has moved store.backfill_before from {known.backfill_before}: once more with the new"
+            )
         return layout
 
     def health(self) -> str:
@@ -91,7 +97,8 @@ class Indices:
                     f"store {self._c.url}: index {name} is blocked ({', '.join(blocks)})",
                     remedy=f"free disk space where it is full, then PUT /{name}/_settings with {blocks[0]}: null",
                 )
-        return f", closed and not searched: {_some(closed)}" if closed else ""
+        old = f", one index a year for posts from before {layout.backfill_before}" if layout.backfill_before else ""
+        return old + (f", closed and not searched: {_some(closed)}" if closed else "")
 
     def layout(self) -> names.Layout:
         """As setup fixed it; asked for once."""
@@ -118,8 +125,9 @@ class Indices:
         return True
 
     def _templates_found(self) -> dict[str, dict[str, Any]]:
-        found = self._c.call(lambda es: es.indices.get_index_template())["index_templates"]
-        return {entry["name"]: entry["index_template"] for entry in found}
+        wanted = [f"index_templates.{part}" for part in ("name", *(f"index_template.{key}" for key in _OF_A_TEMPLATE))]
+        found = self._c.call(lambda es: es.indices.get_index_template(filter_path=wanted)).get("index_templates", [])
+        return {entry["name"]: entry.get("index_template", {}) for entry in found}
 
     def _refuse_index_for_alias(self) -> None:
         if names.POSTS in self._c.alternatives(names.POSTS):
@@ -150,8 +158,7 @@ class Indices:
         first = names.first_layout(self._period, datetime.now(UTC).date(), indices)
         meta = found.get(names.POSTS, {}).get("_meta", {})
         before = names.layout_of(meta) if meta else first
-        chosen = self._backfill_before or before.backfill_before or first.backfill_before
-        layout = names.Layout(self._period, chosen)
+        layout = names.Layout(self._period, self._backfill_before or names.later(before, first))
         if misplaced := [index for index in indices if layout.misplaces(index, before)]:
             raise Fatal(
                 f"store {self._c.url}: with store.period {layout.period!r} and store.backfill_before "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from pipeline.errors import Fatal
 from pipeline.settings import StoreSettings
 from pipeline.store.base import Store
 
@@ -17,10 +18,14 @@ def open_store(settings: StoreSettings) -> Store:
         return SqliteStore(Path(settings.url.removeprefix("sqlite:///")))
     from pipeline.store.elasticsearch import ElasticsearchStore
 
-    parts = urlsplit(settings.url)
+    try:
+        parts = urlsplit(settings.url)
+        host, port = parts.hostname or "", parts.port or 9200
+    except ValueError as error:
+        raise Fatal(f"store.url cannot be used: {error}", "write http(s)://[user@]host:port") from None
     return ElasticsearchStore(
-        f"{parts.scheme}://{parts.hostname}:{parts.port or 9200}{parts.path}",
-        username=parts.username or "",
+        f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path}",
+        username=unquote(parts.username or ""),
         password=settings.password.get_secret_value(),
         ca_file=settings.ca_file,
         timeout_s=settings.timeout_s,

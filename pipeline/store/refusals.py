@@ -99,8 +99,8 @@ def refused(url: str, refusal: Refusal) -> PipelineError | TooLargeError:
         return TooLargeError(message)
     if kind == "validation_exception" and _SHARDS.search(words):
         return Transient(
-            message, 5.0, "delete indices that nobody needs, add a node, raise cluster.max_shards_per_node, "
-            "or set up a store with a longer store.period",
+            message, 5.0, "raise cluster.max_shards_per_node, add a node, or delete indices that nobody needs and run "
+            "'opinionwatch setup', which moves store.backfill_before on; a longer store.period needs fewer indices",
         )  # fmt: skip
     if kind == "index_closed_exception":
         index = refusal.index or "the index"
@@ -127,8 +127,7 @@ def _lasting(message: str, refusal: Refusal, words: str) -> Fatal:
     if status == 401:
         return Fatal(message, "set the user in store.url (https://user@host:9200) and the password in store.password")
     if status == 403:
-        return Fatal(message, f"give the user of store.url the privilege named there ({ROLES})" if kind else
-                     "a proxy in front of Elasticsearch refuses: ask who runs it")  # fmt: skip
+        return _forbidden(message, refusal)
     if not kind:
         return _not_elasticsearch(message, status, words)
     if kind == "invalid_alias_name_exception" or "same name as the alias" in words or "as an alias" in words:
@@ -143,6 +142,15 @@ def _lasting(message: str, refusal: Refusal, words: str) -> Fatal:
         return Fatal(message, SETUP)
     return Fatal(message, "Elasticsearch does not take this request; report it to opinionwatch with these words",
                  EXIT_UNAVAILABLE)  # fmt: skip
+
+
+def _forbidden(message: str, refusal: Refusal) -> Fatal:
+    """Elasticsearch names the privilege, unless it was asked whether something exists: then nothing is said."""
+    if refusal.type:
+        return Fatal(message, f"give the user of store.url the privilege named there ({ROLES})")
+    if refusal.words:
+        return Fatal(message, "a proxy in front of Elasticsearch refuses: ask who runs it")
+    return Fatal(message, f"give the user of store.url view_index_metadata on opinion-* ({ROLES})")
 
 
 def _not_elasticsearch(message: str, status: int, words: str) -> Fatal:

@@ -161,6 +161,7 @@ def test_a_crisis_in_the_index_becomes_one_alert(system: System) -> None:
     """Posts of the last three days of the demo; an hour of them is the warm-up of the watermark."""
     items = [i for i in generate() if (CRISIS - i.at).days < 9 and b"\xff" not in i.value]
     posts = [json.loads(i.value) for i in items]
+    system.env["OPINIONWATCH_ALERTS__CHANNELS"] = json.dumps([{"name": "reader", "kind": "log"}])
     system.run("all")
     system.ingest(posts)
     until(drained(system, len(posts)), 240)

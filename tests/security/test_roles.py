@@ -89,9 +89,9 @@ def evaluate(store: Store) -> None:
 def test_each_role_does_its_work(secured: Secured) -> None:
     classify, alert = secured.store("classify"), secured.store("alert")
     assert "posts" in classify.check()
-    later = [scored(i, minute=60 * 24 * 40 + i) for i in range(5)]
-    assert classify.index(later, START, 1) == [Outcome.INDEXED] * 5, "the index of a new period is made"
-    assert classify.index(later, START, 1) == [Outcome.REDELIVERED] * 5
+    earlier = [scored(i, minute=i - 60 * 24 * 200) for i in range(10, 15)]
+    assert classify.index(earlier, START, 1) == [Outcome.INDEXED] * 5, "the index of a new period is made"
+    assert classify.index(earlier, START, 1) == [Outcome.REDELIVERED] * 5
     classify.save_progress([Progress("t", 0, 5, 5, START, 5)])
     assert classify.load_progress()
     classify.put_state("model", {"name": "starter"})

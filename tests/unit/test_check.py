@@ -68,6 +68,13 @@ def test_a_host_that_takes_connections_and_never_answers_ends_in_time(monkeypatc
     assert not found["kafka"]["ok"]
 
 
+def test_two_channels_of_one_name_are_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        one = {"name": "ops", "kind": "webhook", "url": f"http://127.0.0.1:{listener.getsockname()[1]}/"}
+        found = report(EXIT_CONFIG, ALERTS__CHANNELS=json.dumps([one | {"allow_private": True}] * 2))
+    assert "'ops' is given twice" in found["channels"]["problem"]
+
+
 def test_a_bug_in_one_check_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> str:
         raise KeyError("x")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -11,9 +12,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.terminal import Terminal, json_text
 from pipeline.errors import Fatal
 from tests.services.process import free_port
 
@@ -186,3 +190,19 @@ def test_every_command_has_help_with_an_example(names: str) -> None:
     shown = CliRunner().invoke(app, [*names.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert "Example: " in shown.stdout
+
+
+def test_nothing_that_is_printed_steers_the_terminal() -> None:
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, force_terminal=True, width=80)
+    hostile = "a\x1b]0;owned\x07\x1b[2J\x9b2J\u202eb\r"
+    terminal.print(hostile, markup=False)
+    terminal.print(Text(hostile, style="bold"))
+    table = Table(hostile)
+    table.add_row(hostile)
+    terminal.print(table)
+    for word in ("\x1b]", "\x1b[2J", "\x9b", "\u202e", "\r", "\x07"):
+        assert word not in shown.getvalue()
+    assert "\x1b[1m" in shown.getvalue(), "its own styles stay"
+    assert json.loads(json_text(hostile)) == hostile
+    assert json_text([hostile, "诺瓦"]).isprintable()

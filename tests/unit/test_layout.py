@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.templates import POSTS, Layout, first_layout, layout_of, start_of, templates
+from pipeline.store.templates import POSTS, Layout, first_layout, later, layout_of, start_of, templates
 
 TODAY = date(2026, 11, 28)
 PERIODS = st.sampled_from(["hour", "day", "month"])
@@ -53,6 +53,16 @@ def test_the_first_layout_leaves_what_an_older_release_wrote_where_it_is(period:
     layout = first_layout(period, TODAY, indices)
     assert [layout.index(at) for at in times] == indices
     assert not any(layout.misplaces(index, before) for index in indices)
+
+
+@given(PERIODS, DATES, st.lists(TIMES, max_size=5))
+def test_setup_moves_the_date_on_and_no_post_changes_its_index(period: str, old: date, times: list[datetime]) -> None:
+    before = Layout(period, old)
+    indices = [before.index(at) for at in times]
+    new = later(before, first_layout(period, TODAY, indices))
+    assert new is not None
+    assert new >= old
+    assert [Layout(period, new).index(at) for at in times] == indices
 
 
 def test_another_period_misplaces_what_is_there() -> None:

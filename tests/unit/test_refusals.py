@@ -77,6 +77,7 @@ VERSION = error(
         (403, error("security_exception", UNAUTHORIZED), Fatal, ["indices:data/write/bulk", "roles.yml"]),
         (403, error("security_exception", "current license is non-compliant for [x]"), Fatal, ["licence"]),
         (403, "<html>Forbidden by policy</html>", Fatal, ["Forbidden by policy", "proxy"]),
+        (403, None, Fatal, ["view_index_metadata"]),
         (404, "<html>Not Found</html>", Fatal, ["store.url", "Not Found"]),
         (400, {"error": "no handler found for uri [/no/such] and method [GET]"}, Fatal, ["no handler", "store.url"]),
         (400, "Client sent an HTTP request to an HTTPS server.", Fatal, ["https://"]),

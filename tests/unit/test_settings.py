@@ -32,6 +32,7 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path) -> N
     ("name", "value", "words"),
     [
         ("OPINIONWATCH_KAFKA__BOOTSTRAP", "x:1", ["kafka.bootstrap", "environment OPINIONWATCH_KAFKA__BOOTSTRAP"]),
+        ("OPINIONWATCH_KAFKA_GROUP", "x", ["kafka_group", "OPINIONWATCH_KAFKA__GROUP"]),
         ("OPINIONWATCH_FLOW__BATCH_RECORDS", "many", ["flow.batch_records", "integer"]),
         ("OPINIONWATCH_STORE__URL", "postgres://x", ["store.url"]),
         ("OPINIONWATCH_KAFKA__TOPICS", "[broken", ["OPINIONWATCH_KAFKA__TOPICS", "JSON"]),
@@ -70,6 +71,7 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
         ("[kafka]\ntopics = ['a', 'opinion.dead']", ["'opinion.dead' is given twice"]),
         ("[kafka]\ngroup = = 'a'", ["line 2", "TOML"]),
         ("a = " + "[" * 5000, ["nested too deeply"]),
+        (".".join("a" * 1500) + " = 1", ["does not exist"]),
         ('[kafka]\n"a\\u001b[31m" = 1', ["does not exist"]),
         ("[kafka]\npartitions = 0\n[flow]\nin_flight = 0", ["kafka.partitions", "flow.in_flight"]),
     ],
