@@ -111,8 +111,10 @@ def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = 
     """The post that a row stands for. Raises `RowError`."""
     columns = tuple(map(str, values))
     # What is remembered is bounded: names of any length come from the file.
-    plan = _plan if sum(map(len, columns)) <= _REMEMBERED else _plan.__wrapped__
-    paths, unknown = plan(columns, rules.given)
+    if sum(map(len, columns)) <= _REMEMBERED:
+        paths, unknown = _plan(columns, rules.given)
+    else:
+        paths, unknown = _plan.__wrapped__(columns, rules.given)
     found: dict[str, Any] = {}
     for name, candidates in paths.items():
         words = name not in {"text", "title"}
