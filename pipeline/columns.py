@@ -72,6 +72,8 @@ _UNITS = {"k": 10**3, "m": 10**6, "w": 10**4, "万": 10**4, "萬": 10**4, "亿":
 _ROUNDED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{1,3}")
 _WHOLE = re.compile(r"(\d{1,15})\.0", re.ASCII)
 _TAGS = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|img)\b[^<>]*>", re.IGNORECASE)
+#: Characters of all column names of a row whose plan is kept for the next.
+_REMEMBERED = 10_000
 #: Integers up to here are exact in a spreadsheet and in JavaScript.
 _EXACT = 2**53
 
@@ -107,7 +109,12 @@ class Mapped:
 
 def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = ()) -> Mapped:
     """The post that a row stands for. Raises `RowError`."""
-    paths, unknown = _plan(tuple(map(str, values)), rules.given)
+    columns = tuple(map(str, values))
+    # What is remembered is bounded: names of any length come from the file.
+    if sum(map(len, columns)) <= _REMEMBERED:
+        paths, unknown = _plan(columns, rules.given)
+    else:
+        paths, unknown = _plan.__wrapped__(columns, rules.given)
     found: dict[str, Any] = {}
     for name, candidates in paths.items():
         words = name not in {"text", "title"}

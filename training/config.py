@@ -16,6 +16,10 @@ class TrainingConfigError(ValueError):
     """The configuration cannot be used; the message names the key and the remedy."""
 
 
+class TrainingDataError(TrainingConfigError):
+    """A file of rows cannot be used; the message names file and line, or what the rows lack."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -16,7 +16,7 @@ from models.encodings import FileError
 from models.rows import BadRow
 from models.tables import read_table
 from models.text import content_hash
-from training.config import Source, Target, TrainingConfig, TrainingConfigError
+from training.config import Source, Target, TrainingConfig, TrainingConfigError, TrainingDataError
 from training.weak import labelling_function
 
 
@@ -35,20 +35,20 @@ class Example:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, object]]:
-    """Objects of a JSONL, JSON or CSV file, their text as `text`; raises `TrainingConfigError` naming file and line."""
+    """Objects of a JSONL, JSON or CSV file, their text as `text`; raises `TrainingDataError` naming file and line."""
     text_column, found = "text", False
     try:
         for row in read_table(path):
             if isinstance(row, BadRow):
-                raise TrainingConfigError(f"{path}:{row.line}: {row.reason}")
+                raise TrainingDataError(f"{path}:{row.line}: {row.reason}")
             if not found:
                 text_column, found = text_fields(row.values)[0] or "text", True
             text = row.values.get(text_column)
             if not isinstance(text, str):
-                raise TrainingConfigError(f"{path}:{row.line}: needs an object with a string field 'text'")
+                raise TrainingDataError(f"{path}:{row.line}: needs an object with a string field 'text'")
             yield row.values if text_column == "text" else {**row.values, "text": text}
     except FileError as error:
-        raise TrainingConfigError(str(error)) from error
+        raise TrainingDataError(str(error)) from error
 
 
 def held_out(text: str) -> bool:

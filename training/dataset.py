@@ -15,7 +15,7 @@ from typing import Any
 
 from models.labelfiles import LabelFileError, LabelledText, Problem, folded, heads_of, read_label_file
 from models.text import content_hash, language
-from training.config import TrainingConfigError
+from training.config import TrainingDataError
 from training.data import Example
 from training.duplicates import near_duplicates
 
@@ -84,7 +84,7 @@ def read_dataset(
     source_cap: float = 1.0,
     seed: int = 17,
 ) -> Dataset:
-    """Reads, checks and splits; raises `TrainingConfigError` before anything is trained.
+    """Reads, checks and splits; raises `TrainingDataError` before anything is trained.
 
     With `heads`, a row with another head or class is left out and told. Without it, the scheme is `base_heads` where
     that covers all that the files use, else what they use.
@@ -141,7 +141,7 @@ def _read(
         try:
             found = read_label_file(file, head, heads)
         except LabelFileError as error:
-            raise TrainingConfigError(str(error)) from None
+            raise TrainingDataError(str(error)) from None
         rows += found.rows
         report.rows += len(found.rows) + len(found.problems)
         report.problems += map(str, found.problems)
@@ -214,7 +214,7 @@ def _capped(rows: Sequence[LabelledText], cap: float, seed: int, report: Report)
 def _enough(rows: Sequence[LabelledText], report: Report) -> None:
     why = f"; first problem: {report.problems[0]}" if report.problems else ""
     if len(rows) < MIN_ROWS:
-        raise TrainingConfigError(
+        raise TrainingDataError(
             f"{len(rows)} usable rows, training needs at least {MIN_ROWS}: label more, or see 'opinionwatch labels "
             f"queue'{why}"
         )
@@ -225,13 +225,13 @@ def _trainable(present: Mapping[str, Counter[str]], *, of_base: bool) -> None:
     single = [head for head, counts in present.items() if len(counts) < 2]
     if single and (not of_base or len(single) == len(present)):
         only = next(iter(present[single[0]]))
-        raise TrainingConfigError(
+        raise TrainingDataError(
             f"head {single[0]!r} has one class only, {only!r}: a classifier needs rows of at least two"
         )
     for head, counts in present.items():
         rare = [x for x, n in counts.items() if n < MIN_PER_CLASS]
         if rare and not of_base:
-            raise TrainingConfigError(
+            raise TrainingDataError(
                 f"head {head!r}: {', '.join(map(repr, rare[:5]))} {'has' if len(rare) == 1 else 'have'} one row "
                 "only; label more, or take them out. If this column is no label, rename it (e.g. 'extra')"
             )

@@ -171,11 +171,13 @@ def training(name: str) -> Any:
 
 
 def refusing(call: Any) -> Any:
-    """Runs `call`; what training refuses becomes a `Fatal`."""
-    refusals = (training("config").TrainingConfigError, import_module("models.bundle").BundleError)
+    """Runs `call`; what training refuses becomes a `Fatal`: a file of rows is a matter of usage."""
+    config = training("config")
     try:
         return call()
-    except refusals as error:
+    except config.TrainingDataError as error:
+        raise Fatal(str(error), "", EXIT_USAGE) from None
+    except (config.TrainingConfigError, import_module("models.bundle").BundleError) as error:
         raise Fatal(str(error), "", EXIT_CONFIG) from None
 
 

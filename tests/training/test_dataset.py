@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.commands.training import refusing
+from pipeline.errors import EXIT_USAGE, Fatal
 from tests.training.conftest import toy_rows, write_jsonl
 from training.config import TrainingConfigError
 from training.data import read_rows
@@ -134,3 +136,11 @@ def test_a_row_of_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, name: st
 def test_rows_of_a_recipe_may_stand_in_a_csv(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("content,label\n很好,p\n".encode("utf-8-sig"))
     assert [row["text"] for row in read_rows(tmp_path / "a.csv")] == ["很好"]
+
+
+def test_a_file_that_cannot_be_used_is_a_matter_of_usage(tmp_path: Path) -> None:
+    for data in (b"", b"PK\x03\x04", b'text,label\n"x,y', b"text,label\nx,a\n"):
+        (tmp_path / "a.csv").write_bytes(data)
+        with pytest.raises(Fatal) as caught:
+            refusing(lambda: read_dataset([tmp_path / "a.csv"]))
+        assert caught.value.exit_code == EXIT_USAGE

@@ -63,17 +63,17 @@ def _file() -> Path:
 
 def run(data: bytes) -> None:
     _file().write_bytes(data)
-    for format_ in (None, FileFormat.csv, FileFormat.json):
-        try:
-            with posts_of(_file(), Rules(source="s"), format_) as (_, entries):
-                found = list(entries)
-        except Fatal as error:
-            assert error.exit_code == 2, error
-            continue
-        for entry in found:
-            assert bool(entry.value) != bool(entry.reason)
-            if entry.value:
-                try:
-                    decode(Record(Origin("posts", 0, entry.line), 1_800_000_000_000, entry.value))
-                except Poison:
-                    continue
+    format_ = (None, FileFormat.csv, FileFormat.json)[len(data) % 3]
+    try:
+        with posts_of(_file(), Rules(source="s"), format_) as (_, entries):
+            found = list(entries)
+    except Fatal as error:
+        assert error.exit_code == 2, error
+        return
+    for entry in found:
+        assert bool(entry.value) != bool(entry.reason)
+        if entry.value:
+            try:
+                decode(Record(Origin("posts", 0, entry.line), 1_800_000_000_000, entry.value))
+            except Poison:
+                continue
