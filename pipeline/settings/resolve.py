@@ -158,19 +158,19 @@ def _fault(kind: str, said: str, loc: Sequence[int | str]) -> str:
 def _nearest(loc: Sequence[int | str]) -> str:
     """What a name that does not exist may have been meant for."""
     name, here = str(loc[-1]), _model(loc[:-1])
-    known = list(here.model_fields) if here else []
-    if near := difflib.get_close_matches(name, known, 1):
-        return f"; did you mean {'.'.join([*map(str, loc[:-1]), near[0]])}?"
     everywhere = [
         f"{section}.{field}"
         for section in Settings.model_fields
         if (model := _model([section]))
         for field in model.model_fields
     ]
-    if elsewhere := [key for key in everywhere if key.endswith(f".{name}")]:
-        return f"; did you mean {elsewhere[0]}?"
     if joined := [key for key in everywhere if key.replace(".", "_") == name]:
         return f"; did you mean {joined[0]} ({PREFIX}{joined[0].replace('.', '__').upper()})?"
+    known = list(here.model_fields) if here else []
+    if near := difflib.get_close_matches(name, known, 1):
+        return f"; did you mean {'.'.join([*map(str, loc[:-1]), near[0]])}?"
+    if elsewhere := [key for key in everywhere if key.endswith(f".{name}")]:
+        return f"; did you mean {elsewhere[0]}?"
     return f"; known here: {', '.join(known)}" if known else ""
 
 

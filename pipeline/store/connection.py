@@ -24,7 +24,7 @@ from pipeline.errors import Fatal, PipelineError, Transient
 from pipeline.network import cause_of, printable
 from pipeline.store import templates as names
 from pipeline.store.bulk import ItemVerdict, first_refusal, item_verdicts
-from pipeline.store.refusals import SETUP, TooLargeError, item, read, refused, unreachable
+from pipeline.store.refusals import SETUP, TooLargeError, entry_refusal, read, refused, unreachable
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -138,8 +138,7 @@ class Connection:
         answer: list[dict[str, Any]] = self.call(lambda es: es.mget(docs=docs))["docs"]
         for entry in answer:
             if isinstance(error := entry.get("error"), Mapping):
-                status = 404 if error.get("type") == "index_not_found_exception" else 400
-                raise refused(self.url, item(status, error))
+                raise refused(self.url, entry_refusal(error))
         return answer
 
     def search(self, *, index: str = names.POSTS, **body: Any) -> Any:

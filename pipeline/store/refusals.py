@@ -35,6 +35,8 @@ PASSING = frozenset(
         "version_conflict_engine_exception",
     }
 )
+#: Of errors that come without one.
+_STATUS = {"index_not_found_exception": 404, "security_exception": 403}
 _DEEP, _MOST_WORDS = 4, 4
 _SHARDS = re.compile(r"maximum (normal|search|frozen)? ?shards|this (action|cluster currently).{0,80}shards", re.I)
 _FIELD = re.compile(r"(?:field|dynamic introduction of) \[([\w.@-]{1,100})\]")
@@ -89,6 +91,11 @@ def item(status: int, error: Mapping[str, Any]) -> Refusal:
     said = "; ".join(words[:_MOST_WORDS])
     named = _INDEX.search(said)
     return Refusal(status, kind, said, printable(index, 100) or (named.group().rstrip(".") if named else ""))
+
+
+def entry_refusal(error: Mapping[str, Any]) -> Refusal:
+    """The same of an entry that has an error and no status, as those of a request for many documents."""
+    return item(_STATUS.get(str(error.get("type")), 400), error)
 
 
 def refused(url: str, refusal: Refusal) -> PipelineError | TooLargeError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import Fatal, PipelineError, Transient
 from pipeline.network import Cause, Kind, cause_of
-from pipeline.store.refusals import TooLargeError, item, read, refused, unreachable
+from pipeline.store.refusals import TooLargeError, entry_refusal, item, read, refused, unreachable
 
 URL = "http://es:9200"
 CANARY = "a post's own words"
@@ -123,6 +123,21 @@ def test_every_answer_has_a_class_and_only_elasticsearchs_own_refusal_is_ours_to
         assert isinstance(got, Transient)
     if "report it" in str(got):
         assert read(status, body).type
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected", "word"),
+    [
+        ("security_exception", Fatal, "privilege"),
+        ("index_not_found_exception", Fatal, "opinionwatch setup"),
+        ("index_closed_exception", Transient, "_open"),
+        ("no_shard_available_action_exception", Transient, "no_shard"),
+    ],
+)
+def test_the_error_of_one_of_many_documents(kind: str, expected: type[Exception], word: str) -> None:
+    got = refused(URL, entry_refusal({"type": kind, "reason": "why"}))
+    assert type(got) is expected
+    assert word in str(got)
 
 
 @given(st.dictionaries(st.text(max_size=5), JSON))
