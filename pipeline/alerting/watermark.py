@@ -107,13 +107,15 @@ class Watermark:
         """Partitions that no worker has spoken of for `after_s` seconds."""
         return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if now_s - max(s.heard_s, s.news_s) > after_s)
 
-    def transactions(self) -> list[str]:
-        """Partitions where an open transaction keeps what is next from everybody."""
-        return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if s.progress.lag and s.progress.open_transaction)
-
-    def behind(self) -> list[str]:
-        """Partitions with records that are not indexed."""
-        return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if s.progress.lag)
+    def stuck(self, now_s: float, after_s: float, *, open_transaction: bool = False) -> list[str]:
+        """Partitions with a lag that brought nothing new for `after_s` seconds: they hold the watermark back, whatever
+        moves in others. `open_transaction`: only those where that is why.
+        """
+        return sorted(
+            f"{t}/{p}"
+            for (t, p), s in self._seen.items()
+            if s.progress.lag and now_s - s.news_s > after_s and s.progress.open_transaction >= open_transaction
+        )
 
     def lagging(self) -> bool:
         """Whether any partition has records that are not indexed."""

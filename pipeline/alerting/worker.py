@@ -324,10 +324,10 @@ class AlertWorker:
         if not self._held:
             return None
         if now_s - self._held_since > after_s:
-            if mark.lagging() and mark.quiet_s(now_s) > after_s:
-                if held := mark.transactions():
-                    return f"a transaction that is not committed keeps back what follows in {', '.join(held[:5])}"
-                return f"posts wait in Kafka, but the index does not move: {', '.join(mark.behind()[:5])}"
+            if held := mark.stuck(now_s, after_s, open_transaction=True):
+                return f"a transaction that is not committed keeps back what follows in {', '.join(held[:5])}"
+            if stuck := mark.stuck(now_s, after_s):
+                return f"posts wait in Kafka, but the index does not move: {', '.join(stuck[:5])}"
             if silent := sorted([*mark.silent(now_s, after_s), *mark.unheard()]):
                 return f"no classify worker speaks of {', '.join(silent[:5])}"
         return self._sources.blind()

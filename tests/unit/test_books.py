@@ -271,6 +271,18 @@ def test_topics_that_left_the_settings_hold_nothing_back() -> None:
     assert mark.silent(400, 300) == ["t/0"]
 
 
+def test_a_partition_that_stands_still_is_named_while_others_move() -> None:
+    mark = Watermark(idle_s=10, topics=["t"])
+    for now_s in range(0, 400, 10):
+        moving = replace(progress(0, now_s, next_offset=now_s, end=now_s + 5), partitions=3)
+        stuck = [replace(progress(p, 1, next_offset=3, end=9), partitions=3) for p in (1, 2)]
+        mark.update([moving, stuck[0], replace(stuck[1], open_transaction=True)], now_s)
+    assert mark.at(390) == START + timedelta(minutes=1)
+    assert mark.stuck(390, 300) == ["t/1", "t/2"]
+    assert mark.stuck(390, 300, open_transaction=True) == ["t/2"]
+    assert mark.stuck(390, 395) == []
+
+
 def test_a_log_that_begins_again_moves_the_watermark_and_may_have_fewer_partitions() -> None:
     mark = Watermark(idle_s=10, topics=["t"])
     old = [replace(progress(p, 60, next_offset=900, end=900), log=ONE, partitions=2) for p in range(2)]
