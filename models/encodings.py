@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO
 
 #: Bytes of a file that its encoding is found out from.
 SAMPLE = 1 << 18
@@ -98,14 +98,21 @@ class _Unpacked(io.RawIOBase):
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
+    raw: io.BufferedReader[Any]
     try:
-        with sys.stdin.buffer if str(path) == "-" else path.open("rb") as raw:
-            source = cast(io.BufferedReader, raw)
-            yield (
-                io.BufferedReader(_Unpacked(source, path.name), SAMPLE) if _head(source)[:2] == b"\x1f\x8b" else source
-            )
+        raw = _stdin() if str(path) == "-" else io.BufferedReader(io.FileIO(path), SAMPLE)
+        head = _head(raw)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}", "give a file that can be read") from None
+    with raw:
+        packed = head[:2] == b"\x1f\x8b"
+        yield io.BufferedReader(_Unpacked(raw, path.name), SAMPLE) if packed else raw
+
+
+def _stdin() -> io.BufferedReader:
+    """Standard input with room for a sample; of a pipe, what has arrived."""
+    buffer: Any = sys.stdin.buffer
+    return io.BufferedReader(getattr(buffer, "raw", buffer), SAMPLE)
 
 
 def _head(source: io.BufferedReader) -> bytes:

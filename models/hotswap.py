@@ -23,8 +23,9 @@ from models.runtimes import EngineError
 
 log = logging.getLogger(__name__)
 Refusal = Callable[[OnnxEngine], str | None]
-#: At most so many looks at the alias pass between two attempts, and between two trials of a refused bundle.
-MOST_SKIPPED, REFUSED_FOR = 12, 720
+#: At most so many looks at the alias pass between two attempts, between two trials of a bundle that does not start, and
+#: between two of a bundle that was refused for what it is.
+MOST_SKIPPED, NOT_STARTED_FOR, REFUSED_FOR = 12, 60, 720
 _LOG_EVERY_S = 60.0
 
 
@@ -146,7 +147,8 @@ class HotSwap:
             except (BundleUnreadableError, OutOfMemoryError):
                 raise
             except (BundleError, EngineError, UnfitError) as error:
-                if self._attempts.refused(wanted, before):
+                looks = NOT_STARTED_FOR if isinstance(error, EngineError) else REFUSED_FOR
+                if self._attempts.refused(wanted, before, looks):
                     log.error("model %s stays: %s: %s", self._id, type(error).__name__, error)
                     self._on_failure(wanted)
 
@@ -175,6 +177,7 @@ class _Attempts:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._verdict: tuple[str, str] | None = None
+        self._refused_for = REFUSED_FOR
         self._version, self._failures, self._skipped = "", 0, 0
         self._logged: float | None = None
 
@@ -191,7 +194,7 @@ class _Attempts:
         if refused and self._verdict != (version, fingerprint(version)):
             self._skipped = 0
             return True
-        most = REFUSED_FOR if refused else min(MOST_SKIPPED, 2 ** min(self._failures, 8) // 2)
+        most = self._refused_for if refused else min(MOST_SKIPPED, 2 ** min(self._failures, 8) // 2)
         if self._failures and self._skipped < most - 1:
             self._skipped += 1
             return False
@@ -208,8 +211,9 @@ class _Attempts:
         self._logged = now
         return True
 
-    def refused(self, version: str, fingerprint: str) -> bool:
-        """Notes a refusal of the version with these files; whether it is new."""
+    def refused(self, version: str, fingerprint: str, looks: int) -> bool:
+        """Notes a refusal of the version with these files, which holds for so many looks; whether it is new."""
         before, self._verdict = self._verdict, (version, fingerprint)
+        self._refused_for = looks
         self._failures += 1
         return before != self._verdict

@@ -1,4 +1,4 @@
-"""Files of labelled texts: JSONL, CSV, Label Studio JSON, doccano JSONL, Argilla records. Pure but for the reading.
+"""Files of labelled texts: JSONL, JSON, CSV, and the exports of Label Studio, doccano, Argilla and Prodigy.
 
 One row may carry several heads. What cannot be read becomes a `Problem` that names the place and the reason; the
 rest of the file is still read.
@@ -6,28 +6,31 @@ rest of the file is still read.
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-#: Columns that are about a text; in a plain file, every other column with text is a head.
-_ABOUT = {
-    "id", "text", "title", "source", "lang", "annotator", "at", "created_at", "url", "post", "kind", "author",
-    "published_at", "dup_in_train", "suggested", "model", "v", "extra", "reposts", "likes", "comments", "_id",
-}  # fmt: skip
+from models.columns import plain, text_fields
+from models.encodings import FileError
+from models.labeltools import Answer, BadRecordError, answers_of
+from models.rows import BadRow
+from models.tables import read_table
 
 #: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
 PEOPLE, REHEARSAL = "labels", "rehearsal"
+#: A column with more different values than this share of its rows holds no classes.
+_MOST_CLASSES = 0.5
+_FEW_ROWS = 8
+_NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its classes by head; `at` is ISO 8601 or empty, `place` is `file:line` or `file:record`."""
+    """A text and its classes by head; `at` is the annotation's time as written, `place` is `file:line`."""
 
     text: str
     labels: dict[str, str]
@@ -45,218 +48,186 @@ class LabelledText:
         """Title and text as the classifier reads them."""
         return f"{self.title}\n{self.text}" if self.title and self.text else self.title or self.text
 
+    @property
+    def instant(self) -> float:
+        """Seconds since 1970 of the annotation; minus infinity where it says no time."""
+        try:
+            at = datetime.fromisoformat(self.at)
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return _epoch(self.at)
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be read, and where."""
+    """What could not be read, and where; `structural` where the form of the file is broken."""
 
     place: str
     reason: str
+    structural: bool = False
 
     def __str__(self) -> str:
         return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """What one file holds; `unknown` are its columns that are neither heads nor about the text."""
+
+    rows: list[LabelledText]
+    problems: list[Problem]
+    unknown: list[str]
 
 
 class LabelFileError(ValueError):
     """The whole file cannot be read; the message names the file, the reason and the remedy."""
 
 
-def read_labelled(path: Path, head: str = "label") -> tuple[list[LabelledText], list[Problem]]:
-    """Rows and problems of one file; its format is found out from its content.
+def read_labelled(
+    path: Path, head: str = "label", classes: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[LabelledText], list[Problem]]:
+    """Rows and problems of one file, as `read_label_file` has them."""
+    found = read_label_file(path, head, classes)
+    return found.rows, found.problems
 
-    `head` names the head of labels that come without one (a column `label`, doccano, Argilla 1).
+
+def read_label_file(
+    path: Path,
+    head: str = "label",
+    classes: Mapping[str, Sequence[str]] | None = None,
+    text_field: str | None = None,
+    encoding: str | None = None,
+) -> LabelFile:
+    """One file; its format is found out from its content.
+
+    `head` names the head of labels that come without one (a column `label`, doccano, Argilla 1, Prodigy). With
+    `classes`, only columns that are heads there count, and heads and labels are written as they are there where no
+    more than case differs. `text_field` names the text in place of what is known.
     """
-    text = _decoded(path)
-    name = path.name
-    suffixes = [s for s in path.suffixes if s != ".gz"]
-    if suffixes and suffixes[-1].lower() in {".csv", ".tsv"}:
-        records: Iterator[tuple[str, Any]] = _csv(text, name, "\t" if suffixes[-1].lower() == ".tsv" else ",")
-    elif text.lstrip()[:1] == "[":
-        records = _json_array(text, name)
-    else:
-        records = _json_lines(text, name)
-    rows: list[LabelledText] = []
+    rows: list[tuple[LabelledText, bool]] = []
     problems: list[Problem] = []
-    for place, record in records:
-        try:
-            if isinstance(record, str):
-                raise _BadRecordError(record)
-            found = _record(record, place, head)
-            if not found:
-                raise _BadRecordError("has no label: it needs a column or field besides the text, or an annotation")
-            rows += found
-        except _BadRecordError as error:
-            problems.append(Problem(place, str(error)))
-    return rows, problems
-
-
-class _BadRecordError(ValueError):
-    pass
-
-
-def _decoded(path: Path) -> str:
     try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise LabelFileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw[: error.start].count(b"\n") + 1
-        raise LabelFileError(
-            f"{path}:{line}: not UTF-8 (byte {error.start}); convert the file, e.g. iconv -f gb18030 -t utf-8"
-        ) from None
-
-
-def _csv(text: str, name: str, delimiter: str) -> Iterator[tuple[str, Any]]:
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
-    for row in reader:
-        place = f"{name}:{reader.line_num}"
-        if None in row:
-            yield place, "more values than columns; quote the commas in the text"
-        else:
-            yield place, {k.strip(): v for k, v in row.items() if v is not None and v != ""}
-
-
-def _json_lines(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text.split("\n"), 1):
-        if line.strip():
+        for row in read_table(path, encoding):
+            place = f"{path.name}:{row.line}"
+            if isinstance(row, BadRow):
+                problems.append(Problem(place, row.reason, row.structural))
+                continue
             try:
-                value: Any = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                value = f"not JSON: {error}"
-            yield f"{name}:{number}", value
-
-
-def _json_array(text: str, name: str) -> Iterator[tuple[str, Any]]:
-    try:
-        values = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LabelFileError(f"{name}: not JSON: {error}") from None
-    for number, value in enumerate(values, 1):
-        yield f"{name}#{number}", value
-
-
-def _record(record: Any, place: str, head: str) -> list[LabelledText]:
-    if not isinstance(record, dict):
-        raise _BadRecordError("not an object")
-    if isinstance(record.get("data"), dict) and "annotations" in record:
-        return _label_studio(record, place)
-    if isinstance(record.get("fields"), dict):
-        return _argilla(record, place)
-    if "annotation" in record and ("inputs" in record or "text" in record):
-        return _argilla_1(record, place, head)
-    return _plain(record, place, head)
-
-
-def _plain(record: Mapping[str, Any], place: str, head: str) -> list[LabelledText]:
-    labels: dict[str, str] = {}
-    named = record.get("labels")
-    if isinstance(named, dict):
-        labels.update({k: _one(v) for k, v in named.items() if v not in (None, "", [])})
-    given = record.get("label", named if isinstance(named, (list, str)) else None)
-    if given not in (None, "", []):
-        labels[head] = _one(given)
-    if not labels:
-        labels = {k: v for k, v in record.items() if k not in _ABOUT and isinstance(v, str) and v}
-    suggested = record.get("suggested")
-    return _made(record, labels, place, suggested=suggested if isinstance(suggested, dict) else {})
-
-
-def _label_studio(record: Mapping[str, Any], place: str) -> list[LabelledText]:
-    rows = []
-    for annotation in _objects(record, "annotations"):
-        if annotation.get("was_cancelled"):
-            continue
-        choices = [r for r in _objects(annotation, "result") if r.get("type") == "choices"]
-        labels = {_named(r, "from_name"): _one(_object(r, "value").get("choices")) for r in choices}
-        by = annotation.get("completed_by", "")
-        who = by.get("email", by.get("id", "")) if isinstance(by, dict) else by
-        about = {**record["data"], "annotator": str(who), "at": annotation.get("created_at", "")}
-        about.setdefault("id", record.get("id", ""))
+                if row.surplus:
+                    raise BadRecordError("more values than columns; quote the commas in the text")
+                found = [
+                    (_made(a, place, text_field), a.columns)
+                    for a in answers_of(_stated(row.values), head, classes or ())
+                ]
+                if not any(r.labels for r, _ in found):
+                    raise BadRecordError("has no label: it needs a column or field besides the text, or an annotation")
+                rows += [(r, columns) for r, columns in found if r.labels]
+            except BadRecordError as error:
+                problems.append(Problem(place, str(error)))
+    except FileError as error:
+        raise LabelFileError(str(error)) from None
+    heads = {plain(h): h for h in classes} if classes else None
+    unknown = _no_heads([r for r, columns in rows if columns], heads)
+    kept: list[LabelledText] = []
+    for labelled, columns in rows:
+        labels = {h: x for h, x in labelled.labels.items() if not columns or h not in unknown}
         if labels:
-            rows += _made(about, labels, place)
-    return rows
+            kept.append(replace(labelled, labels=labels))
+        else:
+            problems.append(
+                Problem(labelled.place, f"has no column of a head ({', '.join(classes or ())}), and no 'label'")
+            )
+    return LabelFile(folded(kept, classes or {}), problems, sorted(unknown))
 
 
-def _argilla(record: Mapping[str, Any], place: str) -> list[LabelledText]:
-    """Argilla 2 gives its answers by question, the records of feedback datasets by user."""
-    about = {**_object(record, "metadata"), **record["fields"], "id": record.get("id", "")}
-    by_user: dict[str, dict[str, str]] = {}
-    for question, answer in _answers(record):
-        if answer.get("status") in (None, "submitted"):
-            by_user.setdefault(str(answer.get("user_id", "")), {})[question] = _one(answer.get("value"))
-    return [row for user, labels in by_user.items() for row in _made({**about, "annotator": user}, labels, place)]
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the columns that a row leaves empty."""
+    return {k: v for k, v in values.items() if v is not None and v != ""}
 
 
-def _answers(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    if isinstance(record.get("responses"), list):
-        for response in _objects(record, "responses"):
-            values = _object(response, "values")
-            yield from ((question, {**response, **_object(values, question)}) for question in values)
-    else:
-        by_question = _object(record, "responses")
-        yield from ((question, answer) for question in by_question for answer in _objects(by_question, question))
-
-
-def _argilla_1(record: Mapping[str, Any], place: str, head: str) -> list[LabelledText]:
-    inputs = record.get("inputs")
-    about = {**record, **(inputs if isinstance(inputs, dict) else {"text": inputs or record.get("text")})}
-    about["annotator"] = record.get("annotation_agent", "")
-    return _made(about, {head: _one(record["annotation"])}, place) if record["annotation"] else []
-
-
-def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object in a field; empty where the field is missing or null."""
-    value = record.get(name) or {}
-    if not isinstance(value, dict):
-        raise _BadRecordError(f"field {name!r} is a {type(value).__name__}: it needs an object")
-    return value
-
-
-def _objects(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The objects in the array in a field; none where the field is missing or null."""
-    values = record.get(name) or []
-    if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
-        raise _BadRecordError(f"field {name!r} needs an array of objects")
-    return values
-
-
-def _named(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str) or not value:
-        raise _BadRecordError(f"field {name!r} needs the name of a head")
-    return value
-
-
-def _one(value: Any) -> str:
-    if isinstance(value, (list, tuple)):
-        if len(value) != 1:
-            raise _BadRecordError(f"{len(value)} labels for one head: it needs exactly one")
-        value = value[0]
-    if value is None or (isinstance(value, str) and not value.strip()):
-        raise _BadRecordError("an annotation without a label")
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _BadRecordError(f"a label is a {type(value).__name__}: it needs a text")
-    return str(value).strip()
-
-
-def _made(
-    about: Mapping[str, Any], labels: dict[str, str], place: str, suggested: dict[str, str] | None = None
-) -> list[LabelledText]:
-    text, title = about.get("text") or "", about.get("title") or ""
+def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
+    about = answer.about
+    text_column, title_column = _texts(answer, text_field)
+    text, title = about.get(text_column) or "", about.get(title_column) or ""
     if not isinstance(text, str) or not isinstance(title, str):
-        raise _BadRecordError("field 'text' is no text")
+        raise BadRecordError(f"field {text_column!r} is no text")
     if not text.strip() and not title.strip():
-        raise _BadRecordError("field 'text' is missing or empty")
-    if not labels:
-        return []
-    at = about.get("at") or about.get("created_at") or ""
-    plain = {k: str(about.get(k) or "") for k in ("source", "lang", "annotator")}
-    identity = str(about.get("post") or about.get("_id") or about.get("id") or "")
-    return [LabelledText(text, labels, place, identity, title, at=str(at), suggested=suggested or {}, **plain)]
+        raise BadRecordError(f"field {text_field or 'text'!r} is missing or empty; --text-field names another")
+    by_name = {plain(k): v for k, v in about.items()}
+    at = by_name.get("at") or by_name.get("updatedat") or by_name.get("createdat") or ""
+    who = by_name.get("annotator") or by_name.get("annotatoremail") or by_name.get("username") or ""
+    identity = about.get("post") or about.get("_id") or about.get("id") or ""
+    suggested = about.get("suggested")
+    return LabelledText(
+        text,
+        answer.labels,
+        place,
+        str(identity),
+        title,
+        str(about.get("source") or ""),
+        str(about.get("lang") or ""),
+        str(who if not isinstance(who, dict) else who.get("email", "")),
+        str(at),
+        {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
+    )
+
+
+def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:
+    text, title = text_fields(answer.about, text_field)
+    if text or title or text_field:
+        return text, title
+    if isinstance(answer.about.get("data"), str):
+        return "data", ""
+    fields = [k for k, v in answer.fields.items() if isinstance(v, str) and v]
+    if len(fields) > 1:
+        raise BadRecordError(f"which field is the text? --text-field names it: {', '.join(fields)}")
+    return "".join(fields), ""
+
+
+def _no_heads(rows: Sequence[LabelledText], heads: Mapping[str, str] | None) -> set[str]:
+    """The columns that are no heads: by the scheme where there is one, else those whose values are no classes."""
+    values: dict[str, Counter[str]] = {}
+    for row in rows:
+        for column, label in row.labels.items():
+            values.setdefault(column, Counter())[label] += 1
+    if heads is not None:
+        return {c for c in values if plain(c) not in heads}
+    unlike = {
+        column
+        for column, counts in values.items()
+        if all(_NUMBER_OR_TIME.fullmatch(x) for x in counts)
+        or (counts.total() >= _FEW_ROWS and len(counts) > _MOST_CLASSES * counts.total())
+    }
+    return unlike if len(unlike) < len(values) else set()
+
+
+def folded(rows: Sequence[LabelledText], classes: Mapping[str, Sequence[str]]) -> list[LabelledText]:
+    """Heads and labels in one spelling: the scheme's, else the file's most frequent."""
+    heads = {plain(h): h for h in classes}
+    counted: dict[str, Counter[str]] = {}
+    for row in rows:
+        for h, x in row.labels.items():
+            counted.setdefault(heads.get(plain(h), h), Counter())[x] += 1
+    spellings: dict[str, dict[str, str]] = {}
+    for h, counts in counted.items():
+        known = list(classes.get(h, ())) or [x for x, _ in counts.most_common()]
+        folded = Counter(x.casefold() for x in known)
+        clear = {x.casefold(): x for x in reversed(known) if folded[x.casefold()] == 1 or h not in classes}
+        spellings[h] = {x: x if x in classes.get(h, ()) else clear.get(x.casefold(), x) for x in counts}
+    made = []
+    for row in rows:
+        named = {heads.get(plain(h), h): x for h, x in row.labels.items()}
+        made.append(replace(row, labels={h: spellings[h].get(x, x) for h, x in named.items()}))
+    return made
+
+
+def _epoch(text: str) -> float:
+    """Seconds since 1970 that a number stands for, in seconds or milliseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        return float("-inf")
+    return value / 1000 if value > 1e11 else value
 
 
 def heads_of(rows: Sequence[LabelledText]) -> dict[str, list[str]]:

@@ -16,8 +16,8 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
@@ -32,6 +32,9 @@ from models.folders import private_cache
 
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
+#: What clients put into their errors: users and passwords of proxies, parameters of signed URLs.
+_SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
+_MOST_WORDS = 500
 _PARTIAL, _PARTIAL_LIFE_S = ".partial-", 86_400
 #: What the file systems call the things that change with a file.
 _MARKS = ("name", "size", "mtime", "ino", "created", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
@@ -57,6 +60,14 @@ class Entry:
     registered_at: str
     size_bytes: int
     metrics: dict[str, float]
+
+
+def _entry(value: Mapping[str, Any]) -> Entry:
+    """Passes over fields of a newer release; raises `RegistryError`."""
+    try:
+        return Entry(**{field.name: value[field.name] for field in fields(Entry)})
+    except KeyError as missing:
+        raise RegistryError(f"the registry has an entry without {missing}: register the version again") from None
 
 
 class Registry:
@@ -191,6 +202,8 @@ class Registry:
                 self._keep(self._verified(entry), target)
             except OSError as error:
                 raise RegistryUnavailableError(f"{version_id} cannot be written to {target.parent}: {error}") from error
+            if self._kept(entry) is None:
+                raise RegistryUnavailableError(f"{version_id} cannot be read back from {target}")
         return target
 
     def fingerprint(self, version_id: str) -> str:
@@ -208,14 +221,15 @@ class Registry:
         return (self._cache or private_cache("registry")) / f"{entry.id}-{entry.digest[:16]}"
 
     def _kept(self, entry: Entry) -> Bundle | None:
-        """The verified copy in the cache; one that is damaged is removed."""
+        """The verified copy in the cache, None where there is none to be read; one that is damaged is removed."""
         target = self._target(entry)
         if not target.exists():
             return None
         try:
             return read_bundle(target, self._trusted, entry.digest)
-        except BundleUnreadableError:
-            raise
+        except BundleUnreadableError as error:
+            log.warning("the cached copy of %s is not used: %s", entry.id, error)
+            return None
         except BundleError as error:
             log.warning("the cached copy of %s is damaged and removed: %s", entry.id, error)
             shutil.rmtree(target, ignore_errors=True)
@@ -235,7 +249,8 @@ class Registry:
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        self._prune(cache, target)
+        with suppress(OSError, RegistryError):  # another time will do
+            self._prune(cache, target)
 
     def _prune(self, cache: Path, newest: Path) -> None:
         """Keeps the copies of what each alias names now and named before, and `newest`."""
@@ -324,7 +339,7 @@ class _Reached:
             except FileNotFoundError:
                 raise
             except Exception as error:
-                what = f"{type(error).__name__}: {error}".rstrip(": ")
+                what = _SECRET.sub("***", f"{type(error).__name__}: {error}"[:_MOST_WORDS]).rstrip(": ")
                 raise RegistryUnavailableError(f"{self._url} cannot be used now: {what}") from error
 
         return reached

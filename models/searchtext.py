@@ -27,7 +27,7 @@ _UNSEEN = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\U000e0000-\U000e0fff]+"
 )
-_VARIANTS = str.maketrans(
+_VARIANTS: dict[int, str] = str.maketrans(
     {
         **dict.fromkeys("‘’‚‛′‵ʹʻʼʽˈ`´＇", "'"),
         **dict.fromkeys("“”„‟″‶«»＂〝〞〟", '"'),
@@ -38,8 +38,8 @@ _VARIANTS = str.maketrans(
 _HAN = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000))
 
 
-def searchable(text: str, han: Mapping[int, str] | None = None) -> str:
-    """A clean text as keywords are looked for in it; `han` folds characters, see `simplified`.
+def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
+    """A clean text as keywords are looked for in it; `one_way` writes characters in one way, see `spellings`.
 
     Hashtags are there twice where they have capitals inside: as they are, and as words.
 
@@ -48,14 +48,15 @@ def searchable(text: str, han: Mapping[int, str] | None = None) -> str:
     """
     if "&" in text and (entities := _ENTITY.sub(_unescaped, text)) != text:
         text = clean(entities)
-    text = _HIDDEN.sub(GAP, text)
+    if "://" in text or "@" in text or "＠" in text or "www." in text.lower():
+        text = _HIDDEN.sub(GAP, text)
     tags = [words for tag in _HASHTAG.findall(text) if (words := _words(tag))] if "#" in text or "＃" in text else []
-    return _folded(f"{text}{GAP}{GAP.join(tags)}" if tags else text, han)
+    return _folded(f"{text}{GAP}{GAP.join(tags)}" if tags else text, one_way)
 
 
-def keyword_text(keyword: str, han: Mapping[int, str] | None = None) -> str:
+def keyword_text(keyword: str, one_way: Mapping[int, str] | None = None) -> str:
     """A keyword as `searchable` has it; raises `ValueError` where it can never be found."""
-    text = _folded(_HIDDEN.sub(GAP, clean(_ENTITY.sub(_unescaped, keyword))), han).strip()
+    text = _folded(_HIDDEN.sub(GAP, clean(_ENTITY.sub(_unescaped, keyword))), one_way).strip()
     if len(keyword) > MAX_KEYWORD:
         raise ValueError(f"keyword {keyword[:20]!r}... has {len(keyword)} characters; the limit is {MAX_KEYWORD}")
     if not text:
@@ -66,20 +67,23 @@ def keyword_text(keyword: str, han: Mapping[int, str] | None = None) -> str:
 
 
 @cache
-def simplified() -> Mapping[int, str]:
-    """Traditional Chinese characters -> their simplified form, as OpenCC has them; one for one."""
+def spellings(*, fold_chinese: bool) -> Mapping[int, str]:
+    """What is written in several ways -> one of them: quotes, hyphens and dots in the middle of names.
+
+    With `fold_chinese` also traditional characters -> their simplified form, as OpenCC has them, one for one.
+    """
+    if not fold_chinese:
+        return _VARIANTS
     import opencc
 
     characters = [chr(code) for first, end in _HAN for code in range(first, end)]
     folded = opencc.OpenCC("t2s").convert("\n".join(characters)).split("\n")
-    return {ord(c): f for c, f in zip(characters, folded, strict=True) if f != c and len(f) == 1}
+    return {ord(c): f for c, f in zip(characters, folded, strict=True) if f != c and len(f) == 1} | _VARIANTS
 
 
-def _folded(text: str, han: Mapping[int, str] | None) -> str:
+def _folded(text: str, one_way: Mapping[int, str] | None) -> str:
     if not text.isascii():
-        text = compatible(_UNSEEN.sub("", text).translate(_VARIANTS))
-        if han:
-            text = text.translate(han)
+        text = compatible(_UNSEEN.sub("", text).translate(one_way or _VARIANTS))
     return " ".join(text.replace("`", "'").casefold().split())
 
 

@@ -32,6 +32,15 @@ def character_class(wanted: Callable[[str], bool], last: int = 0x1FFFF) -> str:
     return "".join(f"\\U{first:08x}-\\U{end:08x}" for first, end in ranges)
 
 
+def any_of(inside: str) -> re.Pattern[str]:
+    """Finds a character of a class quickly: only within 16 bits does `re` look up a class in one step."""
+    wide = re.findall(r"\\U000[1-9a-f]\w{4}-\\U\w{8}", inside)
+    narrow = inside
+    for part in wide:
+        narrow = narrow.replace(part, "")
+    return re.compile(f"[{narrow}]|(?=[\U00010000-\U0010ffff])[{''.join(wide)}]")
+
+
 _NON_STARTERS = character_class(lambda c: unicodedata.combining(c) > 0) + _MARKS_WHEN_DECOMPOSED
 _TOO_MANY_MARKS = re.compile(f"([{_NON_STARTERS}]{{{MAX_MARKS}}})[{_NON_STARTERS}]+")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
@@ -46,7 +55,7 @@ _VIRAMAS = character_class(lambda c: unicodedata.combining(c) == 9)
 #: A joiner joins two emoji, or belongs to an Indic cluster; a variation selector follows what has variants.
 _JOINERS = re.compile(f"((?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_VIRAMAS}])\u200d(?=\\w))|\u200d")
 _LOST_SELECTORS = re.compile(r"(?<![^A-Za-z\s])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-_MARKED = re.compile(f"[{_NON_STARTERS}\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_MARKED = any_of(_NON_STARTERS + r"\U0000200d-\U0000200d\U0000fe00-\U0000fe0f\U000e0100-\U000e01ef")
 _ONE_LINE = re.compile(r"[\n\t]+")
 
 
@@ -84,7 +93,7 @@ _LIGATURES = character_class(
     lambda c: unicodedata.decomposition(c).startswith("<") and len(unicodedata.normalize("NFKC", c)) > 3
 )
 _LIGATURE = re.compile(f"[{_LIGATURES}]")
-_GROWS = re.compile(f"[{_NON_STARTERS}{_LIGATURES}]")
+_GROWS = any_of(_NON_STARTERS + _LIGATURES)
 
 
 def compatible(text: str) -> str:

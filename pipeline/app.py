@@ -7,9 +7,11 @@ import gc
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
+from itertools import count
+from typing import Any, TypeVar
 
 from pipeline import delivery
 from pipeline.alerting.detector import Rule
@@ -19,10 +21,15 @@ from pipeline.alerting.keyrules import KeyRule
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.alerting.worker import AlertWorker
-from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.errors import Transient
+from pipeline.flow import Flow
+from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Classifier, Labeller
+from pipeline.ledger import NO_CLOCK
 from pipeline.metrics import Metrics
+from pipeline.placement import Placement
 from pipeline.posts import Progress, Record
+from pipeline.readable import readable
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.base import Store
 from pipeline.strict import StrictApp
@@ -32,10 +39,13 @@ from pipeline.threads import DaemonThreads
 from pipeline.topics import DeadTopic, ProgressTopic, durable
 
 log = logging.getLogger(__name__)
+E = TypeVar("E", bound=Evaluator)
 HEARTBEAT_S = 2.0
 LOOK_S = 1.0
 #: How long `Workers.close` waits for the apps to commit and to leave their groups.
 GRACE_S = 6.0
+#: Heartbeats between two looks whether the topics are still the logs that are read.
+LOGS_EVERY = 5
 
 
 class Workers:
@@ -59,16 +69,23 @@ class Workers:
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("classify", kafka, self._brokers)
         self.classifier = classifier
+        for topic in kafka.topics:
+            self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
         labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
         self.flow = Flow(
             labeller=labeller,
             store=self._store,
-            dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
+            dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic), app),
             progress=ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
-            guard=DeadLetterGuard(settings.flow.dead_letter_limit, settings.flow.dead_letter_share),
+            guard=DeadLetterGuard(
+                settings.flow.dead_letter_limit, settings.flow.dead_letter_share, settings.flow.dead_letter_window_s
+            ),
             metrics=self.metrics,
             executor=self._executor,
+            placement=Placement(kafka.on_deleted, self.metrics),
+            # The demo's feed has days of its own.
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         flow = self.flow
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
@@ -76,12 +93,16 @@ class Workers:
         delivery.consume(
             app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.spare_s
         )
+        delivery.read_from(app, flow.starts, self.fail)
         self._apps.append(app)
         self._supervisors.append(Supervisor(app, kafka.topics))
         self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
 
-    def add_alert(self) -> None:
-        """Evaluation and notification; stands by while another process holds the progress partition."""
+    def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
+        """Evaluation and notification; stands by while another process holds the progress partition.
+
+        Nothing is judged later than `ceiling()`.
+        """
         kafka, settings = self._settings.kafka, self._settings
         app = delivery.make_app("alert", kafka, self._brokers)
         alerts_topic = delivery.raw_topic(app, kafka.alerts_topic)
@@ -98,12 +119,17 @@ class Workers:
             publish=publish,
             topics=kafka.topics,
             holds=lambda: 0 in delivery.assigned(app, kafka.progress_topic),
+            ceiling=ceiling,
             metrics=self.metrics,
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         worker = self.alerts
 
         async def on_progress(records: Sequence[Record]) -> None:
-            worker.on_progress([Progress.from_json(json.loads(r.value)) for r in records if r.value])
+            values = (r.value for r in records if r.value)
+            worker.on_progress(
+                list(readable(kafka.progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
+            )
 
         delivery.consume(app, delivery.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
         self._apps.append(app)
@@ -122,8 +148,8 @@ class Workers:
 
     def not_ready(self) -> str | None:
         """What keeps this process from making progress; None where nothing does."""
-        if not self.started:
-            return "starting"
+        if not self.started or self._ended.done():
+            return "ending" if self._ended.done() else "starting"
         if self.flow and self.flow.stalled:
             return f"retrying: {self.flow.stalled}"
         if self.alerts and self.alerts.blind:
@@ -187,9 +213,13 @@ class Workers:
 
     async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
-        while True:
+        topics = self._settings.kafka.topics
+        for beat in count(1):
             await asyncio.sleep(HEARTBEAT_S)
             await flow.announce(self._held(app))
+            if beat % LOGS_EVERY == 0:
+                with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
+                    flow.placement.refuse_other_logs(await delivery.logs(app, topics))
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
@@ -201,12 +231,17 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
 
 def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
+    return evaluator_of(Evaluator, store, settings)
+
+
+def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+    """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
     rules = key_rules(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return Evaluator(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
+    return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
 def key_rules(settings: AlertSettings) -> list[KeyRule]:

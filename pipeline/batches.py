@@ -211,6 +211,8 @@ def _whole_records(buffer: bytearray, most: int) -> tuple[int, int]:
 class _Fetched(fetcher.FetchResult):  # type: ignore[misc]
     """What was fetched of a partition, handed over a few megabytes at a time."""
 
+    _partition_records: Any
+
     def getall(self, max_records: int | None = None) -> list[Any]:
         tp = self._topic_partition
         if not self.check_assignment(tp) or not self.has_more():

@@ -8,17 +8,21 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import faust
+from aiokafka.errors import ClusterAuthorizationFailedError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from models.folders import private_cache
 from pipeline.batches import Elided, read_in_bounded_memory
-from pipeline.errors import Fatal
+from pipeline.errors import Fatal, Transient
+from pipeline.headers import header_number, header_texts
+from pipeline.logids import KafkaError
 from pipeline.posts import Origin, Record
+from pipeline.resume import Bounds
 from pipeline.settings import FlowSettings, KafkaSettings
 from pipeline.strict import StrictApp
 
@@ -39,6 +43,7 @@ def make_app(role: str, kafka: KafkaSettings, brokers: str) -> StrictApp:
         broker_commit_interval=1.0,
         broker_max_poll_records=512,
         consumer_auto_offset_reset="earliest",
+        consumer_metadata_max_age_ms=30_000,
         consumer_group_instance_id=f"{kafka.instance}-{role}" if kafka.instance else None,
         producer_acks=-1,
         producer_compression_type="gzip",
@@ -73,9 +78,15 @@ def raw_topic(app: StrictApp, *names: str) -> Any:
 
 
 async def send(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
-    """Returns when the brokers have the record."""
-    # Shielded: who gives up waiting must not cancel the future that Faust's own callback reads.
-    await asyncio.shield(await topic.send(key=key, value=value, headers=headers or {}, force=True))
+    """Returns when the brokers have the record; raises `Fatal` where they refuse it to this user."""
+    try:
+        # Shielded: who gives up waiting must not cancel the future that Faust's own callback reads.
+        await asyncio.shield(await topic.send(key=key, value=value, headers=headers or {}, force=True))
+    except (TopicAuthorizationFailedError, ClusterAuthorizationFailedError):
+        raise Fatal(
+            f"Kafka does not let this user write topic {topic.get_topic_name()}",
+            "grant kafka.username the operation Write on it, or set another user",
+        ) from None
 
 
 def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
@@ -87,13 +98,36 @@ def end_offset(app: StrictApp, topic: str, partition: int) -> int | None:
     return None if found is None else int(found)
 
 
-async def first_offsets(app: StrictApp, places: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """The oldest record of each (topic, partition); raises what the client raises.
+def durable(app: StrictApp, topic: str, partition: int) -> int | None:
+    """Below it every record of the partition is durable, or never comes; None where that is not known."""
+    found = app.consumer.durable(TopicPartition(topic, partition))
+    return None if found is None else int(found)
 
-    One question for all: each waits behind a fetch that has nothing to bring.
-    """
-    found = await app.consumer.earliest_offsets(*(TopicPartition(*place) for place in places))
-    return {(place.topic, place.partition): int(offset) for place, offset in found.items()}
+
+def open_transaction(app: StrictApp, topic: str, partition: int) -> bool:
+    """Whether what is next in the partition belongs to a transaction that is not committed."""
+    place = TopicPartition(topic, partition)
+    try:
+        stable, end = app.consumer.stable_offset(place), app.consumer.highwater(place)
+    except AssertionError:  # see end_offset
+        return False
+    position = app.consumer.durable(place)
+    return None not in {stable, end, position} and stable <= position < end
+
+
+async def logs(app: StrictApp, topics: Iterable[str]) -> dict[str, str]:
+    """The identity of each topic's log, as far as the brokers say; raises `Transient`."""
+    try:
+        return dict(await app.consumer.logs(list(topics)))
+    except KafkaError as error:
+        raise Transient(f"Kafka did not name its topics' logs: {type(error).__name__}") from error
+
+
+async def written_since(app: StrictApp, topic: str, since_s: float) -> int:
+    """Records of a topic with one partition, by their timestamps; `since_s` after the epoch. Raises as the client."""
+    place = TopicPartition(topic, 0)
+    first, ends = await app.consumer.since(place, round(since_s * 1000)), await app.consumer.highwaters(place)
+    return 0 if first is None else max(0, int(ends[place]) - first)
 
 
 def partitions(app: StrictApp, topic: str) -> int:
@@ -177,6 +211,27 @@ def consume(
     app.agent(topic, name=f"{app.conf.id}-agent")(agent)
 
 
+def read_from(
+    app: StrictApp,
+    starts: Callable[[Mapping[tuple[str, int], Bounds]], Awaitable[Mapping[tuple[str, int], int]]],
+    failed: Callable[[BaseException], None],
+) -> None:
+    """Lets `starts` say from which offset each partition is read, after each rebalance and where Kafka no longer has
+    what is next. What it raises goes to `failed`, and nothing more is read.
+    """
+
+    async def chosen(found: dict[Any, Bounds]) -> dict[Any, int] | None:
+        try:
+            offsets = await starts({(tp.topic, tp.partition): bounds for tp, bounds in found.items()})
+        except Exception as error:
+            failed(error)
+            return None
+        return {tp: offsets[tp.topic, tp.partition] for tp in found}
+
+    app.conf.consumer_auto_offset_reset = "none"
+    app.starts = chosen
+
+
 class Window:
     """Chunks on their way into a batch: closed when it is full, when all is idle, or when waiting is of no more use."""
 
@@ -221,12 +276,11 @@ def _current(app: StrictApp, event: Any) -> bool:
 
 
 def _record(record: Any) -> Record:
-    replayed = next((value for name, value in record.headers if name == "replayed"), b"0") if record.headers else b"0"
     return Record(
         Origin(record.topic, record.partition, record.offset),
-        record.timestamp,
+        int(record.timestamp or 0),
         record.value or b"",
-        int(replayed) if replayed.isdigit() else 0,
+        header_number(header_texts(record.headers).get("replayed", "")),
         (record.value.size, record.value.sha256) if isinstance(record.value, Elided) else None,
     )
 

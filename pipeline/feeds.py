@@ -12,28 +12,32 @@ import io
 import json
 import re
 from collections.abc import Iterator, Mapping
+from itertools import zip_longest
 from typing import Any
 
 import feedparser
 from defusedxml.ElementTree import ParseError, fromstring
 
 from models.encodings import MULTIBYTE, SAMPLE, FileError, detected, known
-from models.tables import BadRow, Row
+from models.rows import BadRow, Row
 from pipeline.markup import reader_text
 
 #: Bytes of a feed, and characters of an item that is no XML.
 MAX_FEED, MAX_BROKEN = 64 << 20, 200_000
+#: Items read together, and those that are no XML that a feed may have: each of them takes a parser of its own.
+_AT_ONCE, _MOST_BROKEN = 200, 250
 _BOMS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 _DECLARED = re.compile(rb"""^\s*<\?xml[^>]{0,200}?encoding\s*=\s*["']([\w.:-]{1,40})["']""")
 _XML = re.compile(r"<\?xml\b[^>]*>", re.IGNORECASE)
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[<>]*+(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w-]+:)?(rss|feed|rdf|channel)\b[^<>]*>", re.IGNORECASE)
 _ITEM = re.compile(r"<((?:[\w-]+:)?(?:item|entry))(?=[\s>])[^<>]*>", re.IGNORECASE)
+_HOLDS = re.compile(r">\s*[^<\s]|<!\[CDATA\[|\shref\s*=")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
 _PREFIX = re.compile(r"</?([A-Za-z_][\w.-]*):[A-Za-z_]")
 _BOUND = re.compile(r"""\sxmlns:([\w.-]+)\s*=""")
-_MAILBOX = re.compile(r"\S+@\S+\s+\((.+)\)")
+_MAILBOX = re.compile(r"\S+\s+\(([^()]+)\)?")
 _OWN = frozenset({"lt", "gt", "amp", "quot", "apos"})
 _NAMESPACES = {
     "dc": "http://purl.org/dc/elements/1.1/", "content": "http://purl.org/rss/1.0/modules/content/",
@@ -164,28 +168,58 @@ def _rows(parsed: Mapping[str, Any], text: str, first_line: int) -> Iterator[Row
 
 
 def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
+    root = found[0] if (found := _ROOT.search(text)) else "<rss>"
+    good: list[tuple[int, str]] = []
+    broken = 0
+    for line, piece in _pieces(text, first_line):
+        if _HOLDS.search(piece) is None:
+            yield BadRow(line, "the item is empty")
+            continue
+        flaw = _flaw(_closed(root + piece))
+        if flaw is None:
+            good.append((line, piece))
+            if len(good) < _AT_ONCE:
+                continue
+        yield from _posts(root, good)
+        good.clear()
+        if flaw is None:
+            continue
+        broken += 1
+        post = {}
+        if len(piece) <= MAX_BROKEN and broken <= _MOST_BROKEN:
+            post = next(iter(_read_posts(root, piece)), {})
+        yield Row(line, post) if post else BadRow(line, f"the item cannot be read ({flaw.partition(':')[0]})")
+    yield from _posts(root, good)
+
+
+def _pieces(text: str, line: int) -> Iterator[tuple[int, str]]:
+    """Line and text of each item, closed where it is not."""
     starts = list(_ITEM.finditer(text))
-    root = _ROOT.search(text)
-    line, seen = first_line, 0
-    for item, following in zip(starts, [*starts[1:], None], strict=True):
+    seen = 0
+    for item, following in zip_longest(starts, starts[1:]):
         line += text.count("\n", seen, item.start())
         seen = item.start()
         piece = text[item.start() : following.start() if following else len(text)]
         closing = f"</{item[1]}>"
         end = piece.find(closing)
-        piece = piece[: end + len(closing)] if end >= 0 else piece + closing
-        document = _closed((root[0] if root else "<rss>") + piece)
-        flaw = _flaw(document)
-        if flaw is not None and len(piece) > MAX_BROKEN:
-            yield BadRow(line, f"the item is no XML ({flaw.partition(':')[0]})")
-            continue
-        parsed = _parsed(document) or {"entries": []}
-        atom = str(parsed.get("version", "")).startswith("atom")
-        post = next((_post(dict(e), atom=atom) for e in parsed["entries"]), {})
-        if post:
-            yield Row(line, post)
-        else:
-            yield BadRow(line, f"the item cannot be read ({(flaw or 'it has no text').partition(':')[0]})")
+        yield line, piece[: end + len(closing)] if end >= 0 else piece + closing
+
+
+def _posts(root: str, pieces: list[tuple[int, str]]) -> Iterator[Row | BadRow]:
+    """Items that are XML each, read together."""
+    posts = _read_posts(root, "".join(piece for _, piece in pieces))
+    if len(posts) != len(pieces):
+        posts = [next(iter(_read_posts(root, piece)), {}) for _, piece in pieces]
+    for (line, _), post in zip(pieces, posts, strict=True):
+        yield Row(line, post) if post else BadRow(line, "the item is empty")
+
+
+def _read_posts(root: str, pieces: str) -> list[dict[str, Any]]:
+    parsed = _parsed(_closed(root + pieces)) if pieces else None
+    if parsed is None:
+        return []
+    atom = str(parsed.get("version", "")).startswith("atom")
+    return [_post(dict(e), atom=atom) for e in parsed["entries"]]
 
 
 def _closed(text: str) -> str:
@@ -236,6 +270,7 @@ def _link(entry: Mapping[str, Any]) -> str:
 
 
 def _person(name: str) -> str:
+    """The name in what stands for an author: of `mail@host (Name)`, which feedparser cuts at long endings, the name."""
     found = _MAILBOX.fullmatch(name.strip()[:500])
     return " ".join((found[1] if found else reader_text(name)).split())
 

@@ -18,11 +18,15 @@ from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from pipeline.errors import Fatal, Poison, Transient
+from pipeline.fence import DATA_ERRORS, Bug, BugGuard, buried, isolated
+from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Labeller, Predicted
-from pipeline.ledger import Entry, Ledger, Partition
+from pipeline.ledger import Entry, Ledger, Partition, current
 from pipeline.metrics import Metrics
 from pipeline.pacing import Pace
-from pipeline.posts import EPOCH, DeadLetter, Progress, Record, ScoredPost
+from pipeline.placement import Placement
+from pipeline.posts import DeadLetter, Progress, Record, ScoredPost
+from pipeline.resume import Bounds
 from pipeline.retry import retried
 from pipeline.store.base import STREAMED, Outcome, Store
 
@@ -37,6 +41,10 @@ class DeadLetters(Protocol):
         """Returns when the letter is durable; raises `Transient`."""
         ...
 
+    async def sent_within(self, seconds: float) -> int | None:
+        """How many letters all workers sent within the last `seconds`, None where Kafka cannot say."""
+        ...
+
 
 class ProgressLog(Protocol):
     """Where the alert role learns how far the index is."""
@@ -49,8 +57,12 @@ class ProgressLog(Protocol):
         """The end of a source partition when last seen, None before anything was fetched from it."""
         ...
 
-    async def first_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        """The oldest records that the broker still has, by one question for all; raises `Transient`."""
+    def durable(self, partition: Partition) -> int | None:
+        """Below it every record is durable, or never comes; None where that is not known."""
+        ...
+
+    def open_transaction(self, partition: Partition) -> bool:
+        """Whether what is next belongs to a transaction that is not committed."""
         ...
 
     def partitions(self, topic: str) -> int:
@@ -58,36 +70,8 @@ class ProgressLog(Protocol):
         ...
 
 
-class DeadLetterGuard:
-    """Stops a flood: past `limit` letters, or where over `share` of the last `WINDOW` records are poison."""
-
-    WINDOW = 2000
-
-    def __init__(self, limit: int, share: float) -> None:
-        self._limit, self._share = limit, share
-        self._total = self._window_dead = self._window_all = 0
-
-    def admit(self, dead: int, records: int) -> None:
-        """Call before the letters of a batch are sent; raises `Fatal`, and then none of them is."""
-        if self._window_all >= self.WINDOW:
-            self._window_all, self._window_dead = self._window_all // 2, self._window_dead // 2
-        self._total, self._window_dead, self._window_all = (
-            self._total + dead,
-            self._window_dead + dead,
-            self._window_all + records,
-        )
-        flooded = self._window_all >= self.WINDOW // 2 and self._window_dead > self._share * self._window_all
-        if dead and (self._total > self._limit or flooded):
-            raise Fatal(
-                f"dead-letter limit reached: {self._total} dead letters, {self._window_dead} of the last "
-                f"{self._window_all} records",
-                "look at 'opinionwatch dead list', mend the sender, then start again: nothing was skipped "
-                "(flow.dead_letter_limit and flow.dead_letter_share set the limit)",
-            )
-
-
 class Flow:
-    """One per process."""
+    """One per process. No event time after `horizon()` (by default `now`) moves the progress."""
 
     def __init__(
         self,
@@ -99,17 +83,21 @@ class Flow:
         guard: DeadLetterGuard,
         metrics: Metrics,
         executor: Executor,
+        placement: Placement | None = None,
+        horizon: Callable[[], datetime] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
         self._guard, self._metrics, self._executor = guard, metrics, executor
-        self._now, self._sleep = now, sleep
+        self._bugs = BugGuard()
+        self._now, self._sleep, self._horizon = now, sleep, horizon or now
         self._prepare_turn, self._infer_turn, self._index_turn = (asyncio.Lock() for _ in range(3))
         self._ledger: Ledger | None = None
         self._reading, self._rebalances = asyncio.Lock(), 0
         self._broken = False
         self._in_flight: Counter[Partition] = Counter()
+        self.placement = placement or Placement("stop", metrics)
         self._pace = Pace()
         self.stalled: str | None = None
 
@@ -167,22 +155,26 @@ class Flow:
     async def _finish(self, predicted: Predicted, received: datetime) -> None:
         results = await self._in_thread(lambda: self._labeller.finish(predicted))
         scored = [item for _, item in results if isinstance(item, ScoredPost)]
-        poisons = sum(isinstance(item, Poison) for _, item in results)
-        self._guard.admit(poisons, len(results))
-        outcomes = iter(await self._index(scored) if scored else [])
+        poisons = [item for _, item in results if isinstance(item, Poison)]
+        await self._admit(len(poisons), len(results))
+        outcomes = await self._index(scored) if scored else []
+        refused = [outcome for outcome in outcomes if isinstance(outcome, Poison)]
+        if refused:
+            await self._admit(len(refused), 0)
+        self._bugs.admit([*poisons, *refused], len(results))
+        indexed = iter(outcomes)
         done: list[Entry] = []
         for record, item in results:
-            outcome, post = Outcome.REJECTED, None
-            if isinstance(item, Poison):
-                await self._bury(DeadLetter(record, item.stage, item.reason))
-            else:
-                outcome, post = next(outcomes), item.post
-                if outcome is Outcome.REJECTED:
-                    self._guard.admit(1, 0)
-                    await self._bury(DeadLetter(record, "index", "rejected"))
-            done.append((record, outcome, post))
+            found, post = (item, None) if isinstance(item, Poison) else (next(indexed), item.post)
+            if isinstance(found, Poison):
+                await self._bury(DeadLetter(record, found.stage, found.reason))
+                found, post = Outcome.REJECTED, None
+            done.append((record, found, post))
         self._count(Counter(outcome for _, outcome, _ in done))
-        (await self._books()).enter(done)
+        ledger = await self._books()
+        for key in {_partition(r) for r, _ in results}:
+            ledger.locate(key, self.placement.log_of(key), self._progress.end_offset(key))
+        ledger.enter(done, self._horizon())
         self._in_flight.subtract(_partition(r) for r, _ in results)
         await self.announce({_partition(r) for r, _ in results})
         now = self._now()
@@ -194,28 +186,28 @@ class Flow:
     async def announce(self, partitions: set[Partition]) -> None:
         """Writes the progress of partitions to the store and the progress topic.
 
-        Of a partition that no record was ever read from, only the topic hears: that it is empty, or waits. It hears
-        nothing of one whose end is not known: that would vouch for an emptiness nobody has seen. What was booked is
-        kept all the same: its records may be committed, and then nobody reads them again.
+        The topic hears nothing of a partition whose end is not known: that would vouch for an emptiness nobody has
+        seen. What was booked is kept all the same: its records may be committed, and then nobody reads them again.
         """
-        ledger = await self._books()
-        unread = [k for k in sorted(partitions) if not ledger.knows(k) and self._progress.end_offset(k) is not None]
-        first: Mapping[Partition, int] = {}
-        if unread:
-            first = await retried(lambda: self._progress.first_offsets(unread), self._note("progress"), self._sleep)
         ledger, booked, news = await self._books(), [], []
         for key in sorted(partitions):
-            end, size, in_flight = (
-                self._progress.end_offset(key),
-                self._progress.partitions(key[0]),
-                self._in_flight[key],
+            end, position = self._progress.end_offset(key), self._progress.durable(key)
+            if not ledger.knows(key) and (end is None or position is None):
+                continue
+            ledger.locate(key, self.placement.log_of(key), end)
+            booked.append(
+                ledger.seen(
+                    key,
+                    end_offset=end,
+                    in_flight=self._in_flight[key],
+                    partitions=self._progress.partitions(key[0]),
+                    position=position or 0,
+                    skipped=self.placement.skipped(key),
+                    open_transaction=self._progress.open_transaction(key),
+                    now=self._now(),
+                )
             )
-            if ledger.knows(key):
-                booked.append(ledger.seen(key, end_offset=end, in_flight=in_flight, partitions=size))
-                news += booked[-1:] if end is not None else []
-            elif end is not None and key in first:
-                ends = max(first[key], end)
-                news.append(Progress(*key, first[key], ends, EPOCH, in_flight=in_flight, partitions=size))
+            news += booked[-1:] if end is not None else []
         for entry in news:
             self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(booked))
@@ -232,14 +224,38 @@ class Flow:
             async with self._reading:
                 if self._ledger is None:
                     rebalances = self._rebalances
-                    found = await self._retry("progress", self._store.load_progress)
+                    found = await self._retry("progress", self._store.all_progress)
                     if rebalances == self._rebalances:
-                        self._ledger = Ledger(found)
+                        self._ledger = Ledger(current(found), found, self._horizon())
         return self._ledger
 
-    async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome]:
+    async def starts(self, found: Mapping[Partition, Bounds]) -> Mapping[Partition, int]:
+        """From which offset each partition is read (`Placement`)."""
+        return self.placement.starts(await self._books(), found)
+
+    async def _admit(self, poisons: int, records: int) -> None:
+        """Raises `Fatal` where these letters are too many."""
+        if poisons and self._guard.wants_to_know():
+            note = self._note("dead")
+            sent = await retried(lambda: self._dead_letters.sent_within(self._guard.window_s), note, self._sleep)
+            self._guard.know(sent or 0)
+        self._guard.admit(poisons, records)
+
+    async def _index(self, scored: Sequence[ScoredPost]) -> list[Outcome | Poison]:
+        """What became of each post; those that the store refuses, or that it fails on, are poison."""
+
+        def write() -> list[Outcome | Bug]:
+            at = self._now()
+            return isolated(scored, lambda part: self._store.index(part, at, STREAMED), DATA_ERRORS)
+
         with self._metrics.indexing.time():
-            return await self._retry("index", lambda: self._store.index(scored, self._now(), STREAMED))
+            found = await self._retry("index", write)
+        return [
+            buried("index", f"record {s.post.origin}", outcome) if isinstance(outcome, Bug)
+            else Poison("index", "rejected") if outcome is Outcome.REJECTED
+            else outcome
+            for s, outcome in zip(scored, found, strict=True)
+        ]  # fmt: skip
 
     async def _bury(self, letter: DeadLetter) -> None:
         await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)

@@ -10,11 +10,23 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from pipeline.errors import Fatal
+from pipeline.hosts import is_loopback, only_known_hosts
 from pipeline.metrics import Metrics
+from pipeline.settings import HttpSettings
+
+_ELSEWHERE = "the metrics answer to an address or to localhost: scrape them there, or set http.allowed_hosts"
 
 
-def add_health(app: web.Application, metrics: Metrics, not_ready: Callable[[], str | None]) -> None:
-    """`not_ready()` says what is missing, None where work is going on."""
+def add_health(
+    app: web.Application, metrics: Metrics, not_ready: Callable[[], str | None], http: HttpSettings | None = None
+) -> None:
+    """`not_ready()` says what is missing, None where work is going on.
+
+    With `http`, the app answers under IP addresses, as scrapers ask, loopback names and `http.allowed_hosts` only;
+    under any name where it is open to other machines and no such names are set.
+    """
+    if http is not None and (is_loopback(http.host) or http.allowed_hosts):
+        app.middlewares.append(only_known_hosts(http.allowed_hosts, _ELSEWHERE, addresses=True))
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

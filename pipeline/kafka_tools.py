@@ -6,6 +6,8 @@ It cannot talk to the embedded broker: these tools are for a real Kafka.
 from __future__ import annotations
 
 import hashlib
+import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -14,8 +16,10 @@ from typing import Any
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError, TopicAuthorizationFailedError
+from kafka.record import memory_records
 
 from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.headers import header_number, header_texts
 from pipeline.kafka_probe import probe
 from pipeline.network import printable
 from pipeline.settings import EMBEDDED, KafkaSettings
@@ -23,6 +27,9 @@ from pipeline.settings import EMBEDDED, KafkaSettings
 MAX_BYTES = 10_000_000
 MAX_REPLAYS = 3
 _TIMEOUT_MS = 10_000
+_ORIGIN = re.compile(r"([A-Za-z0-9._-]{1,249})/([0-9]{1,9})/([0-9]{1,18})")
+#: The most that one fetch may bring: a letter's headers say how large its record is, and may say anything.
+_MAX_FETCH_BYTES = 2**31 - 1
 _LARGEST = "max.message.bytes"
 _REMEDIES = {
     "InvalidReplicationFactorError": "set kafka.replication to the number of brokers at most",
@@ -31,6 +38,30 @@ _REMEDIES = {
     "InvalidTopicError": "correct the names of topics in [kafka]: letters, digits, dot, dash and underscore",
 }
 _RIGHTS = "give that user the rights that deploy/kafka/acls.sh gives, then run 'opinionwatch setup'"
+
+
+class _AnyNames(bytearray):
+    """Decodes whatever it holds: no broker keeps the name of a header from being no UTF-8."""
+
+    def __getitem__(self, at: Any) -> Any:
+        found = super().__getitem__(at)
+        return _AnyNames(found) if isinstance(at, slice) else found
+
+    def decode(self, encoding: str = "utf-8", errors: str = "replace") -> str:
+        return super().decode(encoding, errors)
+
+
+class _Batch(memory_records.DefaultRecordBatch):  # type: ignore[misc]
+    """One record with an odd header must not hide all others of its topic."""
+
+    _buffer: Any
+
+    def _maybe_uncompress(self) -> None:
+        super()._maybe_uncompress()
+        self._buffer = _AnyNames(self._buffer)
+
+
+memory_records.DefaultRecordBatch = _Batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +88,12 @@ class Letter:
     def id(self) -> str:
         return f"{self.partition}-{self.offset}"
 
+    @property
+    def place(self) -> tuple[str, int, int] | None:
+        """Topic, partition and offset of `origin`; None where it names no place."""
+        found = _ORIGIN.fullmatch(self.origin)
+        return (found[1], int(found[2]), int(found[3])) if found else None
+
 
 def ensure_topics(kafka: KafkaSettings) -> list[str]:
     """Creates what is missing; returns a line per topic made."""
@@ -64,7 +101,9 @@ def ensure_topics(kafka: KafkaSettings) -> list[str]:
     wanted[kafka.dead_topic] = (1, {})
     wanted[kafka.progress_topic] = (1, {"cleanup.policy": "compact"})
     wanted[kafka.alerts_topic] = (1, {})
-    limits = {"max.message.bytes": str(MAX_BYTES + 100_000)}
+    # A record counts as durable on two copies where there are three: the broker's own default is one.
+    copies = str(max(1, min(2, kafka.replication - 1)))
+    limits = {"max.message.bytes": str(MAX_BYTES + 100_000), "min.insync.replicas": copies}
     with _reached(kafka):
         admin = KafkaAdminClient(**_common(kafka))
         try:
@@ -162,10 +201,31 @@ def _collect(futures: list[Any]) -> None:
 
 
 def offsets(kafka: KafkaSettings) -> list[tuple[str, int, int, int]]:
-    """(topic, partition, committed by the classify group, end) of every source partition."""
+    """(topic, partition, committed by the classify group, end) of every source partition.
+
+    Where the group has committed nothing that is still in the log, its first offset stands for that.
+    """
     with _sources(kafka) as (consumer, found):
-        ends = consumer.end_offsets(found)
-        return [(tp.topic, tp.partition, consumer.committed(tp) or 0, ends[tp]) for tp in sorted(found)]
+        begins, ends = consumer.beginning_offsets(found), consumer.end_offsets(found)
+        done = {tp: consumer.committed(tp) for tp in found}
+        read = {tp: n if n is not None and begins[tp] <= n <= ends[tp] else begins[tp] for tp, n in done.items()}
+        return [(tp.topic, tp.partition, read[tp], ends[tp]) for tp in sorted(found)]
+
+
+def logs(kafka: KafkaSettings) -> dict[str, str]:
+    """The identity of each source topic's log, as in `Progress.log`."""
+    with _reached(kafka):
+        admin = KafkaAdminClient(**_common(kafka))
+        try:
+            cluster = admin.describe_cluster().get("cluster_id") or ""
+            found = admin.describe_topics(list(kafka.topics))
+        finally:
+            admin.close()
+    return {t["name"]: f"{cluster}/{_topic_id(t.get('topic_id'))}" for t in found if not t.get("error_code")}
+
+
+def _topic_id(found: Any) -> str:
+    return str(uuid.UUID(str(found))) if found and uuid.UUID(str(found)).int else ""
 
 
 @contextmanager
@@ -184,19 +244,6 @@ def _sources(kafka: KafkaSettings) -> Iterator[tuple[Any, list[Any]]]:
             )
         finally:
             consumer.close()
-
-
-def refuse_deleted(kafka: KafkaSettings) -> None:
-    """Raises `Fatal` where retention has deleted records that the group has not read: no silent jump over them."""
-    with _sources(kafka) as (consumer, found):
-        begins = consumer.beginning_offsets(found)
-        gone = {tp: begins[tp] - done for tp in found if (done := consumer.committed(tp)) is not None}
-    lost = {f"{tp.topic}/{tp.partition}": n for tp, n in gone.items() if n > 0}
-    if lost and kafka.on_deleted == "stop":
-        raise Fatal(
-            f"Kafka has deleted records that were never read: {', '.join(f'{n} of {tp}' for tp, n in lost.items())}",
-            "send them again from their source, or set kafka.on_deleted = 'skip' to go on without them",
-        )
 
 
 def drop(kafka: KafkaSettings, letters: Sequence[Letter], by: str) -> None:
@@ -229,19 +276,27 @@ def with_value(kafka: KafkaSettings, letter: Letter) -> Letter:
     """The letter with its bytes, which are read from its origin where it is one by reference; raises `Fatal`."""
     if not letter.sha256:
         return letter
-    topic, partition, offset = letter.origin.rsplit("/", 2)
+    place = letter.place
+    if place is None:
+        raise Fatal(
+            f"dead letter {letter.id} does not say where its record is (header 'origin': {letter.origin!r})",
+            f"drop it: opinionwatch dead drop {letter.id}",
+            EXIT_USAGE,
+        )
+    topic, partition, offset = place
+    fetch_bytes = min(max(2 * letter.size, MAX_BYTES), _MAX_FETCH_BYTES)
     with _reached(kafka):
         consumer = KafkaConsumer(
-            **_common(kafka), enable_auto_commit=False, max_poll_records=1, max_partition_fetch_bytes=2 * letter.size
+            **_common(kafka), enable_auto_commit=False, max_poll_records=1, max_partition_fetch_bytes=fetch_bytes
         )
         try:
-            place = TopicPartition(topic, int(partition))
-            consumer.assign([place])
-            consumer.seek(place, int(offset))
+            at = TopicPartition(topic, partition)
+            consumer.assign([at])
+            consumer.seek(at, offset)
             found: list[Any] = next(iter(consumer.poll(timeout_ms=_TIMEOUT_MS).values()), [])
         finally:
             consumer.close()
-    value = found[0].value if found and found[0].offset == int(offset) else b""
+    value = (found[0].value or b"") if found and found[0].offset == offset else b""
     if hashlib.sha256(value).hexdigest() != letter.sha256:
         raise Fatal(
             f"the {letter.size} bytes of dead letter {letter.id} are no longer at {letter.origin}",
@@ -251,10 +306,17 @@ def with_value(kafka: KafkaSettings, letter: Letter) -> Letter:
     return replace(letter, value=value)
 
 
+def replayable(kafka: KafkaSettings, letter: Letter) -> bool:
+    """Whether it may be sent again: not too often, and to no topic that only the workers write."""
+    ours = {kafka.dead_topic, kafka.progress_topic, kafka.alerts_topic}
+    return letter.replayed < MAX_REPLAYS and letter.place is not None and letter.place[0] not in ours
+
+
 def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
-    """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused as replayed too often)."""
-    again = [letter for letter in letters if letter.replayed < MAX_REPLAYS]
-    with producer(kafka, max([MAX_BYTES, *(letter.size for letter in again)])) as send:
+    """Sends the raw bytes to their topics again, marked `replayed`; (sent, refused because not `replayable`)."""
+    again = [letter for letter in letters if replayable(kafka, letter)]
+    largest = min(max([MAX_BYTES, *(letter.size for letter in again)]), _MAX_FETCH_BYTES)
+    with producer(kafka, largest) as send:
         for letter in again:
             headers = [("replayed", str(letter.replayed + 1).encode()), ("origin", letter.origin.encode())]
             value = with_value(kafka, letter).value
@@ -263,7 +325,9 @@ def replay(kafka: KafkaSettings, letters: Sequence[Letter]) -> tuple[int, int]:
 
 
 def _letter(record: Any) -> Letter:
-    headers = {name: value.decode("utf-8", "replace") for name, value in record.headers or ()}
+    """Anybody may have written it: what its headers do not say, or say wrong, is empty."""
+    headers = header_texts(record.headers)
+    value = record.value or b""
     return Letter(
         partition=record.partition,
         offset=record.offset,
@@ -271,10 +335,10 @@ def _letter(record: Any) -> Letter:
         reason=headers.get("reason", ""),
         stage=headers.get("stage", ""),
         first_seen=headers.get("first_seen", ""),
-        replayed=int(headers.get("replayed", "0")),
-        value=record.value or b"",
+        replayed=header_number(headers.get("replayed", "")),
+        value=value,
         dropped=headers.get("dropped", ""),
-        size=int(headers.get("bytes", len(record.value or b""))),
+        size=header_number(headers.get("bytes", "")) if headers.get("sha256") else len(value),
         sha256=headers.get("sha256", ""),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,7 +12,8 @@ from models.engine import Encoded, OutOfMemoryError
 from models.labels import Prediction
 from models.runtimes import EngineError
 from pipeline.codec import decode
-from pipeline.errors import Fatal, Poison
+from pipeline.errors import Fatal, PipelineError, Poison
+from pipeline.fence import Bug, buried, isolated
 from pipeline.metrics import Metrics
 from pipeline.posts import Post, Record, ScoredPost
 from pipeline.store.base import CountRule
@@ -60,11 +61,15 @@ class Classifier(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch on its way to the classifier: `encoded.texts[i]`, of content `hashes[i]`, was not known yet."""
+    """A batch on its way to the classifier: `encoded.texts[i]`, of content `hashes[i]`, was not known yet.
+
+    `poisons` are those of the texts, by content hash, that met a bug on their way.
+    """
 
     decoded: list[tuple[Record, Post | Poison]]
     hashes: list[str]
     encoded: Encoded
+    poisons: dict[str, Poison]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,25 +101,35 @@ class Labeller:
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
         """Decodes, and tokenises what no cache knows."""
-        decoded = [(record, _decoded(record)) for record in records]
+        posts = isolated(records, lambda part: [_decoded(record) for record in part])
+        decoded: list[tuple[Record, Post | Poison]] = [
+            (record, buried("decode", f"record {record.origin}", post) if isinstance(post, Bug) else post)
+            for record, post in zip(records, posts, strict=True)
+        ]
         texts: dict[str, str] = {}
         for _, post in decoded:
-            if isinstance(post, Post) and post.content_hash not in texts and self._known(post.content_hash) is None:
+            if not isinstance(post, Post):
+                continue
+            for field in post.ignored:
+                self._metrics.ignored.labels(field).inc()
+            if post.content_hash not in texts and self._known(post.content_hash) is None:
                 texts[post.content_hash] = post.full_text
-        return Prepared(decoded, list(texts), self.classifier.encode(list(texts.values())))
+        return Prepared(decoded, *self._encoded(texts))
 
     def infer(self, prepared: Prepared) -> Predicted:
         """Classifies; a text that another batch brought meanwhile is not classified twice."""
         hashes = {post.content_hash for _, post in prepared.decoded if isinstance(post, Post)}
         known: dict[str, Prediction | Poison] = {h: p for h in hashes if (p := self._known(h)) is not None}
+        known |= prepared.poisons
         wanted = [i for i, h in enumerate(prepared.hashes) if h not in known]
         encoded = prepared.encoded.only(wanted)
         fresh = dict(zip((prepared.hashes[i] for i in wanted), self._classified(encoded), strict=True))
         if missing := hashes - known.keys() - fresh.keys():
             # Known when the batch was prepared, and forgotten since: dropped by the cache, or of a model before.
             texts = {p.content_hash: p.full_text for _, p in prepared.decoded if isinstance(p, Post)}
-            again = self.classifier.encode([texts[h] for h in missing])
-            fresh |= zip(missing, self._classified(again), strict=True)
+            found, again, poisons = self._encoded({h: texts[h] for h in missing})
+            fresh |= zip(found, self._classified(again), strict=True)
+            fresh |= poisons
         for key, prediction in fresh.items():
             if isinstance(prediction, Prediction):
                 self._cache.put(key, prediction)
@@ -127,14 +142,34 @@ class Labeller:
 
     def finish(self, predicted: Predicted) -> list[tuple[Record, ScoredPost | Poison]]:
         """Each record with its post or its poison, in the order given."""
-        results: list[tuple[Record, ScoredPost | Poison]] = []
-        for record, post in predicted.decoded:
-            if isinstance(post, Poison):
-                results.append((record, post))
-                continue
-            prediction = predicted.predictions[post.content_hash]
-            results.append((record, prediction if isinstance(prediction, Poison) else self._scored(post, prediction)))
-        return results
+        found = isolated(
+            predicted.decoded, lambda part: [self._result(post, predicted.predictions) for _, post in part]
+        )
+        return [
+            (record, buried("subjects", f"record {record.origin}", item) if isinstance(item, Bug) else item)
+            for (record, _), item in zip(predicted.decoded, found, strict=True)
+        ]
+
+    def _result(self, post: Post | Poison, predictions: Mapping[str, Prediction | Poison]) -> ScoredPost | Poison:
+        if isinstance(post, Poison):
+            return post
+        prediction = predictions[post.content_hash]
+        return prediction if isinstance(prediction, Poison) else self._scored(post, prediction)
+
+    def _encoded(self, texts: Mapping[str, str]) -> tuple[list[str], Encoded, dict[str, Poison]]:
+        """The content hashes of the texts that can be tokenised, those texts, and the poisons of the others."""
+        hashes = list(texts)
+        try:
+            return hashes, self.classifier.encode(list(texts.values())), {}
+        except (PipelineError, MemoryError):
+            raise
+        except Exception:
+            tried = isolated(hashes, lambda part: self.classifier.encode([texts[h] for h in part]).texts)
+        poisons = {
+            h: buried("classify", f"text {h}", e) for h, e in zip(hashes, tried, strict=True) if isinstance(e, Bug)
+        }
+        good = [h for h in hashes if h not in poisons]
+        return good, self.classifier.encode([texts[h] for h in good]), poisons
 
     def _known(self, content_hash: str) -> Prediction | None:
         cached = self._cache.get(content_hash)
@@ -160,19 +195,20 @@ class Labeller:
 
     def _infer(self, encoded: Encoded) -> list[Prediction | Poison]:
         """Halves a failing batch down to the text at fault."""
-        size = len(encoded.texts)
-        if not size:
-            return []
+        found = isolated(range(len(encoded.texts)), lambda part: self._inferred(encoded.only(part)))
+        return [buried("classify", "a text", f) if isinstance(f, Bug) else f for f in found]
+
+    def _inferred(self, encoded: Encoded) -> Sequence[Prediction | Poison]:
         try:
-            return list(self.classifier.infer(encoded))
+            return self.classifier.infer(encoded)
         except OutOfMemoryError as error:
-            if size == 1:
+            if len(encoded.texts) == 1:
                 raise Fatal(f"the model: {error}", "give it more memory, or start the worker again") from None
+            raise
         except EngineError as error:
-            if size == 1:
+            if len(encoded.texts) == 1:
                 return [Poison("classify", "unscorable", str(error))]
-        half = size // 2
-        return self._infer(encoded.only(range(half))) + self._infer(encoded.only(range(half, size)))
+            raise
 
     def _scored(self, post: Post, prediction: Prediction) -> ScoredPost:
         heads = prediction.heads

@@ -23,13 +23,19 @@ NO_CLOCK = datetime.max.replace(tzinfo=UTC)
 
 
 def current(rows: Iterable[Progress]) -> dict[Partition, Progress]:
-    """Of each partition the books that were written last; the others are those of former logs."""
+    """Of each partition the books that were written last; the others are those of former logs.
+
+    A partition whose books are not of the log that its topic is now is left out.
+    """
     found: dict[Partition, Progress] = {}
     for row in rows:
         old = found.get((row.topic, row.partition))
         if old is None or _recency(row) >= _recency(old):
             found[row.topic, row.partition] = row
-    return found
+    newest: dict[str, Progress] = {}
+    for row in sorted(found.values(), key=_recency):
+        newest[row.topic] = row
+    return {key: row for key, row in found.items() if same_log(row.log, newest[row.topic].log)}
 
 
 def _recency(row: Progress) -> tuple[datetime, bool, int]:
@@ -58,14 +64,16 @@ class Ledger:
         """
         old = self._progress.get(partition)
         if old is None:
+            former = [row for row in self._of(partition) if not same_log(row.log, log)]
+            known = (*partition, log) in self._rows
             self._open(self._rows.get((*partition, log)) or Progress(*partition, 0, 0, EPOCH, log=log))
-            return None
+            return max(former, key=_recency) if former and not known else None
         shorter = not is_named(old.log) and end_offset is not None and end_offset < old.next_offset
         if same_log(old.log, log) and not shorter:
             if is_named(log) and log != old.log:
                 self._adopt(partition, log, old)
             return None
-        name = log if is_named(log) else f"unknown-{sum(row[:2] == partition for row in self._rows)}"
+        name = log if is_named(log) else f"unknown-{len(self._of(partition))}"
         self._open(self._rows.get((*partition, name)) or Progress(*partition, 0, 0, EPOCH, log=name))
         return old
 
@@ -79,6 +87,9 @@ class Ledger:
     def _open(self, books: Progress) -> None:
         key = (books.topic, books.partition)
         self._progress[key] = self._rows[*key, books.log] = books
+
+    def _of(self, partition: Partition) -> list[Progress]:
+        return [row for key, row in self._rows.items() if key[:2] == partition]
 
     def enter(self, entries: Iterable[Entry], now: datetime = NO_CLOCK) -> None:
         """Books durable records; REJECTED stands for every dead letter."""
@@ -94,9 +105,8 @@ class Ledger:
 
     def next_offset(self, partition: Partition, log: str) -> int | None:
         """Below it every record of this very log is durable; None where there are no books of it."""
-        rows = [row for key, row in self._rows.items() if key[:2] == partition and same_log(row.log, log)]
-        named = [row for row in rows if row.log == log]
-        return max((row.next_offset for row in named or rows), default=None)
+        rows = [self._rows.get((*partition, log)), self._progress.get(partition)]
+        return max((row.next_offset for row in rows if row is not None and same_log(row.log, log)), default=None)
 
     def seen(
         self,

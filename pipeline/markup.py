@@ -38,7 +38,7 @@ def reader_text(markup: str) -> str:
     """
     markup = markup.replace("<![CDATA[", "").replace("]]>", "")
     if "<" not in markup:
-        return _tidy(html.unescape(markup)) if "&" in markup else markup.strip()
+        return _tidy(html.unescape(markup))
     parts: list[str] = []
     at = 0
     while tag := _TAG.search(markup, at):

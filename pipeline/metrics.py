@@ -21,6 +21,12 @@ class Metrics:
             "opinionwatch_posts_duplicate", "Records whose document was there", ["cause"], registry=r
         )
         self.dead = Counter("opinionwatch_posts_dead", "Dead letters", ["stage", "reason"], registry=r)
+        self.ignored = Counter(
+            "opinionwatch_fields_ignored", "Fields of posts whose value could not be used", ["field"], registry=r
+        )
+        self.skipped = Counter(
+            "opinionwatch_records_skipped", "Records that Kafka deleted before they were read", ["topic"], registry=r
+        )
         self.in_flight = Gauge("opinionwatch_posts_in_flight", "Records taken, not yet durable", registry=r)
         self.lag = Gauge("opinionwatch_consumer_lag", "Records behind the end", ["topic", "partition"], registry=r)
         self.batch = Histogram("opinionwatch_batch_size", "Records per micro-batch", buckets=_SIZES, registry=r)
@@ -55,6 +61,15 @@ class Metrics:
         self.open_alerts = Gauge("opinionwatch_alerts_open", "Open alerts", ["severity"], registry=r)
         self.notifications = Counter(
             "opinionwatch_notifications", "Notifications by channel and outcome", ["channel", "outcome"], registry=r
+        )
+        self.notifications_pending = Gauge(
+            "opinionwatch_notifications_pending",
+            "Alerts that a channel has still to be told of",
+            ["channel"],
+            registry=r,
+        )
+        self.unnotified = Gauge(
+            "opinionwatch_alerts_unnotified", "Open alerts that no channel has taken and none will", registry=r
         )
         self.model = Gauge("opinionwatch_model_info", "1 for the model in service", ["name", "version"], registry=r)
         self.swaps = Counter(

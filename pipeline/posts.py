@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 
 #: The event time of what has none yet.
 EPOCH = datetime.fromtimestamp(0, UTC)
+#: Between these a time is taken for that of a post or a record.
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+EARLIEST_S, LATEST_S = int(EARLIEST.timestamp()), int(LATEST.timestamp())
 
 
 class Origin(NamedTuple):
@@ -39,9 +42,23 @@ class Record(NamedTuple):
     replayed: int = 0
     by_reference: tuple[int, str] | None = None
 
+    @property
+    def time(self) -> datetime | None:
+        """The time of `timestamp_ms`, also where that is in microseconds; None where it stands for no time.
+
+        Brokers take any number there, and old clients write -1.
+        """
+        for unit in (1_000, 1_000_000):
+            if EARLIEST_S * unit <= (self.timestamp_ms or 0) < LATEST_S * unit:
+                return datetime.fromtimestamp(self.timestamp_ms / unit, UTC)
+        return None
+
 
 class Post(NamedTuple):
-    """A decoded post; `event_time` is a function of the record alone (see `codec.decode`)."""
+    """A decoded post; `event_time` is a function of the record alone (see `codec.decode`).
+
+    `ignored` names the fields of the record whose value could not be used.
+    """
 
     id: str
     source: str
@@ -60,6 +77,7 @@ class Post(NamedTuple):
     comments: int
     extra: dict[str, str]
     origin: Origin
+    ignored: tuple[str, ...] = ()
 
     @property
     def full_text(self) -> str:

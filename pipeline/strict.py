@@ -7,6 +7,10 @@ What Faust does by itself loses posts (docs/delivery.md has the measured table).
   itself acks what its stream skips during a rebalance: that ack counts for nothing here;
 - what is settled is committed before partitions are revoked, and a commit that fails is made again a second later
   (Faust crashes its consumer, and then stands still), or ends the process where Kafka goes on refusing it;
+- what no transaction has committed is not read, and the commit passes what is never delivered: the markers and aborted
+  records of transactions, what compaction took;
+- where a partition is read from is decided by whoever processes the records (`StrictApp.starts`), after each
+  rebalance and where Kafka no longer has what is to be read: nothing is ever skipped by a client's default;
 - records read ahead of what is durable are bounded, in number and in bytes: then nothing more is fetched. While a
   worker waits for the store or the broker, it stays a member of its group; while it only takes long,
   max.poll.interval fences it as ever.
@@ -19,7 +23,7 @@ import asyncio
 import logging
 import time
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +33,8 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
 from pipeline.commits import Commits
+from pipeline.logids import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, log_identities
+from pipeline.resume import Bounds
 
 log = logging.getLogger(__name__)
 #: Keeps a worker that waits inside its group (max.poll.interval counts from the last look at the fetcher).
@@ -41,6 +47,10 @@ _PASSING = (
 )  # fmt: skip
 #: A commit that takes longer is given up and made again: a rebalance and the end of the process wait for it.
 _COMMIT_S = 5.0
+#: Between two tries to find out where a partition is to be read from.
+_PLACE_S = 0.5
+#: The client itself would wait for a topic that is not there.
+_ANSWER_S = 10.0
 
 
 @dataclass(slots=True)
@@ -68,6 +78,7 @@ class Prefix:
 
     def __init__(self) -> None:
         self._pending: deque[Place] = deque()
+        self._position: int | None = None
         #: The next offset to read, as far as `advance` has come; None before it came anywhere.
         self.reached: int | None = None
 
@@ -75,15 +86,30 @@ class Prefix:
         """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
         while self._pending and self._pending[-1].last >= first:
             self._pending.pop()
+        if self._position is not None and first < self._position:
+            self._position, self.reached = first, None
         place = Place(first, last, records, size_bytes)
         self._pending.append(place)
         return place
+
+    def passed(self, position: int) -> None:
+        """Everything below `position` was delivered, or never will be."""
+        self._position = position
+
+    @property
+    def durable(self) -> int | None:
+        """The first offset that is not known to be durable; None before the position is known."""
+        return next((place.first for place in self._pending if not place.settled), self._position)
 
     def advance(self) -> int | None:
         """Takes the settled prefix out and returns the next offset to read, None where nothing is new."""
         reached = None
         while self._pending and self._pending[0].settled:
-            reached = self.reached = self._pending.popleft().last + 1
+            reached = self._pending.popleft().last + 1
+        if not self._pending and self._position is not None and self._position > (self.reached or -1):
+            reached = max(reached or 0, self._position)
+        if reached is not None:
+            self.reached = max(self.reached or 0, reached)
         return reached
 
     @property
@@ -100,6 +126,9 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         self._prefixes: dict[Any, Prefix] = defaultdict(Prefix)
         self._room = asyncio.Event()
         self.commits = Commits()
+        #: Partitions that are not read before it is decided from where: the offset read up to, None for nothing.
+        self._unplaced: dict[Any, int | None] = {}
+        self._place_failed = False
 
         async def tracked(chunk: Any) -> None:
             records = chunk.records
@@ -123,9 +152,16 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
         """Chunks of what the fetcher has, one partition after the other."""
-        if not await self._has_room():
+        if (self._unplaced and not await self._place()) or not await self._has_room():
             return
-        records, active = await self._wait_next_records(timeout)
+        try:
+            records, active = await self._wait_next_records(timeout)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            if self.app.starts is None:
+                raise
+            found = error.args[0]
+            self._unplaced.update(found if isinstance(found, dict) else {found: None})
+            return
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
@@ -138,7 +174,91 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
                 for at in range(0, len(found), size):
                     if not self.flow_active or self.app.consumer_generation_id != generation:
                         return
-                    yield tp, self._chunk(tp, found[at : at + size])
+                    chunk = self._chunk(tp, found[at : at + size])
+                    yield tp, chunk
+                    if not hasattr(chunk, "place"):  # a rebalance came before it was delivered
+                        return
+        self._note_positions()
+
+    def _note_positions(self) -> None:
+        """Between two fetches a position says how far records were delivered, and what needs no delivery."""
+        for tp, position in self._positions().items():
+            prefix = self._prefixes[tp]
+            prefix.passed(position)
+            if prefix.durable != self._committed_offset[tp]:
+                self._acked[tp]  # noqa: B018
+
+    def _positions(self) -> dict[Any, int]:
+        subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
+        if subscription is None or subscription.assignment is None:
+            return {}
+        states = {tp: subscription.assignment.state_value(tp) for tp in self._get_active_partitions()}
+        return {tp: s.position for tp, s in states.items() if s is not None and s.has_valid_position}
+
+    def durable(self, tp: Any) -> int | None:
+        """Below it every record is durable, or never comes; None where that is not known."""
+        return self._prefixes[tp].durable if tp in self._prefixes and tp not in self._unplaced else None
+
+    def stable_offset(self, tp: Any) -> int | None:
+        """The end of what is not part of an open transaction; None where it is not known."""
+        found = self._thread._ensure_consumer().last_stable_offset(tp)  # noqa: SLF001
+        return None if found is None or found < 0 else int(found)
+
+    async def perform_seek(self) -> None:
+        await super().perform_seek()
+        if self.app.starts is not None:
+            self._unplaced = {tp: self._read_offset[tp] for tp in self.assignment()}
+
+    async def _place(self) -> bool:
+        """Seeks where `StrictApp.starts` says; False while that cannot be, or must not be, answered."""
+        wanted, generation = dict(self._unplaced), self.app.consumer_generation_id
+        if not self.flow_active or any(self._prefixes[tp].held[0] for tp in wanted):
+            await asyncio.sleep(_PLACE_S)
+            return False
+        try:
+            begins, ends = await self.earliest_offsets(*wanted), await self.highwaters(*wanted)
+            logs = await self.logs({tp.topic for tp in wanted})
+        except KafkaError as error:
+            if not self._place_failed:
+                log.warning(
+                    "Kafka did not say where partitions begin and end (goes on asking): %s", type(error).__name__
+                )
+            self._place_failed = True
+            await asyncio.sleep(_PLACE_S)
+            return False
+        self._place_failed = False
+        found = {tp: Bounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()}
+        starts = await self.app.starts(found)
+        if starts is None or generation != self.app.consumer_generation_id:
+            await asyncio.sleep(_PLACE_S)
+            return False
+        await self.seek_wait(starts)
+        for tp, offset in starts.items():
+            self._prefixes[tp] = Prefix()
+            self._prefixes[tp].passed(offset)
+            if offset != wanted[tp]:
+                self._committed_offset[tp] = None
+                self._acked[tp]  # noqa: B018
+            self._unplaced.pop(tp, None)
+        return True
+
+    async def logs(self, topics: Collection[str]) -> dict[str, str]:
+        """The identity of each topic's log (`logids`); raises what the client raises."""
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+        return dict(await self._thread.call_thread(log_identities, consumer._client, sorted(topics)))  # noqa: SLF001
+
+    async def since(self, tp: Any, timestamp_ms: int) -> int | None:
+        """The first offset of any partition, assigned or not, at or after a time; None where there is none."""
+        consumer = self._thread._ensure_consumer()  # noqa: SLF001
+
+        async def asked() -> Any:
+            return await asyncio.wait_for(consumer.offsets_for_times({tp: timestamp_ms}), _ANSWER_S)
+
+        found = (await self._thread.call_thread(asked)).get(tp)
+        return None if found is None or found.offset < 0 else int(found.offset)
+
+    def _new_consumer_thread(self) -> Any:
+        return _StrictThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _has_room(self) -> bool:
         """Waits while too much is held; False when it is time to look whether to stop."""
@@ -215,6 +335,15 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         await super().on_partitions_assigned(assigned, generation_id)
 
 
+class _StrictThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Faust reads what is not committed unless it writes in transactions itself."""
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._isolation_level = "read_committed"  # noqa: SLF001
+        return consumer
+
+
 class _StrictTransport(driver.Transport):  # type: ignore[misc]
     Consumer = StrictConsumer
 
@@ -226,6 +355,10 @@ class StrictApp(faust.App):  # type: ignore[misc]
     chunk_records: int = 128
     held_records: int = 2048
     held_bytes: int = 64_000_000
+
+    #: From which offset each partition is read, None to be asked again; without it, from where the group had stopped,
+    #: or else from the first record.
+    starts: Callable[[dict[Any, Bounds]], Awaitable[dict[Any, int] | None]] | None = None
 
     #: Whether the worker waits for another service, rather than being slow or stuck.
     waits: Callable[[], bool] = staticmethod(lambda: False)

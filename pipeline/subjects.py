@@ -9,7 +9,7 @@ from itertools import accumulate, islice
 
 import ahocorasick
 
-from models.searchtext import keyword_text, searchable, simplified
+from models.searchtext import keyword_text, searchable, spellings
 from pipeline.settings import Settings, SubjectSettings
 
 #: Occurrences that are looked at in one text: keywords that are parts of each other have many at every place.
@@ -37,13 +37,13 @@ class SubjectMatcher:
         *,
         fold_chinese: bool = False,
     ) -> None:
-        self._han = simplified() if fold_chinese and subjects else None
+        self._one_way = spellings(fold_chinese=fold_chinese and bool(subjects))
         owners: dict[str, set[tuple[str, bool]]] = defaultdict(set)
         for wanted, of in ((True, subjects), (False, exceptions or {})):
             for name, keywords in of.items():
                 for keyword in keywords:
                     try:
-                        owners[keyword_text(keyword, self._han)].add((name, wanted))
+                        owners[keyword_text(keyword, self._one_way)].add((name, wanted))
                     except ValueError as error:
                         raise ValueError(f"subject {name!r}: {error}") from None
         self._automaton = ahocorasick.Automaton()
@@ -57,7 +57,7 @@ class SubjectMatcher:
         """Names of the subjects in a clean text, sorted, each once."""
         if not self._any:
             return ()
-        haystack = searchable(text, self._han)
+        haystack = searchable(text, self._one_way)
         found: dict[str, list[Span]] = defaultdict(list)
         exceptions: dict[str, list[Span]] = defaultdict(list)
         for end, (length, names) in islice(self._automaton.iter(haystack), MAX_HITS):

@@ -36,7 +36,7 @@ class Supervisor:
     def __init__(self, app: StrictApp, topics: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         self._app, self._topics, self._now = app, topics, now
         self._seen_at = dict.fromkeys(topics, now())
-        self._joined = False
+        self._joined = self._out = False
         self._member_at = now()
         self._movement = Movement()
 
@@ -61,7 +61,7 @@ class Supervisor:
         now = self._now()
         if not self._joined:
             return f"joining the consumer group {self._app.conf.id}"
-        if now - self._member_at > OUT_OF_GROUP_S:
+        if self._out:
             return f"out of the consumer group {self._app.conf.id} for {now - self._member_at:.0f} s"
         if overdue := self._app.consumer.commits.overdue(now):
             return str(overdue)
@@ -69,11 +69,14 @@ class Supervisor:
 
     def _note_membership(self, client: Any, now: float) -> None:
         coordinator = client._coordinator  # noqa: SLF001
-        if coordinator.coordinator_id is None or not coordinator.member_id or coordinator.generation < 0:
-            return
-        if self._joined and now - self._member_at > OUT_OF_GROUP_S:
+        if coordinator.coordinator_id is not None and coordinator.member_id and coordinator.generation >= 0:
+            self._joined, self._member_at = True, now
+        out = self._joined and now - self._member_at > OUT_OF_GROUP_S
+        if out and not self._out:
+            log.error("%s is out of its consumer group: Kafka does not answer; it goes on trying", self._app.conf.id)
+        elif self._out and not out:
             log.warning("Kafka answers again: %s is back in its consumer group", self._app.conf.id)
-        self._joined, self._member_at = True, now
+        self._out = out
 
     def _gone(self, cluster: Any, now: float) -> Fatal | None:
         known = cluster.topics()
@@ -102,8 +105,9 @@ def explained(error: BaseException) -> BaseException:
             EXIT_UNAVAILABLE,
         )
     if isinstance(error, errors.KafkaError):
-        if error.__cause__ is not None and not isinstance(error.__cause__, errors.KafkaError | OSError):
-            return error.__cause__
+        cause: BaseException | None = error.__cause__
+        if cause is not None and not isinstance(cause, errors.KafkaError | OSError):
+            return cause
         return Fatal(
             f"the connection to Kafka broke down: {type(error).__name__}: {error}",
             "nothing is lost; start the worker again, and look into the log of the brokers where it comes back",
@@ -118,8 +122,8 @@ def _deaths(app: StrictApp) -> Iterator[BaseException]:
     for service in _services(app, set()):
         if service.crashed:
             yield service.crash_reason or RuntimeError(f"{type(service).__name__} crashed")
-        thread = getattr(service, "_thread", None)
-        if hasattr(thread, "is_stopped") and thread.is_stopped.is_set() and not service.should_stop:
+        stopped = getattr(getattr(service, "_thread", None), "is_stopped", None)
+        if stopped is not None and stopped.is_set() and not service.should_stop:
             yield RuntimeError(f"the thread of {type(service).__name__} ended")
     client = _client(app)
     if client is not None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+import time
 from typing import Any
 
 from pipeline import delivery
-from pipeline.errors import Transient
+from pipeline.errors import Fatal, Transient
 from pipeline.kafka_tools import MAX_BYTES
 from pipeline.ledger import Partition
 from pipeline.posts import DeadLetter, Progress
@@ -23,17 +22,24 @@ class DeadTopic:
     without its bytes, with their number and SHA-256. They stay in the source topic until its retention ends.
     """
 
-    def __init__(self, topic: Any) -> None:
-        self._topic = topic
+    def __init__(self, topic: Any, app: StrictApp) -> None:
+        self._topic, self._app = topic, app
+
+    async def sent_within(self, seconds: float) -> int | None:
+        name = self._topic.get_topic_name()
+        try:
+            return await delivery.written_since(self._app, name, time.time() - seconds)
+        except Exception as error:
+            raise Transient(f"Kafka did not say how much {name} holds: {type(error).__name__}") from error
 
     async def send(self, letter: DeadLetter) -> None:
         origin = str(letter.record.origin).encode()
-        seen = datetime.fromtimestamp(letter.record.timestamp_ms / 1000, UTC).isoformat().encode()
+        seen = letter.record.time
         headers = {
             "reason": letter.reason.encode(),
             "stage": letter.stage.encode(),
             "origin": origin,
-            "first_seen": seen,
+            "first_seen": (seen.isoformat() if seen else "unknown").encode(),
             "replayed": str(letter.record.replayed).encode(),
         }
         value, reference = letter.record.value, letter.record.by_reference
@@ -57,20 +63,21 @@ class ProgressTopic:
     def end_offset(self, partition: Partition) -> int | None:
         return delivery.end_offset(self._app, *partition)
 
-    async def first_offsets(self, partitions: Sequence[Partition]) -> Mapping[Partition, int]:
-        try:
-            return await delivery.first_offsets(self._app, partitions)
-        except Exception as error:
-            topics = ", ".join(sorted({topic for topic, _ in partitions}))
-            raise Transient(f"Kafka did not say where {topics} begins: {type(error).__name__}") from error
+    def durable(self, partition: Partition) -> int | None:
+        return delivery.durable(self._app, *partition)
+
+    def open_transaction(self, partition: Partition) -> bool:
+        return delivery.open_transaction(self._app, *partition)
 
     def partitions(self, topic: str) -> int:
         return delivery.partitions(self._app, topic)
 
 
 async def durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes] | None = None) -> None:
-    """Returns when the brokers have the record; raises `Transient`."""
+    """Returns when the brokers have the record; raises `Transient` or `Fatal`."""
     try:
         await delivery.send(topic, key, value, headers)
+    except Fatal:
+        raise
     except Exception as error:
         raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error

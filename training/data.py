@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +11,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from models.columns import text_fields
+from models.encodings import FileError
+from models.rows import BadRow
+from models.tables import read_table
 from models.text import content_hash
 from training.config import Source, Target, TrainingConfig, TrainingConfigError
 from training.weak import labelling_function
@@ -33,17 +35,20 @@ class Example:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, object]]:
-    """Objects of a `.jsonl` or `.jsonl.gz`; raises `TrainingConfigError` naming file and line."""
-    opener = gzip.open if path.suffix == ".gz" else open
+    """Objects of a JSONL, JSON or CSV file, their text as `text`; raises `TrainingConfigError` naming file and line."""
+    text_column, found = "text", False
     try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, 1):
-                row = json.loads(line)
-                if not isinstance(row, dict) or not isinstance(row.get("text"), str):
-                    raise TrainingConfigError(f"{path}:{number}: needs an object with a string field 'text'")
-                yield row
-    except (OSError, ValueError) as error:
-        raise TrainingConfigError(f"{path}: {error}") from error
+        for row in read_table(path):
+            if isinstance(row, BadRow):
+                raise TrainingConfigError(f"{path}:{row.line}: {row.reason}")
+            if not found:
+                text_column, found = text_fields(row.values)[0] or "text", True
+            text = row.values.get(text_column)
+            if not isinstance(text, str):
+                raise TrainingConfigError(f"{path}:{row.line}: needs an object with a string field 'text'")
+            yield row.values if text_column == "text" else {**row.values, "text": text}
+    except FileError as error:
+        raise TrainingConfigError(str(error)) from error
 
 
 def held_out(text: str) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from models.labelfiles import LabelFileError, LabelledText, Problem, heads_of, read_labelled
+from models.labelfiles import LabelFileError, LabelledText, Problem, folded, heads_of, read_label_file
 from models.text import content_hash, language
 from training.config import TrainingConfigError
 from training.data import Example
@@ -33,6 +33,7 @@ class Report:
     rows: int = 0
     used: int = 0
     problems: list[str] = field(default_factory=list)
+    unknown_columns: list[str] = field(default_factory=list)
     exact_duplicates: int = 0
     near_duplicates: int = 0
     conflicting: list[str] = field(default_factory=list)
@@ -47,6 +48,8 @@ class Report:
         said += [f"left out: {p}" for p in self.problems[:_SHOWN]]
         if len(self.problems) > _SHOWN:
             said.append(f"left out: {len(self.problems) - _SHOWN} more rows (report.json has all)")
+        if self.unknown_columns:
+            said.append(f"columns that are no labels: {', '.join(self.unknown_columns)}")
         if self.exact_duplicates or self.near_duplicates:
             said.append(f"merged {self.exact_duplicates} duplicates and {self.near_duplicates} near-duplicates")
         said += [f"left out, two labels for one text: {c}" for c in self.conflicting[:_SHOWN]]
@@ -87,7 +90,9 @@ def read_dataset(
     that covers all that the files use, else what they use.
     """
     report = Report([f.name for f in files])
-    rows = _read(files, head, report)
+    rows = _read(files, head, heads, report)
+    if base_heads and not heads and covers(base_heads, heads_of(like_base := folded(rows, base_heads))):
+        rows = like_base
     used = heads_of(rows)
     scheme = heads or (base_heads if base_heads and covers(base_heads, used) else None)
     known = {h: list(labels) for h, labels in (scheme or used).items()}
@@ -128,16 +133,19 @@ def part_of(text: str) -> str:
     return {0: "test", 1: "validation"}.get(tenth, "train")
 
 
-def _read(files: Sequence[Path], head: str, report: Report) -> list[LabelledText]:
+def _read(
+    files: Sequence[Path], head: str, heads: Mapping[str, Sequence[str]] | None, report: Report
+) -> list[LabelledText]:
     rows: list[LabelledText] = []
     for file in files:
         try:
-            found, problems = read_labelled(file, head)
+            found = read_label_file(file, head, heads)
         except LabelFileError as error:
             raise TrainingConfigError(str(error)) from None
-        rows += found
-        report.rows += len(found) + len(problems)
-        report.problems += map(str, problems)
+        rows += found.rows
+        report.rows += len(found.rows) + len(found.problems)
+        report.problems += map(str, found.problems)
+        report.unknown_columns += found.unknown
     return rows
 
 
@@ -157,7 +165,7 @@ def _known(
 def _merged(rows: Sequence[LabelledText], report: Report) -> list[LabelledText]:
     """One row per text: the newest label of each annotator, the majority over annotators; a tie leaves it out."""
     groups: dict[str, list[LabelledText]] = defaultdict(list)
-    for row in sorted(rows, key=lambda r: r.at):
+    for row in sorted(rows, key=lambda r: r.instant):
         groups[content_hash(row.full_text)].append(row)
     single: list[LabelledText] = []
     for group in groups.values():

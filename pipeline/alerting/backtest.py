@@ -50,8 +50,8 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
     detector, span = Detector(rule), rule.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
-    scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
-    table = CountTable.holding(scopes, posts, negatives)
+    table = table_of(replace(history, posts=posts, negatives=negatives))
+    scopes = table.scopes
     verdicts = []
     hot = np.zeros((n_keys, n_buckets + span), np.bool_)
     lag = max(rule.windows) + rule.guard + 1
@@ -66,6 +66,12 @@ def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] 
             hot[[row, *(other for other in others if other is not None)], span + end - 1] = True
         verdicts.append(v)
     return _scores(verdicts)
+
+
+def table_of(history: History) -> CountTable:
+    """The counts of a history by what its keys stand for, as far as their names say it."""
+    scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
+    return CountTable.holding(scopes, history.posts, history.negatives)
 
 
 def volume_scores(history: History) -> Scores:
@@ -133,7 +139,8 @@ def calibrate(history: History, scores: Scores, target: float, policy: Policy = 
         key_weeks = float(history.key_weeks * mine.sum() / len(mine))
         peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[mine]])
         counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
-        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), (float(_GRID[-1]), 0))
+        highest = float(_GRID[-1]), int((peaks >= _GRID[-1]).sum())
+        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
         chosen[name] = Threshold(fire, found / key_weeks, key_weeks)
     return chosen
 
@@ -145,13 +152,18 @@ def thresholds(history: History, fire: float, by_tier: Mapping[str, Threshold]) 
 
 def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
     """The highest score between two ends of what would be an episode: as many reach `fire` as there are episodes."""
-    low = row < policy.end_below
-    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
-    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
-    segment = np.cumsum(ends)
+    segment = segments(row, policy, bucket)
     peaks = np.zeros(segment[-1] + 1)
     np.maximum.at(peaks, segment, row)
     return peaks
+
+
+def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64]:
+    """A number per bucket that grows where what would be an episode ends."""
+    low = row < policy.end_below
+    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
+    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
+    return np.cumsum(ends)
 
 
 def _reading(history: History, s: Scores, k: int, b: int) -> Reading:

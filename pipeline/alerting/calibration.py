@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.alerting.backtest import Scores, calibrate, negative_scores
+from pipeline.alerting.confirmed import AFTER, without
 from pipeline.alerting.counts import is_watched, key_name, scopes_of
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.detector import Rule
@@ -35,8 +36,8 @@ def calibrate_on_index(
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
 
-    Alerts that people acknowledged were real: they do not count. Raises `Fatal` (69) where the index holds less
-    than `LEAST`.
+    Alerts that people acknowledged were real: they do not count, unless somebody called them a false alarm. Raises
+    `Fatal` (69) where the index holds less than `LEAST`.
     """
     store.refresh()
     bounds = extent(store)
@@ -51,7 +52,7 @@ def calibrate_on_index(
     start = max(end - timedelta(days=DAYS), bounds[0])
     history = history_of(counts, start, end)
     scores = negative_scores(history, rule, tell)
-    _leave_out_confirmed(store, history, scores)
+    scores = leave_out_confirmed(store, history, scores)
     first = int(WARM_UP.total_seconds()) // BUCKET_S
     warm = replace(
         history,
@@ -116,15 +117,14 @@ def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
     )
 
 
-def _leave_out_confirmed(store: Store, history: History, scores: Scores) -> None:
+def leave_out_confirmed(store: Store, history: History, scores: Scores) -> Scores:
+    """The scores without the alerts that people acknowledged, and without what these touched."""
     for alert in store.alerts():
         if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
             continue
-        if not (store.state(operator_state(alert["id"])) or {}).get("acknowledged_at"):
+        said = store.state(operator_state(alert["id"])) or {}
+        if not said.get("acknowledged_at") or said.get("false_alarm_at") or alert.get("false_alarm"):
             continue
         over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
-        start, end = (
-            (moment - history.start) // timedelta(seconds=BUCKET_S)
-            for moment in (datetime.fromisoformat(alert["started_at"]), over + timedelta(hours=6))
-        )
-        scores.score[history.keys.index(alert["key"]), max(0, start) : max(0, end)] = 0.0
+        scores = without(history, scores, alert["key"], datetime.fromisoformat(alert["started_at"]), over + AFTER)
+    return scores

@@ -3,6 +3,7 @@
 - too few authors: nothing until there are more; nothing at all where it ends before
 - acknowledged: no more reminders; an escalation and the resolution are still told
 - snoozed: nothing until the snooze ends; then the last thing that is still true
+- a false alarm, as somebody says: nothing but that it is over
 - quiet hours: warnings wait for their end; critical alerts do not
 - maintenance: nothing is told of the keys it names; it is not made up for later
 """
@@ -16,6 +17,8 @@ from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
+
+from pipeline.alerting.keyrules import KeyRule, least_authors
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -35,10 +38,11 @@ class Tell(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`reason` is for people: it stands in the alert while it is held."""
+    """`reason` is for people: it stands in the alert while it is held; `until` when that ends, where anybody knows."""
 
     tell: Tell
     reason: str = ""
+    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,13 +98,15 @@ def decide(
         return Decision(Tell.DROP if transition == "resolved" else Tell.HOLD, reason)
     snoozed = operator.get("snoozed_until")
     if snoozed and now < datetime.fromisoformat(snoozed):
-        return Decision(Tell.HOLD, f"snoozed until {snoozed}")
+        return Decision(Tell.HOLD, f"snoozed until {snoozed}", datetime.fromisoformat(snoozed))
+    if operator.get("false_alarm_at") and transition != "resolved":
+        return Decision(Tell.DROP, f"a false alarm, says {operator.get('false_alarm_by', '?')}")
     if operator.get("acknowledged_at") and transition == "reminder":
         return Decision(Tell.DROP, f"acknowledged by {operator.get('acknowledged_by', '?')}")
     if alert["severity"] != "critical":
         ends = [end for window in quiet if (end := window.until(now)) is not None]
         if ends:
-            return Decision(Tell.HOLD, f"quiet hours until {max(ends).isoformat()}")
+            return Decision(Tell.HOLD, f"quiet hours until {max(ends).isoformat()}", max(ends))
     return Decision(Tell.SEND)
 
 
@@ -114,17 +120,22 @@ def too_narrow(alert: Mapping[str, Any], min_authors: int) -> bool:
     return bool(voices < min_authors and not alert["first_notified_at"])
 
 
-def worth_telling(pending: Sequence[str]) -> list[str]:
-    """Of transitions that waited together, what is still news: an end makes what came before it none.
+@dataclass(frozen=True, slots=True)
+class NotificationPolicy:
+    """`decide` with what the settings say."""
 
-    `pending` holds `SEQUENCE-TRANSITION`, in order.
+    quiet: tuple[Quiet, ...] = ()
+    maintenance: tuple[Maintenance, ...] = ()
+    rules: tuple[KeyRule, ...] = ()
+    min_authors: int = 1
 
-    >>> worth_telling(["0-opened", "1-reminder", "2-escalated"])
-    ['0-opened', '2-escalated']
-    >>> worth_telling(["0-opened", "1-resolved"])
-    ['1-resolved']
-    """
-    if pending and pending[-1].endswith("-resolved"):
-        return [pending[-1]]
-    kept = [p for p in pending if not p.endswith("-reminder")]
-    return kept or list(pending[-1:])
+    def decide(self, transition: str, alert: Mapping[str, Any], operator: Mapping[str, Any], now: datetime) -> Decision:
+        authors = self._authors(alert)
+        return decide(transition, alert, operator, self.quiet, self.maintenance, now, authors)
+
+    def is_too_narrow(self, alert: Mapping[str, Any]) -> bool:
+        """Whether the alert waits for more people to write."""
+        return too_narrow(alert, self._authors(alert))
+
+    def _authors(self, alert: Mapping[str, Any]) -> int:
+        return least_authors(self.min_authors, self.rules, alert["key"])

@@ -91,6 +91,25 @@ class Verdicts:
     cold: NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class WindowVerdict:
+    """What one window of one key says; `window` in buckets, `score` as it would be with every gate open.
+
+    `few`, `flat` and `cold` name the gates that are shut: too few negatives, too little lift, too little for a key
+    younger than a week.
+    """
+
+    window: int
+    posts: int
+    negatives: int
+    expected: float
+    rho: float
+    score: float
+    few: bool
+    flat: bool
+    cold: bool
+
+
 class Detector:
     """State of the baselines; give it every bucket once, in order."""
 
@@ -152,9 +171,35 @@ class Detector:
         """The score that key `row` would have now with `k` negatives of `n` posts in a window of `window` buckets."""
         if k < self.rule.min_negatives or not self.rises(row, n, k):
             return 0.0
+        return self._tail(row, window, n, k)
+
+    def _tail(self, row: int, window: int, n: int, k: int) -> float:
+        """The score without the gates."""
         expected, spread = (a[row : row + 1] for a in self._forecasts[window])
         tail = float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, spread))[0])
         return max(0.0, -tail - self._handicap(window))
+
+    def windows(self, row: int, posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> list[WindowVerdict]:
+        """Each window of key `row` after a scoring step over the same columns, int64[n_keys, >= longest window]."""
+        rule, share, found = self.rule, self._baseline()[row], []
+        cold = self._age[row] < rule.warm_after - max(rule.windows) - rule.guard
+        for window in rule.windows:
+            n, k = (int(a[row, -window:].sum()) for a in (posts, negatives))
+            expected, rho = (float(a[row]) for a in self._forecasts[window])
+            found.append(
+                WindowVerdict(
+                    window=window,
+                    posts=n,
+                    negatives=k,
+                    expected=expected * n,
+                    rho=rho,
+                    score=self._tail(row, window, n, k) if k else 0.0,
+                    few=k < rule.min_negatives,
+                    flat=not rises(k, n, share, rule.min_lift),
+                    cold=bool(cold and (n < rule.cold_posts or k < rule.cold_share * n)),
+                )
+            )
+        return found
 
     def volume(self, row: int) -> float:
         """Posts per bucket of a key, over the time that the baseline remembers."""

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from pipeline.posts import known_fields
 from pipeline.store.base import EVERYTHING, Scope
 
 WARNING, CRITICAL = "warning", "critical"
@@ -88,11 +89,12 @@ class Episode:
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Episode:
+        """Passes over fields that it does not know; raises where one is missing."""
         times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
-        peak = Reading(**{**value["peak"], "at": datetime.fromisoformat(value["peak"]["at"])})
+        peak = Reading(**{**known_fields(Reading, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])})
         scope = {name: value.get(name, "") for name in asdict(EVERYTHING)}
-        rest = {k: v for k, v in value.items() if k not in scope}
-        return cls(**{**rest, **times, "peak": peak, "scope": Scope(**scope)})
+        rest = {k: v for k, v in {**value, **times}.items() if k not in scope}
+        return cls(**{**known_fields(cls, rest), "peak": peak, "scope": Scope(**scope)})
 
 
 def step(

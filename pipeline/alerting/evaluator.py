@@ -27,6 +27,7 @@ from pipeline.alerting.readings import beyond, reading_of, series_of
 from pipeline.alerting.tail import onset
 from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.alerting.volumelane import VolumeLane
+from pipeline.readable import readable
 from pipeline.store.base import BUCKET_S, RELABELLED, CountRule, Scope, Store
 
 _CHUNK = 288
@@ -35,7 +36,8 @@ _LATE = 24
 _HISTORY = timedelta(days=28)
 #: At the very first start, what is older is only learned from.
 _FIRST_LOOK = timedelta(days=1)
-_STATE = "evaluator"
+#: The store's state that holds the cursor and the episodes.
+STATE = "evaluator"
 
 
 class Evaluator:
@@ -64,6 +66,8 @@ class Evaluator:
         self._episodes: dict[Scope, Episode] = {}
         self.calibration: Calibration | None = None
         self._excluded = Exclusions()
+        #: What `advance` found and nobody has recorded: saved with the cursor, so that a crash loses nothing of it.
+        self.unrecorded: list[Event] = []
 
     @property
     def cursor(self) -> datetime | None:
@@ -72,33 +76,39 @@ class Evaluator:
 
     def resume(self) -> None:
         """Loads cursor and episodes; call it whenever this process becomes the evaluator."""
-        self._saved = state = self._store.state(_STATE)
+        self._saved = state = self._store.state(STATE)
         self._learned = False
-        self._episodes, self._excluded, self._cursor = {}, Exclusions(), None
+        self._episodes, self._excluded, self._cursor, self.unrecorded = {}, Exclusions(), None, []
         self.load_calibration()
         if state is None:
             return
         self._cursor = state["cursor"]
         self._volume.restore(state.get("volume", []))
-        for item in state["episodes"]:
-            episode = Episode.from_json(item)
+        for episode in readable("episodes in the store", state["episodes"], Episode.from_json):
             self._episodes[episode.scope] = episode
         self._excluded = Exclusions.from_json(state["past"])
+        self.unrecorded = [Event.from_json(item) for item in state.get("unrecorded", [])]
+
+    def followed(self) -> set[str]:
+        """The ids of the episodes that go on."""
+        return {e.id for e in (*self._episodes.values(), *self._volume.episodes())}
 
     def load_calibration(self) -> None:
         """Takes over what stands in the store: 'backtest --save' or the evaluator before this one wrote it."""
         state = self._store.state(CALIBRATION)
-        self.calibration = None if state is None else Calibration.from_json(state)
+        states = () if state is None else (state,)
+        self.calibration = next(readable("the calibration in the store", states, Calibration.from_json), None)
 
     def calibrate(self, target: float) -> Calibration:
         """New thresholds from the index, not in use yet; raises `Fatal` where it holds too little."""
         return calibrate_on_index(self._store, self._kept, self._rule, target)
 
     def save(self) -> bool:
-        """Call when the events of `advance` are dealt with: from here on a restart goes on after them.
+        """Call before anybody hears of the events of `advance`, which are saved too, and after they are recorded.
 
-        False where another process has saved since `resume` or the last `save`: that one evaluates, and what this one
-        knows is out of date.
+        So an episode keeps its identity, whatever late posts would make of its beginning after a restart. False where
+        another process has saved since `resume` or the last `save`: that one evaluates, and what this one knows is out
+        of date.
         """
         if self._cursor is None:
             return True
@@ -108,9 +118,10 @@ class Evaluator:
             "episodes": [e.to_json() for e in self._episodes.values()],
             "volume": self._volume.to_json(),
             "past": self._excluded.to_json(),
+            "unrecorded": [event.to_json() for event in self.unrecorded],
         }
         state = json.loads(json.dumps(state))  # as it will be read, so that the two compare
-        if not self._store.swap_state(_STATE, self._saved, state):
+        if not self._store.swap_state(STATE, self._saved, state):
             return False
         self._saved = state
         return True
@@ -130,7 +141,7 @@ class Evaluator:
             self._table.refill(self._store.counts(_time(reread), _time(until), self._counting), reread)
             buckets = range(self._cursor + BUCKET_S, until + BUCKET_S, BUCKET_S)
             events = [event for bucket_end in buckets for event in self._evaluate(bucket_end)]
-            self._cursor = until
+            self._cursor, self.unrecorded = until, events
             yield events
 
     def _learn(self, end: int) -> bool:
@@ -200,7 +211,7 @@ class Evaluator:
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                if self._is_a_subjects(row, window):
+                if self._subject_within(row, window):
                     continue
                 since = self._onset(row, window, reading)
                 after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
@@ -258,31 +269,37 @@ class Evaluator:
     def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
         """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
         scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
-        if not muted.muted_by or (by and by.holds(scope)) or self._is_a_subjects(row, window):
+        if not muted.muted_by or (by and by.holds(scope)) or self._subject_within(row, window):
             return False
         return not self._explained_by(row, window, self._onset(row, window, reading))
 
-    def _is_a_subjects(self, row: int, window: slice) -> bool:
-        """Whether a topic or source rises only because a subject in it does: then that subject is the key to watch."""
+    def _subject_within(self, row: int, window: slice) -> str:
+        """The subject that alone makes a topic or source rise, and is the key to watch then; empty for none."""
         scope, table = self._table.scopes[row], self._table
         if scope.subject:
-            return False
+            return ""
         for other in table.scopes:
             within = other.subject and replace(other, subject="") == scope
             if not within or self._fires_without(row, other, window):
                 continue
-            subject = table.row(Scope("", other.subject))
+            whole = Scope("", other.subject)
+            subject = table.row(whole)
             if subject is not None and self._detector.rises(
                 subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
             ):
-                return True
-        return False
+                return key_name(whole)
+        return ""
 
     def _fires_without(self, row: int, other: Scope, window: slice) -> bool:
         """Whether key `row` would fire without the posts that it shares with key `other`, as far as anybody knows."""
         left = beyond(self._table, self._table.scopes[row], other, window)
         length = window.stop - window.start
         return left is None or self._detector.score(row, length, *left) >= self._threshold(row)[0].fire
+
+
+def state_begun_at(at: datetime) -> dict[str, Any]:
+    """The state of an evaluator that has judged all before `at`: the next one judges from there on."""
+    return {"cursor": int(at.timestamp()) // BUCKET_S * BUCKET_S, "episodes": [], "volume": [], "past": []}
 
 
 def _time(seconds: int) -> datetime:

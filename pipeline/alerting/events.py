@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from pipeline.alerting.episodes import Episode, Transition
 from pipeline.alerting.tiers import Threshold
@@ -28,3 +31,28 @@ class Event:
     threshold: Threshold
     tier: str
     series: Series
+
+    def to_json(self) -> dict[str, Any]:
+        """For the evaluator's state; `from_json` reads it back. What is not a number is null."""
+        threshold = {k: None if math.isnan(v) else v for k, v in asdict(self.threshold).items()}
+        return {
+            "episode": self.episode.to_json(),
+            "transition": self.transition.value,
+            "muted": list(self.muted),
+            "threshold": threshold,
+            "tier": self.tier,
+            "series": asdict(self.series),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Event:
+        threshold = {k: math.nan if v is None else v for k, v in value["threshold"].items()}
+        series = value["series"]
+        return cls(
+            Episode.from_json(value["episode"]),
+            Transition(value["transition"]),
+            tuple(value["muted"]),
+            Threshold(**threshold),
+            value["tier"],
+            Series(series["end"], series["step_s"], tuple(series["posts"]), tuple(series["negatives"])),
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.alerting.episodes import NEGATIVE, VOLUME, Episode
@@ -60,11 +61,38 @@ def alert_document(
         "model": model,
         "query": query,
         "evidence": [_evidence(post) for post in evidence] or list(old.get("evidence", ())),
-        "pending": [],
-        "held": old.get("held", ""),
         "terms": list(old.get("terms", ())),
         "spread": dict(old.get("spread", {})),
         "series": asdict(series),
+        "last_hour": last_hour(series, episode),
+        "note": "",
+    }
+
+
+def last_hour(series: Series, episode: Episode) -> dict[str, Any]:
+    """How the key stands at the end of the series: the last hour, observed against expected, as at the peak."""
+    steps = max(1, 3600 // series.step_s)
+    posts, negatives = sum(series.posts[-steps:]), sum(series.negatives[-steps:])
+    peak, volume = episode.peak, episode.lane == VOLUME
+    expected = peak.expected * steps * series.step_s / peak.window_s if volume else peak.baseline * posts
+    return {
+        "at": datetime.fromtimestamp(series.end, UTC).isoformat(),
+        "observed": posts if volume else negatives,
+        "posts": posts,
+        "expected": round(expected, 2),
+    }
+
+
+def closed_as_orphan(alert: Mapping[str, Any], at: datetime) -> dict[str, Any]:
+    """An open alert without an episode, ended at event time `at` with a note."""
+    moment = at.isoformat()
+    return {
+        **{k: v for k, v in alert.items() if k != "id"},
+        "state": "resolved",
+        "resolved_at": moment,
+        "updated_at": moment,
+        "sequence": alert["sequence"] + 1,
+        "note": "closed without an end: the evaluation lost its episode",
     }
 
 
@@ -88,7 +116,24 @@ def headline(alert: Mapping[str, Any], transition: str) -> str:
     ...           "window_s": 3600, "lift": 3.74}, "opened")
     'critical opened: subject:Nova, 80 of 100 posts negative in 1 h, 21.4 expected (x3.74)'
     """
-    return f"{alert['severity']} {transition}: {alert['key']}, {counts(alert)}"
+    now = now_line(alert) if transition in {"reminder", "resolved"} else ""
+    return f"{alert['severity']} {transition}: {alert['key']}, {f'{now}; at its peak ' if now else ''}{counts(alert)}"
+
+
+def now_line(alert: Mapping[str, Any]) -> str:
+    """How the alert stands now, by its last hour; empty where the alert does not say.
+
+    >>> now_line({"last_hour": {"at": "2026-11-24T09:30:00+00:00", "observed": 4, "posts": 30, "expected": 3.2}})
+    '4 of 30 posts negative in the hour to 09:30 UTC, 3.2 expected'
+    """
+    last = alert.get("last_hour")
+    if not last:
+        return ""
+    counted = f"{last['observed']} posts"
+    if alert.get("lane") != VOLUME:
+        counted = f"{last['observed']} of {last['posts']} posts negative"
+    at = datetime.fromisoformat(last["at"])
+    return f"{counted} in the hour to {at:%H:%M} UTC, {last['expected']:.1f} expected"
 
 
 def counts(alert: Mapping[str, Any]) -> str:

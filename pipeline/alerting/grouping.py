@@ -40,4 +40,5 @@ def group_document(alerts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "terms": list(dict.fromkeys(t for a in ranked for t in a.get("terms", ())[:2]))[:6],
         "spread": {},
         "series": {},
+        "last_hour": {},
     }

@@ -5,7 +5,7 @@ A bucket that a key has no row for counts as no posts; the gaps are reported.
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,11 +14,17 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from models.rows import BadRow
+from models.tables import Format, rows_of_lines
+from pipeline.columns import read_count
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.store.base import Scope
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS = ("timestamp", "key", "posts", "negative")
+_NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
+#: What a file of counts may hold: years, posts of one bucket, and buckets times keys.
+FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
 
 
 @dataclass(frozen=True)
@@ -45,13 +51,17 @@ class History:
 
 
 def read_history(lines: Iterable[str], name: str) -> History:
-    """Raises `Fatal` naming the row (the header is row 1) and the field."""
-    reader = csv.DictReader(lines)
-    if missing := [c for c in COLUMNS if c not in (reader.fieldnames or ())]:
-        raise _bad(name, 1, f"has no column {', '.join(missing)}", f"the columns are {','.join(COLUMNS)}")
+    """Raises `Fatal` naming the row (the header is row 1) and the field, and `FileError`."""
     rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
     offsets: set[timedelta | None] = set()
-    for number, row in enumerate(reader, 2):
+    for read in rows_of_lines(lines, name, Format.csv):
+        if isinstance(read, BadRow):
+            raise _bad(name, read.line, read.reason, "correct the row")
+        number, row = read.line, {k.casefold(): v for k, v in read.values.items()}
+        if read.surplus:
+            raise _bad(name, number, "has more values than columns", "quote commas in the keys")
+        if missing := [c for c in COLUMNS if c not in row]:
+            raise _bad(name, number, f"has no value for {', '.join(missing)}", f"the columns are {','.join(COLUMNS)}")
         at = _time(row["timestamp"], name, number)
         offsets.add(at.utcoffset())
         if len(offsets) > 1:
@@ -60,7 +70,7 @@ def read_history(lines: Iterable[str], name: str) -> History:
         posts, negative = (_count(row[c], c, name, number) for c in ("posts", "negative"))
         if negative > posts:
             raise _bad(name, number, f"negative {negative} is more than posts {posts}", "correct the counts")
-        series = rows.setdefault(row["key"] or "", [])
+        series = rows.setdefault(row["key"], [])
         if series and at <= series[-1][0]:
             raise _bad(name, number, f"timestamp is not after the row before of key {row['key']!r}", "sort the file")
         series.append((at, posts, negative, number))
@@ -77,7 +87,10 @@ def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -
         minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
         raise _bad(name, first_row, f"buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
     start = min(series[0][0] for series in rows.values())
-    n_buckets = round((max(s[-1][0] for s in rows.values()) - start).total_seconds() // bucket_s) + 1
+    end, last_row = max((series[-1][0], series[-1][3]) for series in rows.values())
+    if (end - start) / timedelta(seconds=bucket_s) * len(rows) > MAX_CELLS:
+        raise _bad(name, last_row, f"timestamp {end.isoformat()} is too far from the first", "correct the timestamps")
+    n_buckets = round((end - start).total_seconds() // bucket_s) + 1
     keys = tuple(sorted(rows))
     posts, negatives = np.zeros((2, len(keys), n_buckets), np.int64)
     gaps = []
@@ -95,20 +108,23 @@ def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -
     return History(keys, start, bucket_s, posts, negatives, tuple(gaps))
 
 
-def _time(text: str | None, name: str, number: int) -> datetime:
+def _time(text: str, name: str, number: int) -> datetime:
     try:
-        return datetime.fromisoformat(text or "")
+        at = datetime.fromisoformat(text.strip())
     except ValueError:
         raise _bad(name, number, f"timestamp {text!r} is no ISO 8601 time", "e.g. 2026-11-24T05:00:00Z") from None
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise _bad(name, number, f"timestamp {text!r} is not in {FIRST_YEAR} to {LAST_YEAR}", "correct the timestamp")
+    return at
 
 
-def _count(text: str | None, column: str, name: str, number: int) -> int:
-    try:
-        value = int(text or "")
-    except ValueError:
-        raise _bad(name, number, f"{column} {text!r} is no whole number", "write counts") from None
-    if value < 0:
-        raise _bad(name, number, f"{column} {value} is below 0", "write counts")
+def _count(text: str, column: str, name: str, number: int) -> int:
+    if _NEGATIVE.fullmatch(text.strip()):
+        raise _bad(name, number, f"{column} {text[:40]} is below 0", "write counts")
+    value = read_count(text)
+    if value is None or value > MAX_COUNT:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise _bad(name, number, f"{column} {shown!r} is no whole number from 0 to {MAX_COUNT}", "write counts")
     return value
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from pipeline.alerting.explain import counts
+from pipeline.alerting.explain import counts, now_line
 from pipeline.alerting.notify.message import origin
 
 
@@ -24,6 +24,8 @@ def alert_text(alert: dict[str, Any]) -> RenderableType:
         ),
         Text(f"  since {since:%a %d %b %H:%M}, {alert['state']}" + _also(alert), style="dim"),
     ]
+    if alert["state"] == "open" and (now := now_line(alert)):
+        lines.append(Text(f"  {now}"))
     if facts := [*filter(None, [", ".join(alert.get("terms") or ()), *origin(alert, "en")])]:
         lines.append(Text(f"  {'; '.join(facts)}"))
     for post in alert["evidence"][:3]:

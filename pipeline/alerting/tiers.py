@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from pipeline.posts import known_fields
+
 #: The store's state that holds the calibration.
 CALIBRATION = "calibration"
 #: Upper ends, posts an hour.
@@ -49,5 +51,5 @@ class Calibration:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Calibration:
-        tiers = {name: Threshold(**threshold) for name, threshold in value["tiers"].items()}
+        tiers = {name: Threshold(**known_fields(Threshold, threshold)) for name, threshold in value["tiers"].items()}
         return cls(datetime.fromisoformat(value["at"]), value["target"], tiers)

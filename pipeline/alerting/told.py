@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from pipeline.alerting.decide import operator_state
+from pipeline.alerting.notify.deliveries import Delivery, State, of
+from pipeline.alerting.notify.log import LOG
 from pipeline.store.base import Store
 
 
@@ -16,26 +18,73 @@ def with_operator(store: Store, alert: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def told(alert: Mapping[str, Any], now: datetime) -> str:
-    """Whether people heard of the alert, why not, and what they said; `alert` is one of `with_operator`.
+    """Whether people heard of the alert, where not and why, and what they said; `alert` is one of `with_operator`.
 
-    >>> told({"pending": ["0-opened"], "held": "", "first_notified_at": None, "operator": {}}, datetime.now())
-    'not told yet: waits for its channels'
+    >>> told({"notifications": [], "first_notified_at": None, "operator": {}}, datetime.now())
+    'nobody was notified: no channel is configured (alerts.channels)'
     """
-    said, first, last = alert["operator"], alert["first_notified_at"], alert.get("last_notified_at")
+    said, first, last = alert["operator"], alert.get("first_notified_at"), alert.get("last_notified_at")
+    people = [d for d in of(alert).values() if d.channel != LOG]
+    waits = [d for d in people if d.state in {State.PENDING, State.RETRYING, State.HELD}]
+    refused = [_refused(d) for d in people if d.state is State.REFUSED]
     parts = []
-    held = alert.get("held")
-    if not alert["pending"] and (held or not first):
-        parts.append(f"nobody was told: {held}" if held else "nobody was told")
-    elif first:
+    if first:
         parts.append(f"told {_moment(first)}" + (f", last {_moment(last)}" if last and last != first else ""))
-    if alert["pending"]:
-        parts.append(("news " if first else "") + f"not told yet: {held or 'waits for its channels'}")
+    elif not waits:
+        parts.append(f"nobody was notified: {_why_nobody(alert, people)}")
+        refused = []
+    if waits:
+        reasons = list(dict.fromkeys(map(_waits, waits)))
+        parts.append(("news " if first else "") + f"not told yet: {', '.join(reasons)}")
+    parts += refused
+    if false_alarm := alert.get("false_alarm"):
+        parts.append(f"a false alarm, says {false_alarm['by']} {_moment(false_alarm['at'])}: {false_alarm['note']}")
     if said.get("acknowledged_at"):
         parts.append(f"acknowledged by {said['acknowledged_by']} {_moment(said['acknowledged_at'])}")
     if said.get("snoozed_until") and now < datetime.fromisoformat(said["snoozed_until"]):
         until = _moment(said["snoozed_until"])
         parts.append(f"snoozed until {until} by {said['snoozed_by']}: {said['snooze_reason']}")
+    if alert.get("note"):
+        parts.append(alert["note"])
     return "; ".join(parts)
+
+
+def by_channel(alert: Mapping[str, Any]) -> list[str]:
+    """What became of the alert at each channel, a line each."""
+    lines = []
+    for d in of(alert).values():
+        tries = f" after {d.attempts} {'try' if d.attempts == 1 else 'tries'}" if d.attempts > 1 else ""
+        at, detail = f" {_moment(d.at)}" if d.at else "", f": {d.detail}" if d.detail else ""
+        lines.append(f"{d.channel}: {d.state.value}{at}{tries}{detail}")
+    return lines
+
+
+def _why_nobody(alert: Mapping[str, Any], people: Sequence[Delivery]) -> str:
+    if "notifications" not in alert:
+        return alert.get("held") or "an older release did not say why"
+    if not people:
+        return "no channel is configured (alerts.channels)"
+    if all(d.state is State.NO_ROUTE for d in people):
+        return f"no route takes it ({', '.join(d.channel for d in people)})"
+    reasons = [
+        _refused(d)
+        if d.state is State.REFUSED
+        else f"no route to {d.channel}"
+        if d.state is State.NO_ROUTE
+        else d.detail
+        for d in people
+    ]
+    return ", ".join(dict.fromkeys(filter(None, reasons)))
+
+
+def _refused(d: Delivery) -> str:
+    return f"{d.channel} refused it ({d.detail})"
+
+
+def _waits(d: Delivery) -> str:
+    if d.state is State.RETRYING:
+        return f"{d.channel} retries after {d.attempts} {'try' if d.attempts == 1 else 'tries'} ({d.detail})"
+    return d.detail if d.state is State.HELD else f"waits for {d.channel}"
 
 
 def _moment(iso: str) -> str:

@@ -20,6 +20,7 @@ from pipeline.alerting.keyrules import KeyRule, rule_of
 from pipeline.alerting.readings import beyond, reading_of, series_of
 from pipeline.alerting.tiers import Threshold
 from pipeline.alerting.volume import VolumeDetector
+from pipeline.readable import readable
 from pipeline.store.base import Scope
 
 #: The posts of one story come in waves: calm for six hours ends it.
@@ -46,8 +47,12 @@ class VolumeLane:
 
     def restore(self, episodes: Sequence[dict[str, Any]]) -> None:
         """Takes over what `to_json` of another process said."""
-        found = [Episode.from_json(item) for item in episodes]
+        found = readable("episodes in the store", episodes, Episode.from_json)
         self._episodes = {e.scope: e for e in found}
+
+    def episodes(self) -> list[Episode]:
+        """Those that go on."""
+        return list(self._episodes.values())
 
     def to_json(self) -> list[dict[str, Any]]:
         return [e.to_json() for e in self._episodes.values()]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.ledger import Partition
-from pipeline.posts import EPOCH, Progress
+from pipeline.posts import EPOCH, Progress, same_log
 
 #: A worker hears of a new record in Kafka within this many seconds (its fetches wait half a second).
 FETCH_S = 1.0
@@ -37,6 +37,8 @@ class Watermark:
     def __init__(self, idle_s: float, topics: Iterable[str] = ()) -> None:
         self._idle_s, self._topics = idle_s, frozenset(topics)
         self._seen: dict[Partition, _Seen] = {}
+        #: Of each topic what was said last: the log that it is.
+        self._logs: dict[str, Progress] = {}
         self._waiting: tuple[datetime, float] | None = None
         #: Topics that progress was ignored of.
         self.ignored: set[str] = set()
@@ -48,16 +50,35 @@ class Watermark:
             key = (p.topic, p.partition)
             old = self._seen.get(key)
             heard_s = float("-inf") if stored else now_s
-            if self._topics and p.topic not in self._topics:
+            if not self.reads(p.topic):
                 self.ignored.add(p.topic)
+            elif not self._is_of_the_log(p, stored=stored):
+                continue  # it was said of a former log of that name
             elif old is not None and p.log != old.progress.log:
-                # Another log under the same name: its offsets have nothing to do with those of the former one.
-                if p.reported_at >= old.progress.reported_at and not stored:
-                    self._seen[key] = _Seen(p, now_s, heard_s)
+                self._seen[key] = _Seen(p, now_s, heard_s)
             elif old is None or p.next_offset > old.progress.next_offset:
                 self._seen[key] = _Seen(p, now_s, heard_s)
             elif p.next_offset == old.progress.next_offset or p.reported_at > old.progress.reported_at:
                 self._seen[key] = _Seen(p, min(now_s, old.news_s), max(heard_s, old.heard_s))
+
+    def reads(self, topic: str) -> bool:
+        """Whether the topic is one of those that verdicts wait for."""
+        return not self._topics or topic in self._topics
+
+    def _is_of_the_log(self, p: Progress, *, stored: bool) -> bool:
+        """Whether the topic is that log, as far as was said last. Offsets of another one mean nothing in it, and it
+        may have had more partitions.
+        """
+        known = self._logs.get(p.topic)
+        if known is not None and known.log != p.log:
+            if stored or p.reported_at < known.reported_at:
+                return not stored and same_log(known.log, p.log)
+            for key, seen in list(self._seen.items()):
+                if key[0] == p.topic and key[1] >= p.partitions > 0 and not same_log(seen.progress.log, p.log):
+                    del self._seen[key]
+        if known is None or known.log != p.log or p.reported_at > known.reported_at:
+            self._logs[p.topic] = p
+        return True
 
     def at(self, now_s: float) -> datetime | None:
         """Never goes back; None before the first event time that can be relied upon."""
@@ -89,6 +110,10 @@ class Watermark:
     def transactions(self) -> list[str]:
         """Partitions where an open transaction keeps what is next from everybody."""
         return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if s.progress.lag and s.progress.open_transaction)
+
+    def behind(self) -> list[str]:
+        """Partitions with records that are not indexed."""
+        return sorted(f"{t}/{p}" for (t, p), s in self._seen.items() if s.progress.lag)
 
     def lagging(self) -> bool:
         """Whether any partition has records that are not indexed."""

@@ -1,8 +1,9 @@
-"""The alert role's loop: wait for progress, evaluate, record, publish, notify. Knows no Faust.
+"""The alert role's loop: wait for progress, evaluate, record, publish; beside it the channels notify. Knows no Faust.
 
-Order for each event: the alert document with what is still to be told (`pending`), the record in
-`opinion.alerts`, each channel, the document with the time it was told, and only then the evaluator's cursor. A
-crash in between repeats the message with the same idempotency key at the worst; none is missed.
+Order for each step of the evaluation: the cursor with the episodes and what is found of them, the alert documents with
+what each channel has still to be told, the records in `opinion.alerts`. A crash in between goes on from what was
+saved, with the same episodes. The channels send what the documents say: a crash repeats a message with the same
+idempotency key at the worst; none is missed.
 """
 
 from __future__ import annotations
@@ -10,34 +11,37 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.episodes import Transition
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.events import Event
 from pipeline.alerting.evidence import Evidence
-from pipeline.alerting.explain import alert_document
+from pipeline.alerting.explain import alert_document, closed_as_orphan
 from pipeline.alerting.keyrules import KeyRule
+from pipeline.alerting.notifier import Notifier
 from pipeline.alerting.notify.base import Channel
+from pipeline.alerting.obstacle import Obstacle
 from pipeline.alerting.sources import SourceWatch
-from pipeline.alerting.teller import Teller
 from pipeline.alerting.tiers import CALIBRATION
 from pipeline.alerting.watermark import Watermark
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
-from pipeline.posts import Progress
+from pipeline.posts import EPOCH, Progress
 from pipeline.retry import retried
 from pipeline.settings import AlertSettings
 from pipeline.store.base import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: What was held, or what a channel did not take, is tried again so often.
-PENDING_EVERY_S = 30.0
+COUNT_OPEN_EVERY_S = 30.0
 CALIBRATE_CHECK_S = 3600.0
+#: Between two looks whether a verdict is possible.
+WATCH_S = 1.0
+#: A record that `opinion.alerts` does not take within it is tried again later.
+PUBLISH_S = 10.0
 
 Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 
@@ -45,7 +49,9 @@ Publish = Callable[[str, Mapping[str, Any]], Awaitable[None]]
 class AlertWorker:
     """`holds()` says whether this process has the progress partition: only then does it evaluate.
 
-    There is no verdict before a classify worker spoke of every partition of each of `topics`.
+    There is no verdict before a classify worker spoke of every partition of each of `topics`, and none on buckets that
+    end after `ceiling()`: whoever feeds the topics says so where what comes next lies before what came last. No event
+    time after `horizon()` (by default `now`) counts as reached.
     """
 
     def __init__(
@@ -60,63 +66,108 @@ class AlertWorker:
         metrics: Metrics,
         topics: Sequence[str] = (),
         rules: Sequence[KeyRule] = (),
+        ceiling: Callable[[], datetime | None] = lambda: None,
+        horizon: Callable[[], datetime] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._ceiling, self._handled = ceiling, EPOCH
         self._store, self._evaluator, self._settings = store, evaluator, settings
         self._publish, self._holds, self._metrics, self._now, self._sleep = publish, holds, metrics, now, sleep
         self._evidence = Evidence(store, settings.counting)
-        self._teller = Teller(
+        self._notifier = Notifier(
             store=store,
             evidence=self._evidence,
             settings=settings,
             channels=channels,
             rules=rules,
             metrics=metrics,
-            retry=self._retry,
+            retry=self._retry_beside,
+            holds=lambda: self._held and self._holds(),
+            reached=lambda: self._evaluator.cursor,
             now=now,
-            sleep=sleep,
+            monotonic=monotonic,
         )
         self._watermark = Watermark(settings.idle_s, topics)
+        self._horizon = horizon or now
         self._held = False
         self._held_since = 0.0
-        self._pending_at = 0.0
+        self._unpublished: deque[tuple[str, Mapping[str, Any]]] = deque(maxlen=10_000)
+        self._retrying, self._publishing = Obstacle(), Obstacle()
+        self._counted_at = 0.0
+        self._orphans_closed = False
         self._calibrating: asyncio.Task[None] | None = None
         self._calibrate_at = 0.0
         self._sources = SourceWatch(store, metrics, settings.retired_sources, settings.blind_share)
         self.blind: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
-        self._watermark.update(news, time.monotonic())
+        known = set(self._watermark.ignored)
+        self._watermark.update([p.bounded(self._horizon()) for p in news], time.monotonic())
+        for topic in sorted(self._watermark.ignored - known):
+            log.info("progress of topic %s is ignored: it is not in kafka.topics", topic)
 
     def evaluated_to(self, moment: datetime) -> bool:
-        """Whether every bucket that ends at or before `moment` has been evaluated, with nothing left to read."""
-        cursor = self._evaluator.cursor
-        return cursor is not None and cursor >= moment and not self._watermark.lagging()
+        """Whether the events of every bucket that ends by `moment` were handled, with nothing left to read or tell."""
+        reached = self._handled >= moment and not self._watermark.lagging()
+        return reached and not self._evaluator.unrecorded and self._notifier.idle()
 
     async def run(self) -> None:
-        """Until cancelled; raises `Fatal` or a bug's exception."""
+        """Until cancelled; raises `Fatal` or a bug's exception. No channel keeps the evaluation waiting."""
+        tasks = [asyncio.create_task(each) for each in (self._evaluate(), self._notifier.run(), self._watch())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _watch(self) -> None:
+        """Looks for blindness while the evaluation waits for the store or for Kafka, too."""
         while True:
-            await self.tick()
-            await self._sleep(self._settings.evaluate_every_s)
+            await asyncio.sleep(WATCH_S)
+            if self._held or self._holds():
+                self._note_blindness()
 
     async def tick(self) -> None:
-        """One look: takes over or lets go of the evaluation, then evaluates what can be evaluated."""
+        """One look, and one round of every channel; `run` does the two side by side."""
+        await self._look()
+        await self._notifier.deliver()
+
+    async def _evaluate(self) -> None:
+        while True:
+            await self._look()
+            await self._sleep(self._settings.evaluate_every_s)
+            self._publishing.waited(self._settings.evaluate_every_s)
+
+    async def _look(self) -> None:
+        """Takes over or lets go of the evaluation, then evaluates what can be evaluated."""
         holds = self._holds()
         if holds and not self._held:
             await self._retry(self._evaluator.resume)
             self._show_thresholds()
             self._held_since = time.monotonic()
-            known = await self._retry(self._store.load_progress)
-            records = sum(p.next_offset for p in known.values())
+            stored = (await self._retry(self._store.load_progress)).values()
+            known = [p.bounded(self._horizon()) for p in stored if self._watermark.reads(p.topic)]
+            if retired := sorted({p.topic for p in stored} - {p.topic for p in known}):
+                log.info("topics that left kafka.topics keep no verdict waiting: %s", ", ".join(retired))
+            records = sum(p.next_offset for p in known)
             quiet_s = await self._retry(lambda: self._sources.quiet_s(records, self._now()))
-            self._watermark.update(known.values(), self._held_since - quiet_s, stored=True)
-            await self._tell_pending()
+            self._watermark.update(known, self._held_since - quiet_s, stored=True)
+            self._held, self._orphans_closed = True, False
+            if not await self._record(self._evaluator.unrecorded):
+                self._held = False
+                return
+            await self._notifier.resume()
             log.info("this process evaluates alerts from %s on", self._evaluator.cursor or "the first post")
         self._held = holds
         if not holds:
+            self._let_go()
             return
+        await self._publish_all()
         watermark = self._watermark.at(time.monotonic())
+        if watermark is not None and (ceiling := self._ceiling()):
+            watermark = min(watermark, ceiling)
         if watermark is not None:
             now_s, now = time.monotonic(), self._now()
             quiet_s, records = self._watermark.quiet_s(now_s), self._watermark.records()
@@ -124,17 +175,32 @@ class AlertWorker:
         if watermark is not None and not self._sources.blind():
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
-                await self._handle_all(events)
-                # Telling may take long: who evaluates by now knows more.
-                if not self._holds() or not await self._retry(self._evaluator.save):
+                # Reading may have taken long: who evaluates by now knows more.
+                if not self._holds() or not await self._retry(self._evaluator.save) or not await self._record(events):
                     log.info("another process evaluates by now: what this one knew is dropped")
                     self._held = False
+                    self._let_go()
                     return
+            self._handled = self._evaluator.cursor or EPOCH
+            await self._close_orphans()
             self._note_lag(watermark)
-        if time.monotonic() - self._pending_at > PENDING_EVERY_S:
-            await self._tell_pending()
+        if time.monotonic() - self._counted_at > COUNT_OPEN_EVERY_S:
+            await self._count_open()
         self._note_blindness()
         await self._calibrate_when_due()
+
+    def _let_go(self) -> None:
+        """Another process evaluates: what this one said of the evaluation is no longer so."""
+        self.blind = None
+        self._retrying.gone()
+        self._publishing.gone()
+        self._metrics.blind.set(0)
+        self._metrics.evaluation_lag.set(0)
+        self._metrics.unnotified.set(0)
+        for gauge in (
+            self._metrics.open_alerts, self._metrics.threshold, self._metrics.false_alerts, self._metrics.silent
+        ):  # fmt: skip
+            gauge.clear()
 
     async def _calibrate_when_due(self) -> None:
         """Beside the evaluation, which goes on with the thresholds there are."""
@@ -172,23 +238,25 @@ class AlertWorker:
             self._metrics.threshold.labels(name).set(tier.fire)
             self._metrics.false_alerts.labels(name).set(tier.per_key_week)
 
-    async def _handle_all(self, events: Sequence[Event]) -> None:
-        """Each by itself, unless many keys open at once in one lane: those are one message."""
-        opened: dict[str, set[str]] = defaultdict(set)
-        for event in events:
-            if event.transition is Transition.OPENED:
-                opened[event.episode.lane].add(event.episode.id)
-        groups = [ids for ids in opened.values() if len(ids) > self._settings.group_above]
-        for event in events:
-            await self._handle(event, alone=not any(event.episode.id in ids for ids in groups))
-        for ids in groups:
-            await self._teller.tell_group(ids)
+    async def _record(self, events: Sequence[Event]) -> bool:
+        """Puts saved events into their alerts, wakes the channels, publishes; False where another has taken over."""
+        if not events:
+            return True
+        documents = [(event, await self._document(event)) for event in events]
+        latest = {event.episode.id: document for event, document in documents}
+        await self._notifier.put(latest)
+        self._notifier.send()
+        for event, document in documents:
+            record = {"transition": event.transition.value, "id": event.episode.id, **document}
+            self._unpublished.append((event.episode.id, record))
+        await self._publish_all()
+        self._evaluator.unrecorded = []
+        await self._count_open()
+        return bool(await self._retry(self._evaluator.save))
 
-    async def _handle(self, event: Event, *, alone: bool) -> None:
+    async def _document(self, event: Event) -> dict[str, Any]:
         episode = event.episode
         old = await self._retry(lambda: self._store.alert(episode.id))
-        if old and old["sequence"] >= episode.sequence and not old["pending"]:
-            return  # a replay after a restart: this was told
         scope, end = episode.scope, episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
         evidence = await self._retry(lambda: self._evidence.posts(scope, episode.lane, start, end))
@@ -197,26 +265,44 @@ class AlertWorker:
         document = alert_document(
             episode, evidence, query, model, event.muted, event.threshold, event.tier, event.series, old
         )
-        document |= await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
-        due = f"{episode.sequence}-{event.transition.value}"
-        document["pending"] = list(dict.fromkeys([*(old["pending"] if old else ()), due]))
-        if not await self._teller.put(episode.id, document):
-            return
-        record = {"transition": event.transition.value, "id": episode.id, **document}
-        await retried(lambda: self._publish(episode.id, record), self._note, self._sleep)
-        if alone:
-            await self._teller.tell(episode.id, document)
-        await self._count_open()
+        facts = await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
+        return document | dict(facts)
 
-    async def _tell_pending(self) -> None:
-        self._pending_at = time.monotonic()
-        await self._teller.tell_pending(self._evaluator.cursor)
-        await self._count_open()
+    async def _publish_all(self) -> None:
+        """In order. People are notified of an alert whether or not the topic takes its record."""
+        while self._unpublished:
+            key, record = self._unpublished[0]
+            try:
+                await asyncio.wait_for(self._publish(key, record), PUBLISH_S)
+            except (Transient, Fatal, TimeoutError) as error:
+                reason = f"alerts are not published: {error or 'Kafka does not answer'}"
+                if not self._publishing.lasts(time.monotonic(), 0):
+                    log.error("%s (%d wait; people are notified all the same)", reason, len(self._unpublished))
+                self._publishing.met(reason, time.monotonic())
+                return
+            self._unpublished.popleft()
+        self._publishing.gone()
+
+    async def _close_orphans(self) -> None:
+        """Once after a take-over: an open alert whose episode nobody follows would stay open for ever."""
+        cursor = self._evaluator.cursor
+        if self._orphans_closed or cursor is None:
+            return
+        self._orphans_closed = True
+        followed = self._evaluator.followed()
+        alerts = await self._retry(lambda: list(self._store.unsettled_alerts()))
+        for alert in alerts:
+            if alert["state"] == "open" and alert["id"] not in followed:
+                log.warning("alert %s is closed: no episode goes on with it", alert["id"])
+                await self._notifier.put({alert["id"]: closed_as_orphan(alert, cursor)})
+        self._notifier.send()
 
     async def _count_open(self) -> None:
-        alerts = await self._retry(lambda: self._store.alerts(open_only=True))
+        self._counted_at = time.monotonic()
+        counted = await self._retry(self._store.open_alerts)
         for severity in ("warning", "critical"):
-            self._metrics.open_alerts.labels(severity).set(sum(a["severity"] == severity for a in alerts))
+            self._metrics.open_alerts.labels(severity).set(counted[severity])
+        self._metrics.unnotified.set(counted["unnotified"])
 
     def _note_lag(self, watermark: datetime) -> None:
         cursor = self._evaluator.cursor
@@ -227,15 +313,21 @@ class AlertWorker:
     def _note_blindness(self) -> None:
         blind = self._blindness(time.monotonic(), self._settings.blind_after_s)
         if blind and not self.blind:
-            log.error("blind: %s; no verdict until it does", blind)
+            log.error("blind: %s ('opinionwatch status' names what is waited for)", blind)
         self.blind = blind
         self._metrics.blind.set(bool(blind))
 
     def _blindness(self, now_s: float, after_s: float) -> str | None:
         mark = self._watermark
+        if reason := self._retrying.lasts(now_s, after_s) or self._publishing.lasts(now_s, after_s):
+            return reason
+        if not self._held:
+            return None
         if now_s - self._held_since > after_s:
             if mark.lagging() and mark.quiet_s(now_s) > after_s:
-                return "posts wait in Kafka, but the index does not move"
+                if held := mark.transactions():
+                    return f"a transaction that is not committed keeps back what follows in {', '.join(held[:5])}"
+                return f"posts wait in Kafka, but the index does not move: {', '.join(mark.behind()[:5])}"
             if silent := sorted([*mark.silent(now_s, after_s), *mark.unheard()]):
                 return f"no classify worker speaks of {', '.join(silent[:5])}"
         return self._sources.blind()
@@ -245,5 +337,22 @@ class AlertWorker:
         if attempt in {0, 3} or attempt % 10 == 0:
             log.warning("alerts: %s (try %d, goes on trying)", error, attempt + 1)
 
+    def _note_obstacle(self, error: Transient, attempt: int) -> None:
+        self._retrying.met(str(error), time.monotonic())
+        self._note(error, attempt)
+
     async def _retry(self, call: Callable[[], T]) -> T:
+        """For the evaluation, which stands still meanwhile."""
+        found = await retried(lambda: asyncio.to_thread(call), self._note_obstacle, self._pause)
+        self._retrying.gone()
+        return found
+
+    async def _retry_beside(self, call: Callable[[], T]) -> T:
+        """For the notifier: what it waits for says nothing of the evaluation."""
         return await retried(lambda: asyncio.to_thread(call), self._note, self._sleep)
+
+    async def _pause(self, seconds: float) -> None:
+        await self._sleep(seconds)
+        self._retrying.waited(seconds)
+        if self._held or self._holds():
+            self._note_blindness()

@@ -1,10 +1,11 @@
-"""`opinionwatch alerts list|show|ack|snooze|test-channel`."""
+"""`opinionwatch alerts list|show|ack|unack|snooze|unsnooze|false|test-channel`."""
 
 from __future__ import annotations
 
 import asyncio
 import getpass
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
@@ -12,10 +13,12 @@ import typer
 
 from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.deliveries import closed_by_hand, looked_at_again, reopened
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.text import alert_text
-from pipeline.alerting.told import told, with_operator
+from pipeline.alerting.told import by_channel, told, with_operator
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
+from pipeline.commands.why import why
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
@@ -23,6 +26,7 @@ from pipeline.store.open import open_store
 app = typer.Typer(help="The alerts.", no_args_is_help=True)
 AlertId = Annotated[str, typer.Argument(help="An id of 'alerts list'.")]
 By = Annotated[str | None, typer.Option("--by", help="Who says so (default: the user).")]
+app.command()(why)
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
 
 
@@ -63,6 +67,8 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
         return
     out.print(alert_text(alert))
     out.print(f"  {told(alert, _now())}", markup=False)
+    for line in by_channel(alert):
+        out.print(f"    {line}", markup=False)
     rate = alert.get("false_alerts_per_key_week")
     usual = f"; keys of this volume alert {rate:.2f} times a week, back-tested" if rate is not None else ""
     out.print(f"model {alert['model']}, score {alert['score']}, threshold {alert['fire']:.1f}{usual}", markup=False)
@@ -70,14 +76,34 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
 
 
 @app.command()
-def ack(alert_id: AlertId, by: By = None, as_json: AsJson = False, config: Config = None) -> None:
-    """Somebody is on it: no more reminders. An escalation and the end are still told.
+def ack(
+    alert_id: AlertId,
+    by: By = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back, as 'alerts unack' does.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Acknowledge an alert and stop its reminders; an escalation and the end are still told.
 
     Example: opinionwatch alerts ack 'subject:Nova@20260315T0930Z' --by ann
     """
+    if undo:
+        unack(alert_id, as_json, config)
+        return
     store = open_store(settings_of(config).store)
     said = {"acknowledged_at": _now().isoformat(), "acknowledged_by": by or getpass.getuser()}
     _say(store, alert_id, said, as_json, f"{alert_id} acknowledged by {said['acknowledged_by']}")
+
+
+@app.command()
+def unack(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> None:
+    """Take an acknowledgement back: reminders go on.
+
+    Example: opinionwatch alerts unack 'subject:Nova@20260315T0930Z'
+    """
+    store = open_store(settings_of(config).store)
+    said = {"acknowledged_at": None, "acknowledged_by": None}
+    _say(store, alert_id, said, as_json, f"{alert_id} is not acknowledged any more; reminders go on")
 
 
 @app.command()
@@ -89,7 +115,7 @@ def snooze(
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
-    """Nothing is told of this alert until the time is over; then what is still true is.
+    """Mute an alert until the time is over; then what is still true is told.
 
     Example: opinionwatch alerts snooze 'subject:Nova@20260315T0930Z' --for 4h --reason "press office is on it"
     """
@@ -101,6 +127,46 @@ def snooze(
         "snoozed_by": by or getpass.getuser(),
     }
     _say(store, alert_id, said, as_json, f"{alert_id} snoozed until {said['snoozed_until']}")
+
+
+@app.command()
+def unsnooze(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> None:
+    """End a snooze now: what is still true is told within half a minute.
+
+    Example: opinionwatch alerts unsnooze 'subject:Nova@20260315T0930Z'
+    """
+    store = open_store(settings_of(config).store)
+    said = {"snoozed_until": None, "snooze_reason": None, "snoozed_by": None}
+    _say(store, alert_id, said, as_json, f"{alert_id} is not snoozed any more")
+
+
+@app.command("false")
+def false_alarm(
+    alert_id: AlertId,
+    note: Annotated[str, typer.Option("--note", help="Why it was one; stands in the alert.")] = "",
+    by: By = None,
+    undo: Annotated[bool, typer.Option("--undo", help="Take it back: the alert goes on.")] = False,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Close an alert as a false alarm: whoever was told hears that it is over, and the calibration counts it as false.
+
+    Example: opinionwatch alerts false 'subject:Nova@20260315T0930Z' --by ann --note "a joke that went round"
+    """
+    store = open_store(settings_of(config).store)
+    alert = _alert(store, alert_id)
+    if undo:
+        if not alert.get("false_alarm"):
+            raise Fatal(
+                f"alert {alert_id} is not marked as a false alarm", "see 'opinionwatch alerts show'", EXIT_USAGE
+            )
+        line = f"{alert_id} is not a false alarm any more"
+        _say(store, alert_id, {"false_alarm_at": None, "false_alarm_by": None}, as_json, line, reopened)
+        return
+    who, now = by or getpass.getuser(), _now()
+    said = {"false_alarm_at": now.isoformat(timespec="seconds"), "false_alarm_by": who}
+    line = f"{alert_id} closed as a false alarm by {who}"
+    _say(store, alert_id, said, as_json, line, lambda alert: closed_by_hand(alert, who, note, now))
 
 
 @app.command("test-channel")
@@ -146,12 +212,26 @@ def _alert(store: Store, alert_id: str) -> dict[str, Any]:
     return alert
 
 
-def _say(store: Store, alert_id: str, said: dict[str, Any], as_json: bool, line: str) -> None:
+def _say(
+    store: Store,
+    alert_id: str,
+    said: dict[str, Any],
+    as_json: bool,
+    line: str,
+    change: Callable[[dict[str, Any]], dict[str, Any]] = looked_at_again,
+) -> None:
+    """Writes what a person says of an alert, a null taking it back, and what follows for the alert itself."""
     _alert(store, alert_id)
     while True:  # two people may say something of one alert at once: neither's word is lost
         before = store.state(operator_state(alert_id))
-        merged = {**(before or {}), **said}
+        merged = {k: v for k, v in {**(before or {}), **said}.items() if v is not None}
         if store.swap_state(operator_state(alert_id), before, merged):
+            break
+    while True:  # nor what the alert role writes meanwhile
+        alert = {k: v for k, v in _alert(store, alert_id).items() if k != "id"}
+        if (changed := change(alert)) == alert:
+            break
+        if store.put_alert(alert_id, {**changed, "revision": alert.get("revision", 0) + 1}):
             break
     if as_json:
         print_json({"id": alert_id, **merged})

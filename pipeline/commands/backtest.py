@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,9 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.progress import Progress
 
+from models.encodings import FileError, opened, text_of
+from models.tables import lines_of
 from pipeline.alerting import backtest as rule_over
 from pipeline.alerting import calibration
 from pipeline.alerting.chart import share_chart
+from pipeline.alerting.confirmed import Deciding, deciding, without_episode
 from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Episode, Policy
 from pipeline.alerting.evidence import Evidence
@@ -21,6 +24,7 @@ from pipeline.alerting.history import History, read_history
 from pipeline.alerting.keptcounts import KeptCounts
 from pipeline.alerting.keyrules import KeyRule, least_authors, rule_of
 from pipeline.alerting.tiers import CALIBRATION, Threshold
+from pipeline.alerting.why import near
 from pipeline.app import key_rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
@@ -54,6 +58,12 @@ def backtest(
         float | None, typer.Option("--target-false-alerts", min=0.0, help="Episodes per key-week to calibrate to.")
     ] = None,
     calibrate_on: Annotated[Path | None, typer.Option("--calibrate-on", help="History to calibrate on.")] = None,
+    real: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--except", help="KEY@TIME: a crisis that was real, which the calibration leaves out. Repeatable."
+        ),
+    ] = None,
     save: Annotated[
         bool, typer.Option("--save", help="With --index: the alert role takes these thresholds over.")
     ] = False,
@@ -70,8 +80,7 @@ def backtest(
     alerts = settings.alerts
     if (file is None) != index:
         raise Fatal("backtest needs one history", "give a CSV file, or --index", EXIT_USAGE)
-    if save and (not index or target is None or lane is not Lane.negative):
-        raise Fatal("--save needs --index, --target-false-alerts and the negative lane", "add them", EXIT_USAGE)
+    _check_calibration(target, calibrate_on, real, save, saveable=index and lane is Lane.negative)
     store: Store | None = None
     if file:
         history = _read(file, gaps)
@@ -80,15 +89,19 @@ def backtest(
         history = _of_index(store, alerts, days)
     scores = _scores(history, lane, alerts)
     policy = rule_over.VOLUME_LANE if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
-    by_tier: Mapping[str, Threshold] = {}
+    by_tier: dict[str, Threshold] = {}
+    suspects: list[Deciding] = []
     if save and store and target is not None:
-        by_tier = _save(store, alerts, target)
+        by_tier = dict(_save(store, alerts, target))
     elif target is not None:
         quiet = history if calibrate_on is None else _read(calibrate_on, gaps)
         quiet_scores = scores if quiet is history else _scores(quiet, lane, alerts)
+        if store and quiet is history and lane is Lane.negative:
+            quiet_scores = calibration.leave_out_confirmed(store, quiet, quiet_scores)
+        for named in real or ():
+            quiet_scores = _without(quiet, quiet_scores, named, policy)
         by_tier = rule_over.calibrate(quiet, quiet_scores, target, policy)
-    elif calibrate_on is not None:
-        raise Fatal("--calibrate-on needs --target-false-alerts", "say the rate, e.g. 0.1", EXIT_USAGE)
+        suspects = deciding(quiet, quiet_scores, by_tier, policy)
     fire = rule_over.thresholds(history, policy.fire, by_tier)
     rules = key_rules(alerts) if lane is Lane.negative else []
     fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
@@ -98,6 +111,7 @@ def backtest(
     held = _held(authors_of, alerts.min_authors, rules, found) if authors_of else {}
     if file and lane is Lane.negative and any(least_authors(alerts.min_authors, rules, k) > 1 for k in history.keys):
         err.print("a CSV has no authors: what alerts.min_authors holds is not left out; --index counts them")
+    _warn(suspects, by_tier, indexed=store is not None and calibrate_on is None)
     if as_json:
         print_json(
             {
@@ -107,6 +121,7 @@ def backtest(
                 "alerts_per_key_week": round(rate, 4),
                 "thresholds": {n: round(t.fire, 2) for n, t in by_tier.items()} or {"all": policy.fire},
                 "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in by_tier.items()},
+                "suspected": [{"key": d.key, "at": d.at.isoformat(), "score": d.score} for d in suspects],
                 "gaps": len(history.gaps),
                 "held": len(held) if authors_of else None,
                 "episodes": [{**_row(e), "held": held.get(e.id)} for e in found],
@@ -130,14 +145,28 @@ def backtest(
     )
 
 
+def _check_calibration(
+    target: float | None, calibrate_on: Path | None, real: Sequence[str] | None, save: bool, *, saveable: bool
+) -> None:
+    """Raises `Fatal` for options that do not go together."""
+    if save and (not saveable or target is None):
+        raise Fatal("--save needs --index, --target-false-alerts and the negative lane", "add them", EXIT_USAGE)
+    if calibrate_on is not None and target is None:
+        raise Fatal("--calibrate-on needs --target-false-alerts", "say the rate, e.g. 0.1", EXIT_USAGE)
+    if real and (save or target is None):
+        raise Fatal(
+            "--except needs --target-false-alerts, and does not go with --save",
+            "to keep a threshold, acknowledge the alert: a calibration leaves out what people acknowledged",
+            EXIT_USAGE,
+        )
+
+
 def _read(file: Path, gaps: Gaps) -> History:
     try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            history = read_history(lines, str(file))
-    except OSError as error:
-        raise Fatal(f"{file}: {error.strerror}", "give a CSV of counts", EXIT_USAGE) from None
-    except UnicodeDecodeError:
-        raise Fatal(f"{file}: is not UTF-8", "convert the file to UTF-8", EXIT_USAGE) from None
+        with opened(file) as source, text_of(source, str(file)) as lines:
+            history = read_history(lines_of(lines, str(file)), str(file))
+    except FileError as error:
+        raise Fatal(error.problem, error.remedy, EXIT_USAGE) from None
     if history.gaps and gaps is Gaps.error:
         more = f" and {len(history.gaps) - 1} more" if len(history.gaps) > 1 else ""
         raise Fatal(
@@ -155,6 +184,49 @@ def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
     counts = KeptCounts(store, alerts.counting, keep=False)
     return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
+
+
+def _without(history: History, scores: rule_over.Scores, episode: str, policy: Policy) -> rule_over.Scores:
+    """`episode` is the KEY@TIME of `--except`."""
+    key, _, text = episode.rpartition("@")
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise Fatal(
+            f"--except {episode!r} has no time", "write KEY@TIME, e.g. k1@2026-11-27T20:15Z", EXIT_USAGE
+        ) from None
+    if key not in history.keys:
+        hint = ", ".join(near(key, history.keys)) or ", ".join(history.keys[:3])
+        raise Fatal(f"--except {episode!r}: the history has no key {key!r}", f"it has {hint}", EXIT_USAGE)
+    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    found = without_episode(history, scores, key, at, policy)
+    if found is None:
+        raise Fatal(
+            f"--except {episode!r}: that key has no episode within 6 hours of that time",
+            "give a time at which it was high: backtest without --except lists the episodes",
+            EXIT_USAGE,
+        )
+    return found
+
+
+def _warn(suspects: Sequence[Deciding], by_tier: Mapping[str, Threshold], *, indexed: bool) -> None:
+    """Says on standard error which episodes a high threshold comes from."""
+    for tier in dict.fromkeys(d.tier for d in suspects):
+        mine = [d for d in suspects if d.tier == tier]
+        err.print(
+            f"the threshold of {tier} ({by_tier[tier].fire:.1f}) is high because these episodes count as false alarms:",
+            markup=False,
+        )
+        for d in mine[:5]:
+            err.print(f"  {d.name}, score {d.score:.1f}", markup=False)
+        if len(mine) > 5:
+            err.print(f"  and {len(mine) - 5} more")
+        confirm = "acknowledge their alerts ('opinionwatch alerts ack'), or " if indexed else ""
+        err.print(
+            f"if they were real, {confirm}leave them out with --except '{mine[0].name}', or calibrate on a quiet "
+            "period with --calibrate-on FILE",
+            markup=False,
+        )
 
 
 def _held(evidence: Evidence, everybody: int, rules: Sequence[KeyRule], found: Sequence[Episode]) -> dict[str, str]:

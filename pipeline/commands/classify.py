@@ -5,56 +5,121 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Annotated, Any
 
 import typer
 from rich.progress import Progress
 
+from models.columns import text_fields
+from models.encodings import FileError, broken, opened, text_of
 from models.labels import Prediction
+from models.rows import BadRow, Row
+from models.tables import Format, format_of, lines_of, rows_of_lines
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import Config, err, settings_of
+from pipeline.commands.outfile import written
 from pipeline.errors import EXIT_USAGE, Fatal
 
 _WINDOW = 2048
+_SHOWN = 20
 
 
 def classify(
     file: Annotated[
-        Path, typer.Argument(help="JSONL with `text` (and `title`), or CSV with those columns; - reads JSONL.")
+        Path, typer.Argument(help="JSONL, JSON or CSV with a text (and a title), in any encoding; - reads stdin.")
     ],
     model: Annotated[Path | None, typer.Option("--model", help="A bundle (default: model.bundle).")] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Where to write (default: standard output).")] = None,
+    text_field: Annotated[str | None, typer.Option("--text-field", help="The column that is the text.")] = None,
+    format_: Annotated[Format | None, typer.Option("--format", help="In place of what the content says.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="In place of what the content says.")] = None,
     config: Config = None,
 ) -> None:
-    """Adds topic, sentiment and their scores to every row of a file.
+    """Adds topic, sentiment and their scores to every row of a file; a row without a field of text stays as it is.
 
     Example: opinionwatch classify posts.jsonl --out labelled.jsonl
     """
     settings = settings_of(config, model__bundle=str(model) if model else None)
-    as_csv = file.suffix.lower() == ".csv"
     classifier = open_classifier(settings.model)
     head, negative = settings.alerts.head, settings.alerts.negative
-    with ExitStack() as stack:
-        source = _opened(file, stack)
-        rows = _csv_rows(source, file) if as_csv else _jsonl_rows(source, file)
-        target = stack.enter_context(out.open("w", encoding="utf-8", newline="")) if out else sys.stdout
-        writer: Any = None
-        bar = stack.enter_context(Progress(console=err, transient=True, disable=not err.is_terminal))
-        task = bar.add_task("rows", total=None)
-        while window := list(islice(rows, _WINDOW)):
-            predictions = classifier.predict([_text(row) for row in window])
-            for row, prediction in zip(window, predictions, strict=True):
-                labelled = {**row, **labels_of(prediction, head, negative)}
-                if as_csv:
-                    writer = writer or _csv_writer(target, labelled)
-                    writer.writerow(labelled)
-                else:
-                    target.write(json.dumps(labelled, ensure_ascii=False) + "\n")
-            bar.update(task, advance=len(window))
+    told = _Told(file)
+    try:
+        with ExitStack() as stack:
+            text = stack.enter_context(text_of(stack.enter_context(opened(file)), str(file), encoding))
+            lines = lines_of(text, str(file))
+            first = list(islice(lines, 1))
+            form = format_ or format_of(str(file), first[0] if first else "{")
+            rows = told.rows(rows_of_lines(chain(first, lines), str(file), form))
+            target = stack.enter_context(written(out)) if out else sys.stdout
+            added = [
+                *(x for h in classifier.heads for x in (h, f"{h}_score")),
+                *(["negative_score"] if head in classifier.heads else []),
+            ]
+            write = _jsonl_writer(target)
+            if form in {Format.csv, Format.tsv}:
+                write = _csv_writer(target, added, "," if form is Format.csv else "\t")
+            bar = stack.enter_context(Progress(console=err, transient=True, disable=not err.is_terminal))
+            task = bar.add_task("rows", total=None)
+            while window := list(islice(rows, _WINDOW)):
+                texts = [_text(row.values, text_field) for row in window]
+                found = iter(classifier.predict([x for x in texts if x is not None]))
+                for row, said in zip(window, texts, strict=True):
+                    labels = {} if said is None else labels_of(next(found), head, negative)
+                    told.count(row, labels)
+                    write(row, labels)
+                bar.update(task, advance=len(window))
+    except FileError as error:
+        raise Fatal(error.problem, error.remedy, EXIT_USAGE) from None
+    told.end()
+
+
+class _Told:
+    """What is said of rows that got no labels."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._labelled = 0
+        self._unread: list[BadRow] = []
+
+    def rows(self, rows: Iterator[Row | BadRow]) -> Iterator[Row]:
+        """Those that can be read; the others are named."""
+        for row in rows:
+            if isinstance(row, Row):
+                yield row
+            else:
+                self._unread.append(row)
+                self._say(row.line, row.reason, len(self._unread))
+
+    def count(self, row: Row, labels: dict[str, Any]) -> None:
+        """Takes note of a written row; one without labels is named."""
+        if labels:
+            self._labelled += 1
+        else:
+            self._unread.append(BadRow(row.line, "has no text"))
+            found = ", ".join(map(str, list(row.values)[:10]))
+            self._say(row.line, f"has no text; --text-field names it, the fields are: {found}", len(self._unread))
+
+    def _say(self, line: int, problem: str, number: int) -> None:
+        if number <= _SHOWN:
+            err.print(f"{self._file}:{line}: {problem}", markup=False)
+
+    def end(self) -> None:
+        """Raises `Fatal` where a row could not be read, or none was labelled."""
+        if self._unread:
+            lines = ", ".join(str(x.line) for x in self._unread[:5])
+            raise Fatal(
+                f"{self._file}: {len(self._unread)} rows could not be labelled (line {lines}), {self._labelled} were",
+                "correct these lines",
+                EXIT_USAGE,
+            )
+        if not self._labelled:
+            raise Fatal(
+                f"{self._file}: no row could be labelled, the file holds none", "give a file with rows", EXIT_USAGE
+            )
 
 
 def labels_of(prediction: Prediction, head: str, negative: list[str]) -> dict[str, Any]:
@@ -69,47 +134,35 @@ def labels_of(prediction: Prediction, head: str, negative: list[str]) -> dict[st
     return found
 
 
-def _opened(file: Path, stack: ExitStack) -> IO[str]:
-    if str(file) == "-":
-        return sys.stdin
-    try:
-        return stack.enter_context(file.open(encoding="utf-8-sig", newline=""))
-    except OSError as error:
-        raise Fatal(f"{file}: {error.strerror}", "give a JSONL or CSV file", EXIT_USAGE) from None
+def _text(row: dict[str, Any], text_field: str | None) -> str | None:
+    """Title and text as the classifier reads them; None where a row has a field of neither."""
+    text_column, title_column = text_fields(row, text_field)
+    if not (text_column or title_column):
+        return None
+    title, text = row.get(title_column), row.get(text_column)
+    title, text = (x if isinstance(x, str) and x.strip() else "" for x in (title, text))
+    return f"{title}\n{text}" if title and text else text or title
 
 
-def _jsonl_rows(source: IO[str], file: Path) -> Iterator[dict[str, Any]]:
-    number = 0
-    try:
-        for number, line in enumerate(source, 1):
-            if not line.strip():
-                continue
-            row = json.loads(line)
-            if not isinstance(row, dict) or not isinstance(row.get("text", row.get("title")), str):
-                raise Fatal(f"{file}:{number}: needs an object with a string field 'text'", "mend the line", EXIT_USAGE)
-            yield row
-    except UnicodeDecodeError:
-        raise Fatal(f"{file}:{number + 1}: is not UTF-8", "convert the file to UTF-8", EXIT_USAGE) from None
-    except json.JSONDecodeError as error:
-        raise Fatal(f"{file}:{number}: is not JSON ({error.msg})", "write one object a line", EXIT_USAGE) from None
+def _jsonl_writer(target: IO[str]) -> Callable[[Row, dict[str, Any]], None]:
+    def write(row: Row, labels: dict[str, Any]) -> None:
+        line = json.dumps({**row.values, **labels}, ensure_ascii=False)
+        # Half a character has no place in UTF-8: it stays escaped.
+        target.write((json.dumps({**row.values, **labels}) if broken(line) else line) + "\n")
+
+    return write
 
 
-def _csv_rows(source: IO[str], file: Path) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(source)
-    if not {"text", "title"} & set(reader.fieldnames or ()):
-        raise Fatal(f"{file}:1: has no column 'text'", "name the column of the posts 'text'", EXIT_USAGE)
-    for number, row in enumerate(reader, 2):
-        if None in row:
-            raise Fatal(f"{file}:{number}: has more values than columns", "quote commas in the text", EXIT_USAGE)
-        yield row
+def _csv_writer(target: IO[str], added: list[str], delimiter: str) -> Callable[[Row, dict[str, Any]], None]:
+    """Writes the columns of the first row, then the labels; what a row has beyond its columns comes last."""
+    writer = csv.writer(target, delimiter=delimiter)
+    names: list[str] = []
 
+    def write(row: Row, labels: dict[str, Any]) -> None:
+        if not names:
+            names.extend(dict.fromkeys([*row.columns, *added]))
+            writer.writerow(names)
+        made = {**row.values, **labels}
+        writer.writerow([*(made.get(name, "") for name in names), *row.surplus])
 
-def _text(row: dict[str, Any]) -> str:
-    title, text = row.get("title") or "", row.get("text") or ""
-    return f"{title}\n{text}" if isinstance(title, str) and title and text else str(text or title)
-
-
-def _csv_writer(target: IO[str], row: dict[str, Any]) -> Any:
-    writer = csv.DictWriter(target, list(row))
-    writer.writeheader()
-    return writer
+    return write

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -11,15 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 
+from models.text import clean
+from pipeline.commands.terminal import Terminal, json_text
 from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import Resolved, Settings, resolve
 
 log = logging.getLogger(__name__)
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Terminal(highlight=False, soft_wrap=True)
+err = Terminal(stderr=True, highlight=False, soft_wrap=True)
 
 Config = Annotated[Path | None, typer.Option("--config", help="Settings file (default: opinionwatch.toml).")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON value on standard output, for machines.")]
@@ -44,7 +44,7 @@ def posts_bar() -> Iterator[Callable[[int], None]]:
 
 def print_json(value: Any) -> None:
     """To standard output, Chinese as it is."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value) + "\n")
     sys.stdout.flush()
 
 
@@ -55,11 +55,11 @@ def guarded(command: Callable[[], None]) -> int:
     except SystemExit as exit_:
         return exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
     except Fatal as error:
-        sys.stderr.write(f"opinionwatch: {error}\n")
+        sys.stderr.write(clean(f"opinionwatch: {error}\n"))
         return error.exit_code
     except Transient as error:
         remedy = "" if error.remedy else "; start that service or correct its address in the settings"
-        sys.stderr.write(f"opinionwatch: {error}{remedy}\n")
+        sys.stderr.write(clean(f"opinionwatch: {error}{remedy}\n"))
         return EXIT_UNAVAILABLE
     except KeyboardInterrupt:
         return 130

@@ -18,7 +18,7 @@ from pipeline.settings import KafkaSettings
 app = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
 
 Reason = Annotated[str | None, typer.Option("--reason", help="Only this reason, e.g. not_utf8.")]
-Stage = Annotated[str | None, typer.Option("--stage", help="Only this stage: decode, classify or index.")]
+Stage = Annotated[str | None, typer.Option("--stage", help="Only this stage: decode, classify, subjects or index.")]
 
 
 @app.command("list")
@@ -80,13 +80,14 @@ def replay(
     """
     kafka = settings_of(config).kafka
     chosen = _chosen(kafka, letter_id, reason, stage)
-    again = sum(letter.replayed < kafka_tools.MAX_REPLAYS for letter in chosen)
+    again = sum(kafka_tools.replayable(kafka, letter) for letter in chosen)
     sent, refused = (again, len(chosen) - again) if dry_run else kafka_tools.replay(kafka, chosen)
     if as_json:
         print_json({"replayed": sent, "refused": refused, "dry_run": dry_run})
         return
     verb = "would replay" if dry_run else "replayed"
-    out.print(f"{verb} {sent}, refused {refused} (replayed {kafka_tools.MAX_REPLAYS} times before)")
+    why = f"replayed {kafka_tools.MAX_REPLAYS} times before, or without a topic to go to"
+    out.print(f"{verb} {sent}, refused {refused}{f' ({why})' if refused else ''}")
 
 
 @app.command()
@@ -131,7 +132,7 @@ def _letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> Ite
         if letter.dropped:
             kept.pop(letter.origin, None)
         elif reason in {None, letter.reason} and stage in {None, letter.stage}:
-            kept.setdefault(letter.origin, letter)
+            kept.setdefault(letter.origin or letter.id, letter)
     yield from kept.values()
 
 

@@ -46,6 +46,12 @@ def demo(
         items, subjects = demo_feed.generate(), {k: list(v) for k, v in phrases.SUBJECTS.items()}
     else:
         items, subjects = read_feed(feed, settings.kafka.topics[-1], lambda line: err.print(line, markup=False)), {}
+        if not settings.subjects:
+            err.print(
+                "no subjects are set: only topics are watched. Name yours in [subjects] of "
+                f'{config or "opinionwatch.toml"}, e.g. Nova = ["Nova", "Nova X2"]',
+                markup=False,
+            )
     live = not as_json and out.is_terminal
     final: list[dict[str, Any]] = []
 
@@ -59,7 +65,9 @@ def demo(
                 http = session.settings.http
                 refuse_open_host(http)
                 rule = session.settings.alerts.counting
-                console = console_app(session.store, rule, behind_proxy=http.behind_proxy)
+                console = console_app(
+                    session.store, rule, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts
+                )
                 add_health(console, session.workers.metrics, session.workers.not_ready)
                 address = await stack.enter_async_context(
                     serving(console, http.host, http.console_port, "http.console_port or --port")

@@ -16,20 +16,22 @@ import typer
 
 from models.bundle import BundleError, read_manifest
 from models.engine import OnnxEngine
-from models.labelfiles import LabelFileError, LabelledText, read_labelled
+from models.labelfiles import LabelFileError, LabelledText, read_label_file
 from models.registry import CHALLENGER, Registry
 from models.text import content_hash
 from pipeline.classifier import open_classifier
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.outfile import written
 from pipeline.errors import EXIT_USAGE, Fatal
 from pipeline.labelbook import exported, summary
 from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
-from pipeline.posts import Label, text_of
+from pipeline.posts import EPOCH, Label, text_of
 from pipeline.relabel import correct_posts, take_back
 from pipeline.retraining import labels_known
 from pipeline.settings import Settings
 from pipeline.store.base import Store
 from pipeline.store.open import open_store
+from pipeline.times import read_time
 
 app = typer.Typer(
     help="Labels that people give: the queue, the import, what they disagree about.", no_args_is_help=True
@@ -42,40 +44,60 @@ _AT_ONCE = 512
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Label Studio JSON, doccano JSONL or Argilla records.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="JSONL, CSV, or an export of Label Studio, doccano, Argilla or Prodigy; - reads stdin."),
+    ],
     head: HeadName = None,
     annotator: Annotated[str | None, typer.Option("--annotator", help="Of rows that name none.")] = None,
+    text_field: Annotated[str | None, typer.Option("--text-field", help="The field that is the text.")] = None,
+    encoding: Annotated[str | None, typer.Option("--encoding", help="In place of what the content says.")] = None,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
     """Takes labels into the store and corrects the posts they belong to; a second import changes nothing.
 
+    An annotation that is older than the one the store has of the same person changes nothing either.
+
     Example: opinionwatch labels import corrections.jsonl --head sentiment
     """
     settings = settings_of(config)
-    try:
-        rows, problems = read_labelled(file, head or settings.alerts.head)
-    except LabelFileError as error:
-        raise Fatal(str(error), "mend the file", EXIT_USAGE) from None
     known = classes_of(settings)
-    refused = [str(p) for p in problems]
+    try:
+        found = read_label_file(file, head or settings.alerts.head, known, text_field, encoding)
+    except LabelFileError as error:
+        raise Fatal(str(error), "", EXIT_USAGE) from None
+    refused = [str(p) for p in found.problems]
     store = open_store(settings.store)
     labels: list[Label] = []
-    for row in rows:
-        found = [f"{row.place}: {_unknown(h, x, known)}" for h, x in row.labels.items() if x not in known.get(h, ())]
-        refused += found
-        if not found:
+    for row in found.rows:
+        bad = [f"{row.place}: {_unknown(h, x, known)}" for h, x in row.labels.items() if x not in known.get(h, ())]
+        refused += bad
+        if not bad:
             labels += _labels(row, store, annotator or getpass.getuser())
-    store.put_labels(labels)
-    posts = correct_posts(store, labels, settings.alerts.counting)
+    there = {x.id: x.at for x in store.labels()}
+    newest = {x.id: x for x in sorted(labels, key=lambda x: x.at)}
+    taken = [x for x in newest.values() if x.id not in there or x.at >= there[x.id]]
+    older = len(labels) - len(taken)
+    store.put_labels(taken)
+    posts = correct_posts(store, taken, settings.alerts.counting)
     if as_json:
-        print_json({"imported": len(labels), "refused": len(refused), "posts_corrected": posts, "reasons": refused})
+        counts = {"imported": len(taken), "older": older, "refused": len(refused), "posts_corrected": posts}
+        print_json({**counts, "reasons": refused, "unknown_columns": found.unknown})
     else:
         for line in refused[:_SHOWN]:
             err.print(line, markup=False)
-        out.print(f"imported {len(labels)} labels, refused {len(refused)} rows, corrected {posts} posts")
-    if rows and not labels:
-        raise Fatal(f"{file}: no label could be used", "see the reasons above", EXIT_USAGE)
+        if found.unknown:
+            err.print(f"not used, no heads of the model: {', '.join(found.unknown)}", markup=False)
+        out.print(
+            f"imported {len(taken)} labels, {older} older than the store's, refused {len(refused)} rows, "
+            f"corrected {posts} posts"
+        )
+    if not labels:
+        why = refused[0] if refused else "it holds no row"
+        raise Fatal(f"{file}: no label could be used: {why}", "see the reasons above", EXIT_USAGE)
+    if broken := [p.place for p in found.problems if p.structural]:
+        raise Fatal(f"{', '.join(broken[:5])}: the file is broken there", "correct it and import it again", EXIT_USAGE)
 
 
 @app.command()
@@ -89,7 +111,7 @@ def export(
     """
     store = open_store(settings_of(config).store)
     with ExitStack() as stack:
-        target = stack.enter_context(out_file.open("w", encoding="utf-8")) if out_file else sys.stdout
+        target = stack.enter_context(written(out_file)) if out_file else sys.stdout
         for row in exported(store):
             target.write(json.dumps(row, ensure_ascii=False) + "\n")
 
@@ -227,11 +249,9 @@ def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
 
 def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
     post = store.post(row.id) if len(row.id) == 64 else None
-    try:
-        at = datetime.fromisoformat(row.at) if row.at else datetime.now(UTC)
-    except ValueError:
-        at = datetime.now(UTC)
-    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    now = datetime.now(UTC)
+    # A time that cannot be read makes an annotation older than any other, one ahead of the clock as new as this import.
+    at = min(read_time(_number(row.at)) or EPOCH, now) if row.at else now
     said = {**(post["labels"] if post and not post["corrected"] else {}), **row.suggested}
     model = f"{post['model']['name']} {post['model']['version']}" if post else ""
     return [
@@ -249,6 +269,14 @@ def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
         )
         for head, label in row.labels.items()
     ]
+
+
+def _number(text: str) -> str | float:
+    """What a tool wrote as a number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limit: int) -> list[Candidate]:

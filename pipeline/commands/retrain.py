@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from models.bundle import load_bundle, read_manifest
+from models.folders import private_folder
 from models.registry import CHALLENGER, CHAMPION, Registry
 from models.signing import public_of, sign
 from pipeline.commands.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
@@ -45,8 +46,10 @@ def retrain(
     """
     settings = settings_of(config, training__min_new_labels=min_new_labels)
     registry, store = registry_refusing(lambda: _trusting(settings)), open_store(settings.store)
-    work = Path(settings.training.work)
-    work.mkdir(parents=True, exist_ok=True)
+    try:
+        work = private_folder(Path(settings.training.work).resolve())
+    except OSError as error:
+        raise Fatal(f"training.work: {error}", "give a folder that belongs to this user") from None
     with _locked(work) as free:
         done = _run(settings, registry, store, work) if free else {"outcome": "locked", "reason": "another one runs"}
     if as_json:

@@ -96,7 +96,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
     http, metrics, start = settings.http, Metrics(), _Start()
     if port := http.metrics_port_of(role):
         app = web.Application()
-        add_health(app, metrics, start.not_ready)
+        add_health(app, metrics, start.not_ready, http)
         await stack.enter_async_context(serving(app, http.host, port, "http.metrics_port (or --metrics-port)"))
 
     async def step(name: str, work: Callable[[], T]) -> T:
@@ -105,7 +105,9 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
 
     store = await step("opening the store", lambda: open_store(settings.store))
     if role.shows:
-        app = console_app(store, settings.alerts.counting, behind_proxy=http.behind_proxy)
+        app = console_app(
+            store, settings.alerts.counting, behind_proxy=http.behind_proxy, allowed_hosts=http.allowed_hosts
+        )
         port = await stack.enter_async_context(
             serving(app, http.host, http.console_port, "http.console_port (or --port)")
         )
@@ -113,7 +115,6 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
     log.info(await step("connecting to the store", store.check))
     if role is not Role.console:
         log.info(await step("connecting to Kafka", lambda: kafka_tools.check_topics(settings.kafka)))
-        await step("asking Kafka for deleted records", lambda: kafka_tools.refuse_deleted(settings.kafka))
     workers = Workers(settings, settings.kafka.bootstrap_servers, store, metrics)
     if role.classifies:
         log.info("loading the model")

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.message import origin
 from pipeline.alerting.shares import key_shares
-from pipeline.alerting.told import told, with_operator
+from pipeline.alerting.told import by_channel, told
+from pipeline.console.shared import Shared
 from pipeline.errors import Fatal, PipelineError
+from pipeline.hosts import is_loopback, only_known_hosts
 from pipeline.settings import HttpSettings
 from pipeline.status import from_store
 from pipeline.store.base import CountRule, Store
@@ -29,54 +31,67 @@ _HEADERS = {
 }
 _STEPS = 42
 MAX_HITS = 50
+#: Seconds that an answer of the alerts and the shares is kept: a page asks every 2 s.
+KEPT_S = 1.5
+_ELSEWHERE = (
+    "the console answers to localhost only: open it there, name this host in http.allowed_hosts, or set "
+    "http.behind_proxy behind a proxy that authenticates"
+)
 
 
 def refuse_open_host(http: HttpSettings) -> None:
     """The console has no log-in yet: raises `Fatal` for an address that others reach."""
-    if not http.behind_proxy and not _is_loopback(http.host):
+    if not http.behind_proxy and not http.allowed_hosts and not is_loopback(http.host):
         raise Fatal(
             f"http.host {http.host} would open the console to others without a log-in",
-            "keep 127.0.0.1, or put a proxy that authenticates in front and set http.behind_proxy",
+            "keep 127.0.0.1, put a proxy that authenticates in front and set http.behind_proxy, or, where only this "
+            "machine reaches the port, set http.allowed_hosts",
         )
 
 
-def console_app(store: Store, rule: CountRule, *, behind_proxy: bool = False) -> web.Application:
-    """Pages and `/api/...`; every blocking read runs in a thread. Without a proxy it answers to loopback names only."""
-    app = web.Application(middlewares=[_guard] if behind_proxy else [_guard, _loopback_only])
+def console_app(
+    store: Store, rule: CountRule, *, behind_proxy: bool = False, allowed_hosts: Collection[str] = ()
+) -> web.Application:
+    """Pages and `/api/...`; every blocking read runs in a thread, and pages share what all of them ask for.
+
+    It answers to loopback names and to `allowed_hosts`, and to any name only behind a proxy that has no such list.
+    """
+    guarded = not behind_proxy or allowed_hosts
+    app = web.Application(middlewares=[_guard, *([only_known_hosts(allowed_hosts, _ELSEWHERE)] if guarded else [])])
+    everywhere: dict[str, Shared[Any]] = {
+        "status": Shared(lambda: from_store(store), KEPT_S),
+        "alerts": Shared(lambda: shown_alerts(store, datetime.now(UTC)), KEPT_S),
+        "shares": Shared(lambda: two_weeks(store, rule), KEPT_S),
+    }
     for name, kind in _TYPES.items():
         path = "/" if name == "index.html" else f"/{name}"
         app.router.add_get(path, _static(resources.files("pipeline.console") / "static" / name, kind))
 
-    async def status(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: from_store(store)))
+    def shared(answer: Shared[Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def handle(_: web.Request) -> web.Response:
+            return web.json_response(await answer.get())
 
-    async def alerts(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: shown_alerts(store, datetime.now(UTC))))
-
-    async def shares(_: web.Request) -> web.Response:
-        return web.json_response(await asyncio.to_thread(lambda: two_weeks(store, rule)))
+        return handle
 
     async def search(request: web.Request) -> web.Response:
         text = request.query.get("q", "")[:200]
         return web.json_response(await asyncio.to_thread(lambda: store.search(text, MAX_HITS)))
 
-    app.add_routes(
-        [
-            web.get("/api/status", status),
-            web.get("/api/alerts", alerts),
-            web.get("/api/shares", shares),
-            web.get("/api/search", search),
-        ]
-    )
+    for name, answer in everywhere.items():
+        app.router.add_get(f"/api/{name}", shared(answer))
+    app.router.add_get("/api/search", search)
     return app
 
 
 def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts, and in words who heard of each and where its posts come from."""
-    found = [
-        with_operator(store, a) if a["state"] == "open" else {**a, "operator": {}} for a in store.alerts(limit=100)
+    found = store.alerts(limit=100)
+    said = store.states([operator_state(alert["id"]) for alert in found if alert["state"] == "open"])
+    shown = [{**alert, "operator": said.get(operator_state(alert["id"]), {})} for alert in found]
+    return [
+        {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
+        for alert in shown
     ]
-    return [{**alert, "told": told(alert, now), "origin": "; ".join(origin(alert, "en"))} for alert in found]
 
 
 def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:
@@ -95,24 +110,6 @@ def _static(file: Any, kind: str) -> Callable[[web.Request], Awaitable[web.Respo
         return web.Response(text=text, content_type=kind)
 
     return serve
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@web.middleware
-async def _loopback_only(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """A web site whose name is made to lead here (DNS rebinding) would read the console by its visitor's browser."""
-    if not _is_loopback(request.url.host or ""):
-        error = "the console answers to localhost only: open it there, or set http.behind_proxy behind a proxy"
-        return web.json_response({"error": error}, status=403)
-    return await handler(request)
 
 
 @web.middleware

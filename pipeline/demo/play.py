@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from pipeline.alerting.evaluator import STATE, state_begun_at
 from pipeline.app import Workers
 from pipeline.codec import decode
 from pipeline.demo.feed import Item
@@ -22,7 +23,7 @@ from pipeline.errors import Fatal, Poison
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
 from pipeline.posts import Origin, Record
-from pipeline.settings import Settings
+from pipeline.settings import ChannelSettings, Settings
 from pipeline.store.base import Store
 from pipeline.store.sqlite import SqliteStore
 
@@ -30,6 +31,10 @@ log = logging.getLogger(__name__)
 #: The embedded broker drops old records (it keeps 5 MB a partition): the feed waits while so much is not done.
 MAX_AHEAD, MAX_AHEAD_BYTES = 6000, 4_000_000
 DRAIN_S = 120.0
+#: The feed waits this often until all that was sent is indexed; only then may the alert role judge so far.
+_PAUSES, _LEAST_BETWEEN = 40, 100
+#: How long a finished demo waits for its notifications, in seconds.
+_NOTIFY_S = 10.0
 _PARTITIONS = 4
 
 
@@ -46,6 +51,7 @@ class Session:
     started: float = field(default_factory=time.monotonic)
     finished: float | None = None
     drained: bool = False
+    complete_to: datetime | None = None
 
     @property
     def done(self) -> int:
@@ -61,13 +67,20 @@ def total(metrics: Metrics, name: str) -> int:
     return int(sum(s.value for family in counter.collect() for s in family.samples if s.name.endswith("_total")))
 
 
+#: What would depend on the clock of the machine is off: a feed gives the same alerts each time it is played.
+_STEADY = {"idle_s": 3.0, "evaluate_every_s": 0.25, "calibrate_every_days": 0.0, "blind_share": 1.0}
+
+
 def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str]]) -> Settings:
     """The user's settings on the embedded broker and a store of the demo's own."""
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "embedded", "session_timeout_s": 30.0}),
             "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/demo.sqlite"}),
-            "alerts": settings.alerts.model_copy(update={"idle_s": 3.0, "evaluate_every_s": 0.25}),
+            "alerts": settings.alerts.model_copy(
+                # Whoever watches the demo is told by it.
+                update={**_STEADY, "channels": [*settings.alerts.channels, ChannelSettings(name="demo", kind="log")]}
+            ),
             "subjects": settings.subjects or subjects,
         }
     )
@@ -95,6 +108,7 @@ async def play(
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
         store.put_state("model", {"name": classifier.name, "version": classifier.version})
+        store.put_state(STATE, state_begun_at(items[0].at))
         broker = EmbeddedBroker()
         kafka = settings.kafka
         broker.create(
@@ -103,9 +117,9 @@ async def play(
         )
         workers = Workers(settings, broker.address, store, Metrics())
         workers.add_classify(classifier)
+        session = Session(settings, store, workers, items, complete_to=items[0].at)
         if alerting:
-            workers.add_alert()
-        session = Session(settings, store, workers, items)
+            workers.add_alert(lambda: session.complete_to)
         try:
             await workers.start()
             async with attend(session):
@@ -120,19 +134,29 @@ async def play(
 
 async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
     await _feed(session, broker, seconds)
-    deadline = time.monotonic() + DRAIN_S
-    while session.done < session.sent or (session.workers.flow and session.workers.flow.in_flight):
-        if time.monotonic() > deadline:
-            raise Fatal(f"{session.sent - session.done} records are not done after {DRAIN_S:.0f} s", "run it again", 70)
-        await asyncio.sleep(0.05)
+    await _all_done(session)
+    session.complete_to = None
     session.finished = time.monotonic()
+    deadline = time.monotonic() + DRAIN_S
     bounds = session.store.bounds()
     alerts = session.workers.alerts
     while bounds and alerts and not alerts.evaluated_to(_last_bucket(session)):
         if time.monotonic() > deadline:
             raise Fatal(f"the alert role is not done after {DRAIN_S:.0f} s", "run it again", 70)
         await asyncio.sleep(0.05)
+    deadline = time.monotonic() + _NOTIFY_S
+    while any(a.get("pending") and not a.get("held") for a in session.store.alerts()) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
     session.drained = True
+
+
+async def _all_done(session: Session) -> None:
+    """Until something became of every record that was sent."""
+    deadline = time.monotonic() + DRAIN_S
+    while session.done < session.sent or (session.workers.flow and session.workers.flow.in_flight):
+        if time.monotonic() > deadline:
+            raise Fatal(f"{session.sent - session.done} records are not done after {DRAIN_S:.0f} s", "run it again", 70)
+        await asyncio.sleep(0.02)
 
 
 def _last_bucket(session: Session) -> datetime:
@@ -142,6 +166,8 @@ def _last_bucket(session: Session) -> datetime:
 
 async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> None:
     reached, done = [0, *accumulate(len(item.value) for item in session.items)], 0
+    between = max(_LEAST_BETWEEN, len(session.items) // _PAUSES)
+    places = _Places()
     for number, item in enumerate(session.items):
         while number - done > MAX_AHEAD or reached[number] - reached[done] > MAX_AHEAD_BYTES:
             if (now := session.done) == done:
@@ -150,11 +176,39 @@ async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> Non
         if seconds and (early := session.started + seconds * number / len(session.items) - time.monotonic()) > 0.01:
             broker.flush()
             await asyncio.sleep(early)
-        broker.send(item.topic, b"", item.value, item.timestamp_ms, number % _PARTITIONS)
+        partition, alone = places.of(item)
+        if alone or (number and number % between == 0):
+            broker.flush()
+            await _all_done(session)
+            places.forget()
+            session.complete_to = item.at
+        broker.send(item.topic, b"", item.value, item.timestamp_ms, partition)
         session.sent, session.at = number + 1, item.at
         if number % 50 == 0:
             await asyncio.sleep(0)
     broker.flush()
+
+
+class _Places:
+    """Where records go, so that of two posts with one text it is always the first sent that counts as the original.
+
+    What has one text goes to one partition, which is read in order; only topics are read side by side.
+    """
+
+    def __init__(self) -> None:
+        self._topics: dict[str, str] = {}
+
+    def of(self, item: Item) -> tuple[int, bool]:
+        """The record's partition, and whether it must wait for what was sent: another topic has its text."""
+        try:
+            text = decode(Record(Origin(item.topic, 0, 0), item.timestamp_ms, item.value)).content_hash
+        except Poison:
+            return 0, False
+        return int(text[:8], 16) % _PARTITIONS, self._topics.setdefault(text, item.topic) != item.topic
+
+    def forget(self) -> None:
+        """All that was sent is indexed."""
+        self._topics.clear()
 
 
 async def _race(work: Any, workers: Workers) -> None:

@@ -121,12 +121,17 @@ class ModelSettings(Section):
 
 
 class FlowSettings(Section):
-    """Micro-batches: at most `batch_records`, closed after `batch_wait_s`; `in_flight` of them at once."""
+    """Micro-batches: at most `batch_records`, closed after `batch_wait_s`; `in_flight` of them at once.
+
+    A worker stops at `dead_letter_limit` letters of all workers within `dead_letter_window_s` (unless less than 1 % of
+    what it reads is poison), and where more than `dead_letter_share` of the last 2,000 records are.
+    """
 
     batch_records: int = Field(default=512, ge=1, le=10_000)
     batch_wait_s: float = Field(default=0.05, gt=0, le=60)
     in_flight: int = Field(default=4, ge=1, le=16)
     dead_letter_limit: int = Field(default=10_000, ge=1)
+    dead_letter_window_s: float = Field(default=3600.0, ge=60, le=7 * 86_400)
     dead_letter_share: float = Field(default=0.5, gt=0, le=1)
 
 
@@ -206,8 +211,7 @@ class SubjectSettings(Section):
 
 #: A list of keywords is short for a table with `any` alone.
 Subject = Annotated[
-    Annotated[list[str], Field(min_length=1), AfterValidator(_findable), Tag("keywords")]
-    | Annotated[SubjectSettings, Tag("table")],
+    Annotated[list[str], AfterValidator(_findable), Tag("keywords")] | Annotated[SubjectSettings, Tag("table")],
     Discriminator(lambda value: "table" if isinstance(value, dict | SubjectSettings) else "keywords"),
 ]
 

@@ -91,9 +91,19 @@ def time_of(document: Mapping[str, Any]) -> datetime:
     return datetime.fromisoformat(document["@timestamp"])
 
 
-def progress_of(alert: Mapping[str, Any]) -> tuple[int, bool]:
-    """How far an alert document is: its transition, and whether people were told of it."""
-    return alert.get("sequence", 0), not alert.get("pending")
+def may_replace(there: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    """Whether an alert document may take the place of the one that stands there.
+
+    One with a `revision` was made from the revision before it, or is out of date. Without one, as an older release
+    writes it, it must have got as far: by its transition, and by whether people were told of it.
+    """
+    if "revision" in document:
+        return bool(there.get("revision", 0) < document["revision"])
+    return _progress(there) <= _progress(document)
+
+
+def _progress(alert: Mapping[str, Any]) -> tuple[int, int, bool]:
+    return alert.get("revision", 0), alert.get("sequence", 0), not alert.get("pending")
 
 
 class Store(Protocol):
@@ -188,13 +198,28 @@ class Store(Protocol):
         ...
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        """False where one stands there that has got further (`progress_of`): it stays."""
+        """False where the one that stands there may not be replaced by it (`may_replace`): it stays."""
         ...
 
     def alert(self, alert_id: str) -> dict[str, Any] | None: ...
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         """Alert documents with their `id`, newest first."""
+        ...
+
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+        """Alert documents with their `id` that have a delivery to `channel` due by `now` (`notifications.due_at`).
+
+        Those tried least often come first, then the oldest.
+        """
+        ...
+
+    def unsettled_alerts(self) -> Iterable[dict[str, Any]]:
+        """Every alert document, with its `id`, that is open or has something due for any channel."""
+        ...
+
+    def open_alerts(self) -> dict[str, int]:
+        """How many are open: by `warning` and `critical`, and `unnotified`."""
         ...
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None: ...
@@ -207,5 +232,9 @@ class Store(Protocol):
         ...
 
     def state(self, name: str) -> dict[str, Any] | None: ...
+
+    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """Those of the states that are there, by name, in one question."""
+        ...
 
     def close(self) -> None: ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sqlite3
+import stat
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import Any
 from pipeline.errors import EXIT_UNAVAILABLE, Fatal, PipelineError, Transient
 from pipeline.network import printable
 
+log = logging.getLogger(__name__)
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS posts (
   rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, time REAL NOT NULL,
@@ -29,6 +32,10 @@ CREATE TABLE IF NOT EXISTS progress (
   topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
   PRIMARY KEY (topic, "partition")) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, open INTEGER NOT NULL, started TEXT NOT NULL, document TEXT);
+CREATE TABLE IF NOT EXISTS deliveries (
+  alert TEXT NOT NULL, channel TEXT NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL,
+  PRIMARY KEY (channel, alert)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_alert ON deliveries (alert);
 CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
@@ -55,15 +62,22 @@ _PASSING = {
 
 
 class Database:
-    """Calls from several threads are taken one at a time; raises `Transient` or `Fatal` only."""
+    """Writes of several threads are taken one at a time, reads beside them on a connection of their own.
+
+    Raises `Transient` or `Fatal` only.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
+        self._lock, self._read_lock = threading.RLock(), threading.RLock()
+        self._writer: int | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _close_to_others(path)
             self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self.connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
+            self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._reader.execute("PRAGMA query_only=ON")
         except (OSError, ValueError) as error:
             reason = printable(error.strerror or str(error) if isinstance(error, OSError) else str(error))
             raise Fatal(f"store {path}: {reason}", _WRITABLE, EXIT_UNAVAILABLE) from None
@@ -104,13 +118,14 @@ class Database:
             )
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._read_lock:
+            self._reader.close()
             self.connection.close()
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, all of it or nothing."""
-        with self.reading() as db:
+        with self._exclusive(), self.reading() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -122,11 +137,22 @@ class Database:
             db.execute("COMMIT")
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """The connection, to this thread alone."""
+    def _exclusive(self) -> Iterator[None]:
+        """Holds the place of the thread that writes."""
         with self._lock:
+            self._writer = threading.get_ident()
             try:
-                yield self.connection
+                yield
+            finally:
+                self._writer = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection, to this thread alone: within `writing` that of the transaction, else one that only reads."""
+        inside = self._writer == threading.get_ident()
+        with self._lock if inside else self._read_lock:
+            try:
+                yield self.connection if inside else self._reader
             except sqlite3.Error as error:
                 raise failure(self.path, error) from error
 
@@ -173,6 +199,21 @@ def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
     for table, column in db.execute(query):
         found.setdefault(table, set()).add(column)
     return found
+
+
+def _close_to_others(path: Path) -> None:
+    """The file is made for this user alone; one that all users of the machine could read is closed to them.
+
+    One that only a group may read was made so on purpose, and stays.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            found = file.stat() if file.exists() else None
+            if found and stat.S_ISREG(found.st_mode) and found.st_mode & 0o007 and found.st_uid == os.geteuid():
+                file.chmod(0o600)
+                log.warning("store %s was open to every user of this machine and is closed to others now", file)
 
 
 def each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -13,7 +13,7 @@ from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.readable import readable
 from pipeline.store import templates as names
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
 from pipeline.store.bulk import ItemVerdict
 from pipeline.store.connection import PAGE, Connection
 from pipeline.store.indices import Indices
@@ -279,7 +279,7 @@ class ElasticsearchStore:
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         for _ in range(_TRIES):
             there = self._c.get(names.ALERTS, alert_id)
-            if there and progress_of(there["_source"]) > progress_of(document):
+            if there and not may_replace(there["_source"], document):
                 return False
             if self._c.put(names.ALERTS, alert_id, document, **_unchanged(there)):
                 return True
@@ -293,6 +293,41 @@ class ElasticsearchStore:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
         hits = self._c.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])
         return [{**h["_source"], "id": h["_id"]} for h in hits]
+
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+        mine: dict[str, Any] = {"term": {"notifications.channel": channel}}
+        due = [mine, {"range": {"notifications.due_at": {"lte": now.isoformat()}}}]
+        attempts = {"order": "asc", "nested": {"path": "notifications", "filter": mine}}
+        hits = self._c.search(
+            index=names.ALERTS,
+            query={"nested": {"path": "notifications", "query": _filter(due)}},
+            size=limit,
+            sort=[{"notifications.attempts": attempts}, {"started_at": "asc"}],
+        )["hits"]["hits"]
+        return [{**h["_source"], "id": h["_id"]} for h in hits]
+
+    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+        either = [{"term": {"state": "open"}}, {"exists": {"field": "pending"}}]
+        hits = self._c.scan(
+            names.ALERTS, query={"bool": {"should": either, "minimum_should_match": 1}}, sort=[{"started_at": "asc"}]
+        )
+        return ({**h["_source"], "id": h["_id"]} for h in hits)
+
+    def open_alerts(self) -> dict[str, int]:
+        kinds = {
+            **{severity: {"term": {"severity": severity}} for severity in ("warning", "critical")},
+            "unnotified": {
+                "bool": {"must": {"exists": {"field": "unnotified"}}, "must_not": {"term": {"unnotified": ""}}}
+            },
+        }
+        answer = self._c.search(
+            index=names.ALERTS,
+            query={"term": {"state": "open"}},
+            size=0,
+            aggs={"kinds": {"filters": {"filters": kinds}}},
+        )
+        found = answer.get("aggregations", {}).get("kinds", {}).get("buckets", {})
+        return {kind: int(found.get(kind, {}).get("doc_count", 0)) for kind in kinds}
 
     def put_state(self, name: str, value: Mapping[str, Any]) -> None:
         self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=_state(name, value)))
@@ -310,6 +345,17 @@ class ElasticsearchStore:
     def state(self, name: str) -> dict[str, Any] | None:
         found = self._c.get(names.STATE, f"state-{name}")
         return dict(found["_source"]["value"]) if found else None
+
+    def states(self, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
+        if not wanted:
+            return {}
+        ids = [f"state-{name}" for name in wanted]
+        found = self._c.call(lambda es: es.mget(index=names.STATE, ids=ids))["docs"]
+        return {
+            name: dict(document["_source"]["value"])
+            for name, document in zip(wanted, found, strict=True)
+            if document.get("found")
+        }
 
     def _mark(self, times: Iterable[datetime], now: datetime) -> None:
         states = marks(times, now)

@@ -16,7 +16,7 @@ import orjson
 from pipeline.ledger import current
 from pipeline.posts import Label, Progress, ScoredPost
 from pipeline.readable import readable
-from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, progress_of, time_of
+from pipeline.store.base import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
 from pipeline.store.database import Database, each
 from pipeline.store.settled import marks
 
@@ -295,7 +295,7 @@ class SqliteStore:
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
         with self._db.writing() as db:
             there = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-            if there and progress_of(json.loads(there[0])) > progress_of(document):
+            if there and not may_replace(json.loads(there[0]), document):
                 return False
             db.execute(
                 "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
@@ -306,7 +306,35 @@ class SqliteStore:
                     json.dumps(document, ensure_ascii=False),
                 ),
             )
+            db.execute("DELETE FROM deliveries WHERE alert = ?", (alert_id,))
+            due = [
+                (alert_id, d["channel"], datetime.fromisoformat(d["due_at"]).timestamp(), d.get("attempts", 0))
+                for d in document.get("notifications") or ()
+                if d.get("due_at")
+            ]
+            db.executemany("INSERT INTO deliveries VALUES (?, ?, ?, ?)", due)
         return True
+
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+        query = """SELECT id, document FROM deliveries JOIN alerts ON alert = id WHERE channel = ? AND due <= ?
+            ORDER BY attempts, started, id LIMIT ?"""
+        with self._db.reading() as db:
+            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (channel, now.timestamp(), limit))]
+
+    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+        query = """SELECT id, document FROM alerts WHERE open OR json_array_length(document, '$.pending') > 0
+            ORDER BY started, id"""
+        with self._db.reading() as db:
+            rows = db.execute(query).fetchall()
+        return ({**json.loads(document), "id": key} for key, document in rows)
+
+    def open_alerts(self) -> dict[str, int]:
+        query = """SELECT json_extract(document, '$.severity'), json_extract(document, '$.unnotified') FROM alerts
+            WHERE open"""
+        with self._db.reading() as db:
+            rows = db.execute(query).fetchall()
+        counted = {severity: sum(row[0] == severity for row in rows) for severity in ("warning", "critical")}
+        return {**counted, "unnotified": sum(bool(row[1]) for row in rows)}
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
@@ -338,6 +366,11 @@ class SqliteStore:
     def state(self, name: str) -> dict[str, Any] | None:
         with self._db.reading() as db:
             return self._state(db, name)
+
+    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        query = "SELECT name, value FROM state WHERE name IN ({})"
+        with self._db.reading() as db:
+            return {name: dict(json.loads(value)) for name, value in each(db, query, names)}
 
     @staticmethod
     def _state(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ ORIGINALS = "opinion-originals"
 #: Progress per source partition and the evaluator's cursor (docs/adr/0001).
 STATE = "opinion-state"
 #: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
-SCHEMA = 5
+SCHEMA = 6
 #: Of our index templates; of several that match an index, Elasticsearch applies the one with the highest.
 PRIORITY = 200
 OURS = (POSTS, ALERTS, LABELS, ORIGINALS, STATE)
@@ -156,6 +156,22 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[st
         "related": _KEYWORD,
         "pending": _KEYWORD,
         "held": _KEYWORD,
+        "unnotified": _KEYWORD,
+        "note": _KEYWORD,
+        "revision": {"type": "long"},
+        # Per channel: what it was told, and when to look at it next. Nested, so that a query can ask about one channel.
+        "notifications": {
+            "type": "nested",
+            "properties": {
+                **{name: _KEYWORD for name in ("channel", "state", "detail", "told")},
+                **{name: {"type": "date"} for name in ("at", "due_at")},
+                **{name: {"type": "long"} for name in ("attempts", "sequence")},
+            },
+        },
+        "false_alarm": {
+            "properties": {"by": _KEYWORD, "note": _KEYWORD, "at": {"type": "date"}, "ended_at": {"type": "date"}}
+        },
+        "last_hour": {"type": "object", "enabled": False},
         "terms": _KEYWORD,
         "spread": {"type": "object", "enabled": False},
         "series": {"type": "object", "enabled": False},

@@ -35,7 +35,8 @@ import numpy as np
 from models.engine import Encoded
 from models.labels import Prediction
 from pipeline import delivery, kafka_tools
-from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.flow import Flow
+from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Classifier, Labeller
 from pipeline.metrics import Metrics
 from pipeline.posts import Progress, Record
@@ -73,8 +74,8 @@ class NoStore:
     def save_progress(self, _progress: Sequence[Progress]) -> None:
         """Kept nowhere."""
 
-    def load_progress(self) -> dict[tuple[str, int], Progress]:
-        return {}
+    def all_progress(self) -> list[Progress]:
+        return []
 
 
 class Clock:
@@ -144,7 +145,7 @@ def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, stor
     return Flow(
         labeller=Labeller(classifier, SubjectMatcher({"Nova": ["nova"]}), CountRule(), metrics, 64_000_000),
         store=store,
-        dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic)),
+        dead_letters=DeadTopic(delivery.raw_topic(app, kafka.dead_topic), app),
         progress=ProgressTopic(app, delivery.raw_topic(app, kafka.progress_topic)),
         guard=DeadLetterGuard(10, 1.0),
         metrics=metrics,

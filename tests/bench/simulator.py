@@ -112,6 +112,29 @@ def joined(cases: Sequence[Simulated]) -> Simulated:
     return Simulated(history, *(np.concatenate([getattr(c, name) for c in cases]) for name in ("spikes", "usual")))
 
 
+def brands(
+    posts_per_h: float, days: int, *, first: int, seed: int, second: int = 30, share: float = 0.3
+) -> tuple[History, int]:
+    """44 keys (8 brands, 4 topics, each brand in each topic) with two crises on the last day, 12 hours apart.
+
+    `posts_per_h` of all keys together. `first` posts of brand b0 within three hours, then `second` of b1, in the same
+    topic, 95 % of them negative; also gives the bucket in which the second begins.
+    """
+    rng, hour = np.random.default_rng([seed, days, round(posts_per_h)]), 3600 // BUCKET_S
+    posts = rng.poisson(posts_per_h / hour / 32, (8, 4, days * DAY))
+    negatives = rng.binomial(posts, share)
+    begin = (days - 1) * DAY + 6 * hour
+    for brand, at, count in ((0, begin, first), (1, begin + 12 * hour, second)):
+        window = slice(at, at + 3 * hour)
+        more = rng.multinomial(count, np.full(3 * hour, 1 / (3 * hour)))
+        posts[brand, 0, window] += more
+        negatives[brand, 0, window] += rng.binomial(more, 0.95)
+    names = [f"subject:b{b}" for b in range(8)] + [f"topic:t{t}" for t in range(4)]
+    names += [f"subject:b{b}|topic:t{t}" for b in range(8) for t in range(4)]
+    rows = (np.concatenate([a.sum(1), a.sum(0), a.reshape(32, -1)]) for a in (posts, negatives))
+    return History(tuple(names), START, BUCKET_S, *rows), begin + 12 * hour
+
+
 def profile_of(process: Process) -> Floats:
     """How much of a spike there is in each of its buckets, in [0, 1]."""
     return np.ones(SPIKE) if process.step else np.sin(np.pi * (np.arange(SPIKE) + 0.5) / SPIKE)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import repeat
+from typing import Any
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -98,11 +100,11 @@ def kafka_of(system: System) -> KafkaSettings:
     )
 
 
-def produce(system: System, sent: Corpus) -> None:
+def produce(system: System, sent: Corpus, more: Sequence[Mapping[str, Any]] | None = None) -> None:
     largest = max([kafka_tools.MAX_BYTES, *map(len, sent.values)])
     with kafka_tools.producer(kafka_of(system), largest) as send:
-        for value in sent.values:
-            send(system.topic, value)
+        for value, how in zip(sent.values, more or repeat({}), strict=False):
+            send(system.topic, value, **how)
 
 
 def produce_what_is_taken(system: System, posts: Sequence[bytes], within_s: float) -> Corpus:

@@ -9,11 +9,17 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.chaos import logs
+from tests.chaos.alert_rows import (
+    a_channel_is_down_beside_a_healthy_one,
+    every_channel_refuses_and_comes_back,
+    killed_after_telling_with_late_posts,
+)
 from tests.chaos.proxy import ACTIONS
 from tests.chaos.trial import Trial
 
@@ -295,6 +301,52 @@ def classifier_meets_a_bug(t: Trial, rng: random.Random) -> None:
     t.worker()
 
 
+def one_text_meets_a_bug(t: Trial, rng: random.Random) -> None:
+    worker = t.worker(bug_on="trapped")
+    t.send(1000)
+    trapped = [{"v": 1, "id": f"trap{i}", "source": "chaos", "text": f"trapped {i}"} for i in range(3)]
+    t.send_posts(trapped, rejected={post["id"] for post in trapped})
+    t.send(1000)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+    letters = t.system.cli("dead", "list", "--reason", "bug", "--json")
+    t.require(
+        {(x["stage"], x["reason"]) for x in letters} == {("classify", "bug")} and len(letters) == 3, "three are dead"
+    )
+
+
+def hostile_records(t: Trial, rng: random.Random) -> None:
+    """Headers, timestamps and texts that nobody writes by accident, between good posts."""
+    worker = t.worker()
+    t.send(500)
+    marks = "a" + "\u0301" * 40_000 + "\u0316" * 40_000
+    hostile: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"headers": [("replayed", None)]}),
+        ({}, {"headers": [("replayed", b"9" * 5000)]}),
+        ({}, {"headers": [("replayed", b"\xb2"), ("", b"\xff"), ("replayed", b"")]}),
+        ({}, {"timestamp_ms": -62135596800001}),
+        ({"text": marks}, {}),
+        ({"text": "\ufdfa" * 90_000}, {}),
+        ({"likes": "many", "kind": "blog", "author": {}, "url": "http://x/\x1b[2J\r\n", "lang": 5}, {}),
+    ]
+    posts = [
+        {"v": 1, "id": f"hostile{i}", "source": "chaos", "text": "hi", **more} for i, (more, _) in enumerate(hostile)
+    ]
+    t.send_posts(posts, rejected=set(), more=[how for _, how in hostile])
+    t.send_raw(
+        [
+            b'{"v":1,"id":"x","source":"s","text":"a","extra":{'
+            + b",".join(b'"%d":{}' % i for i in range(60_000))
+            + b"}}"
+        ]
+    )
+    t.send(500)
+    t.cured()
+    t.drain()
+    t.require(worker.running(), "the worker lives")
+
+
 def offsets_out_of_range(t: Trial, rng: random.Random) -> None:
     worker = t.worker()
     t.send(600)
@@ -448,6 +500,8 @@ ROWS = [
     Row(20, "offsets reset, every record again", offsets_are_reset),
     Row(25, "memory runs out", memory_runs_out, long=True),
     Row(26, "a bug in the classifier", classifier_meets_a_bug),
+    Row(101, "a bug that one text meets", one_text_meets_a_bug),
+    Row(102, "hostile headers, timestamps and texts", hostile_records),
     Row(29, "retention deleted what was not read", offsets_out_of_range),
     Row(30, "an error inside Faust or its client", error_inside_faust),
     Row(31, "commits fail", commits_fail),
@@ -456,4 +510,14 @@ ROWS = [
     Row(34, "SIGTERM in each state", sigterm_in_each_state, long=True),
     Row(35, "a compression bomb", compression_bomb, long=True),
     Row(36, "a source topic deleted", source_topic_is_deleted, long=True),
+    Row(40, "a transactional producer, with aborted records", logs.transactions),
+    Row(41, "the topic is deleted and created again", logs.topic_created_again),
+    Row(42, "a topic leaves the settings", logs.topic_retired, long=True),
+    Row(43, "records deleted under a running worker", logs.deleted_under_a_worker),
+    Row(44, "posts from clocks that are ahead", logs.clock_ahead),
+    Row(45, "the group's offsets have expired", logs.offsets_expired),
+    Row(46, "another cluster", logs.another_cluster, long=True),
+    Row(50, "a channel down beside a healthy one", a_channel_is_down_beside_a_healthy_one),
+    Row(51, "alert role killed after telling, late posts", killed_after_telling_with_late_posts),
+    Row(52, "every channel refuses, then comes back", every_channel_refuses_and_comes_back),
 ]  # fmt: skip

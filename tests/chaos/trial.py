@@ -60,6 +60,7 @@ class Trial:
         self.system = System(kafka, elasticsearch.url, folder)
         self.system.cli("setup")
         self.workers: list[Worker] = []
+        self.closing: list[Callable[[], object]] = []
         self.notes: dict[str, Any] = {}
         self._seed, self.sent = seed, list[Corpus]()
         self._next = 0
@@ -69,6 +70,8 @@ class Trial:
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()
+        for close in self.closing:
+            close()
         self.system.store.close()
 
     def settings(self, **values: str) -> None:
@@ -132,6 +135,13 @@ class Trial:
         if kept:
             self.sent.append(sent)
 
+    def next_corpus(self, n: int) -> Corpus:
+        """More records of the corpus, which the row itself sends; without poisons."""
+        made = corpus(self._seed + self._next, n, start=self._next, poisons=0.0)
+        self._next += n
+        self.sent.append(made)
+        return made
+
     def send_to_a_sick_broker(self, n: int, within_s: float) -> Corpus:
         """Posts of which the broker may take some; without poisons."""
         wanted = corpus(self._seed + self._next, n, start=self._next, poisons=0.0)
@@ -179,11 +189,16 @@ class Trial:
                 send(topic, value)
         self.sent.append(sent)
 
-    def send_posts(self, posts: list[dict[str, Any]], *, rejected: set[str]) -> None:
-        """Posts of the row's own; those of `rejected` (native ids) must not be indexed."""
+    def send_posts(
+        self, posts: list[dict[str, Any]], *, rejected: set[str], more: list[dict[str, Any]] | None = None
+    ) -> None:
+        """Posts of the row's own; those of `rejected` (native ids) must not be indexed.
+
+        `more[i]` are the headers and the timestamp of the i-th.
+        """
         ids = frozenset(document_id(p["source"], p["id"]) for p in posts if p["id"] not in rejected)
         sent = Corpus([json.dumps(p).encode() for p in posts], ids, len(rejected))
-        produce(self.system, sent)
+        produce(self.system, sent, more)
         self.sent.append(sent)
 
     def cured(self) -> None:

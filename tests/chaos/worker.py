@@ -5,11 +5,14 @@ index_raises: [N, ...]  these index writes fail before they are made
 index_sleeps: S         seconds that each index write takes longer
 slow_batch: [N, S]      the N-th batch takes S seconds to classify
 max_poll_s: S           Kafka's max.poll.interval
-classifier_raises: N    the N-th batch meets a bug
+classifier_raises: N    from the N-th batch on every text meets a bug
+bug_on: WORD            a text with the word meets a bug
 memory_for: N           batches of more than N texts run out of memory
 dies_in: [PART, N]      the N-th call in a part of Faust or aiokafka (`PARTS`) raises
 commits_fail: [ERROR, N]  the first N commits of posts raise an error of aiokafka
 hangs_in: STEP          a step of the start (store, kafka or model) never ends
+kill_after_told: N      SIGKILL right after a webhook took the N-th message, before that is written down
+refused_s: S            a channel that refuses is tried again after S seconds
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from aiokafka.producer.message_accumulator import MessageAccumulator
 from models.engine import Encoded, OutOfMemoryError
 from models.labels import Prediction
 from pipeline import delivery, kafka_tools
+from pipeline.alerting.notify import queue
+from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.commands import workers
 from pipeline.errors import Transient
 from pipeline.strict import StrictConsumer
@@ -55,8 +61,10 @@ class _Classifier(DummyClassifier):
         self._calls += 1
         if len(encoded.texts) > FAULTS.get("memory_for", 1 << 30):
             raise OutOfMemoryError("no memory")
-        if self._calls == FAULTS.get("classifier_raises"):
+        if self._calls >= FAULTS.get("classifier_raises", 1 << 30):
             raise RuntimeError("a bug in the classifier")
+        if "bug_on" in FAULTS and any(FAULTS["bug_on"] in text for text in encoded.texts):
+            raise RuntimeError("a bug that one text meets")
         number, seconds = FAULTS.get("slow_batch", (0, 0))
         if self._calls == number:
             time.sleep(seconds)
@@ -115,9 +123,26 @@ def hang(*_: Any) -> Any:
     time.sleep(600)
 
 
+def kill_after_told(number: int) -> None:
+    send, calls = WebhookChannel.send, 0
+
+    async def wrapped(self: WebhookChannel, notice: Notice) -> None:
+        nonlocal calls
+        await send(self, notice)
+        calls += 1
+        if calls == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    WebhookChannel.send = wrapped  # type: ignore[method-assign]
+
+
 def main() -> None:
     """Runs the command line with its classifier and its store replaced."""
     from pipeline.cli import main as command_line
+
+    queue.REFUSED_S = FAULTS.get("refused_s", queue.REFUSED_S)
+    if "kill_after_told" in FAULTS:
+        kill_after_told(FAULTS["kill_after_told"])
 
     open_store, make_app = workers.open_store, delivery.make_app
     workers.open_store = lambda settings: faulty(open_store(settings))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from pipeline.alerting.watermark import FETCH_S, Watermark
 from pipeline.alerting.worker import AlertWorker
 from pipeline.errors import Fatal, Transient
 from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, Progress
+from pipeline.posts import EPOCH, Progress, ScoredPost
 from pipeline.settings import AlertSettings
 from pipeline.store.base import BUCKET_S, CountRule
 from pipeline.store.sqlite import SqliteStore
@@ -49,6 +50,27 @@ class FakeChannel:
         if self.down:
             raise self.down
         self.got.append(notice)
+
+    async def check(self) -> None:
+        """Nothing to reach."""
+
+
+@dataclass
+class Clock:
+    """Of the wall and monotonic; `pass_` moves both on."""
+
+    at: datetime = NOW
+    seconds: float = 1000.0
+
+    def now(self) -> datetime:
+        return self.at
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def pass_(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+        self.seconds += seconds
 
 
 @pytest.fixture
@@ -77,7 +99,10 @@ def worker(
     volume: VolumeLane | None = None,
     now: datetime = NOW,
     settings: AlertSettings | None = None,
+    clock: Clock | None = None,
 ) -> AlertWorker:
+    clock = clock or Clock(now)
+
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
         published.append(f"{key} {alert['transition']}")
 
@@ -89,7 +114,8 @@ def worker(
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: now,
+        now=clock.now,
+        monotonic=clock.monotonic,
         sleep=lambda _: asyncio.sleep(0),
     )
     made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
@@ -120,10 +146,13 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     store.index(surge(), START, 1)
     channel = FakeChannel()
     made = worker(store, channel, [], VolumeLane(VOLUME_LANE, []))
-    made.on_progress([Progress("t", 0, 5000, 5000, START + timedelta(days=9))])
-    tick(made)
-    opened = [n for n in channel.got if n.transition == "opened" and n.alert["lane"] == "volume"]
-    (told,) = [n.alert for n in opened if datetime.fromisoformat(n.alert["started_at"]) >= SURGE - timedelta(hours=1)]
+    for number, end in enumerate(
+        (*(SURGE + timedelta(minutes=m) for m in range(0, 90, 15)), START + timedelta(days=9))
+    ):
+        made.on_progress([Progress("t", 0, 5000 + number, 5000 + number, end)])
+        tick(made)
+    surges = [n.alert for n in channel.got if n.transition == "opened" and n.alert["lane"] == "volume"]
+    (told,) = [a for a in surges if datetime.fromisoformat(a["started_at"]) >= SURGE - timedelta(hours=1)]
     assert told["key"] == "subject:Nova"
     assert told["share"] is told["expected_share"] is None
     assert told["observed"] == told["posts"] > 2 * told["expected"]
@@ -135,6 +164,111 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     store.close()
 
 
+class Killed(BaseException):
+    """SIGKILL, as far as a test can send it."""
+
+
+def crisis_in_halves(tmp_path: Path) -> tuple[SqliteStore, list[ScoredPost]]:
+    """Nine days, then a crisis; half of its posts come late."""
+    rng, begin = random.Random(5), 9 * 1440
+    times = sorted(rng.uniform(0, begin) for _ in range(9 * 24 * 20))
+    rows = [
+        scored(
+            i, minute=at, text=f"t{i}", subjects=["Nova"], sentiment="negative" if rng.random() < 0.15 else "neutral"
+        )
+        for i, at in enumerate(times)
+    ]
+    crisis = [
+        scored(10_000 + i, minute=begin + 60 + i / 3, text=f"c{i}", sentiment="negative", subjects=["Nova"])
+        for i in range(90)
+    ]
+    store = SqliteStore(tmp_path / "halves.sqlite")
+    store.setup()
+    store.index([*rows, *crisis[::2]], START, 1)
+    return store, crisis[1::2]
+
+
+@pytest.mark.parametrize("when", ["saved", "put", "told"])
+def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    store, late = crisis_in_halves(tmp_path)
+    channel, begin = FakeChannel(), 9 * 1440
+    before = worker(store, channel, [])
+    before.on_progress([Progress("t", 0, 4000, 4000, START + timedelta(minutes=begin + 30))])
+    tick(before)
+    assert channel.got == []
+
+    def dies(*_: object) -> None:
+        raise Killed
+
+    if when == "saved":
+        monkeypatch.setattr(before._notifier, "put", dies)
+    elif when == "put":
+        monkeypatch.setattr(before._notifier, "send", dies)
+    else:
+        monkeypatch.setattr(channel, "send", lambda notice: dies(channel.got.append(notice)))
+    before.on_progress([Progress("t", 0, 4001, 4001, START + timedelta(minutes=begin + 95))])
+    with pytest.raises(Killed):
+        tick(before)
+    monkeypatch.undo()
+    told_before = [n.key for n in channel.got]
+    (saved,) = [e for e in (store.state("evaluator") or {})["episodes"] if e["key"] == "subject:Nova"]
+    store.index(late, START, 1)
+    after = worker(store, channel, [])
+    after.on_progress([Progress("t", 0, 4002, 4002, START + timedelta(minutes=begin + 95))])
+    tick(after)
+    keys = [n.key for n in channel.got]
+    assert keys == told_before + (keys[-1:] if keys else [])
+    assert len(set(keys)) == 1, "the same message under the same key, at the worst"
+    assert keys[0].startswith(f"subject:Nova@{datetime.fromisoformat(saved['fired_at']):%Y%m%dT%H%MZ}#0-opened")
+    calm = [scored(20_000 + i, minute=begin + 100 + i, text=f"l{i}", subjects=["Nova"]) for i in range(900)]
+    store.index(calm, START, 1)
+    after.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(minutes=begin + 990))])
+    tick(after)
+    assert [a["state"] for a in store.alerts()] == ["resolved"]
+    assert [n.transition for n in channel.got][-1] == "resolved"
+    store.close()
+
+
+def test_an_open_alert_whose_episode_is_lost_is_closed_with_a_note(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    tick(worker(store, channel, []))
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    lost = {**alert, "started_at": (START - timedelta(days=9)).isoformat(), "revision": 1}
+    store.put_alert("subject:Nova@20260221T0000Z", {k: v for k, v in lost.items() if k != "id"} | {"state": "open"})
+    tick(worker(store, channel, []))
+    found = store.alert("subject:Nova@20260221T0000Z") or {}
+    assert (found["state"], found["note"]) == ("resolved", "closed without an end: the evaluation lost its episode")
+    assert channel.got[-1].key.startswith("subject:Nova@20260221T0000Z#")
+    assert channel.got[-1].transition == "resolved"
+    told_of = len(channel.got)
+    tick(worker(store, channel, []))
+    assert len(channel.got) == told_of
+
+
+def test_people_are_told_while_the_topic_of_alerts_takes_nothing(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    asked = asyncio.Event()
+
+    async def refuses(key: str, alert: Mapping[str, Any]) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    made._publish = refuses
+
+    async def run() -> None:
+        running = asyncio.create_task(made.run())
+        async with asyncio.timeout(20):
+            while not channel.got:
+                await asyncio.sleep(0.01)
+        assert asked.is_set()
+        running.cancel()
+
+    asyncio.run(run())
+
+
 def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteStore) -> None:
     channel, published = FakeChannel(), list[str]()
     tick(worker(store, channel, published))
@@ -144,32 +278,48 @@ def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteSt
     assert [n.key for n in channel.got] == first
 
 
-def test_a_channel_that_is_down_gets_everything_later_in_order(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PENDING_EVERY_S", -1.0)
+def test_a_channel_that_was_down_hears_how_things_stand(store: SqliteStore) -> None:
     channel = FakeChannel()
-    channel.down = Transient("503")
-    made = worker(store, channel, [])
+    channel.down = Transient("channel fake: 503")
+    clock = Clock()
+    made = worker(store, channel, [], clock=clock)
     tick(made)
     assert channel.got == []
-    assert store.alerts()[0]["pending"][0] == "0-opened"
-    assert store.alerts()[0]["first_notified_at"] is None
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    assert (alert["pending"], alert["first_notified_at"]) == (["fake"], None)
+    assert [(n["channel"], n["state"], n["detail"]) for n in alert["notifications"]] == [("fake", "retrying", "503")]
+    assert told(with_operator(store, alert), NOW) == "not told yet: fake retries after 1 try (503)"
+    channel.down = None
+    clock.pass_(60)
+    tick(made)
+    (notice,) = channel.got
+    assert (notice.transition, notice.key) == ("opened", f"{alert['id']}#{alert['sequence']}-opened")
+    assert notice.alert["severity"] == alert["severity"]
+    assert store.alerts()[0]["pending"] == []
+    clock.pass_(60)
+    tick(made)
+    assert len(channel.got) == 1
+
+
+def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore) -> None:
+    channel = FakeChannel()
+    channel.down = Fatal("channel fake: status 404", "check the URL")
+    clock = Clock()
+    made = worker(store, channel, [], clock=clock)
+    tick(made)
+    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    assert (alert["pending"], alert["first_notified_at"]) == (["fake"], None)
+    assert told(with_operator(store, alert), NOW) == "nobody was notified: fake refused it (status 404; check the URL)"
+    clock.pass_(60)
+    tick(made)
+    assert made._metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0, "it has ended"
     channel.down = None
     tick(made)
-    assert [n.transition for n in channel.got][0] == "opened"
-    assert channel.got[0].key.endswith("#0-opened"), "the key that the receiver may have taken before"
-    assert store.alerts()[0]["pending"] == []
-    got = len(channel.got)
+    assert channel.got == [], "it is left alone for an hour"
+    clock.pass_(3540)
     tick(made)
-    assert len(channel.got) == got
-
-
-def test_a_receiver_that_refuses_for_good_does_not_block_the_rest(store: SqliteStore) -> None:
-    channel = FakeChannel()
-    channel.down = Fatal("404")
-    tick(worker(store, channel, []))
-    assert store.alerts()[0]["pending"] == []
+    assert [n.transition for n in channel.got] == ["opened"]
+    assert told(with_operator(store, store.alert(alert["id"]) or {}), NOW).startswith("told 24 Nov 01:00")
 
 
 def test_a_standby_does_nothing(store: SqliteStore) -> None:
@@ -216,15 +366,13 @@ def test_many_keys_at_once_are_one_message(tmp_path: Path) -> None:
     store.close()
 
 
-def test_what_is_snoozed_waits_and_an_acknowledged_alert_does_not_nag(
-    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "PENDING_EVERY_S", -1.0)
-    channel, published = FakeChannel(), list[str]()
+def test_what_is_snoozed_waits(store: SqliteStore) -> None:
+    channel, published, clock = FakeChannel(), list[str](), Clock()
     channel.down = Transient("503")
-    made = worker(store, channel, published)
+    made = worker(store, channel, published, clock=clock)
     tick(made)
     channel.down = None
+    clock.pass_(60)
     alert_id = store.alerts()[0]["id"]
     store.put_state(operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
     tick(made)
@@ -233,7 +381,7 @@ def test_what_is_snoozed_waits_and_an_acknowledged_alert_does_not_nag(
     told = len(published)
     tick(made)
     assert len(published) == told, "waiting repeats nothing in the topic"
-    made._teller._now = lambda: datetime(2026, 11, 24, 1, tzinfo=UTC)
+    clock.pass_(3600)
     tick(made)
     assert [n.transition for n in channel.got][:1] in (["opened"], ["resolved"])
     assert store.alert(alert_id)["pending"] == []  # type: ignore[index]
@@ -340,8 +488,8 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
         for i in range(720)
     ]
     store.index(rows, START, 1)
-    channel = FakeChannel()
-    made = worker(store, channel, [], settings=AlertSettings(min_authors=4))
+    channel, clock = FakeChannel(), Clock()
+    made = worker(store, channel, [], settings=AlertSettings(min_authors=4), clock=clock)
     tick(made)
     assert channel.got == []
     (alert,) = store.alerts()
@@ -351,7 +499,8 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
         for i in range(joined)
     ]
     store.index(more, START, 1)
-    asyncio.run(made._tell_pending())
+    clock.pass_(30)
+    tick(made)
     assert bool(channel.got) is bool(joined)
     assert all(notice.alert["spread"]["voices"] == 5 for notice in channel.got)
     store.close()
@@ -405,7 +554,7 @@ def test_what_maintenance_drops_says_that_nobody_was_told(store: SqliteStore) ->
     (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
     assert (alert["pending"], alert["first_notified_at"]) == ([], None)
     line = told(with_operator(store, alert), NOW)
-    assert line == "nobody was told: maintenance until 2026-11-24T01:00:00+00:00: a move"
+    assert line == "nobody was notified: maintenance until 2026-11-24T01:00:00+00:00: a move"
 
 
 def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) -> None:
@@ -420,17 +569,16 @@ def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) 
     assert "snoozed" not in told(with_operator(store, alert), NOW + timedelta(hours=5))
 
 
-def test_who_lost_the_evaluation_meanwhile_writes_no_older_state(store: SqliteStore) -> None:
+def test_who_loses_the_evaluation_tells_nobody_and_the_next_goes_on_from_what_was_saved(store: SqliteStore) -> None:
     channel = FakeChannel()
     made = worker(store, channel, [])
-    made._holds = lambda: not channel.got
+    made._holds = lambda: store.state("evaluator") is None
     tick(made)
+    assert channel.got == []
+    assert (store.state("evaluator") or {})["unrecorded"] == []
+    tick(worker(store, channel, []))
     assert channel.got
-    assert store.state("evaluator") is None
-    made._holds = lambda: True
-    tick(made)
-    assert store.state("evaluator") is not None
-    assert len({n.key for n in channel.got}) == len(channel.got), "and nothing is told twice"
+    assert len({n.key for n in channel.got}) == len(channel.got)
 
 
 def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
@@ -452,3 +600,108 @@ def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
     assert not frozen._held, "it begins again, from what the other saved"
     tick(frozen)
     assert [n.key for n in channel.got] == told
+
+
+def crisis_of(store: SqliteStore, news: Sequence[Progress], topics: list[str]) -> tuple[list[str], AlertWorker]:
+    channel = FakeChannel()
+    made = worker(store, channel, [])
+    made._watermark = Watermark(15.0, topics)
+    made.on_progress(news)
+    tick(made)
+    return channel.got, made
+
+
+@pytest.mark.parametrize("lag", [0, 7])
+def test_progress_of_a_topic_that_left_the_settings_keeps_no_verdict(store: SqliteStore, lag: int) -> None:
+    former = Progress("former", 0, 500, 500 + lag, START + timedelta(hours=1), indexed=500, partitions=1)
+    store.save_progress([former])
+    now = Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=1)
+    told, made = crisis_of(store, [now, former], ["t"])
+    assert told
+    assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0"
+
+
+def test_who_lost_the_evaluation_says_nothing_of_it_any_more(store: SqliteStore) -> None:
+    holds = [True]
+    made = worker(store, FakeChannel(), [])
+    made._holds = lambda: holds[0]
+    made._metrics.silent.labels("wire").set(3)
+    made._metrics.evaluation_lag.set(9)
+    made._metrics.threshold.labels("under 10/h").set(5)
+    tick(made)
+    made.blind = "posts wait"
+    made._metrics.blind.set(1)
+    holds[0] = False
+    tick(made)
+    assert made.blind is None
+    found = {s.name: s.value for f in made._metrics.registry.collect() for s in f.samples}
+    assert (found["opinionwatch_alert_blind"], found["opinionwatch_alert_evaluation_lag_seconds"]) == (0, 0)
+    gone = ("alerts_open", "alert_threshold", "alert_backtested_rate", "source_silent")
+    assert not [name for name in gone if f"opinionwatch_{name}" in found]
+
+
+class Away(SqliteStore):
+    """Does not answer while it is away."""
+
+    away = False
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        if self.away:
+            raise Transient("store cannot be reached: ConnectionError")
+        return super().state(name)
+
+
+def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tmp_path: Path) -> None:
+    away = Away(tmp_path / "s.sqlite")
+    away.setup()
+    away.away = True
+    made = worker(away, FakeChannel(), [], settings=AlertSettings(blind_after_s=60))
+
+    async def scenario() -> None:
+        running = asyncio.create_task(made.run())
+        for _ in range(2000):
+            await asyncio.sleep(0.001)
+            if made.blind:
+                break
+        assert made.blind == "store cannot be reached: ConnectionError"
+        assert made._metrics.registry.get_sample_value("opinionwatch_alert_blind") == 1
+        away.away = False
+        for _ in range(5000):
+            await asyncio.sleep(0.001)
+            if not made.blind:
+                break
+        assert made.blind is None
+        running.cancel()
+
+    asyncio.run(scenario())
+    away.close()
+
+
+@pytest.mark.parametrize(
+    "error", [Transient("Kafka does not answer"), Fatal("this user may not write opinion.alerts", "grant it"), None]
+)
+def test_people_are_told_whether_or_not_the_topic_takes_the_record(
+    store: SqliteStore, error: Exception | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: it never answers."""
+    monkeypatch.setattr(module, "PUBLISH_S", 0.01)
+    channel, published, refuses = FakeChannel(), list[str](), [True]
+    made = worker(store, channel, published)
+    publish = made._publish
+
+    async def refusing(key: str, alert: Mapping[str, Any]) -> None:
+        if refuses[0] and error is None:
+            await asyncio.Event().wait()
+        if refuses[0] and error is not None:
+            raise error
+        await publish(key, alert)
+
+    made._publish = refusing
+    tick(made)
+    assert channel.got
+    assert published == []
+    assert (made._publishing.lasts(made._held_since + 400, 300) or "").startswith("alerts are not published")
+    refuses[0] = False
+    tick(made)
+    assert len(published) == len(channel.got)
+    assert made._publishing.lasts(made._held_since + 400, 300) is None

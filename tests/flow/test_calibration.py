@@ -108,6 +108,10 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
         store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
     after = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
     assert after.fire < before.fire - 1
+    for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
+        store.put_state(operator_state(key), {"acknowledged_at": "x", "false_alarm_at": storm.isoformat()})
+    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
+    assert taken_back.fire == before.fire, "who acknowledged it found out that it was none"
 
 
 def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline import labelling
 from pipeline.errors import Fatal, Transient
-from pipeline.flow import DeadLetterGuard, Flow
+from pipeline.flow import Flow
+from pipeline.guard import DeadLetterGuard
 from pipeline.labelling import Labeller
 from pipeline.ledger import Partition
 from pipeline.metrics import Metrics
@@ -34,6 +36,8 @@ class Recorder:
         self.progress: list[Progress] = []
         self.failures = failures
         self.ends: dict[Partition, int | None] = {}
+        self.positions: dict[Partition, int | None] = {}
+        self.sent_before: int | None = None
 
     async def send(self, item: Any) -> None:
         if self.failures:
@@ -44,8 +48,14 @@ class Recorder:
     def end_offset(self, partition: Partition) -> int | None:
         return self.ends.get(partition, 1000)
 
-    async def first_offsets(self, partitions: Sequence[Partition]) -> dict[Partition, int]:
-        return dict.fromkeys(partitions, 990)
+    def durable(self, partition: Partition) -> int | None:
+        return self.positions.get(partition, 0)
+
+    def open_transaction(self, partition: Partition) -> bool:
+        return False
+
+    async def sent_within(self, seconds: float) -> int | None:
+        return self.sent_before
 
     def partitions(self, topic: str) -> int:
         return 2
@@ -132,7 +142,7 @@ def test_posts_are_labelled_indexed_and_announced(rig: Rig) -> None:
     )  # fmt: skip
     assert rig.classifier.texts == ["bad nova", "fine"], "the repost costs no inference"
     assert rig.log.progress == [
-        Progress("opinion.forum", 0, 3, 1000, rig.log.progress[0].event_time, indexed=3, partitions=2)
+        Progress("opinion.forum", 0, 3, 1000, START, indexed=3, partitions=2, reported_at=START, advanced_at=START)
     ]
     rig.check_the_law()
 
@@ -224,34 +234,34 @@ def test_books_read_before_a_rebalance_are_read_again_after_it(rig: Rig) -> None
     """Another worker had the partition until the second rebalance, which comes while the books are being read."""
     items = records(30)
     run(rig.flow.process(items[:10]))
-    mine, load = rig.flow, rig.store.load_progress
+    mine, load = rig.flow, rig.store.all_progress
     rig.restart()
 
-    def stale() -> dict[Partition, Progress]:
+    def stale() -> list[Progress]:
         found = load()
-        rig.store.load_progress = load  # type: ignore[method-assign]
+        rig.store.all_progress = load  # type: ignore[method-assign]
         run(rig.flow.process(items[10:20]))
         mine.reload()
         return found
 
     mine.reload()
-    rig.store.load_progress = stale  # type: ignore[method-assign]
+    rig.store.all_progress = stale  # type: ignore[method-assign]
     run(mine.process(items[20:]))
     assert rig.store.load_progress()["opinion.forum", 0].indexed == 30
 
 
 def test_a_heartbeat_that_reads_the_books_slowly_does_not_put_them_back(rig: Rig) -> None:
-    items, load = records(20), rig.store.load_progress
+    items, load = records(20), rig.store.all_progress
     first, later = threading.Event(), threading.Event()
 
-    def slow() -> dict[Partition, Progress]:
+    def slow() -> list[Progress]:
         found = load()
         if not first.is_set():
             first.set()
             later.wait(0.5)
         return found
 
-    rig.store.load_progress = slow  # type: ignore[method-assign]
+    rig.store.all_progress = slow  # type: ignore[method-assign]
 
     async def meanwhile() -> None:
         heartbeat = asyncio.create_task(rig.flow.announce(set()))
@@ -263,18 +273,22 @@ def test_a_heartbeat_that_reads_the_books_slowly_does_not_put_them_back(rig: Rig
         await rig.flow.process(items[10:])
 
     run(meanwhile())
-    assert load()["opinion.forum", 0].indexed == 20
+    assert rig.store.load_progress()["opinion.forum", 0].indexed == 20
 
 
 def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(rig: Rig) -> None:
     run(rig.flow.process([record(0)]))
     rig.log.progress.clear()
     rig.log.ends = {("opinion.forum", 1): 995, ("opinion.forum", 2): None}
+    rig.log.positions = {("opinion.forum", 1): 990, ("opinion.forum", 2): None}
     run(rig.flow.announce({("opinion.forum", p) for p in range(3)}))
     read, unread = rig.log.progress
     assert (read.partition, read.next_offset, read.lag) == (0, 1, 999)
     assert (unread.partition, unread.next_offset, unread.lag, unread.event_time) == (1, 990, 5, EPOCH)
-    assert ("opinion.forum", 1) not in rig.store.load_progress(), "its first record must not be taken for a redelivery"
+    run(rig.flow.process([record(990, partition=1)]))
+    books = rig.store.load_progress()
+    assert books["opinion.forum", 1].indexed == 1, "its first record must not be taken for a redelivery"
+    assert ("opinion.forum", 2) not in books
 
 
 def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Rig) -> None:
@@ -287,3 +301,63 @@ def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Ri
     rig.log.ends = {("opinion.forum", 0): 9}
     run(rig.flow.announce({("opinion.forum", 0)}))
     assert [(p.next_offset, p.lag) for p in rig.log.progress] == [(5, 4)]
+
+
+def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tokeniser, the model, the subject search and the store each meet a text that they cannot bear."""
+    index, encode, infer = rig.store.index, rig.classifier.encode, rig.classifier.infer
+    decode, find = labelling.decode, SubjectMatcher.find
+
+    def trap(word: str, texts: Sequence[str]) -> None:
+        if any(word in text for text in texts):
+            raise ValueError("a bug")
+
+    def decoding(item: Record) -> Any:
+        trap("trap-decode", [item.value.decode("utf-8", "replace")])
+        return decode(item)
+
+    monkeypatch.setattr(labelling, "decode", decoding)
+    monkeypatch.setattr(rig.classifier, "encode", lambda texts: (trap("trap-encode", texts), encode(texts))[1])
+    monkeypatch.setattr(rig.classifier, "infer", lambda e: (trap("trap-infer", e.texts), infer(e))[1])
+    monkeypatch.setattr(SubjectMatcher, "find", lambda self, text: (trap("trap-find", [text]), find(self, text))[1])
+    monkeypatch.setattr(
+        rig.store,
+        "index",
+        lambda posts, *more: (trap("trap-index", [p.post.text for p in posts]), index(posts, *more))[1],
+    )
+    steps = ("decode", "encode", "infer", "find", "index")
+    batch = [record(i, text=f"trap-{steps[i % 16]}" if i % 16 < len(steps) else f"fine {i}") for i in range(48)]
+    run(rig.flow.process(batch))
+    stages = {"decode": "decode", "encode": "classify", "infer": "classify", "find": "subjects", "index": "index"}
+    assert [(x.stage, x.reason, x.record) for x in rig.dead.letters] == [
+        (stages[steps[i % 16]], "bug", batch[i]) for i in range(48) if i % 16 < len(steps)
+    ]
+    assert rig.store.post_count() == 33
+    rig.check_the_law()
+
+
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_a_bug_of_every_record_ends_the_worker_before_much_is_buried(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    def infer(encoded: Any) -> Any:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(rig.classifier, "infer", infer)
+    with pytest.raises(ZeroDivisionError):
+        for start in range(0, 100, size):
+            run(rig.flow.process(records(100)[start : start + size]))
+    assert len(rig.dead.letters) < 20
+
+
+def test_a_store_that_is_broken_ends_the_worker_and_buries_nothing(rig: Rig) -> None:
+    rig.store.faults = [("before", OSError("the disk"))] * 100
+    with pytest.raises(OSError, match="disk"):
+        run(rig.flow.process(records(3)))
+    assert rig.dead.letters == []
+
+
+def test_fields_that_cannot_be_used_are_counted(rig: Rig) -> None:
+    run(rig.flow.process([record(0, likes="many", lang=7), record(1, likes=[1])]))
+    assert rig.store.post_count() == 2
+    assert rig.value("fields_ignored_total") == 3

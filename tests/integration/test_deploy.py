@@ -35,6 +35,42 @@ def test_prometheus_and_alertmanager_accept_their_files() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_the_first_refusal_and_an_alert_that_nobody_heard_of_are_seen(tmp_path: Path) -> None:
+    """`increase` of a counter that is there from the start sees its first event."""
+    refused = 'opinionwatch_notifications_total{channel="oncall", outcome="refused"}'
+    series = [
+        {"series": refused, "values": "0x10 1x80"},
+        {"series": 'opinionwatch_notifications_pending{channel="oncall"}', "values": "0x10 3x80"},
+        {"series": "opinionwatch_alerts_unnotified", "values": "0x10 1x80"},
+    ]
+    names = ("OpinionwatchNotificationsRefused", "OpinionwatchNotificationsPending", "OpinionwatchNobodyNotified")
+
+    def at(minutes: int, *, fires: bool) -> list[dict[str, Any]]:
+        expected = [
+            {"exp_labels": {"severity": "critical"} | ({} if name == names[2] else {"channel": "oncall"})}
+            | (
+                {"exp_labels": {"severity": "critical", "channel": "oncall", "outcome": "refused"}}
+                if name == names[0]
+                else {}
+            )
+            for name in names
+        ]
+        return [
+            {"eval_time": f"{minutes}m", "alertname": name, "exp_alerts": [alert] if fires else []}
+            for name, alert in zip(names, expected, strict=True)
+        ]
+
+    rules = yaml.safe_load((DEPLOY / "prometheus" / "rules.yml").read_text())
+    for rule in rules["groups"][0]["rules"]:
+        rule.pop("annotations")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
+    test = {"input_series": series, "interval": "1m", "alert_rule_test": [*at(10, fires=False), *at(20, fires=True)]}
+    (tmp_path / "test.yml").write_text(yaml.safe_dump({"rule_files": ["rules.yml"], "tests": [test]}))
+    command = [program("promtool", "prometheus"), "test", "rules", "test.yml"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_compose_names_only_files_and_commands_that_exist() -> None:
     compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
     for name, service in compose["services"].items():

@@ -36,6 +36,36 @@ def real_posts(folder: Path, limits: dict[str, int]) -> list[dict[str, Any]]:
     return posts
 
 
+FEED = (
+    '<?xml version="1.0" encoding="gb2312"?><rss version="2.0"><channel><title>新闻</title><item><title>诺瓦手机起火</title>'  # noqa: E501
+    "<guid>a1</guid><description>&lt;p&gt;充电时&lt;b&gt;起火&lt;/b&gt;&lt;/p&gt;</description>"
+    "<pubDate>Mon, 23 Nov 2026 21:05:00 +0800</pubDate></item></channel></rss>"
+)
+TABLE = '编号;内容;发布时间;点赞数\r\n1;电池又坏了;2026/11/23 21:05;1.2万\r\n2;"没有结束;2026/11/23 21:06;3\r\n3;客服很好;23.11.2026 21:07;3\r\n'  # noqa: E501
+
+
+def test_files_as_they_come_are_found_in_the_store(system: System) -> None:
+    system.run("classify")
+    feed, table = system.folder / "feed.xml", system.folder / "posts.csv"
+    feed.write_bytes(FEED.encode("gbk"))
+    table.write_bytes(TABLE.encode("utf-16"))
+    assert system.cli("ingest", str(feed), "--topic", system.topic, "--json")["produced"] == 1
+    options = ("--topic", system.topic, "--source", "weibo", "--zone", "Asia/Shanghai", "--json")
+    report = system.cli("ingest", str(table), *options, code=2)
+    assert (report["produced"], report["rejected"], report["without_time"]) == (2, 1, 0)
+    until(drained(system, 3), 120)
+    system.store.refresh()
+    news, first, third = (
+        system.store.post(document_id(*key)) for key in (("新闻", "a1"), ("weibo", "1"), ("weibo", "3"))
+    )
+    assert news
+    assert first
+    assert third
+    assert (news["title"], news["text"]) == ("诺瓦手机起火", "充电时起火")
+    assert (first["text"], first["engagement"]["likes"]) == ("电池又坏了", 12000)
+    assert [d["@timestamp"][:16] for d in (news, first, third)] == [f"2026-11-23T13:0{n}" for n in (5, 5, 7)]
+
+
 @pytest.mark.shared_data
 def test_five_thousand_real_posts_are_found_once_labelled_and_searchable(system: System, shared_data: Path) -> None:
     limits = {"semeval2017_4a.train": 2000, "bdci2018_car.train": 2000, "crisislex_t26.labeled": 1500}
@@ -43,7 +73,8 @@ def test_five_thousand_real_posts_are_found_once_labelled_and_searchable(system:
     assert len(posts) >= 5000
     expected = {document_id(p["source"], p["id"]): p for p in posts}
     system.run("classify")
-    assert system.ingest(posts) == {"produced": len(posts), "rejected": 0, "reasons": {}}
+    report = system.ingest(posts)
+    assert (report["produced"], report["rejected"], report["reasons"]) == (len(posts), 0, {})
     until(drained(system, len(posts)), 240)
     system.store.refresh()
     ids = list(system.store.ids())
@@ -130,6 +161,7 @@ def test_a_crisis_in_the_index_becomes_one_alert(system: System) -> None:
     """Posts of the last three days of the demo; an hour of them is the warm-up of the watermark."""
     items = [i for i in generate() if (CRISIS - i.at).days < 9 and b"\xff" not in i.value]
     posts = [json.loads(i.value) for i in items]
+    system.env["OPINIONWATCH_ALERTS__CHANNELS"] = json.dumps([{"name": "reader", "kind": "log"}])
     system.run("all")
     system.ingest(posts)
     until(drained(system, len(posts)), 240)

@@ -12,9 +12,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Receiver:
-    """Idempotency keys of the notifications, in the order in which they came, and when (seconds since the epoch)."""
+    """Idempotency keys of the notifications, in the order in which they came, and when (seconds since the epoch).
+
+    It answers with `status`; what it does not take so is only counted, in `turned_away`.
+    """
 
     url: str = ""
+    status: int = 204
+    turned_away: int = 0
     keys: list[str] = field(default_factory=list)
     at: list[float] = field(default_factory=list)
 
@@ -24,15 +29,18 @@ class Receiver:
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver that takes everything."""
+    """A receiver that takes everything until its `status` is set."""
     got = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["Content-Length"]))
-            got.keys.append(self.headers["Idempotency-Key"])
-            got.at.append(time.time())
-            self.send_response(204)
+            if got.status < 300:
+                got.keys.append(self.headers["Idempotency-Key"])
+                got.at.append(time.time())
+            else:
+                got.turned_away += 1
+            self.send_response(got.status)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.conftest import toy_rows, write_jsonl
 from training.config import TrainingConfigError
+from training.data import read_rows
 from training.dataset import part_of, read_dataset
 
 
@@ -87,3 +88,49 @@ def test_a_label_outside_the_scheme_is_left_out_and_named(tmp_path: Path) -> Non
     found = read_dataset([write_jsonl(tmp_path / "a.jsonl", rows)], heads=scheme, head="sentiment")
     assert found.heads == scheme
     assert found.report.problems == ["a.jsonl:101: sentiment=furious is not in the label scheme"]
+
+
+def test_a_spreadsheet_with_columns_of_a_tool_is_a_data_set(tmp_path: Path) -> None:
+    lines = ["id;内容;Sentiment;created_at;reviewer remark"]
+    lines += [
+        f"{n};{r['text']};{str(r['label']).title()};2026-11-20;remark {n}" for n, r in enumerate(toy_rows(100, seed=3))
+    ]
+    file = tmp_path / "a.csv"
+    file.write_bytes("\r\n".join(lines).encode("utf-16"))
+    base = {"sentiment": ["negative", "neutral", "positive"]}
+    for heads in ({"heads": base}, {"base_heads": base}):
+        found = read_dataset([file], **heads)
+        assert found.heads == base
+        assert found.report.unknown_columns == ["reviewer remark"]
+        assert not found.report.problems
+    assert list(read_dataset([file]).heads) == ["Sentiment"], "a file of its own is spelt as it is"
+
+
+def test_the_newest_annotation_counts_whatever_its_zone_or_place(tmp_path: Path) -> None:
+    rows = [
+        {"text": "turned", "label": "positive", "annotator": "a", "at": "2026-11-20T01:00:00Z"},
+        {"text": "turned", "label": "negative", "annotator": "a", "at": "2026-11-20T08:00:00+08:00"},
+    ]
+    found = read_dataset([write_jsonl(tmp_path / "a.jsonl", toy_rows(100) + rows)], head="sentiment")
+    kept = {e.text: e.targets for e in [*found.train, *found.validation, *found.test]}
+    assert kept["turned"] == {"sentiment": (found.heads["sentiment"].index("positive"),)}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.jsonl", b'{"text": "x"}\noops', "a.jsonl:2: not JSON"),
+        ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: needs an object"),
+        ("a.jsonl.gz", b"\x1f\x8bjunk", "gzip packing is broken"),
+        ("a.csv", b'text,label\n"x,y', "a.csv:2: a quote"),
+    ],
+)
+def test_a_row_of_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(TrainingConfigError, match=message):
+        list(read_rows(tmp_path / name))
+
+
+def test_rows_of_a_recipe_may_stand_in_a_csv(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("content,label\n很好,p\n".encode("utf-8-sig"))
+    assert [row["text"] for row in read_rows(tmp_path / "a.csv")] == ["很好"]

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from collections import defaultdict
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.alerting.watermark import Watermark
 from pipeline.codec import decode
-from pipeline.ledger import Ledger
+from pipeline.ledger import Ledger, current
 from pipeline.posts import EPOCH, Progress
+from pipeline.readable import readable
 from pipeline.store.base import Outcome
 from tests.builders import START, record
 
@@ -139,3 +144,150 @@ def test_the_watermark_never_passes_a_post_that_waits(steps: list[tuple[str, int
 def test_progress_survives_its_json() -> None:
     entry = progress(2, 7, next_offset=1, end=5)
     assert Progress.from_json(entry.to_json()) == entry
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"next_offset": "12"}, {"next_offset": None}, {"in_flight": -1}, {"event_time": "2026-03-02"}, {"topic": 7},
+     {"end_offset": 2**70}, {"event_time": "yesterday"}, {"partition": True}],
+)  # fmt: skip
+def test_a_progress_record_that_is_odd_is_named_and_a_field_more_is_passed_over(change: dict[str, Any]) -> None:
+    good = progress(2, 7, next_offset=1, end=5)
+    assert Progress.from_json({**good.to_json(), "epoch": 3}) == good
+    with pytest.raises(ValueError):  # noqa: PT011
+        Progress.from_json({**good.to_json(), **change})
+
+
+def test_what_cannot_be_read_is_passed_over_with_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    good = json.dumps(progress(2, 7, next_offset=1, end=5).to_json())
+    values = [good, "x", "[]", "null", "[" * 100_000, good]
+    clock = iter([0.0, 1.0, 2.0, 61.0])
+    with caplog.at_level("WARNING"):
+        found = list(readable("a test", values, lambda v: Progress.from_json(json.loads(v)), lambda: next(clock)))
+    assert len(found) == 2
+    assert len(caplog.records) == 2
+    assert "2 more" in caplog.text
+
+
+PLACE = ("opinion.forum", 0)
+ONE, TWO, ELSEWHERE = "cluster/1f", "cluster/2e", "elsewhere/3d"
+
+
+def play(ledger: Ledger, log: str, offsets: range, end: int) -> Progress:
+    for offset in offsets:
+        item = record(offset)
+        ledger.locate(PLACE, log, end)
+        ledger.enter([(item, Outcome.INDEXED, decode(item))])
+    ledger.locate(PLACE, log, end)
+    return ledger.seen(PLACE, end_offset=end, in_flight=0, partitions=1)
+
+
+def restarted(rows: dict[str, Progress]) -> Ledger:
+    return Ledger(current(rows.values()), rows.values())
+
+
+@given(st.lists(st.tuples(st.sampled_from([ONE, TWO, ELSEWHERE]), st.integers(1, 20)), min_size=1, max_size=12))
+def test_books_belong_to_a_log_and_every_record_counts_once(logs: list[tuple[str, int]]) -> None:
+    """The topic is created again, or read in another cluster, or in the former one again; the worker starts again."""
+    rows: dict[str, Progress] = {}
+    length: dict[str, int] = defaultdict(int)
+    for moment, (log, more) in enumerate(logs, 1):
+        ledger = restarted(rows)
+        known = ledger.next_offset(PLACE, log)
+        assert (known or 0) == length[log]
+        length[log] += more
+        row = play(ledger, log, range(length[log]), length[log])
+        rows[log] = replace(row, reported_at=START + timedelta(seconds=moment))
+        assert (row.next_offset, row.lag, row.log) == (length[log], 0, log)
+        assert current(rows.values())[PLACE].log == log
+    assert sum(p.indexed for p in rows.values()) == sum(length.values())
+
+
+def test_a_partition_that_a_worker_gets_later_is_of_the_former_log_all_the_same() -> None:
+    """Another worker has booked the new log in another partition by then."""
+    former = [replace(progress(p, 0, next_offset=8000, end=8000), log=ONE) for p in range(2)]
+    rows = [*former, replace(progress(0, 1, next_offset=4, end=9), log=TWO, reported_at=START)]
+    ledger = Ledger(current(rows), rows)
+    assert ledger.next_offset(("t", 1), TWO) is None
+    assert ledger.locate(("t", 1), TWO, 200) == former[1]
+    assert ledger.locate(("t", 0), TWO, 200) is None
+    assert Ledger(current(rows), rows).next_offset(("t", 0), "") == 4
+
+
+def test_books_of_a_release_that_named_no_log_go_on_and_count_once() -> None:
+    old = replace(play(Ledger({}), "", range(30), 30), reported_at=START)
+    new = play(restarted({"": old}), ONE, range(25, 40), 40)
+    assert (new.log, new.next_offset, new.indexed) == (ONE, 40, 10)
+    again = play(restarted({"": old, ONE: replace(new, reported_at=START)}), ONE, range(50), 50)
+    assert old.indexed + again.indexed == 50
+
+
+@pytest.mark.parametrize("log", ["", ONE])
+def test_a_log_that_ends_before_its_books_is_another_one_where_nobody_names_it(log: str) -> None:
+    old = replace(play(Ledger({}), "", range(30), 30), reported_at=START)
+    new = play(restarted({"": old}), log, range(5), 8)
+    assert (new.next_offset, new.indexed, new.lag) == (5, 5, 3)
+    assert new.log != old.log
+
+
+def test_the_clock_of_the_progress_is_the_one_that_is_behind() -> None:
+    ahead = record(0, published_at=(START + timedelta(minutes=59)).isoformat(), minute=0)
+    ledger = Ledger({})
+    ledger.enter([(ahead, Outcome.INDEXED, decode(ahead))])
+    assert ledger.seen(PLACE, end_offset=1, in_flight=0, partitions=1).event_time == START
+    producer = record(1, minute=600)
+    ledger.enter([(producer, Outcome.INDEXED, decode(producer))], START + timedelta(minutes=3))
+    assert ledger.seen(PLACE, end_offset=2, in_flight=0, partitions=1).event_time == START + timedelta(minutes=3)
+    crept = replace(progress(0, 59, next_offset=9, end=9), topic="opinion.forum")
+    assert Ledger({PLACE: crept}, (), START).seen(PLACE, end_offset=9, in_flight=0, partitions=1).event_time == START
+
+
+def test_positions_count_where_nothing_is_delivered() -> None:
+    ledger = Ledger({})
+    play(ledger, ONE, range(3), 3)
+    entry = ledger.seen(PLACE, end_offset=9, in_flight=0, partitions=1, position=9, skipped=2)
+    assert (entry.next_offset, entry.lag, entry.indexed, entry.skipped) == (9, 0, 3, 2)
+
+
+def test_since_when_a_partition_stands_still() -> None:
+    ledger, at = Ledger({}), [START + timedelta(minutes=m) for m in range(4)]
+    play(ledger, ONE, range(3), 3)
+
+    def seen(end: int, now: datetime) -> datetime:
+        return ledger.seen(PLACE, end_offset=end, in_flight=0, partitions=1, now=now).advanced_at
+
+    assert seen(3, at[0]) == at[0]
+    assert seen(5, at[1]) == seen(5, at[2]) == at[0]
+    ledger.enter([(record(3), Outcome.INDEXED, decode(record(3)))])
+    assert seen(5, at[3]) == at[3]
+
+
+def test_topics_that_left_the_settings_hold_nothing_back() -> None:
+    mark = Watermark(idle_s=10, topics=["t"])
+    former = replace(progress(0, 1, next_offset=5, end=12), topic="former")
+    mark.update([former, replace(progress(0, 60, next_offset=9, end=9), partitions=1)], 0)
+    assert mark.at(1) == START + timedelta(minutes=60)
+    assert (mark.lagging(), mark.unheard(), mark.ignored) == (False, [], {"former"})
+    assert mark.silent(400, 300) == ["t/0"]
+
+
+def test_a_log_that_begins_again_moves_the_watermark_and_may_have_fewer_partitions() -> None:
+    mark = Watermark(idle_s=10, topics=["t"])
+    old = [replace(progress(p, 60, next_offset=900, end=900), log=ONE, partitions=2) for p in range(2)]
+    mark.update(old, 0)
+    assert mark.at(0) == START + timedelta(minutes=60)
+    late = START + timedelta(seconds=1)
+    new = replace(progress(0, 90, next_offset=5, end=9), log=TWO, partitions=1, reported_at=late)
+    mark.update([new], 1)
+    mark.update(old, 2)
+    assert mark.at(3) == START + timedelta(minutes=90), "what the former worker says late changes nothing"
+    assert (mark.lagging(), mark.unheard()) == (True, [])
+
+
+def test_a_worker_whose_books_went_back_is_believed() -> None:
+    """The store was made again, and opinion.progress still has what stood in the former one."""
+    mark = Watermark(idle_s=10, topics=["t"])
+    mark.update([replace(progress(0, 60, next_offset=900, end=900), partitions=1)], 0)
+    mark.update([replace(progress(0, 70, next_offset=20, end=900), partitions=1, reported_at=START)], 400)
+    assert mark.silent(401, 300) == []
+    assert mark.lagging()

@@ -163,6 +163,28 @@ def test_the_volume_lane_has_words_and_a_name_of_its_own() -> None:
     assert fields(Notice("k", "opened", volume))["labels"]["alertname"] == "OpinionVolume"
 
 
+@pytest.mark.parametrize(
+    ("language", "now", "peak"),
+    [
+        ("en", "now: 4 of 30 posts negative in the hour to 09:30 UTC, 3.2 expected", "at its peak: 31 of 60 posts"),
+        ("zh", "目前：截至 09:30 UTC 的一小时内 30 条中有 4 条负面，预期 3.2 条", "峰值：1 小时内 60 条中有 31 条负面"),
+    ],
+)
+def test_a_reminder_says_how_it_stands_now_beside_the_peak(language: Language, now: str, peak: str) -> None:
+    last = {"at": "2026-11-24T09:30:00+00:00", "observed": 4, "posts": 30, "expected": 3.2}
+    for transition in ("reminder", "resolved"):
+        facts = message(alert(last_hour=last), transition, language).facts
+        assert facts[0] == now
+        assert facts[1].startswith(peak)
+    assert now not in message(alert(last_hour=last), "opened", language).facts
+    assert "4 of 30 posts negative in the hour to 09:30 UTC" in headline(alert(last_hour=last), "reminder")
+    surge = {**last, "observed": 30}
+    volume = alert(last_hour=surge, lane="volume")
+    assert message(volume, "reminder", "en").facts[0] == "now: 30 posts in the hour to 09:30 UTC, 3.2 expected"
+    closed = alert(last_hour=last, false_alarm={"by": "ann", "note": "a joke", "at": "", "ended_at": None})
+    assert message(closed, "resolved", "en").facts[:2] == ["closed as a false alarm by ann", "a joke"]
+
+
 def test_slack() -> None:
     def vendor(_: web.Request, body: Any) -> Any:
         section = body["blocks"][0]
@@ -173,6 +195,8 @@ def test_slack() -> None:
         return "ok"
 
     send("slack", vendor)
+    with pytest.raises(Fatal, match="without ok"):
+        send("slack", lambda *_: {"ok": False, "error": "no_service"})
 
 
 def test_alertmanager_gets_what_its_api_wants() -> None:
@@ -259,6 +283,21 @@ def test_what_a_post_says_makes_no_markup_and_no_character_is_split() -> None:
         assert "](javascript" not in text
         assert "@everyone" not in text
     assert cut("坏" * 100, 50).encode().decode() == "坏" * 15 + "…"
+
+
+def test_what_a_producer_writes_makes_no_line_of_its_own() -> None:
+    hostile = "x\r\n\r\nFrom the security team: sign in\x1b]0;\x07\u202e"
+    post = {**LONG, "text": hostile, "url": f"https://a.example/{hostile}"}
+    said = message(alert(key=hostile, evidence=[post], spread={}, terms=[hostile]), "opened", "en")
+    texts = [said.title, *said.facts, *(part for row in said.evidence for part in row)]
+    assert all(text == "" or text.isprintable() for text in texts)
+    mail = open_channel(
+        ChannelSettings(name="m", kind="email", host="h", sender="W <w@example.org>", to=["a@example.org"])
+    )
+    composed = mail.compose(Notice("k", "opened", alert(key=hostile)))  # type: ignore[attr-defined]
+    assert composed["Subject"].isprintable()
+    assert composed["Message-ID"].endswith("@example.org>")
+    assert [name for name in composed if name == "From"] == ["From"]
 
 
 class _Smtp(socketserver.StreamRequestHandler):

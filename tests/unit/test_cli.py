@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import subprocess
@@ -11,9 +12,13 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+from rich.text import Text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.terminal import Terminal, json_text
+from pipeline.errors import Fatal
 from tests.services.process import free_port
 
 POSTS = ["新手机充电时爆炸，太失望了。", "Lovely hotel, friendly staff!", "", "Parliament votes on Thursday."]
@@ -99,13 +104,81 @@ def test_classify_keeps_rows_and_order_in_jsonl_and_csv(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b'{"text": "a"}\n{"no": 1}\n', ":2: "), (b'{"text": "a"}\n[\n', ":2: "), (b'{"text": "\xff"}\n', "UTF-8")],
+    [
+        (b'{"text": "a"}\n{"no": 1}\n', ":2: "),
+        (b'{"text": "a"}\n[\n', ":2: "),
+        ('{"text": "很好，很满意"}\n'.encode() * 9 + b'{"text": "\xff"}\n', ":10: "),
+        (b"", "holds none"),
+        (b'{"no": 1}', "--text-field"),
+        (b"PK\x03\x04", "Excel"),
+    ],
 )
 def test_classify_names_the_line_at_fault(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "posts.jsonl").write_bytes(content)
     done = cli("classify", "posts.jsonl")
     assert done.returncode == 2
     assert words in done.stderr
+
+
+def test_classify_reads_what_spreadsheets_and_tools_write(tmp_path: Path) -> None:
+    rows = [["编号", "内容", "备注"], ["1", POSTS[0], "x"], ["2", "", "y"], ["3", POSTS[1], ""]]
+    (tmp_path / "a.csv").write_bytes("".join(";".join(row) + "\r\n" for row in rows).encode("utf-16"))
+    assert cli("classify", "a.csv", "--out", "out.csv").returncode == 0
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    assert [row[:3] for row in table] == rows
+    assert table[0][3:5] == ["topic", "topic_score"]
+    assert all(row[3] for row in table[1:])
+    (tmp_path / "b.json").write_text(json.dumps([{"n": 1, "body": POSTS[0]}, {"n": 2, "body": None}], indent=1))
+    assert cli("classify", "b.json", "--out", "out.jsonl").returncode == 0
+    made = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [r["n"] for r in made] == [1, 2]
+    assert all(r["sentiment"] for r in made)
+
+
+def test_an_unclosed_quote_costs_its_line_and_is_exit_2(tmp_path: Path) -> None:
+    lines = ["n,text", f"1,{POSTS[0]}", f'2,"{POSTS[1]}', f"3,{POSTS[1]}", '4,"a ""quoted"" word"', "5,too,many"]
+    (tmp_path / "a.csv").write_text("\n".join(lines), "utf-8")
+    done = cli("classify", "a.csv", "--out", "out.csv")
+    assert done.returncode == 2
+    assert "a.csv:3: a quote opens in this line" in done.stderr
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    assert [row[0] for row in table] == ["n", "1", "3", "4", "5"]
+    assert table[-1][-1] == "many", "the surplus is kept, after the labels"
+
+
+def test_an_output_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x"}')
+    done = CliRunner().invoke(app, ["classify", str(tmp_path / "a.jsonl"), "--out", str(tmp_path / "no" / "b.jsonl")])
+    assert isinstance(done.exception, Fatal)
+    assert done.exception.exit_code == 2
+    assert "--out" in str(done.exception)
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["0001-01-01T00:00:00+14:00,k,1,0", "0001-01-01T01:00:00+14:00,k,1,0"], ["row 2", "timestamp"]),
+        (["9999-12-31T23:00:00-14:00,k,1,0"], ["row 2", "timestamp"]),
+        (["2262-04-12T00:00:00Z,k,1,0"], ["row 2", "timestamp"]),
+        (["1990-01-01T00:00:00Z,k,1,0", "1990-01-01T00:05:00Z,k,1,0", "2099-01-01T00:00:00Z,k,1,0"] +
+         [f"2099-01-01T00:00:00Z,k{n},1,0" for n in range(9)], ["row", "too far"]),
+        (["2026-10-20T00:00:00Z,k,100000000000000000000,18"], ["row 2", "posts"]),
+        (["2026-10-20T00:00:00Z,k,5,1e300"], ["row 2", "negative"]),
+        (["2026-10-20T00:00:00Z,k,NaN,1"], ["row 2", "posts"]),
+        (["2026-10-20T00:00:00Z,k,5"], ["row 2", "negative"]),
+        (["2026-10-20T00:00:00Z,k,5,1,9"], ["row 2", "more values"]),
+        (['2026-10-20T00:00:00Z,"k,5,1'], ["row 2", "quote"]),
+    ],
+)  # fmt: skip
+def test_a_history_that_cannot_be_is_named_by_row(tmp_path: Path, rows: list[str], words: list[str]) -> None:
+    (tmp_path / "h.csv").write_text("\n".join(["timestamp,key,posts,negative", *rows]))
+    done = CliRunner().invoke(app, ["backtest", str(tmp_path / "h.csv")])
+    assert isinstance(done.exception, Fatal), done.exception
+    assert done.exception.exit_code == 2
+    for word in ["h.csv", *words]:
+        assert word in str(done.exception)
 
 
 @pytest.mark.parametrize(
@@ -117,3 +190,19 @@ def test_every_command_has_help_with_an_example(names: str) -> None:
     shown = CliRunner().invoke(app, [*names.split(), "--help"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert "Example: " in shown.stdout
+
+
+def test_nothing_that_is_printed_steers_the_terminal() -> None:
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, force_terminal=True, width=80)
+    hostile = "a\x1b]0;owned\x07\x1b[2J\x9b2J\u202eb\r"
+    terminal.print(hostile, markup=False)
+    terminal.print(Text(hostile, style="bold"))
+    table = Table(hostile)
+    table.add_row(hostile)
+    terminal.print(table)
+    for word in ("\x1b]", "\x1b[2J", "\x9b", "\u202e", "\r", "\x07"):
+        assert word not in shown.getvalue()
+    assert "\x1b[1m" in shown.getvalue(), "its own styles stay"
+    assert json.loads(json_text(hostile)) == hostile
+    assert json_text([hostile, "诺瓦"]).isprintable()

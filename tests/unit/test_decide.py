@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.decide import Decision, Maintenance, Quiet, Tell, decide, worth_telling
+from pipeline.alerting.decide import Decision, Maintenance, Quiet, Tell, decide
 from pipeline.alerting.terms import distinctive, spread
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
@@ -70,14 +70,11 @@ def test_maintenance_drops_the_keys_it_names() -> None:
     assert tell(maintenance=[window], now=window.end) is Tell.SEND
 
 
-@given(st.lists(st.sampled_from(["opened", "escalated", "reminder", "resolved"]), max_size=6))
-def test_what_waited_never_grows_keeps_its_order_and_its_end(transitions: list[str]) -> None:
-    pending = [f"{i}-{t}" for i, t in enumerate(transitions)]
-    kept = worth_telling(pending)
-    assert kept == [p for p in pending if p in kept]
-    assert bool(kept) == bool(pending)
-    if pending and pending[-1].endswith("resolved"):
-        assert kept == [pending[-1]]
+def test_a_false_alarm_is_not_told_but_its_end_is() -> None:
+    said = {"false_alarm_at": NOW.isoformat(), "false_alarm_by": "ann"}
+    assert tell("escalated", "critical", operator=said) is Tell.DROP
+    assert tell("reminder", operator=said) is Tell.DROP
+    assert tell("resolved", operator=said) is Tell.SEND
 
 
 def test_terms_set_the_crisis_apart_in_both_languages() -> None:

@@ -10,7 +10,9 @@ from typing import Any
 
 import faust
 import pytest
-from aiokafka import errors
+from aiokafka import AIOKafkaConsumer, errors
+from aiokafka.consumer.fetcher import FetchResult
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 from faust.streams import Stream
 from faust.transport.consumer import Consumer
@@ -21,6 +23,7 @@ from hypothesis import strategies as st
 from pipeline.commits import Commits
 from pipeline.delivery import make_app
 from pipeline.errors import Fatal
+from pipeline.resume import Bounds
 from pipeline.settings import KafkaSettings
 from pipeline.strict import Prefix, StrictConsumer
 
@@ -105,6 +108,8 @@ class Rig:
 
         self.consumer._wait_next_records = next_records
         self.consumer._thread = SimpleNamespace(call_thread=call_thread)
+        self.positions: dict[Any, int] = {}
+        self.consumer._positions = lambda: self.positions
 
     async def fetch(self) -> None:
         async for _, chunk in self.consumer.getmany(1.0):
@@ -302,3 +307,83 @@ def test_stock_faust_commits_past_a_message_that_was_not_acked() -> None:
         assert Consumer._new_offset(rig.consumer, TP) == 6, "0 to 3 were not acked"
 
     asyncio.run(scenario())
+
+
+def test_a_position_past_what_was_delivered_is_committed_when_all_of_it_is_settled() -> None:
+    """Markers and aborted records of transactions are never delivered."""
+    prefix = Prefix()
+    prefix.passed(4)
+    assert (prefix.durable, prefix.advance(), prefix.advance()) == (4, 4, None)
+    place = prefix.deliver(6, 7, 2, 2)
+    prefix.passed(12)
+    assert (prefix.durable, prefix.advance()) == (6, None)
+    place.settled = True
+    assert (prefix.durable, prefix.advance(), prefix.advance()) == (12, 12, None)
+    prefix.deliver(9, 9, 1, 1)
+    assert prefix.durable == 9, "a seek back"
+    assert prefix.advance() is None
+
+
+def test_positions_are_noted_after_what_they_cover_was_delivered() -> None:
+    async def scenario() -> None:
+        rig = Rig([record(i) for i in range(4)])
+        rig.positions = {TP: 4}
+        await rig.fetch()
+        rig.positions = {TP: 9}
+        await rig.fetch()
+        assert rig.consumer.durable(TP) == 0
+        for chunk in rig.delivered:
+            rig.consumer.settle(chunk)
+        assert rig.consumer.durable(TP) == 9
+        assert rig.consumer._new_offset(TP) == 9
+
+    asyncio.run(scenario())
+
+
+def test_a_chunk_that_was_not_delivered_is_not_passed() -> None:
+    async def scenario() -> None:
+        rig = Rig([record(i) for i in range(4)])
+        rig.positions = {TP: 4}
+        async for _ in rig.consumer.getmany(1.0):
+            pass
+        assert rig.consumer.durable(TP) is None
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("error", [OffsetOutOfRangeError({TP: 7}), NoOffsetForPartitionError(TP)])
+def test_what_is_no_longer_there_is_asked_for_and_never_jumped_over(error: Exception) -> None:
+    async def scenario() -> None:
+        rig = Rig([])
+        asked: list[Any] = []
+
+        async def starts(found: Any) -> Any:
+            asked.append(found)
+            return {TP: 20}
+
+        async def raising(_timeout: float) -> Any:
+            raise error
+
+        async def answer(*_: Any) -> Any:
+            return {TP: 20} if _ else None
+
+        async def logs(_: Any) -> dict[str, str]:
+            return {"t": "cluster/1f"}
+
+        rig.app.starts, rig.consumer._wait_next_records = starts, raising
+        rig.consumer.earliest_offsets = rig.consumer.highwaters = rig.consumer.seek_wait = answer
+        rig.consumer.logs = logs
+        await rig.fetch()
+        assert rig.consumer.durable(TP) is None
+        await rig.fetch()
+        read = 7 if isinstance(error, OffsetOutOfRangeError) else None
+        assert asked[0] == {TP: Bounds(read, 20, 20, "cluster/1f")}
+
+    asyncio.run(scenario())
+
+
+def test_the_client_still_is_as_the_isolation_and_the_positions_need_it() -> None:
+    source = inspect.getsource(AIOKafkaConsumer.start)
+    assert "isolation_level=self._isolation_level" in source
+    assert "call_thread(self._ensure_consumer().seek_to_committed)" in inspect.getsource(AIOKafkaConsumerThread)
+    assert "_update_position" in inspect.getsource(FetchResult.getall)

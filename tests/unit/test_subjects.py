@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.text import clean, content_hash
+from models.text import MAX_LIGATURES, MAX_MARKS, clean, compatible, content_hash
 from pipeline.errors import Fatal
 from pipeline.settings import resolve
 from pipeline.subjects import SubjectMatcher, matcher
@@ -118,7 +120,14 @@ def test_settings_take_lists_and_tables() -> None:
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
     assert matcher(settings).find("Nova Scotia pears and a pear") == ("Pear",)
-    for wrong in ({"a|b": ["x"]}, {"a\x1b[31m": ["x"]}, {"": ["x"]}, {"a": []}, {"a": {"not": ["b"]}}, {"a": 3}):
+    for wrong in (
+        {"a|b": ["x"]},
+        {"a\x1b[31m": ["x"]},
+        {"": ["x"]},
+        {"a": {"any": []}},
+        {"a": {"not": ["b"]}},
+        {"a": 3},
+    ):
         with pytest.raises(Fatal, match="subjects"):
             resolve(None, {"subjects": wrong}, {})
 
@@ -193,3 +202,13 @@ def test_what_is_no_markup_is_kept_in_the_hash() -> None:
 )
 def test_hashes_of_posts_that_are_indexed_do_not_change(text: str, digest: str) -> None:
     assert content_hash(text) == digest
+
+
+def test_no_character_gets_round_the_limits_of_marks_and_ligatures() -> None:
+    """Of all of Unicode: what NFKC makes a mark counts as one, and what it writes out long is a ligature."""
+    for code in (*range(0x80, 0xD800), *range(0xE000, 0x33480), *range(0xE0000, 0xE1000)):
+        written = unicodedata.normalize("NFKC", chr(code))
+        if unicodedata.combining(written[0]):
+            assert len(compatible(f"a{chr(code) * 99}")) <= 1 + 3 * MAX_MARKS, hex(code)
+        if len(written) > 3:
+            assert len(compatible(chr(code) * 2 * MAX_LIGATURES)) == 2 * MAX_LIGATURES, hex(code)

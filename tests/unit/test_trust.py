@@ -23,6 +23,7 @@ from models.errors import BundleUnreadableError
 from models.folders import private_cache, private_folder
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Entry, Registry, RegistryUnavailableError
+from models.runtimes import EngineError
 from models.signing import new_key, sign
 from pipeline.classifier import bundle_in_service, open_classifier
 from pipeline.cli import app
@@ -161,6 +162,22 @@ def test_an_engine_that_does_not_start_for_now_is_started_later(storage: Storage
     assert (hot.version, len(failures)) == ("2", 3)
 
 
+def test_an_engine_that_a_machine_cannot_start_is_refused_once_and_tried_again_now_and_then(storage: Storage) -> None:
+    tried, refused = [], []
+
+    def no_gpu(read: Bundle) -> OnnxEngine:
+        if read.manifest.version == "2":
+            tried.append(1)
+            raise EngineError("CUDA does not start")
+        return load(read)
+
+    hot = HotSwap(storage.registry, CHAMPION, load=no_gpu, on_failure=refused.append)
+    storage.point(1)
+    for _ in range(300):
+        hot.poll()
+    assert (len(tried), refused) == (5, ["starter-2"])
+
+
 def test_memory_that_is_short_is_no_verdict_on_the_bundle(monkeypatch: pytest.MonkeyPatch) -> None:
     def short(*_: Any, **__: Any) -> None:
         raise RuntimeError("Failed to allocate memory for requested buffer")
@@ -207,6 +224,23 @@ def test_a_cached_copy_that_was_damaged_is_fetched_again(storage: Storage) -> No
         damage()
         assert storage.registry.verify(two).manifest.version == "2"
         assert read_bundle(storage.registry.fetch(two)).manifest.version == "2"
+
+
+def test_a_cached_copy_that_cannot_be_read_is_fetched_again_and_not_removed(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = storage.entries[1].id
+    copy = storage.registry.fetch(two)
+
+    def broken(path: Path, _: int) -> bytes:
+        raise BundleUnreadableError(f"{path} cannot be read: Input/output error")
+
+    monkeypatch.setattr(bundles, "_plain_file", broken)
+    assert storage.registry.verify(two).manifest.version == "2"
+    with pytest.raises(RegistryUnavailableError, match="read back"):
+        storage.registry.fetch(two)
+    monkeypatch.undo()
+    assert read_bundle(copy).manifest.version == "2"
 
 
 def test_a_fetch_that_fails_leaves_nothing_and_one_that_cannot_be_kept_is_loaded_all_the_same(
@@ -270,6 +304,17 @@ def test_an_entry_that_leads_out_of_the_cache_is_none(storage: Storage, digest: 
     storage.registry._write(f"{storage.registry._root}/versions/starter-1.json", {**entry, "digest": digest})
     with pytest.raises(ValueError, match="not the entry of a version"):
         storage.registry.verify("starter-1")
+
+
+def test_no_error_of_a_storage_repeats_a_credential(storage: Storage) -> None:
+    for words in (
+        "Failed to connect to proxy URL: http://user:canary@proxy:3128",
+        "403, url='https://host/models?X-Amz-Signature=canary&x=1', denied",
+    ):
+        storage.failing(OSError(words), 1)
+        with pytest.raises(RegistryUnavailableError, match=r"proxy:3128|denied") as raised:
+            storage.registry.alias(CHAMPION)
+        assert "canary" not in str(raised.value)
 
 
 def test_while_the_storage_fails_no_alias_is_forgotten(storage: Storage) -> None:
@@ -410,5 +455,11 @@ def test_a_retraining_signs_nothing_that_comes_of_an_unsigned_champion(
     signed = tmp_path / "registry" / "versions" / "starter-1" / "manifest.sig"
     signed.write_bytes((made / "manifest.sig").read_bytes())
     (signed.parent / TOKENIZER).write_text("{}")
+    (tmp_path / "work").chmod(0o777)
+    with monkeypatch.context() as other:
+        other.setattr(os, "geteuid", lambda: 4711)
+        done = CliRunner().invoke(app, ["retrain", "--min-new-labels", "1"])
+    assert "training.work" in str(done.exception)
+    assert "another user" in str(done.exception), "what lies there is not ours"
     done = CliRunner().invoke(app, ["retrain", "--min-new-labels", "1"])
     assert "not the" in str(done.exception), "a signature of the manifest does not cover for a file that was changed"

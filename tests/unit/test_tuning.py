@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import load_bundle
+from models import load_bundle, tuning
 from models.batching import by_length
 from models.tuning import AT_ONCE, CPU_BUDGETS, GPU_BUDGETS, LENGTHS, best_budget, remembered, trial_lengths
 from pipeline.settings import STARTER
@@ -37,6 +37,42 @@ def test_a_disturbance_of_half_of_the_trial_does_not_decide() -> None:
     assert best_budget(lambda b: next(disturbed, 1.0 if b == 512 else 2.0), (512, 1024)) == 512
 
 
+@given(st.lists(st.floats(0.01, 30), min_size=4, max_size=4), st.floats(0.1, 20))
+def test_a_trial_ends_in_time_and_says_when_it_could_not_be_finished(seconds: list[float], limit_s: float) -> None:
+    budgets, spent = (256, 512, 1024, 2048), [0.0]
+    of = dict(zip(budgets, seconds, strict=True))
+
+    def trial(budget: int) -> float:
+        assert spent[0] <= limit_s, "no trial begins after it"
+        spent[0] += of[budget]
+        return of[budget]
+
+    chosen = best_budget(trial, budgets, limit_s=limit_s)
+    if 2 * sum(seconds) <= limit_s:
+        assert chosen is not None
+    if spent[0] < 2 * sum(seconds) - max(seconds):
+        assert chosen is None
+
+
+def test_a_trial_that_was_not_finished_is_not_remembered(tmp_path: Path) -> None:
+    found = iter([None, 768])
+    assert remembered("a", lambda: next(found), tmp_path) is None
+    assert remembered("a", lambda: next(found), tmp_path) == 768
+    assert remembered("a", lambda: next(found), tmp_path) == 768
+
+
+def test_an_engine_on_a_machine_too_busy_for_a_trial_keeps_its_usual_budget(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tuning, "LIMIT_S", 0.0)
+    engine = load_bundle(STARTER, device="cpu")
+    usual = engine._budget
+    engine.tune()
+    assert engine._budget == usual
+    assert not list(tmp_path.rglob("budgets.json"))
+
+
 def test_what_was_found_is_found_again_and_a_broken_cache_is_no_harm(tmp_path: Path) -> None:
     calls: list[int] = []
 
@@ -56,6 +92,7 @@ def test_what_was_found_is_found_again_and_a_broken_cache_is_no_harm(tmp_path: P
 
 def test_the_engine_is_tuned_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(tuning, "LIMIT_S", 600.0)
     engine = load_bundle(STARTER, device="cpu")
     engine.tune()
     assert engine.tokens == load_bundle(STARTER, device="cpu").tokens, "the trial is no traffic"

@@ -8,13 +8,15 @@ from pipeline.alerting.explain import headline
 from pipeline.alerting.notify.base import Notice
 
 log = logging.getLogger("opinionwatch.alerts")
+#: The name of the log that every worker writes, which is nobody's channel.
+LOG = "log"
 
 
 class LogChannel:
-    """Implements `Channel`; with `people` somebody reads it, and an alert that stands there has been told."""
+    """Implements `Channel`. Under another name than `LOG` somebody reads it: what stands there has been told."""
 
-    def __init__(self, name: str = "log", *, people: bool = False) -> None:
-        self.name, self.people = name, people
+    def __init__(self, name: str = LOG) -> None:
+        self.name = name
 
     async def check(self) -> None:
         """Needs nothing."""

@@ -18,6 +18,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "test": "test", "warning": "warning", "critical": "critical",
         "counts": "{observed} of {posts} posts negative in {hours} h, {expected:.1f} expected (x{lift})",
         "volume": "{observed} posts in {hours} h, {expected:.1f} expected at this time of day (x{lift})",
+        "now": "now: {observed} of {posts} posts negative in the hour to {at} UTC, {expected:.1f} expected",
+        "now_volume": "now: {observed} posts in the hour to {at} UTC, {expected:.1f} expected",
+        "peak": "at its peak: {counts}", "false": "closed as a false alarm by {by}",
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
         "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
         "spread": "{sources} sources, {authors} authors", "terms": "Terms",
@@ -29,6 +32,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "warning": "警告", "critical": "严重",
         "counts": "{hours} 小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条（{lift} 倍）",
         "volume": "{hours} 小时内共 {observed} 条，同一时段预期 {expected:.1f} 条（{lift} 倍）",
+        "now": "目前：截至 {at} UTC 的一小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条",
+        "now_volume": "目前：截至 {at} UTC 的一小时内共 {observed} 条，预期 {expected:.1f} 条",
+        "peak": "峰值：{counts}", "false": "{by} 标记为误报并关闭",
         "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
         "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
         "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
@@ -55,16 +61,14 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
     """What is said of one transition; `alert` is an alert document."""
     words = _WORDS[language]
     since = datetime.fromisoformat(alert["started_at"]).strftime("%Y-%m-%d %H:%M UTC")
-    facts = [
-        words["volume" if alert.get("lane") == VOLUME else "counts"].format(
-            observed=alert["observed"],
-            posts=alert["posts"],
-            hours=alert["window_s"] // 3600,
-            expected=alert["expected"],
-            lift=alert["lift"],
-        ),
-        words["since"].format(since=since),
-    ]
+    counts = words["volume" if alert.get("lane") == VOLUME else "counts"].format(
+        observed=alert["observed"],
+        posts=alert["posts"],
+        hours=alert["window_s"] // 3600,
+        expected=alert["expected"],
+        lift=alert["lift"],
+    )
+    facts = [*_how_it_stands(alert, transition, counts, words), words["since"].format(since=since)]
     if alert.get("terms"):
         facts.append(f"{words['terms']}: {', '.join(alert['terms'])}")
     facts += origin(alert, language)
@@ -78,14 +82,36 @@ def message(alert: Mapping[str, Any], transition: str, language: Language) -> Me
         facts.append(f"{words['model']}: {alert['model']}")
     evidence = [
         (
-            " ".join(post["text"].split()),
-            post["url"],
+            _line(post["text"]),
+            _line(post["url"]),
             words["reposts"].format(n=post["reposts"]) if post["reposts"] else "",
         )
         for post in alert["evidence"]
     ]
     title = f"[{words[alert['severity']]}] {alert['key']} {words[transition]}"
-    return Message(title, facts, words["evidence"], evidence)
+    return Message(_line(title), [_line(fact) for fact in facts], words["evidence"], evidence)
+
+
+def _line(text: str) -> str:
+    """One line without control and format characters, whatever a producer wrote: no header, no paragraph of its own.
+
+    >>> _line("a\\r\\nBcc: b\\x1b[2J\\u202ec")
+    'a Bcc: b[2Jc'
+    """
+    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in text).split())
+
+
+def _how_it_stands(alert: Mapping[str, Any], transition: str, counts: str, words: Mapping[str, str]) -> list[str]:
+    """The counts that opened the alert; later on its last hour, and these as its peak."""
+    facts = []
+    if false_alarm := alert.get("false_alarm"):
+        facts = [words["false"].format(by=false_alarm["by"]), *filter(None, [false_alarm.get("note")])]
+    last = alert.get("last_hour")
+    if not last or transition not in {"reminder", "resolved"}:
+        return [*facts, counts]
+    at = datetime.fromisoformat(last["at"]).strftime("%H:%M")
+    now = words["now_volume" if alert.get("lane") == VOLUME else "now"]
+    return [*facts, now.format(**{**last, "at": at}), words["peak"].format(counts=counts)]
 
 
 def origin(alert: Mapping[str, Any], language: Language) -> list[str]:

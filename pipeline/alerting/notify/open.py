@@ -15,7 +15,7 @@ from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
 from pipeline.alerting.notify.base import Channel, Notice
 from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
 from pipeline.alerting.notify.http import Poster
-from pipeline.alerting.notify.log import LogChannel
+from pipeline.alerting.notify.log import LOG, LogChannel
 from pipeline.alerting.notify.mail import MailChannel
 from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.errors import Fatal, Transient
@@ -23,12 +23,18 @@ from pipeline.settings import AlertSettings, ChannelSettings, WebhookSettings
 
 
 def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The log, the webhooks and the channels; raises `Fatal` naming the channel and the field."""
-    names = ["log", *(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
+    """The webhooks and the channels, and the log first where none of them is one.
+
+    Raises `Fatal` naming the channel and the field.
+    """
+    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
     if twice := {n for n in names if names.count(n) > 1}:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+    if LOG in names:
+        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
+    logged = any(c.kind == "log" for c in settings.channels)
     return [
-        LogChannel(),
+        *([] if logged else [LogChannel()]),
         *(_open_webhook(w) for w in settings.webhooks),
         *(Routed(open_channel(c), c) for c in settings.channels),
     ]
@@ -74,7 +80,7 @@ def _open_webhook(w: WebhookSettings) -> Channel:
 def open_channel(c: ChannelSettings) -> Channel:
     """One channel, without its route."""
     if c.kind == "log":
-        return LogChannel(c.name, people=True)
+        return LogChannel(c.name)
     secret = _secret(c, c.secret, c.secret_file, "secret")
     if c.kind == "email":
         if missing := [f for f in ("host", "sender", "to") if not getattr(c, f)]:

@@ -40,6 +40,11 @@ function alertCard(alert) {
   const facts = [(alert.terms || []).join(", "), alert.origin].filter(Boolean);
   if (facts.length) card.append(make("p", facts.join("; ")));
   card.append(make("p", [alert.told, alert.model].filter(Boolean).join("; "), "dim"));
+  if (alert.channels && alert.channels.length) {
+    const channels = make("ul", undefined, "dim");
+    for (const line of alert.channels) channels.append(make("li", line));
+    card.append(channels);
+  }
   if (alert.series && alert.series.posts.length) card.append(dayChart(alert));
   const list = make("ul");
   for (const post of alert.evidence) {

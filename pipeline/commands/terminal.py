@@ -1,0 +1,40 @@
+"""What reaches a terminal: texts of posts, headers and files included, which must not steer it."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from models.text import clean
+
+
+class Terminal(Console):
+    """A console whose styles are its own: control and format characters inside of what is printed are left out."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable() or segment.text == "\n":
+                yield segment
+            else:
+                yield Segment(clean(segment.text), segment.style)
+
+
+def json_text(value: Any) -> str:
+    """JSON on one line, Chinese as it is; what is no visible character as an escape.
+
+    >>> json_text({"a": "诺\\x9b\\u202e\\u3000"})
+    '{"a": "诺\\\\u009b\\\\u202e\\u3000"}'
+    """
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isprintable() else "".join(_escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Zl", "Zp"}:
+        return json.dumps(character)[1:-1]
+    return character
