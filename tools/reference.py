@@ -24,7 +24,7 @@ from pydantic_core import PydanticUndefined
 from pipeline.cli import app
 from pipeline.metrics import Metrics
 from pipeline.settings import Settings
-from pipeline.store.templates import SCHEMA, templates
+from pipeline.store.templates import SCHEMA, Layout, templates
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; change the code, not this page. -->"
@@ -148,7 +148,7 @@ def _metrics() -> str:
 def _documents() -> str:
     schema = f"Schema {SCHEMA}. `opinionwatch setup` installs the templates and adds new fields to existing indices."
     lines = [_NOTE, "# Documents in Elasticsearch", "", f"{schema} SQLite mirrors them."]
-    for name, body in templates("standard", 0, "month").items():
+    for name, body in templates("standard", 0, Layout("month")).items():
         lines += ["", f"## `{name}`", ""]
         rows = [[f"`{field}`", kind] for field, kind in _fields(body["template"]["mappings"]["properties"], "")]
         lines += _table(["field", "type"], rows)
