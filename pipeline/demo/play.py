@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 MAX_AHEAD, MAX_AHEAD_BYTES = 6000, 4_000_000
 DRAIN_S = 120.0
 #: The feed waits this often until all that was sent is indexed; only then may the alert role judge so far.
-_PAUSES, _LEAST_BETWEEN = 40, 100
+_PAUSES, _LEAST_BETWEEN = 14, 200
 #: How long a finished demo waits for its notifications, in seconds.
 _NOTIFY_S = 10.0
 _PARTITIONS = 4

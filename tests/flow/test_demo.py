@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
-from datetime import datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.demo.feed import BURST, CRISIS, generate
+from models.engine import Encoded
+from models.labels import Prediction
+from pipeline.demo.feed import BURST, CRISIS, START, Item, generate
+from pipeline.demo.play import Session, play
+from pipeline.settings import resolve
+from tests.builders import DummyClassifier
 from tests.services.process import ServiceProcess, free_port
 
 PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
@@ -35,6 +44,54 @@ def test_the_feed_is_the_same_every_time_and_adds_up() -> None:
     assert [i.value for i in items] == [i.value for i in generate()]
     assert [i.at for i in items] == sorted(i.at for i in items)
     assert sum(abs((i.at - BURST).total_seconds()) < 4 * 3600 for i in items) > 200
+
+
+def small_feed() -> list[Item]:
+    """Nine days of a brand with a crisis on the last; what is negative is told again in both topics."""
+    rng = random.Random(3)
+    posts = [(rng.uniform(0, 9 * 1440), rng.random() < 0.15) for _ in range(1500)]
+    posts += [(8 * 1440 + 700 + rng.uniform(0, 120), True) for _ in range(80)]
+    items = []
+    for number, (minute, bad) in enumerate(sorted(posts)):
+        at = START + timedelta(minutes=minute)
+        text = f"Nova is {'bad' if bad else 'fine'}, number {number // 2 if bad else number}"
+        post = {"source": "a", "id": str(number), "text": text, "published_at": at.isoformat()}
+        items.append(Item(rng.choice(["opinion.news", "opinion.forum"]), at, json.dumps(post).encode()))
+    return items
+
+
+@pytest.mark.long
+@pytest.mark.timeout(600)
+def test_the_same_feed_gives_the_same_alerts_each_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    @asynccontextmanager
+    async def attend(session: Session) -> AsyncIterator[None]:
+        yield
+
+    def once(classifier: DummyClassifier) -> list[tuple[Any, ...]]:
+        settings, subjects = resolve(None, {}).settings, {"Nova": ["Nova"]}
+        summary = asyncio.run(play(settings, subjects, small_feed(), classifier, seconds=0, attend=attend))
+        assert summary["indexed"] == summary["consumed"] == 1580
+        names = ("key", "severity", "started_at", "observed", "expected", "resolved_at")
+        assert all(alert["first_notified_at"] for alert in summary["alerts"])
+        return [tuple(alert[name] for name in names) for alert in summary["alerts"]]
+
+    runs = [once(DummyClassifier()), once(Slow(1)), once(Slow(2))]
+    assert "subject:Nova" in {alert[0] for alert in runs[0]}
+    assert runs[1:] == [runs[0]] * 2
+
+
+class Slow(DummyClassifier):
+    """Takes its time, now and then."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self._rng = random.Random(seed)
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        time.sleep(self._rng.choice([0, 0, 0.05, 0.2]))
+        return super().infer(encoded)
 
 
 @pytest.mark.demo
