@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.history import History
+from pipeline.store.base import Cell
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 BUCKET_S = 900
@@ -115,7 +117,7 @@ def joined(cases: Sequence[Simulated]) -> Simulated:
 def brands(
     posts_per_h: float, days: int, *, first: int, seed: int, second: int = 30, share: float = 0.3
 ) -> tuple[History, int]:
-    """44 keys (8 brands, 4 topics, each brand in each topic) with two crises on the last day, 12 hours apart.
+    """44 keys (8 brands, 4 topics, each brand in each topic) with two crises within a day, 12 hours apart.
 
     `posts_per_h` of all keys together. `first` posts of brand b0 within three hours, then `second` of b1, in the same
     topic, 95 % of them negative; also gives the bucket in which the second begins.
@@ -123,7 +125,7 @@ def brands(
     rng, hour = np.random.default_rng([seed, days, round(posts_per_h)]), 3600 // BUCKET_S
     posts = rng.poisson(posts_per_h / hour / 32, (8, 4, days * DAY))
     negatives = rng.binomial(posts, share)
-    begin = (days - 1) * DAY + 6 * hour
+    begin = (days - 2) * DAY + 18 * hour
     for brand, at, count in ((0, begin, first), (1, begin + 12 * hour, second)):
         window = slice(at, at + 3 * hour)
         more = rng.multinomial(count, np.full(3 * hour, 1 / (3 * hour)))
@@ -133,6 +135,43 @@ def brands(
     names += [f"subject:b{b}|topic:t{t}" for b in range(8) for t in range(4)]
     rows = (np.concatenate([a.sum(1), a.sum(0), a.reshape(32, -1)]) for a in (posts, negatives))
     return History(tuple(names), START, BUCKET_S, *rows), begin + 12 * hour
+
+
+class CountedStore:
+    """As much of a store as the evaluator needs, over the counts of `brands`."""
+
+    def __init__(self, history: History) -> None:
+        self._history, self._states = history, dict[str, dict[str, Any]]()
+
+    def refresh(self) -> None: ...
+
+    def bounds(self) -> tuple[datetime, datetime]:
+        return START, self._history.end_of(self._history.posts.shape[1] - 1)
+
+    def state(self, name: str) -> dict[str, Any] | None:
+        return self._states.get(name)
+
+    def put_state(self, name: str, value: dict[str, Any]) -> None:
+        self._states[name] = value
+
+    def swap_state(self, name: str, before: object, value: dict[str, Any]) -> bool:
+        self._states[name] = value
+        return True
+
+    def counts(self, start: datetime, end: datetime, rule: object) -> list[Cell]:
+        """All posts of a bucket stand in its first five minutes."""
+        first, last = (-(-int((t - START).total_seconds()) // BUCKET_S) for t in (start, end))
+        cells = []
+        for row, key in enumerate(self._history.keys):
+            subject, _, topic = key.removeprefix("subject:").partition("|topic:")
+            if key.startswith("subject:") and not topic:
+                continue  # the cells of its topics add up to it
+            names = (topic, subject) if topic else (key.removeprefix("topic:"), "")
+            for b in np.flatnonzero(self._history.posts[row, max(0, first) : last]) + max(0, first):
+                at = int(START.timestamp()) + int(b) * BUCKET_S
+                n, k = (int(a[row, b]) for a in (self._history.posts, self._history.negatives))
+                cells.append(Cell(at, *names, n, k))
+        return cells
 
 
 def profile_of(process: Process) -> Floats:

@@ -25,6 +25,7 @@ from pipeline.alerting.swings import Swings, Usual
 from pipeline.alerting.volumelane import CALM, VolumeLane
 from pipeline.store.base import CountRule, Scope
 from pipeline.store.sqlite import SqliteStore
+from tests.bench.detector import after_another
 from tests.bench.simulator import brands
 from tests.builders import START, scored
 
@@ -101,6 +102,13 @@ def test_a_crisis_in_the_time_that_is_only_learned_from_hides_none_either(tmp_pa
     found = opened(events(store, SECOND + 2880 + 240), SECOND + 2880)
     assert "subject:Brand 2" in found
     store.close()
+
+
+def test_the_second_crisis_scores_as_it_does_alone() -> None:
+    """Of the row in the bench, the one that was worst."""
+    found = after_another(10, 8.0, (1, 2, 3))
+    assert found["told with"] == 1
+    assert found["score with"] > 0.75 * found["score without"]
 
 
 @pytest.mark.parametrize("days", [10, 28])
