@@ -125,12 +125,16 @@ def memory(samples: list[tuple[float, float]]) -> str:
     return f"{means} MB by fifths, {slope:+.0f} MB an hour over the last two"
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--posts", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = _options()
     rng = random.Random(options.seed)
     folders = [Path(tempfile.mkdtemp(prefix=f"soak-{n}-")) for n in ("kafka", "index", "work")]
     kafka, elasticsearch = Kafka(folders[0]), ElasticsearchServer(folders[1])
