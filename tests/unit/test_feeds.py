@@ -48,9 +48,10 @@ def test_the_declared_encoding_counts_and_a_wrong_one_does_not(encoding: str, te
 @pytest.mark.parametrize(
     ("encoding", "text"),
     [
-        ("gbk", "诺瓦手机起火，客服不理人"), ("big5", "手機起火了，客服不理人"), 
-        ("euc-kr", "휴대폰에 불이 났다"), ("windows-1251", "Телефон горит, это ужасно"), ("euc-jp", "スマホが燃えた、最悪です"),
-        ("iso-8859-1", "Le téléphone a brûlé, c’est très gênant".replace("’", "'")), ("iso-8859-1", "größer als für Öl"),
+        ("gbk", "诺瓦手机起火，客服不理人"), ("big5", "手機起火了，客服不理人"),
+        ("euc-kr", "휴대폰에 불이 났다"), ("euc-jp", "スマホが燃えた、最悪です"),
+        ("windows-1251", "Телефон горит, это ужасно"), ("iso-8859-1", "Le téléphone a brûlé, c'est très gênant"),
+        ("iso-8859-1", "größer als für Öl"),
     ],
 )  # fmt: skip
 def test_latin_1_is_believed_where_letters_say_so(encoding: str, text: str) -> None:
