@@ -119,7 +119,9 @@ def export(
 @app.command()
 def queue(
     limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
-    days: Annotated[float, typer.Option("--days", min=0.01, help="Of event time, up to the newest post.")] = 7.0,
+    days: Annotated[
+        float, typer.Option("--days", min=0.01, max=36_500, help="Of event time, up to the newest post.")
+    ] = 7.0,
     head: HeadName = None,
     as_json: AsJson = False,
     config: Config = None,

@@ -216,3 +216,10 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert b"\\u8bfa\\u74e6" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("backtest", "--index"), ("labels", "queue"), ("models", "relabel"), ("models", "drift")]
+)
+def test_more_days_than_there_are_dates_are_a_usage_error(command: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, [*command, "--days", "999999999"]).exit_code == 2
