@@ -64,7 +64,7 @@ def resolve(
 def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
     path = file or DEFAULT_FILE
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         if file is None:
             return
@@ -92,7 +92,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
         if key.endswith("_file") and key.removesuffix("_file").endswith(("password", "secret")):
             key = key.removesuffix("_file")
             try:
-                value = Path(text).read_text("utf-8").strip()
+                value = Path(text).read_text("utf-8-sig").strip()
             except (OSError, ValueError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
                 raise Fatal(

@@ -22,7 +22,7 @@ from pydantic import (
 from models.searchtext import keyword_text
 from models.signing import public_key
 from models.text import MAX_NAME, clean_line
-from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
+from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url, check_topic
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
@@ -30,6 +30,7 @@ STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
 #: By role; `all` does what classify does, and more.
 METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
+Topic = Annotated[str, AfterValidator(check_topic)]
 
 
 class KafkaSettings(Section):
@@ -41,10 +42,10 @@ class KafkaSettings(Section):
     """
 
     bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
-    topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
-    dead_topic: str = "opinion.dead"
-    progress_topic: str = "opinion.progress"
-    alerts_topic: str = "opinion.alerts"
+    topics: list[Topic] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
+    dead_topic: Topic = "opinion.dead"
+    progress_topic: Topic = "opinion.progress"
+    alerts_topic: Topic = "opinion.alerts"
     group: str = "opinionwatch"
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
@@ -203,6 +204,13 @@ class SubjectSettings(Section):
 
     any: Annotated[list[str], Field(min_length=1), AfterValidator(_findable)]
     not_: Annotated[list[str], AfterValidator(_findable)] = Field(default=[], alias="not")
+
+    @model_validator(mode="after")
+    def _keywords_stand_somewhere(self) -> Self:
+        excepted = set(map(keyword_text, self.not_))
+        if never := next((k for k in self.any if keyword_text(k) in excepted), None):
+            raise ValueError(f"keyword {never!r} stands in 'not' as well, so that it can never be found")
+        return self
 
     @model_serializer
     def _as_written(self) -> dict[str, list[str]]:

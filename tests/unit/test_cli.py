@@ -206,3 +206,20 @@ def test_nothing_that_is_printed_steers_the_terminal() -> None:
     assert "\x1b[1m" in shown.getvalue(), "its own styles stay"
     assert json.loads(json_text(hostile)) == hostile
     assert json_text([hostile, "诺瓦"]).isprintable()
+
+
+def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,诺瓦手机起火 😀\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "classify", str(tmp_path / "a.csv")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\u8bfa\\u74e6" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("backtest", "--index"), ("labels", "queue"), ("models", "relabel"), ("models", "drift")]
+)
+def test_more_days_than_there_are_dates_are_a_usage_error(command: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, [*command, "--days", "999999999"]).exit_code == 2

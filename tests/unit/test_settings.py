@@ -86,6 +86,39 @@ def test_a_fault_in_the_file_names_the_key_and_what_is_allowed(tmp_path: Path, t
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        ("[alerts]\nfire = inf", "finite number"), ("[alerts]\nfire = nan", "finite number"),
+        ('[kafka]\ntopics = ["a b"]', "a topic has"), ('[kafka]\ndead_topic = ".."', "a topic has"),
+        ('[kafka]\nbootstrap_servers = "kafka:port"', "host:port"), ('[kafka]\nbootstrap_servers = ""', "host:port"),
+        ('[kafka]\nbootstrap_servers = "kafka:70000"', "host:port"),
+        ('[kafka]\nbootstrap_servers = "a:1,,b:2"', "host:port"),
+        ('[subjects.Nova]\nany = ["nova"]\nnot = ["NOVA"]', "can never be found"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused(tmp_path: Path, toml: str, word: str) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_text(toml)
+    with pytest.raises(Fatal, match=word):
+        resolve(file, environ={})
+
+
+@pytest.mark.parametrize("servers", ["embedded", "kafka", "kafka:9092", "a:1, b:2", "10.0.0.1:65535"])
+def test_brokers_as_they_are_written(servers: str) -> None:
+    assert (
+        resolve(environ={"OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS": servers}).settings.kafka.bootstrap_servers == servers
+    )
+
+
+def test_a_mark_in_front_and_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    file, secret = tmp_path / "ow.toml", tmp_path / "secret"
+    file.write_bytes(b'\xef\xbb\xbf[kafka]\r\ngroup = "a"\r\n')
+    secret.write_bytes(b"\xef\xbb\xbfpass\r\n")
+    settings = resolve(file, environ={"OPINIONWATCH_KAFKA__PASSWORD_FILE": str(secret)}).settings
+    assert (settings.kafka.group, settings.kafka.password.get_secret_value()) == ("a", "pass")
+
+
 def test_a_file_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:
     file = tmp_path / "ow.toml"
     file.write_bytes(b"[kafka]\ngroup = '\xff'\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from models.text import clean
 from pipeline.errors import Fatal, Transient
 
 #: Characters of a receiver's own words that are kept.
@@ -115,9 +116,9 @@ def quoted(text: str) -> str:
     """A receiver's own words in one line of printable characters, at most `MAX_WORDS`.
 
     >>> quoted("sign\\x1b[2J not\\r\\nmatch")
-    'sign[2J not match'
+    'sign not match'
     """
-    kept = (c if c.isprintable() else " " if c.isspace() else "" for c in text[: 8 * MAX_WORDS])
+    kept = (c if c.isprintable() else " " if c.isspace() else "" for c in clean(text[: 8 * MAX_WORDS]))
     line = " ".join("".join(kept).split())
     return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 1]}…"
 
