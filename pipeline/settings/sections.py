@@ -78,7 +78,7 @@ class StoreSettings(Section):
     url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
     password: SecretStr = SecretStr("")
     ca_file: str = ""
-    timeout_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0, le=3600)
     analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
     period: Literal["hour", "day", "month"] = "month"
     replicas: int = Field(default=0, ge=0, le=9)
@@ -97,7 +97,7 @@ class ModelSettings(Section):
     registry: Annotated[str, AfterValidator(check_registry_url)] = ""
     trusted_keys: list[str] = []
     alias: str = "champion"
-    poll_s: float = Field(default=5.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, le=86_400)
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
@@ -154,7 +154,7 @@ class TrainingSettings(Section):
     rehearsal: int = Field(default=4, ge=0, le=100)
     min_new_labels: int = Field(default=200, ge=1)
     promote: Literal["auto", "by_hand"] = "auto"
-    relabel_days: float = Field(default=7.0, ge=0)
+    relabel_days: float = Field(default=7.0, ge=0, le=3650)
     worse_by: float = Field(default=0.01, ge=0, le=1)
     class_falls_by: float = Field(default=0.05, ge=0, le=1)
 
