@@ -55,6 +55,9 @@ class Placement:
             name = f"{key[0]}/{key[1]}"
             if start.why:
                 log.warning("%s is read from offset %d: %s", name, start.offset, start.why)
+            elif durable is not None and start.offset > durable + start.deleted:
+                log.info("%s is read from offset %d, and the books end at %d: somebody moved the group, or only "
+                         "markers and aborted records of transactions lie between", name, start.offset, durable)  # fmt: skip
             if start.deleted:
                 gone[name] = start.deleted
             starts[key] = start.offset

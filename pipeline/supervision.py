@@ -36,6 +36,7 @@ class Supervisor:
     def __init__(self, app: StrictApp, topics: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         self._app, self._topics, self._now = app, topics, now
         self._seen_at = dict.fromkeys(topics, now())
+        self._heard = False
         self._joined = self._out = False
         self._member_at = now()
         self._movement = Movement()
@@ -80,9 +81,10 @@ class Supervisor:
 
     def _gone(self, cluster: Any, now: float) -> Fatal | None:
         known = cluster.topics()
+        # Before the first topic was named, nothing was heard yet.
+        self._heard = self._heard or bool(known)
         for topic in self._topics:
-            # Without a single topic, nothing was heard yet.
-            if topic in known or not known:
+            if topic in known or not self._heard:
                 self._seen_at[topic] = now
             elif topic in cluster.unauthorized_topics:
                 return explained(errors.TopicAuthorizationFailedError(topic))  # type: ignore[return-value]

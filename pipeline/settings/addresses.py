@@ -65,4 +65,15 @@ def check_brokers(servers: str) -> str:
     return servers
 
 
+def check_topic(name: str) -> str:
+    """`name` itself; raises `ValueError` where no topic of Kafka can have it.
+
+    >>> check_topic("opinion.news"), check_topic("weibo_2")
+    ('opinion.news', 'weibo_2')
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
+        raise ValueError(f"{name[:60]!r} is no name of a topic: write 1 to 249 of the characters A-Z a-z 0-9 . _ -")
+    return name
+
+
 _REMEDY = "; set store.password, or OPINIONWATCH_STORE__PASSWORD_FILE to a file that holds it"

@@ -22,7 +22,7 @@ from pydantic import (
 from models.searchtext import keyword_text
 from models.signing import public_key
 from models.text import MAX_NAME, clean_line
-from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url
+from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url, check_topic
 from pipeline.settings.alerts import AlertSettings
 from pipeline.settings.base import Section
 
@@ -45,7 +45,7 @@ class KafkaSettings(Section):
     dead_topic: str = "opinion.dead"
     progress_topic: str = "opinion.progress"
     alerts_topic: str = "opinion.alerts"
-    group: str = "opinionwatch"
+    group: str = Field(default="opinionwatch", pattern=r"^[A-Za-z0-9._-]{1,200}$")
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
     session_timeout_s: float = Field(default=20.0, ge=6, le=300)
@@ -56,6 +56,13 @@ class KafkaSettings(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: str = ""
+
+    @field_validator("topics", "dead_topic", "progress_topic", "alerts_topic")
+    @classmethod
+    def _topics_have_names(cls, value: list[str] | str) -> list[str] | str:
+        for name in [value] if isinstance(value, str) else value:
+            check_topic(name)
+        return value
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -77,7 +84,7 @@ class StoreSettings(Section):
     url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
     password: SecretStr = SecretStr("")
     ca_file: str = ""
-    timeout_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0, le=3600)
     analyzer: Literal["standard", "ik_max_word", "ik_smart", "smartcn", "cjk"] = "standard"
     period: Literal["hour", "day", "month"] = "month"
     replicas: int = Field(default=0, ge=0, le=9)
@@ -96,11 +103,11 @@ class ModelSettings(Section):
     registry: Annotated[str, AfterValidator(check_registry_url)] = ""
     trusted_keys: list[str] = []
     alias: str = "champion"
-    poll_s: float = Field(default=5.0, gt=0)
+    poll_s: float = Field(default=5.0, gt=0, le=86_400)
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     gpu_memory_mb: int = Field(default=0, ge=0)
     budget_tokens: int | None = Field(default=None, ge=16)
     long_texts: Literal["head", "head_tail", "windows"] = "head"
@@ -153,7 +160,7 @@ class TrainingSettings(Section):
     rehearsal: int = Field(default=4, ge=0, le=100)
     min_new_labels: int = Field(default=200, ge=1)
     promote: Literal["auto", "by_hand"] = "auto"
-    relabel_days: float = Field(default=7.0, ge=0)
+    relabel_days: float = Field(default=7.0, ge=0, le=3650)
     worse_by: float = Field(default=0.01, ge=0, le=1)
     class_falls_by: float = Field(default=0.05, ge=0, le=1)
 

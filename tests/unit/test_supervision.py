@@ -146,6 +146,18 @@ def test_a_topic_that_is_gone_for_a_while_ends_the_process_and_is_named() -> Non
     assert "topic u " in str(gone)
 
 
+def test_the_only_topic_of_an_app_is_missed_as_well() -> None:
+    rig = Rig()
+    rig.supervisor = Supervisor(rig.app, ["t"], lambda: rig.now)
+    rig.topics = set()
+    assert rig.after(100) is None, "nothing was heard yet"
+    rig.topics = {"t"}
+    assert rig.after(1) is None
+    rig.topics = set()
+    assert rig.after(1) is None
+    assert "topic t was deleted" in str(rig.after(10))
+
+
 def test_without_any_metadata_no_topic_is_gone_and_one_that_may_not_be_seen_is_a_refusal() -> None:
     rig = Rig()
     rig.topics = set()
