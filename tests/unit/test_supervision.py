@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import delivery
 from pipeline.commits import Commits
 from pipeline.errors import Fatal
 from pipeline.movement import STALL_S, Movement, Place
@@ -117,6 +118,18 @@ def test_what_kafka_refused_is_one_line_with_a_remedy(error: BaseException, code
     assert isinstance(found, Fatal)
     assert found.exit_code == code
     assert found.remedy
+
+
+def test_what_keeps_a_worker_out_of_its_group_is_named_while_it_starts() -> None:
+    rig = Rig()
+
+    async def start() -> None:
+        rig.coordinator._pending_exception = errors.InconsistentGroupProtocolError()
+        await asyncio.Event().wait()
+
+    rig.app.start = start
+    with pytest.raises(Fatal, match=r"another application is in the consumer group.*kafka\.group"):
+        asyncio.run(delivery.start(rig.app, "kafka:9092", 10))
 
 
 def test_a_bug_stays_one_also_inside_what_aiokafka_makes_of_it() -> None:
