@@ -263,10 +263,15 @@ class Registry:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _aliases(self) -> dict[str, list[str]]:
+        path = f"{self._root}/aliases.json"
         try:
-            return dict(self._read(f"{self._root}/aliases.json"))
+            found = self._read(path)
         except FileNotFoundError:
             return {}
+        histories = found.values() if isinstance(found, dict) else [None]
+        if not all(isinstance(ids, list) and all(isinstance(id_, str) for id_ in ids) for ids in histories):
+            raise RegistryError(f"{path} is not a table of aliases; restore the file")
+        return dict(found)
 
     def _json_files(self, folder: str) -> list[str]:
         self._fs.invalidate_cache()

@@ -25,6 +25,7 @@ from pipeline.posts import Origin, Record
 from pipeline.resume import Bounds
 from pipeline.settings import FlowSettings, KafkaSettings
 from pipeline.strict import StrictApp
+from pipeline.supervision import deaths, explained
 
 #: A dead letter is as large as the record that it buries; the topics take as much (see kafka_tools).
 MAX_RECORD_BYTES = 10_100_000
@@ -286,12 +287,24 @@ def _record(record: Any) -> Record:
 
 
 async def start(app: StrictApp, brokers: str, timeout_s: float = 30.0) -> None:
-    """Starts the app in the running loop; raises `Fatal` (exit 69) where no broker answers."""
+    """Starts the app in the running loop; raises what dies meanwhile, and `Fatal` (exit 69) where no broker answers."""
+    starting = asyncio.create_task(app.start())
     try:
-        await asyncio.wait_for(app.start(), timeout_s)
+        await asyncio.wait_for(_started_or_dead(app, starting), timeout_s)
     except Exception as error:
+        starting.cancel()
+        if isinstance(error, Fatal):
+            raise
         raise Fatal(
             f"Kafka at {brokers} cannot be reached: {type(error).__name__}",
             "start the broker or set kafka.bootstrap_servers",
             69,
         ) from None
+
+
+async def _started_or_dead(app: StrictApp, starting: asyncio.Task[None]) -> None:
+    """The client goes on waiting for its group after what has kept it out of it for good."""
+    while not (await asyncio.wait([starting], timeout=1.0))[0]:
+        for dead in deaths(app):
+            raise explained(dead)
+    starting.result()

@@ -99,7 +99,12 @@ class Flow:
         self._in_flight: Counter[Partition] = Counter()
         self.placement = placement or Placement("stop", metrics)
         self._pace = Pace()
-        self.stalled: str | None = None
+        self._stalls: dict[object, str] = {}
+
+    @property
+    def stalled(self) -> str | None:
+        """What is retried just now, with its reason; None where nothing is."""
+        return next(iter(self._stalls.values()), None)
 
     @property
     def in_flight(self) -> int:
@@ -212,7 +217,6 @@ class Flow:
             self._metrics.lag.labels(entry.topic, str(entry.partition)).set(entry.lag)
         await self._retry("progress", lambda: self._store.save_progress(booked))
         await asyncio.gather(*(self._tell(entry) for entry in news))
-        self.stalled = None
 
     async def _books(self) -> Ledger:
         """A rebalance during any wait drops the ledger; between this and the next wait there is none.
@@ -236,8 +240,7 @@ class Flow:
     async def _admit(self, poisons: int, records: int) -> None:
         """Raises `Fatal` where these letters are too many."""
         if poisons and self._guard.wants_to_know():
-            note = self._note("dead")
-            sent = await retried(lambda: self._dead_letters.sent_within(self._guard.window_s), note, self._sleep)
+            sent = await self._retried("dead", lambda: self._dead_letters.sent_within(self._guard.window_s))
             self._guard.know(sent or 0)
         self._guard.admit(poisons, records)
 
@@ -258,11 +261,11 @@ class Flow:
         ]  # fmt: skip
 
     async def _bury(self, letter: DeadLetter) -> None:
-        await retried(lambda: self._dead_letters.send(letter), self._note("dead"), self._sleep)
+        await self._retried("dead", lambda: self._dead_letters.send(letter))
         self._metrics.dead.labels(letter.stage, letter.reason).inc()
 
     async def _tell(self, entry: Progress) -> None:
-        await retried(lambda: self._progress.send(entry), self._note("progress"), self._sleep)
+        await self._retried("progress", lambda: self._progress.send(entry))
 
     def _count(self, outcomes: Counter[Outcome]) -> None:
         self._metrics.in_flight.dec(outcomes.total())
@@ -272,15 +275,23 @@ class Flow:
                 self._metrics.duplicate.labels(cause).inc(outcomes[outcome])
 
     async def _retry(self, stage: str, call: Callable[[], T]) -> T:
-        return await retried(lambda: self._in_thread(call), self._note(stage), self._sleep)
+        return await self._retried(stage, lambda: self._in_thread(call))
+
+    async def _retried(self, stage: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Each call says for itself what it waits for: that another one works, the heartbeat's, is no news of it."""
+        token = object()
+        try:
+            return await retried(call, self._note(stage, token), self._sleep)
+        finally:
+            self._stalls.pop(token, None)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
-    def _note(self, stage: str) -> Callable[[Transient, int], None]:
+    def _note(self, stage: str, token: object) -> Callable[[Transient, int], None]:
         def note(error: Transient, attempt: int) -> None:
             self._metrics.retries.labels(stage).inc()
-            self.stalled = str(error)
+            self._stalls[token] = str(error)
             if attempt in {0, 3} or attempt % 10 == 0:
                 log.warning("%s: %s (try %d, goes on trying)", stage, error, attempt + 1)
 

@@ -21,6 +21,7 @@ from pipeline.kafka_wire import (
 )
 from pipeline.network import Kind, cause_of, printable
 from pipeline.settings import KafkaSettings
+from pipeline.settings.urls import checked_host
 
 #: Seconds for each step of the conversation.
 TIMEOUT_S = 5.0
@@ -48,7 +49,10 @@ def _host_and_port(address: str) -> tuple[str, int]:
     host = host.removeprefix("[").removesuffix("]")
     if not host or "/" in host or not (port.isascii() and port.isdecimal()) or not 0 < int(port[:6]) < 65536:
         raise Fatal(f"kafka.bootstrap_servers: {address!r} is not host:port", "write e.g. 'kafka-1:9092,kafka-2:9092'")
-    return host, int(port)
+    try:
+        return checked_host(host), int(port)
+    except ValueError as error:
+        raise Fatal(f"kafka.bootstrap_servers: {error}", "write e.g. 'kafka-1:9092,kafka-2:9092'") from None
 
 
 def _converse(kafka: KafkaSettings, host: str, port: int, topics: Sequence[str], timeout_s: float) -> Topics:

@@ -55,6 +55,9 @@ class Placement:
             name = f"{key[0]}/{key[1]}"
             if start.why:
                 log.warning("%s is read from offset %d: %s", name, start.offset, start.why)
+            elif durable is not None and start.offset > durable + start.deleted:
+                why = "somebody moved the group, or only markers and aborted records of transactions lie between"
+                log.info("%s is read from offset %d, and the books end at %d: %s", name, start.offset, durable, why)
             if start.deleted:
                 gone[name] = start.deleted
             starts[key] = start.offset

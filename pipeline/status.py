@@ -24,7 +24,8 @@ def from_store(
     """Counts are of records; consumed = indexed + duplicate + dead + in_flight. `lag` is as the workers saw it last.
 
     Counts are of all that was ever read; `lag` and `waiting` are of `topics`, those of the settings (None: of all).
-    The others are `retired`. `logs` are the identities of the topics now, as the brokers name them.
+    The others are `retired`. `logs` are the identities of the topics that Kafka has, as the brokers name them (None:
+    they were not asked).
     """
     rows = store.all_progress()
     progress = current(rows)
@@ -38,7 +39,7 @@ def from_store(
         **counts,
         "skipped": sum(p.skipped for p in rows),
         "lag": sum(p.lag for p in read),
-        "waiting": _waiting(read, topics or (), logs or {}, now or datetime.now(UTC)),
+        "waiting": _waiting(read, topics or (), logs, now or datetime.now(UTC)),
         "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
         "open_alerts": len(open_alerts),
         "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
@@ -47,21 +48,29 @@ def from_store(
 
 
 def _waiting(
-    read: Collection[Progress], topics: Collection[str], logs: Mapping[str, str], now: datetime
+    read: Collection[Progress], topics: Collection[str], logs: Mapping[str, str] | None, now: datetime
 ) -> list[dict[str, Any]]:
     """What each partition waits for, since when, and what settles it; those that wait for nothing are left out."""
     size = {p.topic: p.partitions for p in read}
     spoken = {(p.topic, p.partition) for p in read}
     start = "start a worker: 'opinionwatch run classify'"
+    setup = "run 'opinionwatch setup' to create it, or correct kafka.topics; 'opinionwatch check' says which"
+    absent = set(topics) - logs.keys() if logs is not None else set()
     found = [
+        _place(topic, 0, 0, "Kafka has no such topic, or does not let this user see it", None, setup)
+        for topic in absent
+    ]
+    found += [
         _place(topic, partition, 0, "no classify worker has spoken of it yet", None, start)
-        for topic in topics
+        for topic in set(topics) - absent
         for partition in range(max(1, size.get(topic, 1)))
         if (topic, partition) not in spoken
     ]
     for p in read:
         since = p.advanced_at
-        if not same_log(p.log, logs.get(p.topic, "")):
+        if p.topic in absent:
+            continue
+        if logs is not None and not same_log(p.log, logs[p.topic]):
             reason, since = "the topic was created again, or is in another cluster", p.reported_at
             remedy = f"{start}; it reads the topic from its first record"
         elif now - p.reported_at > PATIENCE:

@@ -36,6 +36,7 @@ class Supervisor:
     def __init__(self, app: StrictApp, topics: Sequence[str], now: Callable[[], float] = time.monotonic) -> None:
         self._app, self._topics, self._now = app, topics, now
         self._seen_at = dict.fromkeys(topics, now())
+        self._heard = False
         self._joined = self._out = False
         self._member_at = now()
         self._movement = Movement()
@@ -45,7 +46,7 @@ class Supervisor:
         if not self._app.started:
             return None
         now = self._now()
-        for dead in _deaths(self._app):
+        for dead in deaths(self._app):
             return explained(dead)
         client = _client(self._app)
         if client is None:
@@ -80,9 +81,10 @@ class Supervisor:
 
     def _gone(self, cluster: Any, now: float) -> Fatal | None:
         known = cluster.topics()
+        # Before the first topic was named, nothing was heard yet.
+        self._heard = self._heard or bool(known)
         for topic in self._topics:
-            # Without a single topic, nothing was heard yet.
-            if topic in known or not known:
+            if topic in known or not self._heard:
                 self._seen_at[topic] = now
             elif topic in cluster.unauthorized_topics:
                 return explained(errors.TopicAuthorizationFailedError(topic))  # type: ignore[return-value]
@@ -104,6 +106,11 @@ def explained(error: BaseException) -> BaseException:
             "check kafka.username and kafka.password, and what that user may do (deploy/kafka/acls.sh)",
             EXIT_UNAVAILABLE,
         )
+    if isinstance(error, errors.InconsistentGroupProtocolError):
+        return Fatal(
+            "another application is in the consumer group of this worker",
+            "end that application, or set kafka.group to a name that no other one uses",
+        )
     if isinstance(error, errors.KafkaError):
         cause: BaseException | None = error.__cause__
         if cause is not None and not isinstance(cause, errors.KafkaError | OSError):
@@ -118,7 +125,8 @@ def explained(error: BaseException) -> BaseException:
     return error
 
 
-def _deaths(app: StrictApp) -> Iterator[BaseException]:
+def deaths(app: StrictApp) -> Iterator[BaseException]:
+    """What has died of an app, while it starts too."""
     for service in _services(app, set()):
         if service.crashed:
             yield service.crash_reason or RuntimeError(f"{type(service).__name__} crashed")

@@ -14,6 +14,9 @@ from pipeline.ledger import Partition
 from pipeline.posts import DeadLetter, Progress
 from pipeline.strict import StrictApp
 
+#: The client says "timeout" whatever is wrong, a topic that somebody deleted included.
+_LOOK = "'opinionwatch check' names the cause where it lasts"
+
 
 class DeadTopic:
     """Implements `DeadLetters`: the raw bytes, with reason, stage, origin and first sight as headers.
@@ -30,7 +33,8 @@ class DeadTopic:
         try:
             return await delivery.written_since(self._app, name, time.time() - seconds)
         except Exception as error:
-            raise Transient(f"Kafka did not say how much {name} holds: {type(error).__name__}") from error
+            message = f"Kafka did not say how much {name} holds: {type(error).__name__}"
+            raise Transient(message, remedy=_LOOK) from error
 
     async def send(self, letter: DeadLetter) -> None:
         origin = str(letter.record.origin).encode()
@@ -80,4 +84,5 @@ async def durable(topic: Any, key: bytes, value: bytes, headers: dict[str, bytes
     except Fatal:
         raise
     except Exception as error:
-        raise Transient(f"Kafka did not take a record for {topic}: {type(error).__name__}") from error
+        message = f"Kafka did not take a record for {topic}: {type(error).__name__}"
+        raise Transient(message, remedy=_LOOK) from error

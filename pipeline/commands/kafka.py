@@ -134,7 +134,7 @@ def status(as_json: AsJson = False, config: Config = None) -> None:
     Example: opinionwatch status --json
     """
     settings = settings_of(config)
-    logs = {} if settings.embedded else kafka_tools.logs(settings.kafka)
+    logs = None if settings.embedded else kafka_tools.logs(settings.kafka)
     found = from_store(open_store(settings.store), settings.kafka.topics, logs=logs)
     if not settings.embedded:
         rows = kafka_tools.offsets(settings.kafka)

@@ -208,10 +208,10 @@ class AlertSettings(Section):
     min_negatives: int = Field(default=10, ge=1)
     min_lift: float = Field(default=1.5, ge=1)
     min_authors: int = Field(default=1, ge=1, le=100)
-    renotify_s: float = Field(default=4 * 3600.0, gt=0, le=1e9)
+    renotify_s: float = Field(default=4 * 3600.0, gt=0, le=366 * 86_400)
     evaluate_every_s: float = Field(default=1.0, gt=0, le=3600)
     idle_s: float = Field(default=15.0, gt=0, le=86_400)
-    blind_after_s: float = Field(default=300.0, gt=0, le=1e9)
+    blind_after_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
     blind_share: float = Field(default=0.5, gt=0, le=1)
     retired_sources: list[str] = []
     sources: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=100)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 
 from pipeline.errors import Fatal
+from pipeline.fields import is_text
 from pipeline.network import printable
 from pipeline.settings.sections import Settings
 
@@ -89,16 +90,12 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             continue
         key = name.removeprefix(PREFIX).lower().replace("__", ".")
         value: Any = text
+        if not is_text(text):
+            raise Fatal(f"{printable(name)} is not text in UTF-8", "set it again, in UTF-8")
         if key.endswith("_file") and key.removesuffix("_file").endswith(("password", "secret")):
             key = key.removesuffix("_file")
-            try:
-                value = Path(text).read_text("utf-8-sig").strip()
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
-                raise Fatal(
-                    f"{printable(name)}: its file cannot be read: {reason}", "give the path of the file with the secret"
-                ) from None
-        elif text[:1] in "[{":
+            value = _secret(name, text)
+        elif text.startswith(("[", "{")) and not _is_plain_text(key.split(".")):
             try:
                 value = json.loads(text)
             except (ValueError, RecursionError) as error:
@@ -107,6 +104,27 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
                     f"{printable(name)} starts like JSON but is not{reason}", "write a JSON list or object"
                 ) from None
         yield key, value, f"environment {name}"
+
+
+def _secret(name: str, path: str) -> str:
+    """What the file at `path` holds, without the blank space around it and the mark that some editors put first."""
+    remedy = "give the path of the file with the secret"
+    if not path:
+        raise Fatal(f"{printable(name)} is empty", f"{remedy}, or unset it")
+    try:
+        secret = Path(path).read_text("utf-8-sig").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        raise Fatal(f"{printable(name)}: its file cannot be read: {reason}", remedy) from None
+    if not secret:
+        raise Fatal(f"{printable(name)}: its file is empty", remedy)
+    return secret
+
+
+def _is_plain_text(loc: Sequence[str]) -> bool:
+    """Whether the setting is text that may begin like JSON: a password, an IPv6 address."""
+    field = model.model_fields.get(loc[-1]) if (model := _model(loc[:-1])) else None
+    return field is not None and field.annotation in {str, SecretStr}
 
 
 def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:

@@ -46,7 +46,7 @@ class KafkaSettings(Section):
     dead_topic: Topic = "opinion.dead"
     progress_topic: Topic = "opinion.progress"
     alerts_topic: Topic = "opinion.alerts"
-    group: str = "opinionwatch"
+    group: str = Field(default="opinionwatch", pattern=r"^[A-Za-z0-9._-]{1,200}$")
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
     session_timeout_s: float = Field(default=20.0, ge=6, le=300)
@@ -101,7 +101,7 @@ class ModelSettings(Section):
     shadow_share: float = Field(default=0.0, ge=0, le=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     runtime: Literal["auto", "onnxruntime", "openvino"] = "auto"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
     gpu_memory_mb: int = Field(default=0, ge=0)
     budget_tokens: int | None = Field(default=None, ge=16)
     long_texts: Literal["head", "head_tail", "windows"] = "head"

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
+from elastic_transport import TextApiResponse
 from elasticsearch import (
     ApiError,
     ConflictError,
@@ -57,17 +58,24 @@ class Connection:
     def call(self, request: Callable[[Elasticsearch], T]) -> T:
         """One request through the client."""
         try:
-            return request(self._es)
+            found = request(self._es)
         except ApiError as error:
             raise self._translated(error) from None
         except SerializationError as error:
-            raise Transient(f"store {self.url} answered with something else than JSON", retry_after_s=1.0) from error
+            raise self._no_answer() from error
         except TransportError as error:
             raise unreachable(self.url, cause_of(error), self._timeout_s) from error
         except ValueError as error:
             if type(error).__module__.startswith("urllib3"):  # a host that no name can be
                 raise _no_url(self.url, error) from None
             raise
+        if isinstance(found, TextApiResponse):
+            raise self._no_answer()
+        return found
+
+    def _no_answer(self, what: str = "JSON") -> Transient:
+        remedy = "look at what stands in front of Elasticsearch there"
+        return Transient(f"store {self.url} answered with something else than {what}", 1.0, remedy)
 
     def get(self, index: str, key: str) -> dict[str, Any] | None:
         """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
@@ -143,7 +151,10 @@ class Connection:
 
     def search(self, *, index: str = names.POSTS, **body: Any) -> Any:
         """Indices of posts that an operator has closed are passed over; any other must be there."""
-        return self.call(lambda es: es.search(index=index, ignore_unavailable=index == names.POSTS, **body))
+        found = self.call(lambda es: es.search(index=index, ignore_unavailable=index == names.POSTS, **body))
+        if "hits" not in found:
+            raise self._no_answer("what was found")
+        return found
 
     def hits(self, index: str, limit: int, **search: Any) -> list[dict[str, Any]]:
         """The first `limit` hits of a search, however many: past one page they are read at one point in time."""

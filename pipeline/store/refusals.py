@@ -47,8 +47,8 @@ _QUOTED = re.compile(r"(Preview of field's value|The prefix of the first immense
 _TAGS = re.compile(r"<(script|style).*?</\1>|<[^>]*>", re.S | re.I)
 
 
-class TooLargeError(Exception):
-    """The request was larger than the server takes."""
+class TooLargeError(Transient):
+    """The request was larger than the server, or a proxy in front of it, takes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +98,14 @@ def entry_refusal(error: Mapping[str, Any]) -> Refusal:
     return item(_STATUS.get(str(error.get("type")), 400), error)
 
 
-def refused(url: str, refusal: Refusal) -> PipelineError | TooLargeError:
+def refused(url: str, refusal: Refusal) -> PipelineError:
     """The exception for a request that was answered with anything but success."""
     message = f"store {url} answered {refusal}"
     status, kind, words = refusal.status, refusal.type, refusal.words.lower()
     if status == 413:
-        return TooLargeError(message)
+        return TooLargeError(
+            message, 5.0, "raise http.max_content_length of Elasticsearch, or the limit of the proxy in front of it"
+        )
     if kind == "validation_exception" and _SHARDS.search(words):
         return Transient(
             message, 5.0, "raise cluster.max_shards_per_node, add a node, or delete indices that nobody needs and run "

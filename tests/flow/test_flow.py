@@ -291,6 +291,29 @@ def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(
     assert ("opinion.forum", 2) not in books
 
 
+def test_a_heartbeat_that_succeeds_hides_no_letter_that_waits(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig.log.ends, rig.log.positions = {("opinion.forum", 1): 995}, {("opinion.forum", 1): 990}
+    kafka = {"answers": False}
+
+    async def send(letter: Any) -> None:
+        if not kafka["answers"]:
+            raise Transient("no topic")
+
+    monkeypatch.setattr(rig.dead, "send", send)
+
+    async def work() -> None:
+        task = asyncio.create_task(rig.flow.process([Record(Origin("opinion.forum", 0, 0), 5, b"{")]))
+        while rig.flow.stalled is None:
+            await asyncio.sleep(0.001)
+        await rig.flow.announce({("opinion.forum", 1)})
+        assert rig.flow.stalled == "no topic"
+        kafka["answers"] = True
+        await task
+        assert rig.flow.stalled is None
+
+    run(work())
+
+
 def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Rig) -> None:
     """Found by row 9: just after a rebalance no end is known, and the batch of before may be committed."""
     rig.log.ends = {("opinion.forum", 0): None}

@@ -64,6 +64,7 @@ def cause(settings: dict[str, Any]) -> Fatal:
         ({"security_protocol": "SSL"}, ["without a log-in", "SASL_SSL"]),
         ({}, ["may not see topic opinion.news, opinion.forum", "deploy/kafka/acls.sh"]),
         ({"bootstrap_servers": "kafka-1"}, ["'kafka-1' is not host:port"]),
+        ({"bootstrap_servers": "kafka..example:9092"}, ["'kafka..example' has an empty label"]),
     ],
 )
 def test_a_secured_broker(secure: SecureKafka, change: dict[str, str], words: list[str]) -> None:

@@ -15,6 +15,7 @@ import pytest
 from pipeline.errors import Fatal, PipelineError, Transient
 from pipeline.store.bulk import ItemVerdict
 from pipeline.store.connection import Connection
+from pipeline.store.refusals import TooLargeError
 from tests.services.process import free_port
 
 PRODUCT = "X-Elastic-Product: Elasticsearch\r\n"
@@ -87,6 +88,8 @@ def problem(url: str, ca_file: str = "") -> PipelineError:
         (http("301 Moved", more="Location: https://elsewhere/\r\n"), Fatal, ["redirected"]),
         (http("200 OK", "{}", "application/json"), Fatal, ["not as Elasticsearch", "store.url"]),
         (http("200 OK", "<html>", "application/json", PRODUCT), Transient, ["JSON"]),
+        (http("200 OK", "<h1>Sign in</h1>", "text/html", PRODUCT), Transient, ["JSON", "in front of Elasticsearch"]),
+        (http("413 Too Large", "<h1>413</h1>"), TooLargeError, ["413", "http.max_content_length", "proxy"]),
         ("SSH-2.0-OpenSSH_9\r\n", Transient, ["cannot be reached"]),
         ("", Transient, ["closed the connection", "https://"]),
         (None, Transient, ["did not answer within 1 s", "store.timeout_s"]),
@@ -100,6 +103,14 @@ def test_answers_that_are_none_of_elasticsearch(
     assert type(got) is kind
     for word in words:
         assert word in str(got)
+
+
+def test_a_search_that_finds_nothing_like_hits_is_tried_again() -> None:
+    with server(lambda _: http("200 OK", "{}", "application/json", PRODUCT)) as port:
+        connection = Connection(f"http://127.0.0.1:{port}", "", "", "", 5.0)
+        with pytest.raises(Transient, match="something else than what was found"):
+            connection.search()
+        connection.close()
 
 
 def test_nobody_there_and_no_such_host() -> None:

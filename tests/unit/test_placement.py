@@ -62,6 +62,15 @@ def test_the_committed_offset_of_a_former_log_means_nothing(caplog: pytest.LogCa
     assert "t/0 is read from offset 0: it is another log" in caplog.text
 
 
+def test_a_group_that_was_moved_past_its_books_is_followed_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    books = Progress(*PLACE, 65, 65, START, log="c/1")
+    assert placed("stop", Bounds(65, 0, 90, "c/1"), books)[1] == {PLACE: 65}
+    assert "books end" not in caplog.text
+    assert placed("stop", Bounds(70, 0, 90, "c/1"), books)[1] == {PLACE: 70}
+    assert "t/0 is read from offset 70, and the books end at 65" in caplog.text
+
+
 def test_back_in_the_former_cluster_it_goes_on_where_it_was() -> None:
     first, second = Progress(*PLACE, 80, 80, START, log="a/1"), Progress(*PLACE, 9, 9, START, log="b/2")
     assert placed("stop", Bounds(80, 0, 200, "a/1"), first, second)[1] == {PLACE: 80}

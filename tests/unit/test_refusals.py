@@ -29,7 +29,7 @@ def error(kind: str, reason: str, **more: Any) -> dict[str, Any]:
     return {"error": {"root_cause": [{"type": kind, "reason": reason}], "type": kind, "reason": reason, **more}}
 
 
-def answer(status: int, body: object) -> PipelineError | TooLargeError:
+def answer(status: int, body: object) -> PipelineError:
     return refused(URL, read(status, body))
 
 
@@ -116,7 +116,7 @@ def test_every_answer_has_a_class_and_only_elasticsearchs_own_refusal_is_ours_to
     status: int, body: object
 ) -> None:
     got = answer(status, body)
-    assert isinstance(got, Transient | Fatal | TooLargeError)
+    assert isinstance(got, Transient | Fatal)
     assert str(got).isprintable()
     assert isinstance(got, TooLargeError) == (status == 413)
     if status >= 500 or status in {408, 425, 429}:

@@ -37,6 +37,14 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path) -> N
         ("OPINIONWATCH_STORE__URL", "postgres://x", ["store.url"]),
         ("OPINIONWATCH_KAFKA__TOPICS", "[broken", ["OPINIONWATCH_KAFKA__TOPICS", "JSON"]),
         ("OPINIONWATCH_STORE__PASSWORD_FILE", "/no/such", ["OPINIONWATCH_STORE__PASSWORD_FILE", "No such file"]),
+        ("OPINIONWATCH_STORE__PASSWORD_FILE", "", ["OPINIONWATCH_STORE__PASSWORD_FILE is empty"]),
+        ("OPINIONWATCH_STORE__PASSWORD_FILE", "/dev/null", ["its file is empty"]),
+        ("OPINIONWATCH_KAFKA__USERNAME", "a\udcff", ["OPINIONWATCH_KAFKA__USERNAME", "UTF-8"]),
+        ("OPINIONWATCH_FLOW__BATCH_RECORDS", "", ["flow.batch_records", "integer"]),
+        ("OPINIONWATCH_KAFKA__TOPICS", '["a b"]', ["kafka.topics", "'a b' is no name of a topic"]),
+        ("OPINIONWATCH_KAFKA__DEAD_TOPIC", "微博", ["kafka.dead_topic", "no name of a topic"]),
+        ("OPINIONWATCH_KAFKA__ALERTS_TOPIC", "..", ["kafka.alerts_topic", "no name of a topic"]),
+        ("OPINIONWATCH_KAFKA__GROUP", "", ["kafka.group"]),
     ],
 )
 def test_a_wrong_setting_is_named_with_its_origin(name: str, value: str, words: list[str]) -> None:
@@ -55,6 +63,28 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
     with pytest.raises(Fatal) as caught:
         resolve(environ={"OPINIONWATCH_STORE__PASSWORD": CANARY, "OPINIONWATCH_STORE__TIMEOUT_S": "-1"})
     assert CANARY not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["store.timeout_s", "model.poll_s", "training.relabel_days", "alerts.renotify_s",
+                                 "alerts.idle_s", "alerts.calibrate_every_days", "alerts.blind_after_s"])  # fmt: skip
+@pytest.mark.parametrize("value", ["inf", "nan", "1e400", "9999999999999"])
+def test_no_number_is_longer_than_a_clock_can_wait(key: str, value: str) -> None:
+    with pytest.raises(Fatal, match=key):
+        resolve(environ={f"OPINIONWATCH_{key.replace('.', '__').upper()}": value})
+
+
+@pytest.mark.parametrize("value", ["", "{S3cret", "[1]", "[S3cret]"])
+def test_a_setting_that_is_text_may_be_empty_or_begin_like_json(value: str) -> None:
+    found = resolve(environ={"OPINIONWATCH_STORE__PASSWORD": value, "OPINIONWATCH_KAFKA__USERNAME": value}).settings
+    assert (found.store.password.get_secret_value(), found.kafka.username) == (value, value)
+    brokers = {"OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS": "[::1]:9092"}
+    assert resolve(environ=brokers).settings.kafka.bootstrap_servers == "[::1]:9092"
+
+
+def test_a_file_with_a_secret_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xef\xbb\xbf" + CANARY.encode() + b"\r\n")
+    found = resolve(environ={"OPINIONWATCH_STORE__PASSWORD_FILE": str(tmp_path / "password")})
+    assert found.settings.store.password.get_secret_value() == CANARY
 
 
 @pytest.mark.parametrize(

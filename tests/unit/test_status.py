@@ -31,6 +31,13 @@ def read(partition: int, lag: int = 0, *, topic: str = "t", spoken: datetime = N
     )
 
 
+def test_a_topic_that_kafka_does_not_have_is_named_once(store: SqliteStore) -> None:
+    store.save_progress([read(0), read(1, 7, moved=START)])
+    (place,) = from_store(store, ["t"], NOW, logs={})["waiting"]
+    assert (place["topic"], place["reason"]) == ("t", "Kafka has no such topic, or does not let this user see it")
+    assert "opinionwatch setup" in place["remedy"]
+
+
 def test_what_is_waited_for_is_named_with_its_reason_since_when_and_what_settles_it(store: SqliteStore) -> None:
     long = START + timedelta(minutes=2)
     stuck = read(1, 7, moved=long)
@@ -47,7 +54,7 @@ def test_what_is_waited_for_is_named_with_its_reason_since_when_and_what_settles
 
 def test_a_topic_that_nobody_speaks_of_and_one_that_is_another_log_by_now_are_named(store: SqliteStore) -> None:
     store.save_progress([replace(read(0), log="c/1", partitions=2)])
-    found = from_store(store, ["t", "u"], NOW, {"t": "c/2"})["waiting"]
+    found = from_store(store, ["t", "u"], NOW, {"t": "c/2", "u": "c/3"})["waiting"]
     assert [(w["topic"], w["partition"], w["reason"].split(" ")[0]) for w in found] == [
         ("t", 0, "the"), ("t", 1, "no"), ("u", 0, "no"),
     ]  # fmt: skip

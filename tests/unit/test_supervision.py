@@ -19,6 +19,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline import delivery
 from pipeline.commits import Commits
 from pipeline.errors import Fatal
 from pipeline.movement import STALL_S, Movement, Place
@@ -119,6 +120,18 @@ def test_what_kafka_refused_is_one_line_with_a_remedy(error: BaseException, code
     assert found.remedy
 
 
+def test_what_keeps_a_worker_out_of_its_group_is_named_while_it_starts() -> None:
+    rig = Rig()
+
+    async def start() -> None:
+        rig.coordinator._pending_exception = errors.InconsistentGroupProtocolError()
+        await asyncio.Event().wait()
+
+    rig.app.start = start
+    with pytest.raises(Fatal, match=r"another application is in the consumer group.*kafka\.group"):
+        asyncio.run(delivery.start(rig.app, "kafka:9092", 10))
+
+
 def test_a_bug_stays_one_also_inside_what_aiokafka_makes_of_it() -> None:
     bug = AttributeError("none")
     assert explained(bug) is bug
@@ -144,6 +157,18 @@ def test_a_topic_that_is_gone_for_a_while_ends_the_process_and_is_named() -> Non
     assert isinstance(gone, Fatal)
     assert gone.exit_code == 78
     assert "topic u " in str(gone)
+
+
+def test_the_only_topic_of_an_app_is_missed_as_well() -> None:
+    rig = Rig()
+    rig.supervisor = Supervisor(rig.app, ["t"], lambda: rig.now)
+    rig.topics = set()
+    assert rig.after(100) is None, "nothing was heard yet"
+    rig.topics = {"t"}
+    assert rig.after(1) is None
+    rig.topics = set()
+    assert rig.after(1) is None
+    assert "topic t was deleted" in str(rig.after(10))
 
 
 def test_without_any_metadata_no_topic_is_gone_and_one_that_may_not_be_seen_is_a_refusal() -> None:
