@@ -75,7 +75,7 @@ def check_brokers(servers: str) -> str:
 def check_topic(name: str) -> str:
     """`name` itself; raises `ValueError` where Kafka can have no topic of that name."""
     if not _TOPIC.fullmatch(name):
-        raise ValueError("a topic has 1 to 249 letters, digits, dots, hyphens and underscores of ASCII")
+        raise ValueError(f"{name[:60]!r} cannot name a topic: write 1 to 249 of the characters A-Z a-z 0-9 . _ -")
     return name
 
 
