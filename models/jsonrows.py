@@ -20,9 +20,9 @@ _MOST_DIGITS = 400
 _SPACE = re.compile(r"[\s\ufeff\x1e]*+")
 
 
-def whole(digits: str) -> int | float:
-    """The integer in a JSON text; one that no field can hold as a float, which may be infinite."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
+def whole(digits: str) -> int | str:
+    """The integer in a JSON text; one that no field can hold as it is written."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
 #: Line breaks and tabs within a text are read as what they are.

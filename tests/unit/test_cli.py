@@ -17,6 +17,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.alerts import duration
 from pipeline.commands.terminal import Terminal, json_text
 from pipeline.errors import Fatal
 from tests.services.process import free_port
@@ -223,3 +224,20 @@ def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path)
 )
 def test_more_days_than_there_are_dates_are_a_usage_error(command: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, [*command, "--days", "999999999"]).exit_code == 2
+
+
+def test_half_a_character_or_a_number_is_classified_as_any_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "Lovely\\ud83d hotel"}\n{"text": 5}\n')
+    done = CliRunner().invoke(app, ["classify", str(file)])
+    assert done.exit_code == 0, done.output
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"] == "Lovely\ud83d hotel"
+    assert second["sentiment"]
+
+
+@pytest.mark.parametrize("time", ["", "4", "-5m", "nan", "4x", "²d", "999999999999d"])
+def test_what_is_no_duration_is_a_usage_error(time: str) -> None:
+    with pytest.raises(Fatal, match="is no duration") as caught:
+        duration(time)
+    assert caught.value.exit_code == 2
