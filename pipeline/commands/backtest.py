@@ -52,7 +52,9 @@ def backtest(
         Path | None, typer.Argument(help="CSV: timestamp,key,posts,negative in buckets of 5 to 60 minutes.")
     ] = None,
     index: Annotated[bool, typer.Option("--index", help="The history of the index instead of a file.")] = False,
-    days: Annotated[int, typer.Option("--days", min=1, help="With --index: so many days back.")] = calibration.DAYS,
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=36_500, help="With --index: so many days back.")
+    ] = calibration.DAYS,
     lane: Annotated[Lane, typer.Option("--lane")] = Lane.negative,
     target: Annotated[
         float | None, typer.Option("--target-false-alerts", min=0.0, help="Episodes per key-week to calibrate to.")
@@ -191,14 +193,14 @@ def _without(history: History, scores: rule_over.Scores, episode: str, policy: P
     key, _, text = episode.rpartition("@")
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise Fatal(
             f"--except {episode!r} has no time", "write KEY@TIME, e.g. k1@2026-11-27T20:15Z", EXIT_USAGE
         ) from None
     if key not in history.keys:
         hint = ", ".join(near(key, history.keys)) or ", ".join(history.keys[:3])
         raise Fatal(f"--except {episode!r}: the history has no key {key!r}", f"it has {hint}", EXIT_USAGE)
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     found = without_episode(history, scores, key, at, policy)
     if found is None:
         raise Fatal(

@@ -406,6 +406,25 @@ def test_only_who_holds_the_evaluation_sends(store: SqliteStore) -> None:
     assert channel.keys() == ["a#0-opened"]
 
 
+@pytest.mark.parametrize("error", [Fatal("channel c: status 401", "check"), Transient("channel c: TimeoutError")])
+def test_who_was_frozen_while_it_sent_does_not_call_refused_what_another_delivered(
+    store: SqliteStore, error: Exception
+) -> None:
+    class Frozen(Fake):
+        async def send(self, notice: Notice) -> None:
+            ended = document("a", sequence=1, state="resolved", resolved_at=NOW.isoformat())
+            await after.notifier.put({"a": ended})
+            await after.notifier.deliver()
+            raise error
+
+    channel = Fake("c")
+    before, after = Rig(store, Frozen("c")), Rig(store, channel)
+    before.put(a=document("a"))
+    assert channel.keys() == ["a#1-resolved"]
+    assert by_channel(before.alert("a")) == ["c: delivered 27 Nov 12:00"]
+    assert before.alert("a")["pending"] == []
+
+
 def test_a_crash_before_it_is_written_down_repeats_the_same_key(store: SqliteStore) -> None:
     class Killed(BaseException):
         pass

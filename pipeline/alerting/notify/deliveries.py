@@ -203,10 +203,12 @@ def failed(
 ) -> dict[str, Any]:
     """The alert that the channel did not take; without `due` the next try is as soon as it can.
 
-    Not `tried`: the channel refused others just before.
+    Not `tried`: the channel refused others just before. What another process delivered meanwhile stands.
     """
     found = of(alert)
     before = found.get(channel, Delivery(channel))
+    if not is_news(alert, before):
+        return alert
     found[channel] = replace(
         before,
         state=state,
