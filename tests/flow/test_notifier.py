@@ -352,6 +352,17 @@ def test_what_an_older_release_told_is_not_told_again_and_what_it_did_not_is(sto
     assert channel.keys()[1:] == ["told#1-resolved"]
 
 
+def test_a_state_of_a_newer_release_ends_no_worker(store: SqliteStore) -> None:
+    newer = {"channel": "c", "state": "summarised", "sequence": 0, "told": "critical", "digest": 1}
+    store.put_alert("a", document("a", notifications=[newer], pending=[], first_notified_at=NOW.isoformat()))
+    channel = Fake("c")
+    rig = Rig(store, channel)
+    rig.restart()
+    assert channel.keys() == [], "its sequence says that it is settled"
+    rig.put(a=document("a", sequence=1, state="resolved", resolved_at=NOW.isoformat()))
+    assert channel.keys() == ["a#1-resolved"]
+
+
 def test_a_wait_that_is_asked_for_is_kept_in_full_whatever_comes_meanwhile(store: SqliteStore) -> None:
     channel = Fake("c", Transient("channel c: status 429", retry_after_s=60.0))
     rig = Rig(store, channel)
