@@ -582,6 +582,26 @@ def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
     assert alertmanager.posts == posts
 
 
+def test_a_long_wait_that_alertmanager_asks_for_ends_no_open_alert(store: SqliteStore) -> None:
+    rig, holds = with_alertmanager(store)
+    rig.put(a=document("a"))
+    takes, asked = holds.post, 0
+
+    async def busy_once(body: bytes, *_: object) -> Any:
+        nonlocal asked
+        if b'"key": "b"' in body and not asked:
+            asked += 1
+            return Answer(429, "", 86_400.0)
+        return await takes(body)
+
+    holds.post = busy_once  # type: ignore[method-assign]
+    rig.put(b=document("b"))
+    for _ in range(120):
+        rig.pass_(60)
+        assert ("a", "critical") in holds.open()
+    assert ("b", "critical") in holds.open()
+
+
 def test_a_false_alarm_that_is_taken_back_is_open_at_alertmanager_again(store: SqliteStore) -> None:
     rig, holds = with_alertmanager(store)
     rig.put(a=document("a"))
