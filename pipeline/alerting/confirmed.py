@@ -51,7 +51,7 @@ def without_episode(history: History, scores: Scores, key: str, at: datetime, po
     row, bucket = history.keys.index(key), timedelta(seconds=history.bucket_s)
     ids = segments(scores.score[row], policy, bucket)
     buckets = np.arange(len(ids))
-    near = (buckets >= (at - AFTER - history.start) / bucket) & (buckets <= (at + AFTER - history.start) / bucket)
+    near = np.abs(buckets - (at - history.start) / bucket) <= AFTER / bucket
     loud = near & (scores.score[row] >= policy.end_below)
     mine = np.flatnonzero(np.isin(ids, ids[loud]) & (scores.score[row] >= policy.end_below))
     if not len(mine):

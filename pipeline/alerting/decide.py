@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 from fnmatch import fnmatchcase
 from typing import Any
@@ -55,7 +55,7 @@ class Quiet:
     days: tuple[str, ...] = WEEK
 
     def until(self, now: datetime) -> datetime | None:
-        """When the quiet that covers `now` ends; None where none does."""
+        """When the quiet that covers `now` ends; None where none does. An end that the clock skips comes early."""
         local = now.astimezone(ZoneInfo(self.zone))
         for back in (0, 1):
             day = local.date() - timedelta(days=back)
@@ -63,7 +63,9 @@ class Quiet:
             end = datetime.combine(day, self.end, local.tzinfo)
             end += timedelta(days=end <= begin)
             if WEEK[day.weekday()] in self.days and begin <= local < end:
-                return end
+                first, second = (end.replace(fold=fold) for fold in (0, 1))  # differ where the clock is set that night
+                skipped = second.astimezone(UTC) < first.astimezone(UTC)
+                return second if skipped or first.astimezone(UTC) <= now else first
         return None
 
 

@@ -28,6 +28,7 @@ AlertId = Annotated[str, typer.Argument(help="An id of 'alerts list'.")]
 By = Annotated[str | None, typer.Option("--by", help="Who says so (default: the user).")]
 app.command()(why)
 _UNITS = {"m": 60, "h": 3600, "d": 86_400}
+MAX_SNOOZE_S = 365 * 86_400
 
 
 @app.command("list")
@@ -199,10 +200,13 @@ def duration(text: str) -> timedelta:
     >>> duration("90m")
     datetime.timedelta(seconds=5400)
     """
-    match = re.fullmatch(r"(\d{1,6})([mhd])", text, re.ASCII)
+    match = re.fullmatch(r"(\d{1,9})([mhd])", text, re.ASCII)
     if match is None:
         raise Fatal(f"--for {text!r} is no duration", "write e.g. 30m, 4h or 2d", EXIT_USAGE)
-    return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
+    seconds = int(match[1]) * _UNITS[match[2]]
+    if seconds > MAX_SNOOZE_S:
+        raise Fatal(f"--for {text!r} is longer than a year", "write 365d at the most", EXIT_USAGE)
+    return timedelta(seconds=seconds)
 
 
 def _alert(store: Store, alert_id: str) -> dict[str, Any]:

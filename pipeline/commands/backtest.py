@@ -193,14 +193,14 @@ def _without(history: History, scores: rule_over.Scores, episode: str, policy: P
     key, _, text = episode.rpartition("@")
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise Fatal(
             f"--except {episode!r} has no time", "write KEY@TIME, e.g. k1@2026-11-27T20:15Z", EXIT_USAGE
         ) from None
     if key not in history.keys:
         hint = ", ".join(near(key, history.keys)) or ", ".join(history.keys[:3])
         raise Fatal(f"--except {episode!r}: the history has no key {key!r}", f"it has {hint}", EXIT_USAGE)
-    at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
     found = without_episode(history, scores, key, at, policy)
     if found is None:
         raise Fatal(

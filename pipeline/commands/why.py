@@ -67,7 +67,7 @@ def why(
 
 def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[str]) -> Fatal:
     if key.removeprefix("subject:") in subjects and key.startswith("subject:"):
-        remedy = "no post names this subject: check its keywords in [subjects]"
+        remedy = "no post named this subject by then: check its keywords in [subjects], or ask for a later time"
     elif found := near(key, known):
         remedy = f"did you mean {', '.join(found)}?"
     else:
@@ -85,9 +85,9 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
         return newest if cursor is None else max(newest, datetime.fromtimestamp(cursor, UTC))
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
         raise Fatal(f"--at {text!r} is not a time", "write e.g. 2026-11-27T20:15Z", EXIT_USAGE) from None
-    at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
     if not bounds[0] <= at <= newest + timedelta(days=1):
         raise Fatal(
             f"--at {at:%Y-%m-%d %H:%M} UTC lies outside the index",

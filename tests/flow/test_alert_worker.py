@@ -21,6 +21,7 @@ from pipeline.alerting.detector import Rule
 from pipeline.alerting.episodes import Policy
 from pipeline.alerting.evaluator import Evaluator
 from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.deliveries import closed_by_hand
 from pipeline.alerting.sources import EVERY_BLIND_S
 from pipeline.alerting.told import told, with_operator
 from pipeline.alerting.volumelane import VolumeLane
@@ -32,6 +33,7 @@ from pipeline.posts import EPOCH, Progress, ScoredPost
 from pipeline.settings import AlertSettings
 from pipeline.store.base import BUCKET_S, CountRule
 from pipeline.store.sqlite import SqliteStore
+from pipeline.store.templates import ALERTS, Layout, templates
 from tests.builders import START, SURGE, scored, surge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -245,6 +247,41 @@ def test_an_open_alert_whose_episode_is_lost_is_closed_with_a_note(store: Sqlite
     told_of = len(channel.got)
     tick(worker(store, channel, []))
     assert len(channel.got) == told_of
+
+
+def unmapped(document: Mapping[str, Any], properties: Mapping[str, Any]) -> set[str]:
+    """The fields that an index with this strict mapping refuses."""
+    found = {name for name in document if name not in properties}
+    for name, value in document.items():
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict) and "properties" in properties.get(name, {}):
+                found |= {f"{name}.{field}" for field in unmapped(part, properties[name]["properties"])}
+    return found
+
+
+def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    properties = templates("standard", 0, Layout("month", None))[ALERTS]["template"]["mappings"]["properties"]
+    written: list[dict[str, Any]] = []
+    put = store.put_alert
+    monkeypatch.setattr(store, "put_alert", lambda name, alert: (written.append(alert), put(name, alert))[1])
+    channel = FakeChannel()
+    channel.down = Transient("channel fake: down")
+    made = worker(store, channel, [])
+    tick(made)
+    channel.down = Fatal("channel fake: status 404", "check")
+    made._notifier.send()
+    tick(made)
+    (alert,) = store.alerts()
+    store.put_alert(alert["id"], closed_by_hand({k: v for k, v in alert.items() if k != "id"}, "ann", "note", NOW))
+    state = store.state("evaluator") or {}
+    store.put_state("evaluator", {**state, "episodes": []})
+    store.put_alert("orphan", {**written[0], "key": "subject:Orphan"})
+    tick(worker(store, channel, []))
+    assert any(a.get("false_alarm") for a in written)
+    assert any(a["note"] for a in written)
+    assert {field for a in written for field in unmapped(a, properties)} == set()
 
 
 def test_people_are_told_while_the_topic_of_alerts_takes_nothing(store: SqliteStore) -> None:

@@ -352,6 +352,17 @@ def test_what_an_older_release_told_is_not_told_again_and_what_it_did_not_is(sto
     assert channel.keys()[1:] == ["told#1-resolved"]
 
 
+def test_a_state_of_a_newer_release_ends_no_worker(store: SqliteStore) -> None:
+    newer = {"channel": "c", "state": "summarised", "sequence": 0, "told": "critical", "digest": 1}
+    store.put_alert("a", document("a", notifications=[newer], pending=[], first_notified_at=NOW.isoformat()))
+    channel = Fake("c")
+    rig = Rig(store, channel)
+    rig.restart()
+    assert channel.keys() == [], "its sequence says that it is settled"
+    rig.put(a=document("a", sequence=1, state="resolved", resolved_at=NOW.isoformat()))
+    assert channel.keys() == ["a#1-resolved"]
+
+
 def test_a_wait_that_is_asked_for_is_kept_in_full_whatever_comes_meanwhile(store: SqliteStore) -> None:
     channel = Fake("c", Transient("channel c: status 429", retry_after_s=60.0))
     rig = Rig(store, channel)
@@ -404,6 +415,25 @@ def test_only_who_holds_the_evaluation_sends(store: SqliteStore) -> None:
     other.restart()
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened"]
+
+
+@pytest.mark.parametrize("error", [Fatal("channel c: status 401", "check"), Transient("channel c: TimeoutError")])
+def test_who_was_frozen_while_it_sent_does_not_call_refused_what_another_delivered(
+    store: SqliteStore, error: Exception
+) -> None:
+    class Frozen(Fake):
+        async def send(self, notice: Notice) -> None:
+            ended = document("a", sequence=1, state="resolved", resolved_at=NOW.isoformat())
+            await after.notifier.put({"a": ended})
+            await after.notifier.deliver()
+            raise error
+
+    channel = Fake("c")
+    before, after = Rig(store, Frozen("c")), Rig(store, channel)
+    before.put(a=document("a"))
+    assert channel.keys() == ["a#1-resolved"]
+    assert by_channel(before.alert("a")) == ["c: delivered 27 Nov 12:00"]
+    assert before.alert("a")["pending"] == []
 
 
 def test_a_crash_before_it_is_written_down_repeats_the_same_key(store: SqliteStore) -> None:
@@ -550,6 +580,26 @@ def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
     posts = alertmanager.posts
     rig.pass_(3600)
     assert alertmanager.posts == posts
+
+
+def test_a_long_wait_that_alertmanager_asks_for_ends_no_open_alert(store: SqliteStore) -> None:
+    rig, holds = with_alertmanager(store)
+    rig.put(a=document("a"))
+    takes, asked = holds.post, 0
+
+    async def busy_once(body: bytes, *_: object) -> Any:
+        nonlocal asked
+        if b'"key": "b"' in body and not asked:
+            asked += 1
+            return Answer(429, "", 86_400.0)
+        return await takes(body)
+
+    holds.post = busy_once  # type: ignore[method-assign]
+    rig.put(b=document("b"))
+    for _ in range(120):
+        rig.pass_(60)
+        assert ("a", "critical") in holds.open()
+    assert ("b", "critical") in holds.open()
 
 
 def test_a_false_alarm_that_is_taken_back_is_open_at_alertmanager_again(store: SqliteStore) -> None:

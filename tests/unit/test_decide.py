@@ -103,3 +103,19 @@ def test_one_author_is_not_broad(authors: list[str], broad: bool) -> None:
     found = spread(posts)
     assert found["broad"] is broad
     assert found["sources"] == 4
+
+
+@pytest.mark.parametrize(
+    ("quiet", "now", "ends"),
+    [  # the clocks go from 2 to 3, and from 2 back to 1
+        (Quiet(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:00Z", "2026-03-08T06:30Z"),
+        (Quiet(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:55Z", "2026-03-08T06:30Z"),
+        (Quiet(time(22), time(1, 30), "America/New_York"), "2026-11-01T05:00Z", "2026-11-01T05:30Z"),
+        (Quiet(time(22), time(1, 30), "America/New_York"), "2026-11-01T06:10Z", "2026-11-01T06:30Z"),
+        (Quiet(time(22), time(7), "Europe/Berlin"), "2026-10-24T21:00Z", "2026-10-25T06:00Z"),
+    ],
+)
+def test_quiet_hours_end_no_later_than_the_clock_on_the_wall_says(quiet: Quiet, now: str, ends: str) -> None:
+    until = quiet.until(datetime.fromisoformat(now))
+    assert until is not None
+    assert until.astimezone(UTC) == datetime.fromisoformat(ends)

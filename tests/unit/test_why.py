@@ -20,8 +20,10 @@ from pipeline.alerting.explain import alert_document
 from pipeline.alerting.readings import reading_of
 from pipeline.alerting.replay import Replay
 from pipeline.alerting.why import near
+from pipeline.commands.alerts import duration
 from pipeline.commands.common import guarded
 from pipeline.commands.why import why
+from pipeline.errors import Fatal
 from pipeline.store.base import CountRule, Scope
 from pipeline.store.sqlite import SqliteStore
 from tests.builders import START, scored
@@ -193,6 +195,22 @@ def test_what_is_not_there_is_a_usage_error_with_the_remedy(
     assert told["code"] == 2
     for word in words:
         assert word in told["err"]
+
+
+@pytest.mark.parametrize("at", ["0001-01-01T00:00+14:00", "9999-12-31T23:59-12:00", "20:15", ""])
+def test_what_is_no_time_is_a_usage_error(
+    judged: tuple[Path, dict[datetime, float]], capsys: pytest.CaptureFixture[str], at: str
+) -> None:
+    file = judged[0].parent / "times.toml"
+    file.write_text(f'[store]\nurl = "sqlite:///{judged[0]}"\n')
+    assert guarded(lambda: why("subject:Nova", at, config=file)) == 2
+    assert "is not a time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["366d", "99999999999999999999d", "999999999d", "4w", "-1h"])
+def test_what_is_no_sensible_snooze_is_a_usage_error(text: str) -> None:
+    with pytest.raises(Fatal, match="--for"):
+        duration(text)
 
 
 def test_the_page_for_people_is_short(

@@ -66,12 +66,13 @@ class Delivery:
 
 
 def of(alert: Mapping[str, Any] | None) -> dict[str, Delivery]:
-    """The deliveries of an alert document by channel; fields of a newer release are passed over."""
-    names = Delivery.__dataclass_fields__
+    """The deliveries of an alert document by channel; fields and states of a newer release are passed over."""
+    names, states = Delivery.__dataclass_fields__, {state.value for state in State}
     found = {}
     for item in (alert or {}).get("notifications") or ():
         known = {k: v for k, v in item.items() if k in names}
-        found[item["channel"]] = Delivery(**{**known, "state": State(item["state"]), "at": item.get("at") or ""})
+        state = State(item["state"]) if item["state"] in states else State.PENDING
+        found[item["channel"]] = Delivery(**{**known, "state": state, "at": item.get("at") or ""})
     return found
 
 
@@ -203,10 +204,12 @@ def failed(
 ) -> dict[str, Any]:
     """The alert that the channel did not take; without `due` the next try is as soon as it can.
 
-    Not `tried`: the channel refused others just before.
+    Not `tried`: the channel refused others just before. What another process delivered meanwhile stands.
     """
     found = of(alert)
     before = found.get(channel, Delivery(channel))
+    if not is_news(alert, before):
+        return alert
     found[channel] = replace(
         before,
         state=state,

@@ -41,6 +41,8 @@ BACKOFF_S, REFUSED_S = 30.0, 3600.0
 #: After so many refusals in a row the rest of the queue is not tried in this round.
 REFUSALS = 3
 LIMIT = 500
+#: A channel that keeps state may miss so many refreshes for a wait that it asks for.
+REFRESHES = 10
 #: Of an alert's document, what is nobody's business but ours.
 _OURS = frozenset({"notifications", "pending", "held", "unnotified", "revision"})
 
@@ -143,10 +145,15 @@ class ChannelQueue:
                 self._tried = frozenset(a["id"] for a in members) if grouped else self._tried
                 self._failures += 1
                 backoff = min(BACKOFF_S, 0.5 * 2 ** min(self._failures, 10))
-                self._not_before = self._shared.monotonic() + max(result.wait_s, backoff)
+                self._not_before = self._shared.monotonic() + max(self._allowed(result.wait_s), backoff)
                 return
             self._failures = 0
             self._tried = frozenset() if grouped else self._tried
+
+    def _allowed(self, wait_s: float) -> float:
+        """What a receiver asks for, but for one that would take for ended meanwhile what is open."""
+        channel = self.channel
+        return min(wait_s, REFRESHES * channel.refresh_s) if isinstance(channel, StatefulChannel) else wait_s
 
     async def _examined(self, alert: dict[str, Any]) -> dict[str, Any] | None:
         """The alert where the channel is told of it now; what it is told otherwise, and when, is written down."""
