@@ -51,7 +51,7 @@ def test_a_file_that_is_taken_away_ends_the_worker_before_posts_are_lost(
     store.index([scored(1)], START, 1)
     (tmp_path / "s.sqlite").rename(tmp_path / "old.sqlite")
     if replaced:
-        SqliteStore(tmp_path / "s.sqlite").setup()
+        (tmp_path / "s.sqlite").touch()
     with pytest.raises(Fatal, match=r"s\.sqlite was deleted, moved or replaced"):
         store.index([scored(2)], START, 1)
     (tmp_path / "old.sqlite").replace(tmp_path / "s.sqlite")
