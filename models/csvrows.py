@@ -24,8 +24,9 @@ csv.field_size_limit(MAX_LINE + 1)
 
 def csv_rows(lines: Iterator[tuple[int, str]], name: str, delimiter: str | None) -> Iterator[Row | BadRow]:
     number, first = next(lines)
-    if first.lower().startswith("sep=") and len(first.strip("\r\n")) == 5:
-        delimiter = first[4]
+    said = first.strip("\r\n").strip('"')
+    if said.lower().startswith("sep=") and len(said) == 5:
+        delimiter = said[4]
         number, first = next(lines, (number + 1, ""))
     if delimiter is None:
         delimiter = _delimiter(first)

@@ -58,6 +58,8 @@ _NOT_TEXT = (
     (b"%PDF", "a PDF", "export the data as CSV or JSONL"),
     (b"SQLite format 3", "an SQLite database", "export the table as CSV"),
 )
+_KANA = re.compile("[\u3041-\u30fe]")
+_HALF_WIDTH = re.compile("[\uff61-\uff9f]")
 _BROKEN = re.compile("[\ud800-\udfff]")
 
 
@@ -175,14 +177,26 @@ def _guessed(head: bytes) -> str:
     found = {m.encoding: m.chaos for m in from_bytes(sample, cp_isolation=list(_CANDIDATES))}
     if not found:
         return "utf-8"
+    if len(found) > 1 and _mostly(_HALF_WIDTH, sample, "cp932", of=2):
+        found.pop("cp932", None)  # EUC-JP: nobody writes whole texts in half-width kana
+    if "euc_jp" in found and _mostly(_KANA, sample, "gb18030", of=5):
+        found.pop("gb18030", None)  # both have the kana in the same places, and Chinese has none
     least = min(found.values())
     best = [e for e in _CANDIDATES if found.get(e, 1.0) <= least + 0.01]
-    return next((e for e in best if e not in MULTIBYTE or _dense(sample, e)), best[0] if best else next(iter(found)))
+    return next(
+        (e for e in best if e not in MULTIBYTE or side_by_side(sample.decode(e, "ignore"))),
+        best[0] if best else next(iter(found)),
+    )
 
 
-def _dense(sample: bytes, encoding: str) -> bool:
-    """Whether the characters beyond ASCII stand side by side, as those of languages without an alphabet do."""
+def _mostly(characters: re.Pattern[str], sample: bytes, encoding: str, *, of: int) -> bool:
+    """Whether, read in this encoding, one of so many characters beyond ASCII is one of these."""
     text = sample.decode(encoding, "ignore")
+    return len(characters.findall(text)) * of > sum(map("\x7f".__lt__, text))
+
+
+def side_by_side(text: str) -> bool:
+    """Whether the characters beyond ASCII stand side by side, as those of languages without Latin letters do."""
     beyond = [c > "\x7f" for c in text]
     together = sum(a and b for a, b in zip(beyond, beyond[1:], strict=False))
     return together * 2 >= sum(beyond)

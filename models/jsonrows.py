@@ -15,7 +15,18 @@ from models.rows import BadRow, Row
 CONTAINERS = (
     "data", "items", "posts", "results", "records", "rows", "statuses", "tweets", "documents", "articles", "list"
 )  # fmt: skip
+#: Digits of an integer that is read as one: reading a long one takes long.
+_MOST_DIGITS = 400
 _SPACE = re.compile(r"[\s\ufeff\x1e]*+")
+
+
+def whole(digits: str) -> int | str:
+    """The integer in a JSON text; one that no field can hold as it is written."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+#: Line breaks and tabs within a text are read as what they are.
+DECODER = json.JSONDecoder(strict=False, parse_int=whole)
 
 
 def json_rows(lines: Iterator[tuple[int, str]], name: str, *, whole: bool) -> Iterator[Row | BadRow]:
@@ -37,11 +48,26 @@ def _of_line(number: int, line: str) -> Iterator[Row | BadRow]:
         yield BadRow(number, "not JSON: holds bytes that the file's encoding does not have", text=text)
         return
     try:
-        value = json.loads(line)
+        value = DECODER.decode(line)
     except (ValueError, RecursionError) as error:
-        yield BadRow(number, f"not JSON: {_said(error)}", text=text)
+        yield from _several(number, text, error)
         return
     yield from _objects(number, value, text)
+
+
+def _several(number: int, text: str, error: Exception) -> Iterator[Row | BadRow]:
+    """Objects one after another in a line that is not one, up to what is wrong with it."""
+    if _SPACE.sub("", text[:100]).startswith("{"):
+        problem: Exception | None = None
+        try:
+            for _, value in _sequence(text):
+                yield from _objects(number, value)
+        except (ValueError, RecursionError) as later:
+            problem = later
+        if problem is None:
+            return
+        error = problem
+    yield BadRow(number, f"not JSON: {_said(error)}", text=text)
 
 
 def _objects(number: int, value: Any, text: str = "") -> Iterator[Row | BadRow]:
@@ -88,23 +114,25 @@ def _values(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | BadRo
 
 def _sequence(text: str) -> Iterator[tuple[int, Any]]:
     """Place and value of all that follow each other; of an array, those in it: what is before an error counts."""
-    decoder, at = json.JSONDecoder(), _past_space(text, 0)
+    at = _past_space(text, 0)
     while at < len(text):
         if text[at] == "[":
-            at = yield from _array(decoder, text, at)
+            at = yield from _array(text, at)
         else:
             start = at
-            value, at = decoder.raw_decode(text, at)
+            value, at = DECODER.raw_decode(text, at)
             yield start, value
         at = _past_space(text, at)
+        if text[at : at + 1] == ",":
+            at = _past_space(text, at + 1)
 
 
-def _array(decoder: json.JSONDecoder, text: str, at: int) -> Generator[tuple[int, Any], None, int]:
+def _array(text: str, at: int) -> Generator[tuple[int, Any], None, int]:
     """Place and value of each element; gives the place after the array."""
     at = _past_space(text, at + 1)
     while text[at : at + 1] != "]":
         start = at
-        value, at = decoder.raw_decode(text, at)
+        value, at = DECODER.raw_decode(text, at)
         yield start, value
         at = _past_space(text, at)
         if text[at : at + 1] == ",":

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from models.columns import plain, text_fields
-from models.encodings import FileError
+from models.encodings import FileError, broken
 from models.labeltools import Answer, BadRecordError, answers_of
 from models.rows import BadRow
 from models.tables import read_table
@@ -158,7 +158,7 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
     who = by_name.get("annotator") or by_name.get("annotatoremail") or by_name.get("username") or ""
     identity = about.get("post") or about.get("_id") or about.get("id") or ""
     suggested = about.get("suggested")
-    return LabelledText(
+    made = LabelledText(
         text,
         answer.labels,
         place,
@@ -170,6 +170,10 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
         str(at),
         {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
     )
+    said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
+    if any(map(broken, said)):
+        raise BadRecordError("holds half a character (a lone surrogate); correct it where the file was made")
+    return made
 
 
 def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:

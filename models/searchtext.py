@@ -41,7 +41,7 @@ _HAN = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000)
 def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
     """A clean text as keywords are looked for in it; `one_way` writes characters in one way, see `spellings`.
 
-    Hashtags are there twice where they have capitals inside: as they are, and as words.
+    Hashtags with capitals inside are there as they are, and as words, numbers by themselves and with the word before.
 
     >>> searchable("Ｎｏｖａ’s #NovaPhoneFire @nova http://nova.com").replace(GAP, "|")
     "nova's #novaphonefire | ||nova phone fire"
@@ -50,7 +50,10 @@ def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
         text = clean(entities)
     if "://" in text or "@" in text or "＠" in text or "www." in text.lower():
         text = _HIDDEN.sub(GAP, text)
-    tags = [words for tag in _HASHTAG.findall(text) if (words := _words(tag))] if "#" in text or "＃" in text else []
+    tags: dict[str, None] = {}
+    if "#" in text or "＃" in text:
+        for tag in _HASHTAG.findall(text):
+            tags.update(dict.fromkeys(filter(None, (_words(tag), _words(tag, numbers=False)))))
     return _folded(f"{text}{GAP}{GAP.join(tags)}" if tags else text, one_way)
 
 
@@ -91,11 +94,15 @@ def _unescaped(entity: re.Match[str]) -> str:
     return html.unescape(entity[0])
 
 
-def _words(tag: str) -> str:
+def _words(tag: str, *, numbers: bool = True) -> str:
     """The words of a hashtag, "" where it is a single one. A small letter in front belongs to a name (iPhone).
+
+    With `numbers`, what begins with a digit is a word of its own.
 
     >>> _words("NovaPhoneFire2026"), _words("HTTPServer_down"), _words("iPhone15"), _words("nova")
     ('Nova Phone Fire 2026', 'HTTP Server down', 'iPhone 15', '')
+    >>> _words("iPhone15Fire", numbers=False), _words("iPhone15", numbers=False)
+    ('iPhone15 Fire', '')
     """
     words, began = [], 0
     for at in range(1, len(tag)):
@@ -103,7 +110,7 @@ def _words(tag: str) -> str:
         if (
             (right.isupper() and at > 1 and (left.islower() or left.isdigit()))
             or (left.isupper() and right.isupper() and at + 1 < len(tag) and tag[at + 1].islower())
-            or (right.isdigit() and left.isalpha())
+            or (numbers and right.isdigit() and left.isalpha())
             or "_" in {left, right}
         ):
             words.append(tag[began:at])

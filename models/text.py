@@ -46,6 +46,12 @@ def any_of(inside: str) -> re.Pattern[str]:
 _NON_STARTERS = character_class(lambda c: unicodedata.combining(c) > 0) + _MARKS_WHEN_DECOMPOSED
 _TOO_MANY_MARKS = re.compile(f"([{_NON_STARTERS}]{{{MAX_MARKS}}})[{_NON_STARTERS}]+")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+#: What a terminal takes as a command: with its ESC alone gone, the rest of it would be left to read. A string that
+#: never ends is none, and each kind ends at the next ESC: no character is looked at twice.
+_COMMANDS = re.compile(
+    r"\x1b\[[0-?]*+[ -/]*+[@-~]|\x9b[0-9;?]++[@-~]|\x1b[ -/]++[0-~]|"
+    r"\x1b[\]PX^_][^\x07\x1b\x9c\n\r]*+(?:\x07|\x1b\\|\x9c)"
+)
 _KEPT_CONTROLS = "\n\t\u200d"
 _INVISIBLE = re.compile(
     "["
@@ -62,12 +68,16 @@ _ONE_LINE = re.compile(r"[\n\t]+")
 
 
 def clean(text: str) -> str:
-    """NFC text without control and format characters; line breaks, tabs and what emoji are joined with stay.
+    """NFC text without control and format characters and terminal commands.
+
+    Line breaks, tabs and what emoji are joined with stay.
 
     >>> clean("a\\x00b\\u202ec\\n"), clean("a\\u2028b\\r\\nc"), clean("no\\u200dva \\U0001f469\\u200d\\U0001f680")
     ('abc\\n', 'a\\nb\\nc', 'nova \U0001f469\u200d\U0001f680')
     """
     if not text.isprintable():
+        if "\x1b" in text or "\x9b" in text:
+            text = _COMMANDS.sub("", text)
         text = _INVISIBLE.sub("", _BREAKS.sub("\n", text))
     if text.isascii():
         return text
@@ -82,7 +92,7 @@ def clean_line(text: str, limit: int) -> str:
     """The beginning of `text` on one clean line, at most `limit` characters.
 
     >>> clean_line(" we\\x1b[31mi\\r\\nbo\\u202e ", 20)
-    'we[31mi bo'
+    'wei bo'
     """
     return _ONE_LINE.sub(" ", clean(text[: 4 * limit])).strip()[:limit].rstrip()
 
@@ -91,7 +101,7 @@ def clean_url(url: str) -> str:
     """A URL as it was sent, cleaned, with white space escaped: it stays one word wherever it is shown.
 
     >>> clean_url("http://x/\\x1b[2J\\r\\n a")
-    'http://x/[2J%20a'
+    'http://x/%20a'
     """
     return "%20".join(clean(url).split())
 

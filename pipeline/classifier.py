@@ -35,7 +35,7 @@ def open_classifier(settings: ModelSettings) -> OnnxEngine:
             bundle = read_bundle(Path(settings.bundle), settings.trusted_keys)
         engine = _load(settings, bundle)
     except (BundleError, EngineError, RegistryError) as error:
-        raise _refused(settings, error) from None
+        raise refused(settings, error) from None
     log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
     return engine
 
@@ -52,10 +52,10 @@ def bundle_in_service(settings: ModelSettings) -> Path:
         registry = Registry(settings.registry, trusted=settings.trusted_keys)
         return registry.checkout(_named(registry, settings.alias))
     except (BundleError, RegistryError) as error:
-        raise _refused(settings, error) from None
+        raise refused(settings, error) from None
 
 
-def _refused(settings: ModelSettings, error: Exception) -> Fatal:
+def refused(settings: ModelSettings, error: Exception) -> Fatal:
     if isinstance(error, RegistryUnavailableError):
         return Fatal(f"model.registry: {error}", "check that its storage answers, and your rights", EXIT_UNAVAILABLE)
     if isinstance(error, OutOfMemoryError):
@@ -94,7 +94,7 @@ def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics,
             observe=shadow.compare if shadow else lambda *_: None,
         )
     except (BundleError, EngineError, RegistryError, UnfitError) as error:
-        raise _refused(settings, error) from None
+        raise refused(settings, error) from None
     champion.watch(settings.poll_s)
     return champion
 

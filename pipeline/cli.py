@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 from importlib.metadata import version
@@ -76,6 +77,9 @@ def _root(
 
 def main() -> None:
     """The console script."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal that cannot show a character, or half a character in the name of a file, ends no command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(guarded(app))
 
 

@@ -64,9 +64,9 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "extra": ("extra",),
 }  # fmt: skip
 _COUNTS = ("reposts", "likes", "comments")
-_NOTHING = frozenset({"", "null", "none", "nan", "n/a", "na", "-", "--", "nat", "undefined"})
+_NOTHING = frozenset({"", "null", "none", "nan", "n/a", "na", "-", "--", "nat", "undefined", "—", "–", "#n/a", "\\n"})
 _INTEGER = re.compile(r"([+-]?\d{1,18})(?:\.0{1,6})?", re.ASCII)
-_THOUSANDS = re.compile(r"\d{1,3}(?:[,  ]\d{3}){1,5}", re.ASCII)
+_THOUSANDS = re.compile(r"\d{1,3}(?:(?:[, \u00a0\u202f'’]\d{3}){1,5}|(?:\.\d{3}){2,5})", re.ASCII)
 _SHORT = re.compile(r"(\d{1,9}(?:\.\d{1,4})?)\s*(k|m|w|万|萬|亿|億)\+?", re.IGNORECASE | re.ASCII)
 _UNITS = {"k": 10**3, "m": 10**6, "w": 10**4, "万": 10**4, "萬": 10**4, "亿": 10**8, "億": 10**8}
 _ROUNDED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{1,3}")

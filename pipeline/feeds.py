@@ -18,7 +18,7 @@ from typing import Any
 import feedparser
 from defusedxml.ElementTree import ParseError, fromstring
 
-from models.encodings import MULTIBYTE, SAMPLE, FileError, detected, known
+from models.encodings import MULTIBYTE, SAMPLE, FileError, detected, known, side_by_side
 from models.rows import BadRow, Row
 from pipeline.markup import reader_text
 
@@ -32,6 +32,7 @@ _XML = re.compile(r"<\?xml\b[^>]*>", re.IGNORECASE)
 _DOCTYPE = re.compile(r"<!DOCTYPE[^\[<>]*+(?:\[.*?\]\s*)?>", re.IGNORECASE | re.DOTALL)
 _ROOT = re.compile(r"<(?:[\w-]+:)?(rss|feed|rdf|channel)\b[^<>]*>", re.IGNORECASE)
 _ITEM = re.compile(r"<((?:[\w-]+:)?(?:item|entry))(?=[\s>])[^<>]*>", re.IGNORECASE)
+_OPENED = re.compile(r"<([\w:.-]+)[^<>]*>")
 _HOLDS = re.compile(r">\s*[^<\s]|<!\[CDATA\[|\shref\s*=")
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _REFERENCE = re.compile(r"&(?:(#\d{1,8}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)?")
@@ -49,7 +50,8 @@ _NAMESPACES = {
 
 def is_json_feed(head: bytes) -> bool:
     """Whether a file that begins like this is a JSON Feed."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{") and b"jsonfeed.org/version" in head[:4096]
+    head = head[:8192].replace(b"\x00", b"").lstrip(b"\xef\xbb\xbf\xff\xfe \t\r\n")
+    return head.startswith(b"{") and b"jsonfeed.org/version" in head[:4096]
 
 
 def is_markup(head: bytes) -> bool:
@@ -61,8 +63,8 @@ def read_feed(data: bytes, name: str, encoding: str | None = None) -> tuple[str,
     """The feed's title (empty where it has none) and its items. Raises `FileError`."""
     if len(data) > MAX_FEED:
         raise FileError(f"{name}: a feed of over {MAX_FEED >> 20} MiB", "split it")
-    if is_json_feed(data[:4096]):
-        return _json_feed(data, name)
+    if is_json_feed(data[:8192]):
+        return _json_feed(data, name, encoding)
     text = _FORBIDDEN.sub("", _decoded(data, name, encoding))
     root = _ROOT.search(text)
     if root is None:
@@ -102,7 +104,13 @@ def _decoded(data: bytes, name: str, encoding: str | None) -> str:
                 return text
         if declared and not declared.startswith(("utf-16", "utf-32")):
             text = data.decode(declared, "replace")
-            if text.count("\ufffd") * 20 <= sum(c > "\x7f" for c in text):
+            # Nothing is wrong in Latin-1, and its letters beyond ASCII seldom stand side by side.
+            wrong = (
+                side_by_side(text)
+                if declared == "cp1252"
+                else text.count("\ufffd") * 20 > sum(map("\x7f".__lt__, text))
+            )
+            if not wrong:
                 return text
     return data.decode(detected(data[:SAMPLE]), "replace")
 
@@ -202,7 +210,18 @@ def _pieces(text: str, line: int) -> Iterator[tuple[int, str]]:
         piece = text[item.start() : following.start() if following else len(text)]
         closing = f"</{item[1]}>"
         end = piece.find(closing)
-        yield line, piece[: end + len(closing)] if end >= 0 else piece + closing
+        yield line, _with_its_cdata(piece[:end] if end >= 0 else piece) + closing
+
+
+def _with_its_cdata(piece: str) -> str:
+    """The piece, its last CDATA section closed at the end of the element that holds it where nothing closes it."""
+    at = piece.rfind("<![CDATA[")
+    if at < 0 or "]]>" in piece[at:]:
+        return piece
+    holder = _OPENED.match(piece, max(0, piece.rfind("<", 0, at)))
+    closing = f"</{holder[1]}>" if holder else ""
+    end = piece.find(closing, at) if closing else -1
+    return f"{piece[:end]}]]>{piece[end:]}" if end >= 0 else f"{piece}]]>{closing}"
 
 
 def _posts(root: str, pieces: list[tuple[int, str]]) -> Iterator[Row | BadRow]:
@@ -275,9 +294,9 @@ def _person(name: str) -> str:
     return " ".join((found[1] if found else reader_text(name)).split())
 
 
-def _json_feed(data: bytes, name: str) -> tuple[str, Iterator[Row | BadRow]]:
+def _json_feed(data: bytes, name: str, encoding: str | None) -> tuple[str, Iterator[Row | BadRow]]:
     try:
-        feed = json.loads(data.decode("utf-8-sig", "replace"))
+        feed = json.loads(_decoded(data, name, encoding).lstrip("\ufeff"))
         items = feed["items"]
     except (ValueError, RecursionError, KeyError) as error:
         raise FileError(f"{name}: is no JSON Feed ({type(error).__name__})", "give a feed with 'items'") from None

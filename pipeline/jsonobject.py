@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from models.jsonrows import whole
 from pipeline.errors import Poison
 
 STAGE = "decode"
@@ -69,7 +70,7 @@ def _fast(value: bytes) -> Any | None:
 def _precise(value: bytes) -> Any:
     """Reads any JSON, or says what is wrong with it; raises `Poison`."""
     try:
-        return json.loads(value.decode("utf-8"), parse_constant=_no_constant)
+        return json.loads(value.decode("utf-8"), parse_constant=_no_constant, parse_int=whole)
     except UnicodeDecodeError as error:
         raise Poison(STAGE, "not_utf8", f"byte {error.start}") from None
     except RecursionError:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
+from models.text import clean
+
 _MOST = 30
 #: What OpenSSL calls an answer that is no TLS record.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
@@ -51,9 +53,9 @@ def printable(text: str, most: int = _CAP) -> str:
     """One line of at most `most` characters that a terminal shows as they are.
 
     >>> printable("a\\n  b\\x1b[31m")
-    'a b[31m'
+    'a b'
     """
-    line = "".join(c for c in " ".join(text.split()) if c.isprintable())
+    line = "".join(c for c in " ".join(clean(text).split()) if c.isprintable())
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

@@ -14,9 +14,11 @@ from models.encodings import SAMPLE, FileError, opened, text_of
 from models.rows import BadRow, Row
 from models.tables import Format, rows_of
 from models.text import content_hash
+from pipeline.codec import decode
 from pipeline.columns import RowError, Rules, as_bytes, missing_columns, post_of
-from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.errors import EXIT_USAGE, Fatal, Poison
 from pipeline.feeds import MAX_FEED, is_json_feed, is_markup, read_feed
+from pipeline.posts import Origin, Post, Record
 
 _NAMED = 10
 
@@ -96,12 +98,17 @@ class Intake:
             said.append("kept in extra, no field of a post: " + ", ".join(list(self.columns)[:_NAMED]))
         return said
 
+    @property
+    def nothing_used(self) -> str:
+        """Why no post could be used, in words."""
+        why = ", ".join(f"{reason} {n}" for reason, n in self.rejected.most_common(5)) or "it holds no row"
+        return f"no post could be used ({why})"
+
     def verify(self, file: Path) -> None:
         """Raises `Fatal` where nothing was used, or where the form of the file is broken."""
         if not self.produced:
-            why = ", ".join(f"{reason} {n}" for reason, n in self.rejected.most_common(5)) or "it holds no row"
             raise Fatal(
-                f"{file}: no post could be used ({why})",
+                f"{file}: {self.nothing_used}",
                 "see the reasons above; --map text=COLUMN names a column, --source the source, --format the format",
                 EXIT_USAGE,
             )
@@ -114,11 +121,26 @@ class Intake:
             )
 
 
+def checked(entry: Entry, file: Path, timestamp_ms: int) -> Post:
+    """The post of a row that is sent at `timestamp_ms`; raises `Poison` where there is none."""
+    if entry.reason:
+        raise Poison("read", entry.reason, entry.problem)
+    return decode(Record(Origin(file.name, 0, entry.line), timestamp_ms, entry.value))
+
+
 @contextmanager
 def posts_of(
-    file: Path, rules: Rules, format_: FileFormat | None = None, encoding: str | None = None
+    file: Path,
+    rules: Rules,
+    format_: FileFormat | None = None,
+    encoding: str | None = None,
+    *,
+    default_source: str = "",
 ) -> Iterator[tuple[str, Iterator[Entry]]]:
-    """How the file is read, in words, and its rows as records. Raises `Fatal`, also while they are read."""
+    """How the file is read, in words, and its rows as records. Raises `Fatal`, also while they are read.
+
+    `default_source` is that of posts for which neither they, the rules nor the feed name one.
+    """
     name = str(file)
     try:
         with opened(file) as source:
@@ -130,6 +152,7 @@ def posts_of(
             else:
                 text = text_of(source, name, encoding)
                 rows = rows_of(text, name, Format(format_.value) if format_ else None)
+                rules = replace(rules, source=rules.source or default_source)
                 said, derived = text.encoding, False
             yield said, _guarded(_entries(rows, rules, name, derived=derived))
     except FileError as error:

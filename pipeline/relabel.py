@@ -91,24 +91,32 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Coun
     return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
 
 
-def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule) -> int:
-    """Posts of these labels as people have them, the newest label of each head; how many were written."""
+def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule, now: datetime) -> int:
+    """Posts of these labels as people have them, the newest label of each head; how many were changed.
+
+    The labels are in the store, and all that it has of these posts count: so it is all one which of them came last.
+    """
+    posts, version = {x.post for x in labels}, _version(now)
+    store.refresh()
     written = 0
-    for key, mine in _by_post(labels).items():
+    for key, mine in _by_post([x for x in store.labels() if x.post in posts]).items():
         document = store.post(key)
         if document is not None:
-            said = {x.head: x.label for x in mine}
-            written += store.replace([corrected(document, said, rule)], _version(mine))
+            made = corrected(document, {x.head: x.label for x in mine}, rule)
+            written += store.replace([made], version) if made != document else 0
     return written
 
 
-def take_back(store: Store, classifier: Classifier, labels: Sequence[Label], rule: CountRule) -> tuple[int, int]:
+def take_back(
+    store: Store, classifier: Classifier, labels: Sequence[Label], rule: CountRule, now: datetime
+) -> tuple[int, int]:
     """Takes labels out of the store, their posts first; (labels dropped, posts written).
 
     A post is then as the model, and people whose labels stay, have it. Of one that nobody has labelled any more, later
     relabellings take no notice: its version stays above theirs.
     """
-    gone, written = {x.id for x in labels}, 0
+    gone, written, version = {x.id for x in labels}, 0, _version(now)
+    store.refresh()
     by_post = _by_post([*labels, *(x for x in store.labels() if x.id not in gone)])
     keys = iter({x.post: None for x in labels})
     while batch := list(islice(keys, _BATCH)):
@@ -118,7 +126,8 @@ def take_back(store: Store, classifier: Classifier, labels: Sequence[Label], rul
             mine = by_post[document["_id"]]
             said = {x.head: x.label for x in mine if x.id not in gone}
             made = {**relabelled(document, prediction, rule), "corrected": False}
-            written += store.replace([corrected(made, said, rule) if said else made], _version(mine) + 1)
+            made = corrected(made, said, rule) if said else made
+            written += store.replace([made], version) if made != document else 0
     return store.drop_labels(labels), written
 
 
@@ -130,8 +139,9 @@ def _by_post(labels: Sequence[Label]) -> dict[str, list[Label]]:
     return found
 
 
-def _version(labels: Sequence[Label]) -> int:
-    return CORRECTION + int(labels[-1].at.timestamp())
+def _version(now: datetime) -> int:
+    """Of what people say now: above all that was written before, as it is made from everything known by now."""
+    return CORRECTION + round(now.timestamp() * 1000)
 
 
 def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:

@@ -40,6 +40,8 @@ _ORDINAL = re.compile(r"(\d{4})-(\d{3})", re.ASCII)
 _YEAR_LAST = re.compile(r"(\d{1,2})([-/.])(\d{1,2})\2(\d{4})", re.ASCII)
 _DAY_MONTH = re.compile(r"(\d{1,2})(?:st|nd|rd|th|\.|º)?(?:\s+de)?[\s/-]*([^\W\d_]+)\.?(?:\s+de)?[\s,/-]*(\d{4}|\d{2})")
 _MONTH_DAY = re.compile(r"([^\W\d_]+)\.?\s*(\d{1,2})(?:st|nd|rd|th)?[\s,]+(\d{4})")
+_HAN_MONTH = re.compile(r"(十[一二]|[一二三四五六七八九十]|1[0-2]|0?[1-9])月")
+_HAN_NUMBERS = ("一", "二", "三", "四", "五", "六", "七", "八", "九", "十", "十一", "十二")
 _WEEKDAY = re.compile(
     r"^\s*(?:(?:mon|tue|wed|thu|fri|sat|sun)[a-z]*(?:[.,]+\s*|\s))|"
     r"(?:星期|周|週|礼拜)[一二三四五六日天]|[月火水木金土日]曜日?|[월화수목금토일]요일",
@@ -130,7 +132,7 @@ def _of_text(text: str, zone: tzinfo, day_first: bool | None) -> datetime | None
 
 
 def _of_words(text: str, zone: tzinfo, day_first: bool | None) -> datetime | None:
-    text = " ".join(_WEEKDAY.sub(" ", _COMMENT.sub(" ", text)).split())
+    text = " ".join(_WEEKDAY.sub(" ", _COMMENT.sub(" ", text)).split()).strip(" ,")
     after_midnight = timedelta()
     named: tzinfo | str | None = None
     if time := _TIME.search(text):
@@ -205,11 +207,18 @@ def _date(text: str, day_first: bool | None) -> tuple[datetime | None, bool]:
         if first is None:
             return None, False
         return datetime(year, *((other, one) if first else (one, other))), False  # noqa: DTZ001
+    written, text = text, _HAN_MONTH.sub(_month_name, text)
     if (found := _DAY_MONTH.fullmatch(text)) and (month := _MONTHS.get(found[2].casefold())):
-        return datetime(_year(found[3]), month, int(found[1])), True  # noqa: DTZ001
+        return datetime(_year(found[3]), month, int(found[1])), text == written  # noqa: DTZ001
     if (found := _MONTH_DAY.fullmatch(text)) and (month := _MONTHS.get(found[1].casefold())):
         return datetime(int(found[3]), month, int(found[2])), False  # noqa: DTZ001
     return None, False
+
+
+def _month_name(month: re.Match[str]) -> str:
+    """An English name that stands for 十一月 or 11月 beside a day and a year."""
+    number = int(month[1]) if month[1].isdigit() else _HAN_NUMBERS.index(month[1]) + 1
+    return next(name for name, n in _MONTHS.items() if n == number)
 
 
 def _year(text: str) -> int:

@@ -70,6 +70,8 @@ def read_history(lines: Iterable[str], name: str) -> History:
         posts, negative = (_count(row[c], c, name, number) for c in ("posts", "negative"))
         if negative > posts:
             raise _bad(name, number, f"negative {negative} is more than posts {posts}", "correct the counts")
+        if not row["key"].strip():
+            raise _bad(name, number, "has no key", "write the key that the counts are of")
         series = rows.setdefault(row["key"], [])
         if series and at <= series[-1][0]:
             raise _bad(name, number, f"timestamp is not after the row before of key {row['key']!r}", "sort the file")

@@ -199,7 +199,7 @@ def duration(text: str) -> timedelta:
     >>> duration("90m")
     datetime.timedelta(seconds=5400)
     """
-    match = re.fullmatch(r"(\d+)([mhd])", text)
+    match = re.fullmatch(r"(\d{1,6})([mhd])", text, re.ASCII)
     if match is None:
         raise Fatal(f"--for {text!r} is no duration", "write e.g. 30m, 4h or 2d", EXIT_USAGE)
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])

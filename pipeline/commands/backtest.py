@@ -52,7 +52,9 @@ def backtest(
         Path | None, typer.Argument(help="CSV: timestamp,key,posts,negative in buckets of 5 to 60 minutes.")
     ] = None,
     index: Annotated[bool, typer.Option("--index", help="The history of the index instead of a file.")] = False,
-    days: Annotated[int, typer.Option("--days", min=1, help="With --index: so many days back.")] = calibration.DAYS,
+    days: Annotated[
+        int, typer.Option("--days", min=1, max=36_500, help="With --index: so many days back.")
+    ] = calibration.DAYS,
     lane: Annotated[Lane, typer.Option("--lane")] = Lane.negative,
     target: Annotated[
         float | None, typer.Option("--target-false-alerts", min=0.0, help="Episodes per key-week to calibrate to.")

@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from pipeline import kafka_tools
-from pipeline.alerting.notify.open import check_channels, make_channels
+from pipeline.alerting.notify.open import check_channels, check_names
 from pipeline.classifier import open_classifier, unfit
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of, shortage
 from pipeline.console.server import refuse_open_host
@@ -205,10 +205,10 @@ def _channels(settings: Settings) -> list[Finding]:
         words, _, remedy = (problem or "").rpartition("; ")
         code = EXIT_CONFIG if problem else 0
         findings.append(Finding(f"channel {name}", "" if problem else "reached", words or remedy, remedy, code))
-    if not any(finding.problem for finding in findings):  # each may be right and two have one name
-        together = _tried("channels", lambda: f"{len(make_channels(settings.alerts))} in all")
-        findings += [together] if together.problem else []
-    return findings
+    together = _tried(
+        "channels", lambda: ", ".join(check_names(settings.alerts))
+    )  # each may be right and two have one name
+    return [*findings, together] if together.problem else findings
 
 
 def _store(settings: Settings) -> str:

@@ -140,8 +140,15 @@ def _text(row: dict[str, Any], text_field: str | None) -> str | None:
     if not (text_column or title_column):
         return None
     title, text = row.get(title_column), row.get(text_column)
-    title, text = (x if isinstance(x, str) and x.strip() else "" for x in (title, text))
+    title, text = (x if x.strip() else "" for x in map(_as_text, (title, text)))
     return f"{title}\n{text}" if title and text else text or title
+
+
+def _as_text(value: Any) -> str:
+    """A text without half characters, which no tokenizer takes, or a number as one; "" for anything else."""
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        return ""
+    return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
 def _jsonl_writer(target: IO[str]) -> Callable[[Row, dict[str, Any]], None]:

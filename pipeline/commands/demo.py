@@ -31,7 +31,9 @@ _SAID_EVERY_S = 10.0
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Play, drain, print the summary, exit.")] = False,
     as_json: AsJson = False,
-    feed: Annotated[Path | None, typer.Option("--feed", help="A JSONL file of posts, played by its own clock.")] = None,
+    feed: Annotated[
+        Path | None, typer.Option("--feed", help="A file of posts as ingest reads it, by its own clock.")
+    ] = None,
     port: Annotated[int | None, typer.Option("--port", help="Port of the console (0: any free one).")] = None,
     no_console: Annotated[bool, typer.Option("--no-console", help="Do not open the console.")] = False,
     config: Config = None,

@@ -13,12 +13,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from pipeline import kafka_tools
-from pipeline.codec import decode
 from pipeline.columns import ALIASES, Rules
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.errors import EXIT_USAGE, Fatal, Poison
-from pipeline.postfiles import Entry, FileFormat, Intake, posts_of
-from pipeline.posts import Origin, Post, Record, document_id
+from pipeline.postfiles import FileFormat, Intake, checked, posts_of
+from pipeline.posts import document_id
 from pipeline.status import from_store
 from pipeline.store.open import open_store
 
@@ -88,7 +87,7 @@ def ingest(
                 bar.advance(task)
                 intake.see(entry)
                 try:
-                    post = _checked(entry, file)
+                    post = checked(entry, file, round(time.time() * 1000))
                 except Poison as poison:
                     intake.reject(entry, poison.reason)
                     if intake.rejected.total() <= _SHOWN:
@@ -104,12 +103,6 @@ def ingest(
         for line in intake.lines():
             out.print(line, markup=False)
     intake.verify(file)
-
-
-def _checked(entry: Entry, file: Path) -> Post:
-    if entry.reason:
-        raise Poison("read", entry.reason, entry.problem)
-    return decode(Record(Origin(file.name, 0, entry.line), round(time.time() * 1000), entry.value))
 
 
 def _zone(name: str) -> tzinfo:

@@ -19,7 +19,7 @@ from models.engine import OnnxEngine
 from models.labelfiles import LabelFileError, LabelledText, read_label_file
 from models.registry import CHALLENGER, Registry
 from models.text import content_hash
-from pipeline.classifier import open_classifier
+from pipeline.classifier import open_classifier, refused
 from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.commands.outfile import written
 from pipeline.errors import EXIT_USAGE, Fatal
@@ -80,7 +80,7 @@ def import_(
     taken = [x for x in newest.values() if x.id not in there or x.at >= there[x.id]]
     older = len(labels) - len(taken)
     store.put_labels(taken)
-    posts = correct_posts(store, taken, settings.alerts.counting)
+    posts = correct_posts(store, taken, settings.alerts.counting, datetime.now(UTC))
     if as_json:
         counts = {"imported": len(taken), "older": older, "refused": len(refused), "posts_corrected": posts}
         print_json({**counts, "reasons": refused, "unknown_columns": found.unknown})
@@ -119,7 +119,9 @@ def export(
 @app.command()
 def queue(
     limit: Annotated[int, typer.Option("--limit", min=1)] = 50,
-    days: Annotated[float, typer.Option("--days", min=0.01, help="Of event time, up to the newest post.")] = 7.0,
+    days: Annotated[
+        float, typer.Option("--days", min=0.01, max=36_500, help="Of event time, up to the newest post.")
+    ] = 7.0,
     head: HeadName = None,
     as_json: AsJson = False,
     config: Config = None,
@@ -178,7 +180,8 @@ def drop(
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} of {len(there)} labels?", err=True):
             raise typer.Exit(1)
-        dropped, posts = take_back(store, open_classifier(settings.model), chosen, settings.alerts.counting)
+        classifier = open_classifier(settings.model)
+        dropped, posts = take_back(store, classifier, chosen, settings.alerts.counting, datetime.now(UTC))
         labels_known(store, len(there) - dropped)
     if as_json:
         print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **said})
@@ -221,7 +224,7 @@ def classes_of(settings: Settings) -> dict[str, list[str]]:
             folder = registry.fetch(champion) if champion else folder
         return {h.name: h.labels for h in read_manifest(folder).heads}
     except (BundleError, ValueError) as error:
-        raise Fatal(f"model.bundle: {error}", "give a good bundle") from None
+        raise refused(settings.model, error) from None
 
 
 def _listed(classes: Mapping[str, int]) -> str:

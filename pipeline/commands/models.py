@@ -190,7 +190,9 @@ def _after_a_switch(settings: Settings, registry: Registry, alias: str, relabel:
 
 @app.command()
 def relabel(
-    days: Annotated[float, typer.Option("--days", min=0.0, help="Of event time, up to the newest post.")] = _DAYS,
+    days: Annotated[
+        float, typer.Option("--days", min=0.0, max=36_500, help="Of event time, up to the newest post.")
+    ] = _DAYS,
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:
@@ -218,7 +220,9 @@ def _label_anew(settings: Settings, days: float, as_json: bool) -> dict[str, Any
 
 @app.command()
 def drift(
-    days: Annotated[float, typer.Option("--days", min=0.01, help="Of event time, up to the newest post.")] = 1.0,
+    days: Annotated[
+        float, typer.Option("--days", min=0.01, max=36_500, help="Of event time, up to the newest post.")
+    ] = 1.0,
     limit: Annotated[int, typer.Option("--limit", min=100, help="Posts to look at.")] = 2000,
     as_json: AsJson = False,
     config: Config = None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import tempfile
 import time
@@ -17,11 +16,13 @@ from typing import Any
 from pipeline.alerting.evaluator import STATE, state_begun_at
 from pipeline.app import Workers
 from pipeline.codec import decode
+from pipeline.columns import Rules
 from pipeline.demo.feed import Item
 from pipeline.embedded import EmbeddedBroker
 from pipeline.errors import Fatal, Poison
 from pipeline.labelling import Classifier
 from pipeline.metrics import Metrics
+from pipeline.postfiles import Intake, checked, posts_of
 from pipeline.posts import Origin, Record
 from pipeline.settings import ChannelSettings, Settings
 from pipeline.store.base import Store
@@ -36,6 +37,8 @@ _PAUSES, _LEAST_BETWEEN = 14, 200
 #: How long a finished demo waits for its notifications, in seconds.
 _NOTIFY_S = 10.0
 _PARTITIONS = 4
+#: Rows of a file that are named.
+_SHOWN = 20
 
 
 @dataclass
@@ -241,32 +244,35 @@ def summarise(session: Session) -> dict[str, Any]:
 
 
 def read_feed(path: Path, default_topic: str, say: Callable[[str], None]) -> list[Item]:
-    """Posts of a JSONL file in the order of their times; a line that is no post is named, and played all the same.
+    """Posts of a file that `ingest` reads, in the order of their times; what cannot be used is named and counted.
 
-    So it becomes a dead letter, as it would in service. A line without a time has that of the line before.
+    A row that can be read and is no post is played all the same: it becomes a dead letter, as it would in service.
+    A row without a time has that of the row before. Raises `Fatal` where no row is a post.
     """
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except OSError as error:
-        raise Fatal(f"--feed {path}: {error.strerror}", "give a JSONL file of posts", 2) from None
     items: list[Item] = []
+    intake = Intake()
     at = datetime.now(UTC)
     now_ms = round(at.timestamp() * 1000)
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        topic = default_topic
-        try:
-            post = decode(Record(Origin(path.name, 0, number), now_ms, line))
-            at = at if post.time_suspect or not _has_time(line) else post.event_time
-            topic = "opinion.news" if post.kind == "news" else default_topic
-        except Poison as poison:
-            say(f"{path}:{number}: {poison}")
-        items.append(Item(topic, at, line))
-    if not items:
-        raise Fatal(f"--feed {path} has no line", "give a JSONL file of posts", 2)
+    with posts_of(path, Rules(), default_source=path.stem) as (_, entries):
+        for entry in entries:
+            intake.see(entry)
+            topic = default_topic
+            try:
+                post = checked(entry, path, now_ms)
+            except Poison as poison:
+                intake.reject(entry, poison.reason)
+                if intake.rejected.total() <= _SHOWN:
+                    say(f"{path}:{entry.line}: {entry.problem or poison}")
+            else:
+                intake.take(entry)
+                at = post.event_time if entry.timed and not post.time_suspect else at
+                topic = "opinion.news" if post.kind == "news" else default_topic
+            if entry.value:
+                items.append(Item(topic, at, entry.value))
+    if not intake.produced:
+        raise Fatal(
+            f"--feed {path}: {intake.nothing_used}", "see the reasons above; docs/ingest.md has the names of fields", 2
+        )
+    for line in intake.lines() if intake.rejected or intake.left_out else ():
+        say(line)
     return sorted(items, key=lambda i: i.at)
-
-
-def _has_time(line: bytes) -> bool:
-    return bool(json.loads(line).get("published_at"))

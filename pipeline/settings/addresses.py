@@ -10,6 +10,11 @@ _USER_AND_PASSWORD = re.compile(r"://[^/?#\s]*:\S*@")  # a password may hold a s
 _CREDENTIAL = re.compile(
     r"[?&;](?:[\w.-]*(?:key|token|secret|password|passwd|pwd|sig|signature|credential)[\w.-]*)=", re.I
 )
+#: A host or an IPv6 address in brackets, and a port.
+_BROKER = re.compile(
+    r"(?:\[[0-9A-Fa-f:.%\w]+\]|[^\s:\[\]]+)(?::0*(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5]))?"
+)
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 
 
 def holds_credentials(text: str) -> bool:
@@ -62,17 +67,15 @@ def check_brokers(servers: str) -> str:
             "write host:port,... alone; a user and a password go into kafka.username and kafka.password "
             "(or OPINIONWATCH_KAFKA__PASSWORD_FILE)"
         )
+    if not all(_BROKER.fullmatch(server.strip()) for server in servers.split(",")):
+        raise ValueError("write host:port,... with ports from 1 to 65535")
     return servers
 
 
 def check_topic(name: str) -> str:
-    """`name` itself; raises `ValueError` where no topic of Kafka can have it.
-
-    >>> check_topic("opinion.news"), check_topic("weibo_2")
-    ('opinion.news', 'weibo_2')
-    """
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,249}", name) or name in {".", ".."}:
-        raise ValueError(f"{name[:60]!r} is no name of a topic: write 1 to 249 of the characters A-Z a-z 0-9 . _ -")
+    """`name` itself; raises `ValueError` where Kafka can have no topic of that name."""
+    if not _TOPIC.fullmatch(name):
+        raise ValueError(f"{name[:60]!r} cannot name a topic: write 1 to 249 of the characters A-Z a-z 0-9 . _ -")
     return name
 
 

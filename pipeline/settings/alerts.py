@@ -4,18 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import time
+from datetime import datetime, time
 from email.utils import parseaddr
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
 
 from pipeline.settings.base import Section
 from pipeline.settings.urls import checked_host, checked_url
 from pipeline.store.base import CountRule
 
+_NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _MAILBOX = re.compile(r"[^@\s<>,;\"]{1,64}@[^@\s<>,;\"]{1,253}")
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(f"{name!r} cannot name a channel; write 1 to 40 of a-z, 0-9, _ and -")
+    return name
+
+
+ChannelName = Annotated[str, AfterValidator(_checked_name)]
 
 
 def _checked_address(address: str) -> str:
@@ -38,7 +48,7 @@ class WebhookSettings(Section):
     A URL may hold a token: it is kept secret.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    name: ChannelName
     url: SecretStr
     secret: SecretStr = SecretStr("")
     allow_private: bool = False
@@ -64,7 +74,7 @@ class ChannelSettings(Section):
     alerts of `severities` and `lanes` whose key matches one of `keys` go there.
     """
 
-    name: str = Field(pattern=r"^[a-z0-9_-]{1,40}$")
+    name: ChannelName
     kind: Literal["webhook", "alertmanager", "slack", "dingtalk", "feishu", "wecom", "email", "log"]
     url: SecretStr = SecretStr("")
     url_file: str = ""
@@ -74,9 +84,9 @@ class ChannelSettings(Section):
     allow_private: bool = False
     timeout_s: float = Field(default=10.0, gt=0, le=60)
     language: Literal["en", "zh"] = "en"
-    severities: list[Literal["warning", "critical"]] = ["warning", "critical"]
-    keys: list[str] = ["*"]
-    lanes: list[Literal["negative", "volume"]] = ["negative", "volume"]
+    severities: list[Literal["warning", "critical"]] = Field(default=["warning", "critical"], min_length=1)
+    keys: list[str] = Field(default=["*"], min_length=1)
+    lanes: list[Literal["negative", "volume"]] = Field(default=["negative", "volume"], min_length=1)
     host: str = ""
     port: int = Field(default=587, ge=1, le=65535)
     tls: Literal["starttls", "tls", "none"] = "starttls"
@@ -112,9 +122,16 @@ class QuietSettings(Section):
     start: time
     end: time
     zone: str = "UTC"
-    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = [
-        "mon", "tue", "wed", "thu", "fri", "sat", "sun",
-    ]  # fmt: skip
+    days: list[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]] = Field(
+        default=["mon", "tue", "wed", "thu", "fri", "sat", "sun"], min_length=1
+    )
+
+    @field_validator("start", "end")
+    @classmethod
+    def _zone_stands_apart(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("give HH:MM without an offset, and the time zone in zone")
+        return value
 
     @field_validator("zone")
     @classmethod
@@ -131,8 +148,15 @@ class MaintenanceSettings(Section):
 
     start: AwareDatetime
     end: AwareDatetime
-    keys: list[str] = ["*"]
+    keys: list[str] = Field(default=["*"], min_length=1)
     reason: str = ""
+
+    @field_validator("end")
+    @classmethod
+    def _ends_after_its_start(cls, value: datetime, info: ValidationInfo) -> datetime:
+        if (start := info.data.get("start")) is not None and value <= start:
+            raise ValueError("a maintenance must end after its start")
+        return value
 
 
 class KeyRuleSettings(Section):

@@ -10,9 +10,12 @@ from pipeline.settings.addresses import holds_credentials
 
 
 class Section(BaseModel):
-    """Unknown keys are refused; values do not change. An error never repeats a value: it may be a secret."""
+    """Unknown keys and numbers without an end are refused; values do not change.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+    An error never repeats a value: it may be a secret.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
     @model_validator(mode="after")
     def _urls_hold_no_credentials(self) -> Self:

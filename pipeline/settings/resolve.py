@@ -65,7 +65,7 @@ def resolve(
 def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
     path = file or DEFAULT_FILE
     try:
-        tables = tomllib.loads(path.read_text("utf-8"))
+        tables = tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         if file is None:
             return
@@ -167,6 +167,10 @@ def _fault(kind: str, said: str, loc: Sequence[int | str]) -> str:
         return " must be a table"
     if kind == "list_type":
         return ' must be a list, e.g. ["a", "b"]'
+    if kind == "too_short":
+        return " must have at least one entry"
+    if kind == "timezone_aware":
+        return " must have an offset, e.g. 2026-11-27T20:00:00Z"
     said = said.removeprefix("Value error, ")
     if kind == "string_pattern_mismatch" and (model := _model(loc[:-1])) and f"`{loc[-1]}`" in (model.__doc__ or ""):
         return f": {(model.__doc__ or '').split(chr(10))[0].split('; ')[0]}"

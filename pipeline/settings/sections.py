@@ -30,6 +30,7 @@ STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
 #: By role; `all` does what classify does, and more.
 METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
+Topic = Annotated[str, AfterValidator(check_topic)]
 
 
 class KafkaSettings(Section):
@@ -41,10 +42,10 @@ class KafkaSettings(Section):
     """
 
     bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
-    topics: list[str] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
-    dead_topic: str = "opinion.dead"
-    progress_topic: str = "opinion.progress"
-    alerts_topic: str = "opinion.alerts"
+    topics: list[Topic] = Field(default=["opinion.news", "opinion.forum"], min_length=1)
+    dead_topic: Topic = "opinion.dead"
+    progress_topic: Topic = "opinion.progress"
+    alerts_topic: Topic = "opinion.alerts"
     group: str = Field(default="opinionwatch", pattern=r"^[A-Za-z0-9._-]{1,200}$")
     partitions: int = Field(default=4, ge=1, le=1000)
     replication: int = Field(default=1, ge=1, le=9)
@@ -56,13 +57,6 @@ class KafkaSettings(Section):
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: str = ""
-
-    @field_validator("topics", "dead_topic", "progress_topic", "alerts_topic")
-    @classmethod
-    def _topics_have_names(cls, value: list[str] | str) -> list[str] | str:
-        for name in [value] if isinstance(value, str) else value:
-            check_topic(name)
-        return value
 
     @model_validator(mode="after")
     def _topics_differ(self) -> Self:
@@ -210,6 +204,13 @@ class SubjectSettings(Section):
 
     any: Annotated[list[str], Field(min_length=1), AfterValidator(_findable)]
     not_: Annotated[list[str], AfterValidator(_findable)] = Field(default=[], alias="not")
+
+    @model_validator(mode="after")
+    def _keywords_stand_somewhere(self) -> Self:
+        excepted = set(map(keyword_text, self.not_))
+        if never := next((k for k in self.any if keyword_text(k) in excepted), None):
+            raise ValueError(f"keyword {never!r} stands in 'not' as well, so that it can never be found")
+        return self
 
     @model_serializer
     def _as_written(self) -> dict[str, list[str]]:

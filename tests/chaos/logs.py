@@ -25,8 +25,8 @@ from tests.services.process import free_port
 def transactions(t: Trial, rng: random.Random) -> None:
     t.worker()
     for number in range(6):
-        _transaction(t, 300 + number, "commit")
-        _transaction(t, rng.randint(1, 200), "abort")
+        transaction(t, 300 + number, "commit")
+        transaction(t, rng.randint(1, 200), "abort")
         t.send(rng.randint(1, 50))
     t.cured()
     t.drain()
@@ -154,7 +154,8 @@ def another_cluster(t: Trial, rng: random.Random) -> None:
     _evaluates(t)
 
 
-def _transaction(t: Trial, n: int, end: str) -> None:
+def transaction(t: Trial, n: int, end: str) -> None:
+    """`n` records in one transaction; `end` is commit or abort."""
     address = kafka_of(t.system).bootstrap_servers
     producer = Producer({"bootstrap.servers": address, "transactional.id": uuid.uuid4().hex})
     producer.init_transactions()

@@ -16,10 +16,14 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tests.chaos import logs
 from tests.chaos.trial import Trial, Worker
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
@@ -27,31 +31,89 @@ from tests.services.kafka import Kafka
 PART = 5000
 
 
-def fault(trial: Trial, workers: list[Worker], rng: random.Random) -> str:
-    """Does one thing to the system and undoes it."""
-    kind = rng.choice(["kill", "term", "broker", "block", "pause"])
-    place = rng.randrange(len(workers))
-    if kind in {"kill", "term"}:
-        place %= len(workers) - 1
-    if kind == "kill":
-        workers[place].kill()
-        workers[place] = trial.worker()
-    elif kind == "term":
-        workers[place].stop()
-        workers[place] = trial.worker()
-    elif kind == "broker":
-        trial.kafka.process.signal(signal.SIGSTOP)
-        time.sleep(rng.uniform(1, 6))
-        trial.kafka.process.signal(signal.SIGCONT)
-    elif kind == "block":
-        trial.store_put("opinion-posts/_settings", {"index.blocks.write": True})
-        time.sleep(rng.uniform(1, 6))
-        trial.store_put("opinion-posts/_settings", {"index.blocks.write": None})
-    else:
-        workers[place].signal(signal.SIGSTOP)
-        time.sleep(rng.uniform(1, 9))
-        workers[place].signal(signal.SIGCONT)
-    return kind
+Fault = Callable[[Trial, list[Worker], random.Random], None]
+
+
+def killed(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    place = _replaceable(workers, rng)
+    workers[place].kill()
+    workers[place] = trial.worker()
+
+
+def terminated(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    place = _replaceable(workers, rng)
+    workers[place].stop()
+    workers[place] = trial.worker()
+
+
+def broker_stopped(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    trial.kafka.process.signal(signal.SIGSTOP)
+    time.sleep(rng.uniform(1, 6))
+    trial.kafka.process.signal(signal.SIGCONT)
+
+
+def writes_blocked(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    trial.store_put("opinion-posts/_settings", {"index.blocks.write": True})
+    time.sleep(rng.uniform(1, 6))
+    trial.store_put("opinion-posts/_settings", {"index.blocks.write": None})
+
+
+def worker_frozen(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    """Up to twice the session of its group."""
+    worker = rng.choice(workers)
+    worker.signal(signal.SIGSTOP)
+    time.sleep(rng.uniform(1, 12))
+    worker.signal(signal.SIGCONT)
+
+
+def client_dies(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    """A worker in which a part of its Kafka client dies: it ends by itself, and is started again."""
+    place = _replaceable(workers, rng)
+    workers[place].stop()
+    part, calls = rng.choice([("look at the fetcher", 15), ("fetch routine", 30), ("heartbeat", 3)])
+    dying = trial.worker(dies_in=[part, calls])
+    trial.expect_exit(dying, 70, within_s=60)
+    workers[place] = trial.worker()
+
+
+def commits_fail(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    place = _replaceable(workers, rng)
+    workers[place].stop()
+    workers[place] = trial.worker(commits_fail=[rng.choice(["KafkaTimeoutError", "CommitFailedError"]), 3])
+
+
+def compressed(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    trial.send_compressed(200, rng.choice(["gzip", "snappy", "lz4", "zstd"]))
+
+
+def transactions(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    logs.transaction(trial, 100, "abort")
+    logs.transaction(trial, 100, "commit")
+
+
+def odd_records(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
+    """Hostile headers, texts and clocks."""
+    odd: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({}, {"headers": [("replayed", None)]}),
+        ({}, {"headers": [("replayed", b"9" * 5000)]}),
+        ({"text": "a" + "\u0301" * 40_000 + "\u0316" * 40_000}, {}),
+        ({"published_at": "2099-01-01T00:00:00Z", "likes": "many"}, {}),
+    ]
+    post = {"v": 1, "source": "chaos", "text": "hi"}
+    trial.send_odd([({**post, "id": f"odd{rng.getrandbits(64):x}", **more}, how) for more, how in odd])
+
+
+FAULTS: tuple[Fault, ...] = (
+    killed, terminated, broker_stopped, writes_blocked, worker_frozen, client_dies, commits_fail, compressed,
+    transactions, odd_records,
+)  # fmt: skip
+#: They send records, which the feeder must not do at the same time.
+SENDING = (compressed, transactions, odd_records)
+
+
+def _replaceable(workers: list[Worker], rng: random.Random) -> int:
+    """Any but the last worker, whose memory is watched."""
+    return rng.randrange(len(workers) - 1)
 
 
 def memory(samples: list[tuple[float, float]]) -> str:
@@ -63,12 +125,16 @@ def memory(samples: list[tuple[float, float]]) -> str:
     return f"{means} MB by fifths, {slope:+.0f} MB an hour over the last two"
 
 
-def main() -> int:
+def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos.soak")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--posts", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    options = _options()
     rng = random.Random(options.seed)
     folders = [Path(tempfile.mkdtemp(prefix=f"soak-{n}-")) for n in ("kafka", "index", "work")]
     kafka, elasticsearch = Kafka(folders[0]), ElasticsearchServer(folders[1])
@@ -86,6 +152,7 @@ def main() -> int:
 
     threading.Thread(target=sample, daemon=True).start()
     faults: Counter[str] = Counter()
+    sending = threading.Lock()
     started = time.monotonic()
     sent = 0
 
@@ -93,7 +160,8 @@ def main() -> int:
         nonlocal sent
         while sent < options.posts and time.monotonic() - started < options.minutes * 60:
             try:
-                trial.send(PART)
+                with sending:
+                    trial.send(PART)
                 sent += PART
             except Exception as error:
                 print(f"the producer waits: {type(error).__name__}", flush=True)
@@ -104,9 +172,14 @@ def main() -> int:
     try:
         while feeder.is_alive():
             time.sleep(rng.uniform(10, 30))
-            kind = fault(trial, workers, rng)
-            faults[kind] += 1
-            print(f"{time.monotonic() - started:6.0f} s  {kind:7} {sent} sent, {samples[-1][1]:.0f} MB", flush=True)
+            fault = rng.choice(FAULTS)
+            with sending if fault in SENDING else nullcontext():
+                fault(trial, workers, rng)
+            faults[fault.__name__] += 1
+            print(
+                f"{time.monotonic() - started:6.0f} s  {fault.__name__:14} {sent} sent, {samples[-1][1]:.0f} MB",
+                flush=True,
+            )
         feeder.join()
         trial.cured()
         found, recovered = trial.finish()

@@ -279,6 +279,42 @@ def test_one_message_that_never_goes_through_does_not_stop_the_queue(store: Sqli
     assert channel.keys() == ["b#0-opened", "c#0-opened"]
 
 
+@pytest.mark.parametrize("error", [Fatal("channel c: status 400", "check"), Transient("channel c: status 500")])
+def test_messages_that_never_go_through_hold_up_no_later_one(store: SqliteStore, error: Exception) -> None:
+    class Picky(Fake):
+        async def send(self, notice: Notice) -> None:
+            if notice.alert["key"].startswith("bad") and notice.transition in self.refuses:
+                raise error
+            await super().send(notice)
+
+        refuses: frozenset[str] = frozenset({"opened"})
+
+    channel = Picky("c")
+    rig = Rig(store, channel, settings=AlertSettings(group_above=1000))
+    bad = {f"bad{i}": document(f"bad{i}", severity="warning", at=NOW - timedelta(hours=1)) for i in range(REFUSALS)}
+    rig.put(**bad, good=document("good"))
+    for _ in range(REFUSALS + 2):
+        rig.pass_(3600)
+    assert channel.keys() == ["good#0-opened"]
+    channel.refuses = frozenset()
+    for _ in range(REFUSALS):
+        rig.pass_(3600)
+    channel.refuses = frozenset({"escalated"})
+    rig.put(**{name: {**alert, "severity": "critical", "sequence": 1} for name, alert in bad.items()})
+    rig.put(late=document("late"))
+    for _ in range(REFUSALS + 2):
+        rig.pass_(3600)
+    assert channel.keys()[-1] == "late#0-opened"
+
+
+def test_what_was_not_tried_is_not_said_to_be_refused_in_those_words(store: SqliteStore) -> None:
+    rig = Rig(store, Fake("c", Fatal("channel c: status 403", "check")), settings=AlertSettings(group_above=1000))
+    rig.put(**{f"k{i}": document(f"k{i}") for i in range(REFUSALS + 1)})
+    details = [of(rig.alert(f"k{i}"))["c"] for i in range(REFUSALS + 1)]
+    assert [d.attempts for d in details] == [1] * REFUSALS + [0]
+    assert details[-1].detail == f"not tried after {REFUSALS} refusals: status 403; check"
+
+
 def test_without_a_channel_or_a_route_it_says_that_nobody_was_notified(store: SqliteStore) -> None:
     rig = Rig(store, *make_channels(AlertSettings()))
     rig.put(a=document("a"))
@@ -443,6 +479,24 @@ def test_what_is_taken_back_before_anybody_heard_of_it_is_not_told(store: Sqlite
     assert by_channel(rig.alert("a")) == ["c: delivered 27 Nov 12:01"]
 
 
+def test_a_word_that_is_taken_back_after_an_outage_leaves_no_open_alert_untold(store: SqliteStore) -> None:
+    channel = Fake("c", Transient("channel c: down"))
+    rig = Rig(store, channel)
+    rig.put(a=document("a"), b=document("b"))
+    for name in "ab":
+        rig.change(name, lambda a: closed_by_hand(a, "ann", "", rig.at))
+    channel.fails = None
+    rig.pass_(60)
+    assert channel.keys() == []
+    rig.put(b=document("b", sequence=1, state="resolved", resolved_at=rig.at.isoformat()))
+    rig.pass_(60)
+    for name in "ab":
+        rig.change(name, reopened)
+    rig.pass_(60)
+    assert channel.keys() == ["a#0-opened"], "the other has ended meanwhile"
+    assert rig.told("a") == "told 27 Nov 12:03"
+
+
 class _Alertmanager:
     """What Alertmanager holds for open, by the alerts that were posted to it."""
 
@@ -496,6 +550,21 @@ def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
     posts = alertmanager.posts
     rig.pass_(3600)
     assert alertmanager.posts == posts
+
+
+def test_a_false_alarm_that_is_taken_back_is_open_at_alertmanager_again(store: SqliteStore) -> None:
+    rig, holds = with_alertmanager(store)
+    rig.put(a=document("a"))
+    rig.change("a", lambda a: closed_by_hand(a, "ann", "", rig.at))
+    rig.pass_(60)
+    assert holds.open() == set()
+    rig.change("a", reopened)
+    for _ in range(60):
+        rig.pass_(60)
+        assert holds.open() == {("a", "critical")}
+    rig.put(a=document("a", sequence=1, state="resolved", resolved_at=rig.at.isoformat()))
+    rig.pass_(60)
+    assert holds.open() == set()
 
 
 def test_another_severity_takes_the_place_of_the_one_before_at_alertmanager(store: SqliteStore) -> None:

@@ -301,10 +301,12 @@ def test_what_a_producer_writes_makes_no_line_of_its_own() -> None:
 
 
 class _Smtp(socketserver.StreamRequestHandler):
-    """Enough of RFC 5321 to take a mail; `answers` holds what it says to RCPT."""
+    """Enough of RFC 5321 to take a mail; the answers are what it says to RCPT, by a part of the line, and otherwise."""
 
     mails: list[bytes] = []
-    recipient_answer = b"250 ok"
+    taken: list[bytes] = []
+    recipient_answer, quit_answer, auth_answer = b"250 ok", b"221 bye", b"235 ok"
+    answers: dict[bytes, bytes] = {}
 
     def handle(self) -> None:
         self.wfile.write(b"220 test\r\n")
@@ -318,15 +320,22 @@ class _Smtp(socketserver.StreamRequestHandler):
                 self.mails.append(b"".join(lines))
                 self.wfile.write(b"250 taken\r\n")
             elif verb == b"QUIT":
-                self.wfile.write(b"221 bye\r\n")
+                self.wfile.write(self.quit_answer + b"\r\n")
                 return
+            elif verb == b"RCPT":
+                answer = next((a for part, a in self.answers.items() if part in line), self.recipient_answer)
+                self.taken += [line] if answer[:1] == b"2" else []
+                self.wfile.write(answer + b"\r\n")
+            elif verb == b"EHLO":
+                self.wfile.write(b"250-test\r\n250 AUTH PLAIN\r\n")
             else:
-                self.wfile.write((self.recipient_answer if verb == b"RCPT" else b"250 ok") + b"\r\n")
+                self.wfile.write((self.auth_answer if verb == b"AUTH" else b"250 ok") + b"\r\n")
 
 
 @pytest.fixture
 def smtp_port() -> Any:
-    _Smtp.mails, _Smtp.recipient_answer = [], b"250 ok"
+    _Smtp.mails, _Smtp.taken, _Smtp.answers, _Smtp.recipient_answer = [], [], {}, b"250 ok"
+    _Smtp.quit_answer, _Smtp.auth_answer = b"221 bye", b"235 ok"
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Smtp) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server.server_address[1]
@@ -367,6 +376,47 @@ def test_a_mail_server_that_says_no(smtp_port: int, answer: bytes, error: type[E
         asyncio.run(mail_channel(smtp_port).send(Notice("k", "opened", alert())))
     with pytest.raises(Transient):
         asyncio.run(mail_channel(1).send(Notice("k", "opened", alert())))
+
+
+def test_who_took_a_mail_does_not_get_it_again_for_another_recipients_sake(smtp_port: int) -> None:
+    channel = mail_channel(smtp_port, to=['"Ann, B." <a@example.org>', "b@example.org"])
+    _Smtp.answers = {b"<b@": b"450 later"}
+    with pytest.raises(Transient, match="1 of 2 recipients refused .450 later."):
+        asyncio.run(channel.send(Notice("k", "opened", alert())))
+    _Smtp.answers = {}
+    asyncio.run(channel.send(Notice("k", "opened", alert())))
+    assert [line.split(b":")[1].strip() for line in _Smtp.taken] == [b"<a@example.org>", b"<b@example.org>"]
+    asyncio.run(channel.send(Notice("k2", "opened", alert())))
+    assert len(_Smtp.taken) == 4, "what comes later is for everybody"
+    _Smtp.answers = {b"<b@": b"550 no such user"}
+    asyncio.run(channel.send(Notice("k3", "opened", alert())))  # one has it: sending it again would nag
+    assert len(_Smtp.taken) == 5
+
+
+@pytest.mark.parametrize("answer", [b"421 closing", b"nonsense", b""])
+def test_a_mail_that_was_taken_stays_taken_however_the_server_parts(smtp_port: int, answer: bytes) -> None:
+    _Smtp.quit_answer = answer
+    asyncio.run(mail_channel(smtp_port).send(Notice("k", "opened", alert())))
+    assert len(_Smtp.mails) == 1
+
+
+@pytest.mark.parametrize(
+    ("secret", "answer", "error", "words"),
+    [
+        ("right", b"454 temporary failure", Transient, "454 temporary failure"),
+        ("wrong", b"535 no", Fatal, "user or password .535 no."),
+        ("pässword", b"235 ok", Fatal, "ASCII"),
+    ],
+)
+def test_a_log_in_that_fails_says_why(
+    smtp_port: int, secret: str, answer: bytes, error: type[Exception], words: str
+) -> None:
+    _Smtp.auth_answer = answer
+    channel = mail_channel(smtp_port, username="user", secret=secret)
+    for call in (channel.check, lambda: channel.send(Notice("k", "opened", alert()))):
+        with pytest.raises(error, match=words) as said:
+            asyncio.run(call())
+        assert secret not in str(said.value)
 
 
 def test_settings_are_refused_by_name_and_secrets_do_not_show() -> None:

@@ -18,6 +18,7 @@ from rich.text import Text
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.commands.alerts import duration
 from pipeline.commands.common import guarded
 from pipeline.commands.terminal import Terminal, json_text
 from pipeline.errors import Fatal
@@ -230,3 +231,37 @@ def test_nothing_that_is_printed_steers_the_terminal() -> None:
     assert "\x1b[1m" in shown.getvalue(), "its own styles stay"
     assert json.loads(json_text(hostile)) == hostile
     assert json_text([hostile, "诺瓦"]).isprintable()
+
+
+def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text\n1,诺瓦手机起火 😀\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipeline.cli import main; main()", "classify", str(tmp_path / "a.csv")],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert b"\\u8bfa\\u74e6" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "command", [("backtest", "--index"), ("labels", "queue"), ("models", "relabel"), ("models", "drift")]
+)
+def test_more_days_than_there_are_dates_are_a_usage_error(command: tuple[str, ...]) -> None:
+    assert CliRunner().invoke(app, [*command, "--days", "999999999"]).exit_code == 2
+
+
+def test_half_a_character_or_a_number_is_classified_as_any_text(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text('{"text": "Lovely\\ud83d hotel"}\n{"text": 5}\n')
+    done = CliRunner().invoke(app, ["classify", str(file)])
+    assert done.exit_code == 0, done.output
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["text"] == "Lovely\ud83d hotel"
+    assert second["sentiment"]
+
+
+@pytest.mark.parametrize("time", ["", "4", "-5m", "nan", "4x", "²d", "999999999999d"])
+def test_what_is_no_duration_is_a_usage_error(time: str) -> None:
+    with pytest.raises(Fatal, match="is no duration") as caught:
+        duration(time)
+    assert caught.value.exit_code == 2

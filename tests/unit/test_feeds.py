@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.encodings import FileError
 from models.rows import BadRow, Row
-from pipeline.feeds import read_feed
+from pipeline.feeds import is_json_feed, read_feed
 from pipeline.markup import reader_text
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0"><channel><title>News</title><link>https://n.example</link>'
@@ -43,6 +43,39 @@ def test_the_declared_encoding_counts_and_a_wrong_one_does_not(encoding: str, te
     assert posts(feed.encode(encoding))[0]["title"] == text
     assert posts(feed.encode("utf-8"))[0]["title"] == text, "declared wrongly"
     assert posts(feed.encode("utf-8-sig"))[0]["title"] == text, "declared wrongly, with a mark"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("gbk", "诺瓦手机起火，客服不理人"), ("big5", "手機起火了，客服不理人"),
+        ("euc-kr", "휴대폰에 불이 났다"), ("euc-jp", "スマホが燃えた、最悪です"),
+        ("windows-1251", "Телефон горит, это ужасно"), ("iso-8859-1", "Le téléphone a brûlé, c'est très gênant"),
+        ("iso-8859-1", "größer als für Öl"),
+    ],
+)  # fmt: skip
+def test_latin_1_is_believed_where_letters_say_so(encoding: str, text: str) -> None:
+    feed = rss(f"<title>{text}</title><guid>1</guid>").replace("UTF-8", "iso-8859-1")
+    assert posts(feed.encode(encoding))[0]["title"] == text
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "gb18030"])
+def test_a_json_feed_in_other_encodings(encoding: str) -> None:
+    feed = {
+        "version": "https://jsonfeed.org/version/1.1",
+        "items": [{"id": 1, "content_text": "诺瓦手机起火，客服不理人"}],
+    }
+    data = json.dumps(feed, ensure_ascii=False).encode(encoding)
+    assert is_json_feed(data)
+    assert posts(data)[0]["text"] == "诺瓦手机起火，客服不理人"
+
+
+@pytest.mark.parametrize(
+    "end", ["", "</description></item></channel></rss>", "</description></item><item><title>n</title></item>"]
+)
+def test_a_text_whose_cdata_never_ends_is_read(end: str) -> None:
+    feed = HEAD + f"<item><title>a</title><guid>1</guid><description><![CDATA[It <b>burns</b>{end}"
+    assert posts(feed)[0]["text"] == "It burns"
 
 
 def test_an_encoding_that_is_not_declared_is_found_out_or_given() -> None:

@@ -219,6 +219,18 @@ NAMES = st.sampled_from(
 )
 
 
+@pytest.mark.parametrize(
+    ("written", "count"),
+    [
+        ("1,204", 1204), ("1 204", 1204), ("1\u00a0204", 1204), ("1\u202f204", 1204), ("1'204", 1204),
+        ("1.234.567", 1234567),
+        ("1.204", None), ("12,5", None), ("1,20,4", None),
+    ],
+)  # fmt: skip
+def test_counts_with_their_thousands_apart(written: str, count: int | None) -> None:
+    assert read_count(written) == count
+
+
 @given(st.dictionaries(st.one_of(NAMES, st.text(max_size=5)), JSON, max_size=6))
 def test_any_object_gives_json_or_a_reason(values: dict[str, Any]) -> None:
     try:

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from pipeline.cli import app
 from pipeline.errors import Fatal
 from pipeline.store.sqlite import SqliteStore
+from tests.builders import START, scored
 
 
 @pytest.fixture
@@ -89,3 +90,27 @@ def test_an_unclosed_quote_is_exit_2_with_its_line_and_the_rest_is_imported(labe
 def test_the_text_may_stand_in_a_field_of_another_name(labels: Any, tmp_path: Path) -> None:
     labels("a.csv", "Frage;Antwort;sentiment\nq;a;negative\n", "--text-field", "antwort")
     assert [text for _, text in stored(tmp_path)] == ["a"]
+
+
+def test_a_registry_that_does_not_answer_is_69(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPINIONWATCH_STORE__URL", f"sqlite:///{tmp_path}/s.sqlite")
+    monkeypatch.setenv("OPINIONWATCH_MODEL__REGISTRY", "http://127.0.0.1:9/models")
+    monkeypatch.chdir(tmp_path)
+    store = SqliteStore(tmp_path / "s.sqlite")
+    store.setup()
+    store.index([scored(1)], START, 1)
+    Path("a.jsonl").write_text(json.dumps(said("negative")))
+    done = CliRunner().invoke(app, ["labels", "import", "a.jsonl"])
+    assert isinstance(done.exception, Fatal), done.output
+    assert done.exception.exit_code == 69, done.exception
+    assert "127.0.0.1:9" in str(done.exception)
+    queue = CliRunner().invoke(app, ["labels", "queue", "--json"])
+    assert queue.exit_code == 0, "the posts are there without the challenger's opinion"
+    assert "the challenger is not asked" in queue.stderr
+
+
+def test_half_a_character_costs_its_row(labels: Any, tmp_path: Path) -> None:
+    rows = [said("negative"), said("negative", text="a\ud83d"), said("neutral", text="y", source="\udc00")]
+    report = labels("a.jsonl", rows)
+    assert (report["imported"], report["refused"]) == (1, 2)
+    assert "a.jsonl:2: holds half a character" in report["reasons"][0]

@@ -31,10 +31,11 @@ from pipeline.alerting.notify.answers import (
 from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.http import Poster, is_public
 from pipeline.alerting.notify.mail import MailChannel
-from pipeline.alerting.notify.open import check_channels
+from pipeline.alerting.notify.open import check_channels, make_channels
 from pipeline.commands.alerts import _example
+from pipeline.commands.check import _channels
 from pipeline.errors import Fatal, Transient
-from pipeline.settings import AlertSettings, ChannelSettings, WebhookSettings
+from pipeline.settings import AlertSettings, ChannelSettings, Settings, WebhookSettings
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105
 LOGIN_PAGE = "\n <!DOCTYPE html><html><title>Sign in</title></html>"
@@ -223,6 +224,39 @@ def test_what_is_of_the_internet_is_public(address: str) -> None:
     assert is_public(address)
 
 
+async def _answered(parts: list[bytes], *, hangs: bool = False) -> Answer:
+    """What comes of an answer whose body is sent in these parts."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+        for part in parts:
+            await asyncio.sleep(0.02)
+            writer.write(part)
+        if hangs:
+            await reader.read()  # until the other side gives up
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        return await Poster("c", f"http://127.0.0.1:{port}/x", allow_private=True, timeout_s=0.3).post(b"{}")
+
+
+@pytest.mark.parametrize("hangs", [False, True])
+def test_an_answer_in_parts_is_read_to_its_end(hangs: bool) -> None:
+    judge_vendor("c", asyncio.run(_answered([b'{"errcode"', b":0,", b'"errmsg":"ok"}'], hangs=hangs)), DINGTALK)
+    judge_slack("c", asyncio.run(_answered([b"o", b"k"], hangs=hangs)))
+    judge("c", asyncio.run(_answered([b"tak", b"en"], hangs=hangs)))
+    with pytest.raises(Fatal, match="web page"):
+        judge("c", asyncio.run(_answered([b"<", b"html><title>Sign in"], hangs=hangs)))
+
+
+def test_an_answer_that_breaks_off_is_neither_yes_nor_no() -> None:
+    for judged in (judge_slack, lambda name, answer: judge_vendor(name, answer, WECOM)):
+        with pytest.raises(Transient, match="the answer broke off"):
+            judged("c", asyncio.run(_answered([b'{"errco'], hangs=True)))
+
+
 def test_a_receiver_that_repeats_its_token_does_not_put_it_into_the_error() -> None:
     poster = Poster("c", f"https://hooks.example/services/{TOKEN}?access_token={TOKEN}%2F1", allow_private=True)
     assert TOKEN not in poster._without_secrets(f"token {TOKEN} of {TOKEN}/1 is not exist")
@@ -327,3 +361,53 @@ def test_check_names_each_channel_and_what_is_wrong_with_it(tmp_path: Path) -> N
     }.items():  # fmt: skip
         assert words in str(found[name]), found[name]
         assert name in str(found[name])
+
+
+def test_check_names_a_repeated_name_beside_what_else_is_wrong() -> None:
+    away = {"name": "a", "kind": "slack", "url": "http://127.0.0.1:1/x", "allow_private": True}
+    findings = _channels(Settings(alerts=AlertSettings(channels=[away, {"name": "a", "kind": "log"}])))  # type: ignore[list-item]
+    problems = [finding.problem for finding in findings if finding.problem]
+    assert len(problems) == 2
+    assert problems[1] == "alerts.channels: the name 'a' is given twice"
+
+
+MAIL = {"kind": "email", "host": "127.0.0.1", "port": 1, "sender": "a@b.c", "to": ["d@e.f"]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"kind": "slack", "url_file": "a\0b"}, "url_file cannot name a file"),
+        ({**MAIL, "ca_file": "a\0b"}, "ca_file ab cannot be used"),
+        ({**MAIL, "username": "u"}, "secret is missing"),
+    ],
+)
+def test_what_a_channel_lacks_is_named_at_the_start_and_by_check(wrong: dict[str, Any], words: str) -> None:
+    settings = AlertSettings(channels=[{"name": "oncall", **wrong}])  # type: ignore[list-item]
+    ((_, problem),) = check_channels(settings)
+    assert problem is not None
+    assert "oncall" in problem
+    assert words in problem
+    with pytest.raises(Fatal, match=words):
+        make_channels(settings)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"channels": [{"name": "On Call", "kind": "log"}]},
+        {"channels": [{"name": "a", "kind": "log", "keys": []}]},
+        {"channels": [{"name": "a", "kind": "log", "severities": []}]},
+        {"quiet": [{"start": "22:00+02:00", "end": "07:00"}]},
+        {"quiet": [{"start": "22:00", "end": "07:00", "days": []}]},
+        {"maintenance": [{"start": "2026-01-02T00:00Z", "end": "2026-01-01T00:00Z"}]},
+        *({name: float("inf")} for name in ("renotify_s", "calibrate_every_days", "evaluate_every_s", "min_lift")),
+        {"renotify_s": 1e300},
+        {"calibrate_every_days": 1e300},
+    ],
+)
+def test_settings_under_which_nobody_would_be_told_or_that_end_the_role_later_are_refused(
+    wrong: dict[str, Any],
+) -> None:
+    with pytest.raises(ValidationError):
+        AlertSettings(**wrong)

@@ -138,7 +138,7 @@ def test_hostile_headers_are_read_as_none(headers: Any, replayed: int) -> None:
     assert delivery._record(raw(headers)).replayed == replayed
     letter = kafka_tools._letter(raw([*(headers or ()), ("bytes", b"9" * 5000), ("origin", b"a\x1b[2J/b")]))
     assert (letter.replayed, letter.size, letter.place) == (replayed, 2, None)
-    assert letter.origin == "a[2J/b"
+    assert letter.origin == "a/b"
 
 
 def test_a_tombstone_is_a_poison() -> None:
@@ -194,10 +194,30 @@ def test_every_field_that_people_see_is_clean() -> None:
     post = decoded(**fields, kind=HOSTILE, extra={HOSTILE: HOSTILE, "deep": {HOSTILE: [HOSTILE]}}, more=HOSTILE)
     for name in ("native_id", "source", "url", "title", "author", "lang", "kind"):
         assert getattr(post, name).isprintable(), name
-    assert post.url == "a]0;x[2Jb%20c%20d"
+    assert post.url == "ab%20c%20d"
     for text in (post.text, *post.extra, *post.extra.values()):
         assert text.replace("\n", "").isprintable(), text
     assert post.id == document_id(HOSTILE, HOSTILE), "the id is that of what was sent"
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("a\x1b[31mb\x1b[0m", "ab"), ("a\x1b[1;38;5;200mb", "ab"), ("a\x1b[2K\x1b[1Gb", "ab"), ("a\x9b31mb", "ab"),
+        ("\x1b]0;title\x07a", "a"), ("\x1b]8;;http://x\x1b\\a\x1b]8;;\x1b\\", "a"), ("a\x1b(B\x1b[mb", "ab"),
+        ("\x1bP1$r0m\x1b\\a", "a"), ("a\x1b[", "a["), ("a\x1b]no end\nb", "a]no end\nb"), ("a [31m b", "a [31m b"),
+        ("\x9b quoted \x9c", " quoted "),
+    ],
+)  # fmt: skip
+def test_what_steers_a_terminal_leaves_nothing_and_takes_no_text_along(written: str, read: str) -> None:
+    assert clean(written) == read
+
+
+def test_a_number_of_any_length_costs_its_field() -> None:
+    value = b'{"source":"s","id":"1","text":"x","likes":' + b"9" * 5000 + b',"reposts":' + b"9" * 300 + b"}"
+    post = decode(Record(Origin("t", 0, 0), NOW_MS, value))
+    assert (post.text, post.likes, post.reposts) == ("x", 0, 2**53)
+    assert post.ignored == ("likes",)
 
 
 def test_brackets_in_a_text_are_no_containers() -> None:
@@ -254,6 +274,11 @@ TEXT_KINDS: dict[str, Callable[[int], str]] = {
     "keywords": lambda n: "nova " * (n // 5),
     "exceptions": lambda n: "nova scotia " * (n // 12),
     "braces": lambda n: "{[" * (n // 2),
+    "colours": lambda n: "\x1b[31m" * (n // 5),
+    "colours that do not end": lambda n: "\x1b[" + "0" * n,
+    "titles that do not end": lambda n: "\x1b]0;" * (n // 4),
+    "one title that does not end": lambda n: "\x1b]" + "x" * n,
+    "parameters": lambda n: "\x9b0" * (n // 2),
 }
 VALUE_KINDS: dict[str, Callable[[int], bytes]] = {
     "empty objects": lambda n: json.dumps({**GOOD, "extra": {f"{i:x}": {} for i in range(n // 10)}}).encode(),

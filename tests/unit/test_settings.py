@@ -41,9 +41,9 @@ def test_flags_beat_the_environment_and_that_beats_the_file(tmp_path: Path) -> N
         ("OPINIONWATCH_STORE__PASSWORD_FILE", "/dev/null", ["its file is empty"]),
         ("OPINIONWATCH_KAFKA__USERNAME", "a\udcff", ["OPINIONWATCH_KAFKA__USERNAME", "UTF-8"]),
         ("OPINIONWATCH_FLOW__BATCH_RECORDS", "", ["flow.batch_records", "integer"]),
-        ("OPINIONWATCH_KAFKA__TOPICS", '["a b"]', ["kafka.topics", "'a b' is no name of a topic"]),
-        ("OPINIONWATCH_KAFKA__DEAD_TOPIC", "微博", ["kafka.dead_topic", "no name of a topic"]),
-        ("OPINIONWATCH_KAFKA__ALERTS_TOPIC", "..", ["kafka.alerts_topic", "no name of a topic"]),
+        ("OPINIONWATCH_KAFKA__TOPICS", '["a b"]', ["kafka.topics", "'a b' cannot name a topic"]),
+        ("OPINIONWATCH_KAFKA__DEAD_TOPIC", "微博", ["kafka.dead_topic", "cannot name a topic"]),
+        ("OPINIONWATCH_KAFKA__ALERTS_TOPIC", "..", ["kafka.alerts_topic", "cannot name a topic"]),
         ("OPINIONWATCH_KAFKA__GROUP", "", ["kafka.group"]),
     ],
 )
@@ -114,6 +114,39 @@ def test_a_fault_in_the_file_names_the_key_and_what_is_allowed(tmp_path: Path, t
     for word in [*words, str(file)]:
         assert word in str(caught.value)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("toml", "word"),
+    [
+        ("[alerts]\nfire = inf", "finite number"), ("[alerts]\nfire = nan", "finite number"),
+        ('[kafka]\ntopics = ["a b"]', "cannot name a topic"), ('[kafka]\ndead_topic = ".."', "cannot name a topic"),
+        ('[kafka]\nbootstrap_servers = "kafka:port"', "host:port"), ('[kafka]\nbootstrap_servers = ""', "host:port"),
+        ('[kafka]\nbootstrap_servers = "kafka:70000"', "host:port"),
+        ('[kafka]\nbootstrap_servers = "a:1,,b:2"', "host:port"),
+        ('[subjects.Nova]\nany = ["nova"]\nnot = ["NOVA"]', "can never be found"),
+    ],
+)  # fmt: skip
+def test_what_could_never_work_is_refused(tmp_path: Path, toml: str, word: str) -> None:
+    file = tmp_path / "ow.toml"
+    file.write_text(toml)
+    with pytest.raises(Fatal, match=word):
+        resolve(file, environ={})
+
+
+@pytest.mark.parametrize("servers", ["embedded", "kafka", "kafka:9092", "a:1, b:2", "10.0.0.1:65535"])
+def test_brokers_as_they_are_written(servers: str) -> None:
+    assert (
+        resolve(environ={"OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS": servers}).settings.kafka.bootstrap_servers == servers
+    )
+
+
+def test_a_mark_in_front_and_line_ends_of_windows_change_nothing(tmp_path: Path) -> None:
+    file, secret = tmp_path / "ow.toml", tmp_path / "secret"
+    file.write_bytes(b'\xef\xbb\xbf[kafka]\r\ngroup = "a"\r\n')
+    secret.write_bytes(b"\xef\xbb\xbfpass\r\n")
+    settings = resolve(file, environ={"OPINIONWATCH_KAFKA__PASSWORD_FILE": str(secret)}).settings
+    assert (settings.kafka.group, settings.kafka.password.get_secret_value()) == ("a", "pass")
 
 
 def test_a_file_that_is_no_text_is_named_with_its_line(tmp_path: Path) -> None:

@@ -212,3 +212,8 @@ def test_no_character_gets_round_the_limits_of_marks_and_ligatures() -> None:
             assert len(compatible(f"a{chr(code) * 99}")) <= 1 + 3 * MAX_MARKS, hex(code)
         if len(written) > 3:
             assert len(compatible(chr(code) * 2 * MAX_LIGATURES)) == 2 * MAX_LIGATURES, hex(code)
+
+
+@pytest.mark.parametrize("keyword", ["iphone 15", "iphone15", "iphone", "fire", "iphone15fire"])
+def test_a_number_in_a_hashtag_is_a_word_or_ends_one(keyword: str) -> None:
+    assert SubjectMatcher({"S": [keyword]}).find("#iPhone15Fire") == ("S",)

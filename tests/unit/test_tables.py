@@ -173,12 +173,42 @@ def test_what_stands_before_an_error_of_an_array_counts() -> None:
     assert (rows[-1].line, rows[-1].structural) == (3, True)
 
 
-@pytest.mark.parametrize("line", ["{", "3", "oops", '{"a": ' + "[" * 100_000, '{"a": ' + "9" * 5000 + "}", '{"a": 1},'])
+@pytest.mark.parametrize("line", ["{", "3", "oops", '{"a": ' + "[" * 100_000])
 def test_a_bad_line_costs_itself(line: str) -> None:
     rows = list(rows_of(io.StringIO(f'{line}\n{{"text": "y"}}\n'), "a.jsonl"))
     assert values(rows) == [{"text": "y"}]
     assert isinstance(rows[0], BadRow)
     assert rows[0].line == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"id": 1, "text": "x"}{"id": 2, "text": "y"}\n', '{"id": 1, "text": "x"},\n{"id": 2, "text": "y"},\n',
+        '\x1e{"id": 1, "text": "x"}\n\x1e{"id": 2, "text": "y"}\n', '{"id": 1, "text": "x"}, {"id": 2, "text": "y"}',
+    ],
+)  # fmt: skip
+def test_several_objects_in_a_line(text: str) -> None:
+    assert values(list(rows_of(io.StringIO(text), "a.jsonl"))) == OBJECTS
+
+
+def test_what_stands_before_an_error_of_a_line_counts() -> None:
+    one, bad, two = rows_of(io.StringIO('{"id": 1, "text": "x"} {"id": oops}\n{"id": 2, "text": "y"}\n'), "a.jsonl")
+    assert values([one, two]) == OBJECTS
+    assert isinstance(bad, BadRow)
+    assert bad.line == 1
+
+
+def test_a_tab_or_a_number_of_any_length_costs_no_line() -> None:
+    text = '{"text": "a\tb", "likes": ' + "9" * 5000 + "}\n"
+    assert values(list(rows_of(io.StringIO(text), "a.jsonl"))) == [{"text": "a\tb", "likes": "9" * 5000}]
+
+
+@pytest.mark.parametrize("said", ["sep=;", '"sep=;"', "SEP=;"])
+def test_excel_may_say_its_delimiter(said: str) -> None:
+    assert values(list(rows_of(io.StringIO(f"{said}\r\nid;text\r\n1;a,b\r\n"), "a.csv"))) == [
+        {"id": "1", "text": "a,b"}
+    ]
 
 
 CELLS = st.lists(st.lists(st.text(max_size=8), min_size=3, max_size=3), min_size=1, max_size=8)

@@ -120,3 +120,26 @@ def test_labels_that_the_last_training_had_are_not_waited_for_again(labels: Labe
     labels.run("drop", "--annotator", "ann", "--yes")
     assert labels.store.state(TRAINED) == {"labels": 2, "outcome": "refused"}
     assert labels_known(labels.store, 5) == 2, "the next three count"
+
+
+def test_an_older_annotation_of_another_head_that_comes_later_reaches_its_post(labels: Labels) -> None:
+    row = {"post": labels.ids[4], "text": TEXTS[4], "annotator": "ann"}
+    file = labels.folder / "a.jsonl"
+
+    def give(label: dict[str, str], at: str) -> int:
+        file.write_text(json.dumps({**row, "labels": label, "at": at}))
+        return int(labels.run("import", str(file), "--json")["posts_corrected"])
+
+    assert give({"topic": "finance"}, "2026-11-22T08:00:00Z") == 1
+    assert give({"sentiment": "negative"}, "2026-11-20T08:00:00Z") == 1
+    assert give({"sentiment": "negative"}, "2026-11-20T08:00:00Z") == 0, "a second import changes nothing"
+    document = labels.store.post(labels.ids[4]) or {}
+    assert (document["topic"], document["sentiment"]) == ("finance", "negative")
+    file.write_text(json.dumps({**row, "annotator": "bob", "labels": {"sentiment": "neutral"}, "at": "2026-11-19"}))
+    assert labels.run("import", str(file), "--json")["posts_corrected"] == 0, "what ann said is newer"
+
+
+def test_what_was_taken_back_can_be_given_again(labels: Labels) -> None:
+    labels.run("drop", "--annotator", "ann", "--yes")
+    labels.give("ann", "negative", range(4), "2026-11-21T08:00:00Z")
+    assert labels.found() == [ANN, ANN, ANN, ANN, MODEL, MODEL]

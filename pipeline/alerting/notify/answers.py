@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
+from models.text import clean
 from pipeline.errors import Fatal, Transient
 
 #: Characters of a receiver's own words that are kept.
@@ -21,11 +22,12 @@ _BUSY_STATUS = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`text` is the body; `wait_s` what Retry-After asks for."""
+    """`text` is the body, not `complete` where it broke off; `wait_s` what Retry-After asks for."""
 
     status: int
     text: str
     wait_s: float | None = None
+    complete: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def judge_slack(name: str, answer: Answer) -> None:
     if "rate_limited" in answer.text[:MAX_WORDS] or "ratelimited" in answer.text[:MAX_WORDS]:
         raise Transient(f"channel {name}: rate_limited", _wait(answer, BUSY_S))
     _judge_status(name, answer, remedy)
+    _judge_end(name, answer)
     raise Fatal(f"channel {name}: answered {answer.status} without ok{_said(answer.text)}", remedy)
 
 
@@ -98,6 +101,7 @@ def judge_vendor(name: str, answer: Answer, vendor: Vendor) -> None:
     code = body.get(vendor.code, body.get("StatusCode")) if isinstance(body, dict) else None
     if not isinstance(code, int) or isinstance(code, bool):
         _judge_status(name, answer, vendor.remedy)
+        _judge_end(name, answer)
         said = _said(answer.text)
         raise Fatal(f"channel {name}: answered {answer.status} without {vendor.code}{said}", vendor.remedy)
     words = quoted(str(body.get(vendor.words, body.get("StatusMessage", ""))))
@@ -115,9 +119,9 @@ def quoted(text: str) -> str:
     """A receiver's own words in one line of printable characters, at most `MAX_WORDS`.
 
     >>> quoted("sign\\x1b[2J not\\r\\nmatch")
-    'sign[2J not match'
+    'sign not match'
     """
-    kept = (c if c.isprintable() else " " if c.isspace() else "" for c in text[: 8 * MAX_WORDS])
+    kept = (c if c.isprintable() else " " if c.isspace() else "" for c in clean(text[: 8 * MAX_WORDS]))
     line = " ".join("".join(kept).split())
     return line if len(line) <= MAX_WORDS else f"{line[: MAX_WORDS - 1]}…"
 
@@ -128,6 +132,12 @@ def _judge_status(name: str, answer: Answer, remedy: str) -> None:
         raise Transient(f"channel {name}: status {status}{said}", _wait(answer, 1.0))
     if not 200 <= status < 300:
         raise Fatal(f"channel {name}: status {status}{said}", remedy)
+
+
+def _judge_end(name: str, answer: Answer) -> None:
+    """What breaks off before it says yes or no is neither."""
+    if not answer.complete:
+        raise Transient(f"channel {name}: the answer broke off{_said(answer.text)}", _wait(answer, 1.0))
 
 
 def _wait(answer: Answer, usual_s: float) -> float:

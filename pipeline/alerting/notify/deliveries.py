@@ -192,16 +192,26 @@ def delivered(alert: dict[str, Any], sent: Mapping[str, Any], channel: str, now:
 
 
 def failed(
-    alert: dict[str, Any], channel: str, state: State, detail: str, due: datetime | None, now: datetime
+    alert: dict[str, Any],
+    channel: str,
+    state: State,
+    detail: str,
+    due: datetime | None,
+    now: datetime,
+    *,
+    tried: bool = True,
 ) -> dict[str, Any]:
-    """The alert after a try that the channel did not take; without `due` the next one is as soon as it can."""
+    """The alert that the channel did not take; without `due` the next try is as soon as it can.
+
+    Not `tried`: the channel refused others just before.
+    """
     found = of(alert)
     before = found.get(channel, Delivery(channel))
     found[channel] = replace(
         before,
         state=state,
         at=_iso(now),
-        attempts=before.attempts + 1,
+        attempts=before.attempts + tried,
         detail=detail,
         due_at=AT_ONCE if due is None else _iso(due),
     )
@@ -252,10 +262,17 @@ def closed_by_hand(alert: dict[str, Any], by: str, note: str, now: datetime) -> 
 
 
 def reopened(alert: dict[str, Any]) -> dict[str, Any]:
-    """The alert as it is without the word that it was false: open, unless its episode has ended meanwhile."""
-    ended = alert["false_alarm"]["ended_at"]
+    """The alert as it is without the word that it was false: open, unless its episode has ended meanwhile.
+
+    A channel that heard nothing because of that word hears of the alert now.
+    """
+    ended, at = alert["false_alarm"]["ended_at"], datetime.fromisoformat(alert["false_alarm"]["at"])
     going = {**alert, "false_alarm": None, "state": RESOLVED if ended else "open", "resolved_at": ended}
-    return _due_where_news(going, datetime.fromisoformat(alert["false_alarm"]["at"]))
+    found = of(going)
+    for name, d in found.items():
+        if d.state is State.SUPPRESSED and not d.told and not ended and datetime.fromisoformat(d.at) >= at:
+            found[name] = replace(d, state=State.PENDING, detail="", sequence=-1, due_at=AT_ONCE)
+    return _due_where_news(with_deliveries(going, found), at)
 
 
 def _due_where_news(alert: dict[str, Any], now: datetime) -> dict[str, Any]:

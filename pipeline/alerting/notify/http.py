@@ -80,9 +80,10 @@ class Poster:
                     allow_redirects=False,
                 ) as answer,
             ):
-                content = await answer.content.read(MAX_ANSWER_BYTES)
+                content, complete = await _body(answer)
                 wait = waited_s(answer.headers.get("Retry-After", ""), datetime.now(UTC))
-                return Answer(answer.status, self._without_secrets(content.decode("utf-8", "replace")), wait)
+                text = self._without_secrets(content.decode("utf-8", "replace"))
+                return Answer(answer.status, text, wait, complete)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._failure(error) from error
 
@@ -149,6 +150,17 @@ class Poster:
                 )
             )
         return results
+
+
+async def _body(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
+    """The first `MAX_ANSWER_BYTES` of the body, in however many parts it comes; False where it breaks off."""
+    content = bytearray()
+    try:
+        while len(content) < MAX_ANSWER_BYTES and (part := await answer.content.read(MAX_ANSWER_BYTES - len(content))):
+            content += part
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return bytes(content), False
+    return bytes(content), True
 
 
 def waited_s(header: str, now: datetime) -> float | None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
-from email.utils import parseaddr
+from email.utils import getaddresses, parseaddr
 from html import escape
 from typing import TypeVar
 
@@ -19,6 +21,9 @@ from pipeline.alerting.notify.picture import HEIGHT, WIDTH, chart_png
 from pipeline.errors import Fatal, Transient
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
+#: Code and words of the server, by recipient.
+Refused = dict[str, tuple[int, bytes]]
 
 
 class MailChannel:
@@ -43,16 +48,20 @@ class MailChannel:
         self.name, self._host, self._port, self._sender, self._to = name, host, port, sender, to
         self._username, self._password, self._tls = username, password, tls
         self._timeout, self._language = timeout_s, language
+        self._recipients = [address for _, address in getaddresses(to)]
+        #: Of a mail that others took already, by its key: who has still to get it.
+        self._left: dict[str, list[str]] = {}
         try:
             self._context = ssl.create_default_context(cafile=ca_file or None)
-        except OSError as error:  # ssl.SSLError is one
+        except (OSError, ValueError) as error:  # ssl.SSLError is an OSError, a NUL character a ValueError
+            words = quoted(getattr(error, "strerror", None) or str(error))
             raise Fatal(
-                f"channel {name}: ca_file {ca_file} cannot be used ({quoted(error.strerror or str(error))})",
+                f"channel {name}: ca_file {quoted(ca_file)} cannot be used ({words})",
                 "give a PEM file that this user may read",
             ) from None
 
     async def send(self, notice: Notice) -> None:
-        await asyncio.to_thread(self._deliver, self.compose(notice))
+        await asyncio.to_thread(self._deliver, self.compose(notice), notice.key)
 
     def compose(self, notice: Notice) -> EmailMessage:
         """The mail: text, and HTML with a chart; threaded by alert."""
@@ -77,10 +86,24 @@ class MailChannel:
     async def check(self) -> None:
         await asyncio.to_thread(self._talk, lambda server: server.noop())
 
-    def _deliver(self, mail: EmailMessage) -> None:
-        refused = self._talk(lambda server: server.send_message(mail))
-        if refused:
-            raise Fatal(f"channel {self.name}: {len(refused)} recipients refused", "check 'to'")
+    def _deliver(self, mail: EmailMessage, key: str) -> None:
+        """Who took the mail does not get it again because another recipient was refused."""
+        to = self._left.pop(key, self._recipients)
+        refused = self._talk(lambda server: _refused(server, mail, to))
+        if not refused:
+            return
+        code, words = max(refused.values(), key=lambda answer: answer[0])
+        said = f"{code} {_words(words)}"
+        later = [address for address, (code, _) in refused.items() if 400 <= code < 500]
+        nobody = len(refused) == len(self._recipients)
+        if later:
+            self._left[key] = to if nobody else later
+            raise Transient(f"channel {self.name}: {len(refused)} of {len(to)} recipients refused ({said})", 30.0)
+        if nobody:
+            raise Fatal(f"channel {self.name}: the mail server refuses ({said})", "check sender and to")
+        log.warning(
+            "channel %s: %d of %d recipients refused (%s); the others have it", self.name, len(refused), len(to), said
+        )
 
     def _talk(self, say: Callable[[smtplib.SMTP], T]) -> T:
         """What `say` gives on a connection with TLS and log-in as the settings want them."""
@@ -96,36 +119,55 @@ class MailChannel:
                 f"channel {self.name}: the certificate of {self._host} is not trusted ({quoted(error.verify_message)})",
                 "correct host, or name the authority in ca_file",
             ) from None
-        except smtplib.SMTPAuthenticationError as error:
-            raise Fatal(
-                f"channel {self.name}: the mail server refuses user or password ({_words(error.smtp_error)})",
-                "correct username and secret",
-            ) from None
-        except (smtplib.SMTPRecipientsRefused, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
-            answers = (
-                list(error.recipients.values())
-                if isinstance(error, smtplib.SMTPRecipientsRefused)
-                else [(error.smtp_code, error.smtp_error)]
-            )
-            code, words = max(answers, key=lambda answer: answer[0])
-            if 400 <= code < 500:
-                raise Transient(f"channel {self.name}: {code} {_words(words)}", retry_after_s=30.0) from None
-            raise Fatal(
-                f"channel {self.name}: the mail server refuses ({code} {_words(words)})", "check sender and to"
-            ) from None
+        except (smtplib.SMTPAuthenticationError, smtplib.SMTPSenderRefused, smtplib.SMTPDataError) as error:
+            said = f"{error.smtp_code} {_words(error.smtp_error)}"
+            if 400 <= error.smtp_code < 500:
+                raise Transient(f"channel {self.name}: {said}", retry_after_s=30.0) from None
+            if isinstance(error, smtplib.SMTPAuthenticationError):
+                raise Fatal(
+                    f"channel {self.name}: the mail server refuses user or password ({said})",
+                    "correct username and secret",
+                ) from None
+            raise Fatal(f"channel {self.name}: the mail server refuses ({said})", "check sender and to") from None
         except smtplib.SMTPNotSupportedError as error:
             raise Fatal(
                 f"channel {self.name}: the mail server does not offer what is asked for ({quoted(str(error))})",
                 "set tls = 'tls' or 'none', or leave username empty",
             ) from None
+        except UnicodeError:
+            raise Fatal(
+                f"channel {self.name}: username and secret may only have ASCII characters for this mail server",
+                "correct username and secret",
+            ) from None
         except (smtplib.SMTPException, OSError) as error:
-            words = f" ({_words(error.smtp_error)})" if isinstance(error, smtplib.SMTPResponseException) else ""
-            raise Transient(f"channel {self.name}: {type(error).__name__}{words}", retry_after_s=5.0) from error
+            words = _words(
+                error.smtp_error if isinstance(error, smtplib.SMTPResponseException) else error.strerror or ""
+            )
+            said = f"{type(error).__name__}{f' ({words})' if words else ''}"
+            raise Transient(f"channel {self.name}: {said}", retry_after_s=5.0) from error
 
-    def _connected(self) -> smtplib.SMTP:
+    @contextmanager
+    def _connected(self) -> Iterator[smtplib.SMTP]:
+        """A connection; how the server takes its end says nothing of what it took before."""
         if self._tls == "tls":
-            return smtplib.SMTP_SSL(self._host, self._port, timeout=self._timeout, context=self._context)
-        return smtplib.SMTP(self._host, self._port, timeout=self._timeout)
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                self._host, self._port, timeout=self._timeout, context=self._context
+            )
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=self._timeout)
+        try:
+            yield server
+            with suppress(smtplib.SMTPException, OSError):
+                server.quit()
+        finally:
+            server.close()
+
+
+def _refused(server: smtplib.SMTP, mail: EmailMessage, to: Sequence[str]) -> Refused:
+    try:
+        return server.send_message(mail, to_addrs=to)
+    except smtplib.SMTPRecipientsRefused as error:
+        return error.recipients
 
 
 def _words(answer: bytes | str) -> str:

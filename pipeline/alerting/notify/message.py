@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from models.text import clean
 from pipeline.alerting.episodes import VOLUME
 from pipeline.alerting.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
 
@@ -96,9 +97,9 @@ def _line(text: str) -> str:
     """One line without control and format characters, whatever a producer wrote: no header, no paragraph of its own.
 
     >>> _line("a\\r\\nBcc: b\\x1b[2J\\u202ec")
-    'a Bcc: b[2Jc'
+    'a Bcc: bc'
     """
-    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in text).split())
+    return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in clean(text)).split())
 
 
 def _how_it_stands(alert: Mapping[str, Any], transition: str, counts: str, words: Mapping[str, str]) -> list[str]:

@@ -27,17 +27,23 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
 
     Raises `Fatal` naming the channel and the field.
     """
-    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
-    if twice := {n for n in names if names.count(n) > 1}:
-        raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
-    if LOG in names:
-        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
+    check_names(settings)
     logged = any(c.kind == "log" for c in settings.channels)
     return [
         *([] if logged else [LogChannel()]),
         *(_open_webhook(w) for w in settings.webhooks),
         *(Routed(open_channel(c), c) for c in settings.channels),
     ]
+
+
+def check_names(settings: AlertSettings) -> list[str]:
+    """The names of the channels; raises `Fatal` for one that two have, or that only the log may have."""
+    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
+    if twice := {n for n in names if names.count(n) > 1}:
+        raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+    if LOG in names:
+        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
+    return names
 
 
 def check_channels(settings: AlertSettings) -> list[tuple[str, str | None]]:
@@ -85,6 +91,8 @@ def open_channel(c: ChannelSettings) -> Channel:
     if c.kind == "email":
         if missing := [f for f in ("host", "sender", "to") if not getattr(c, f)]:
             raise Fatal(f"alerts.channels {c.name}: {missing[0]} is missing", "an email channel needs host, sender, to")
+        if c.username and not secret:
+            raise Fatal(f"alerts.channels {c.name}: secret is missing", "give the password of username in secret_file")
         return MailChannel(
             c.name,
             c.host,
@@ -151,3 +159,5 @@ def _secret(c: ChannelSettings, value: SecretStr, file: str, field: str) -> str:
         raise Fatal(f"alerts.channels {c.name}: {field}_file {file}: {error.strerror}", "mount the file") from None
     except UnicodeDecodeError:
         raise Fatal(f"alerts.channels {c.name}: {field}_file {file} is not UTF-8", "write it as plain text") from None
+    except ValueError:  # a NUL character in the name
+        raise Fatal(f"alerts.channels {c.name}: {field}_file cannot name a file", "give its path") from None

@@ -132,11 +132,12 @@ class ChannelQueue:
         for notice, members in self._messages(alerts):
             if not self._shared.holds():
                 return
-            if refusals < REFUSALS:
+            tried = refusals < REFUSALS
+            if tried:
                 result = await self._attempt(notice)
-            refusals = refusals + 1 if result.state is State.REFUSED else 0
+                refusals = refusals + 1 if result.state is State.REFUSED else 0
             for alert in members:
-                await self._note(alert, result)
+                await self._note(alert, result, tried=tried)
             grouped = len(members) > 1
             if result.state is State.RETRYING:
                 self._tried = frozenset(a["id"] for a in members) if grouped else self._tried
@@ -150,7 +151,7 @@ class ChannelQueue:
     async def _examined(self, alert: dict[str, Any]) -> dict[str, Any] | None:
         """The alert where the channel is told of it now; what it is told otherwise, and when, is written down."""
         shared, name, now = self._shared, self.channel.name, self._shared.now()
-        delivery = of(alert).get(name, Delivery(name))
+        delivery = self._delivery(alert)
         transition = transition_for(alert, delivery)
         if not is_news(alert, delivery):  # what was due has been taken back
             await shared.outbox.change(alert["id"], lambda a: suppressed(a, alert, name, "", now))
@@ -182,7 +183,8 @@ class ChannelQueue:
         """Whether this channel is told, why not, and until when."""
         if isinstance(self.channel, StatefulChannel) and delivery.told:
             # What it holds is kept true, whatever people said; that an alert is still open its refresh says.
-            return (Tell.DROP if transition == "reminder" else Tell.SEND), "", None
+            refreshed = transition == "reminder" and delivery.told != RESOLVED
+            return (Tell.DROP if refreshed else Tell.SEND), "", None
         if transition == RESOLVED and not delivery.told and (delivery.sequence >= 0 or alert.get("false_alarm")):
             return Tell.DROP, "nobody was told that it began", None
         said = await self._shared.outbox.operator(operator_state(alert["id"]))
@@ -190,7 +192,10 @@ class ChannelQueue:
         return decision.tell, decision.reason, decision.until
 
     def _messages(self, alerts: Sequence[dict[str, Any]]) -> Iterator[tuple[Notice, list[dict[str, Any]]]]:
-        """Each alert by itself, unless many begin or end at once in one lane: those are one message."""
+        """Each alert by itself, unless many begin or end at once in one lane: those are one message.
+
+        Of the single ones what was tried least comes first: one that never goes through holds up no other.
+        """
         alone: list[dict[str, Any]] = []
         alike: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
         for alert in alerts:
@@ -206,7 +211,7 @@ class ChannelQueue:
                     yield Notice(f"{document['id']}#0-{transition}", transition, document), group
                 else:
                     alone += group
-        for alert in alone:
+        for alert in sorted(alone, key=lambda a: self._delivery(a).attempts):
             transition = self._transition(alert)
             told = {k: v for k, v in alert.items() if k not in _OURS}
             yield Notice(key_of(alert, transition), transition, told), [alert]
@@ -219,7 +224,10 @@ class ChannelQueue:
         return [alerts]
 
     def _transition(self, alert: Mapping[str, Any]) -> str:
-        return transition_for(alert, of(alert).get(self.channel.name, Delivery(self.channel.name)))
+        return transition_for(alert, self._delivery(alert))
+
+    def _delivery(self, alert: Mapping[str, Any]) -> Delivery:
+        return of(alert).get(self.channel.name, Delivery(self.channel.name))
 
     async def _attempt(self, notice: Notice) -> _Result:
         """Whatever a channel raises is this channel's failure."""
@@ -241,14 +249,15 @@ class ChannelQueue:
         counted.labels(self.channel.name, "sent").inc()
         return _Result(State.DELIVERED)
 
-    async def _note(self, sent: Mapping[str, Any], result: _Result) -> None:
+    async def _note(self, sent: Mapping[str, Any], result: _Result, *, tried: bool) -> None:
         now, name = self._shared.now(), self.channel.name
+        detail = result.detail if tried else f"not tried after {REFUSALS} refusals: {result.detail}"
 
         def change(alert: dict[str, Any]) -> dict[str, Any]:
             if result.state is State.DELIVERED:
                 return delivered(alert, sent, name, now)
             due = now + timedelta(seconds=REFUSED_S) if result.state is State.REFUSED else None
-            return failed(alert, name, result.state, result.detail, due, now)
+            return failed(alert, name, result.state, detail, due, now, tried=tried)
 
         await self._shared.outbox.change(sent["id"], change)
 
