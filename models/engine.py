@@ -29,6 +29,7 @@ _MEMORY_SIGNS = (
     "CUDA error",
     "bad_alloc",
     "can't start new thread",
+    "Resource temporarily unavailable",
 )
 
 

@@ -82,7 +82,7 @@ class Registry:
         self.url, self._trusted = url, trusted
         try:
             fs, root = fsspec.core.url_to_fs(url)
-        except (ImportError, ValueError) as error:
+        except (ImportError, ValueError, OSError) as error:
             raise RegistryError(f"model.registry {url!r}: {error}") from None
         self._fs: Any = _Reached(fs, url)
         self._root = root.rstrip("/")
@@ -305,7 +305,7 @@ class Registry:
         data = self._fs.cat_file(path)
         try:
             return json.loads(data)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise RegistryError(f"{path} is not JSON; restore the file") from None
 
     def _write(self, path: str, value: Any) -> None:

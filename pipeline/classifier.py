@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
-from models.engine import OnnxEngine
+from models.engine import OnnxEngine, OutOfMemoryError
 from models.hotswap import HotSwap, UnfitError
 from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
@@ -58,6 +58,8 @@ def bundle_in_service(settings: ModelSettings) -> Path:
 def refused(settings: ModelSettings, error: Exception) -> Fatal:
     if isinstance(error, RegistryUnavailableError):
         return Fatal(f"model.registry: {error}", "check that its storage answers, and your rights", EXIT_UNAVAILABLE)
+    if isinstance(error, OutOfMemoryError):
+        return Fatal(str(error), "give this process more memory and threads, or a smaller model", EXIT_UNAVAILABLE)
     if settings.registry:
         return Fatal(f"model.registry: {error}", "see 'opinionwatch models list'", EXIT_CONFIG)
     return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)

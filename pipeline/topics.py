@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -16,6 +17,9 @@ from pipeline.strict import StrictApp
 
 #: The client says "timeout" whatever is wrong, a topic that somebody deleted included.
 _LOOK = "'opinionwatch check' names the cause where it lasts"
+
+#: Progress is told again after it, which doubles nothing; the client would say nothing for a minute and a half.
+PROGRESS_S = 15.0
 
 
 class DeadTopic:
@@ -62,7 +66,11 @@ class ProgressTopic:
 
     async def send(self, progress: Progress) -> None:
         key = f"{progress.topic}/{progress.partition}".encode()
-        await durable(self._topic, key, json.dumps(progress.to_json()).encode())
+        try:
+            await asyncio.wait_for(durable(self._topic, key, json.dumps(progress.to_json()).encode()), PROGRESS_S)
+        except TimeoutError:
+            message = f"Kafka did not take a record for {self._topic} within {PROGRESS_S:.0f} s"
+            raise Transient(message, remedy=_LOOK) from None
 
     def end_offset(self, partition: Partition) -> int | None:
         return delivery.end_offset(self._app, *partition)

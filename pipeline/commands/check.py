@@ -15,7 +15,7 @@ import typer
 from pipeline import kafka_tools
 from pipeline.alerting.notify.open import check_channels, check_names
 from pipeline.classifier import open_classifier, unfit
-from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of
+from pipeline.commands.common import AsJson, Config, err, out, print_json, settings_of, shortage
 from pipeline.console.server import refuse_open_host
 from pipeline.decompression import CODECS, missing_codecs
 from pipeline.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, Transient
@@ -136,6 +136,8 @@ def _failed(name: str, error: Exception) -> Finding:
     if isinstance(error, Transient):
         remedy = error.remedy or "start that service or correct its address in the settings"
         return Finding(name, problem=error.problem, remedy=remedy, code=EXIT_UNAVAILABLE)
+    if lack := shortage(error):
+        return _failed(name, lack)
     place = traceback.extract_tb(error.__traceback__)[-1]
     problem = f"a bug: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
     return Finding(name, problem=problem, remedy="report it", code=EXIT_BUG)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,21 @@ from pipeline.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
 from pipeline.settings import Resolved, Settings, resolve
 
 log = logging.getLogger(__name__)
+_RIGHTS = "give this user the right to it, or another place"
+_SPACE = "free space there"
+#: By the system's number: what to do.
+_SHORTAGES = {
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "raise the limit of open files of this machine",
+    errno.ENOMEM: "give this process more memory",
+    errno.EAGAIN: "raise the limit of processes (ulimit -u), or give this process more memory",
+    errno.ENOSPC: _SPACE,
+    errno.EDQUOT: _SPACE,
+    errno.EROFS: _RIGHTS,
+    errno.EACCES: _RIGHTS,
+    errno.EPERM: _RIGHTS,
+    errno.EIO: "look at that disk",
+}
 out = Terminal(highlight=False, soft_wrap=True)
 err = Terminal(stderr=True, highlight=False, soft_wrap=True)
 
@@ -48,6 +64,16 @@ def print_json(value: Any) -> None:
     sys.stdout.flush()
 
 
+def shortage(error: Exception) -> Fatal | None:
+    """What the machine lacks, which is no bug: memory, descriptors, space, a right; None for any other error."""
+    if isinstance(error, MemoryError):
+        return Fatal("memory is exhausted", "give this process more, or lower flow.batch_records", EXIT_UNAVAILABLE)
+    if not isinstance(error, OSError) or error.errno not in _SHORTAGES:
+        return None
+    what = f" ({error.filename})" if isinstance(error.filename, str) else ""
+    return Fatal(f"the system refuses: {error.strerror}{what}", _SHORTAGES[error.errno], EXIT_UNAVAILABLE)
+
+
 def guarded(command: Callable[[], None]) -> int:
     """Runs a command line; the exit code of the contract, and no traceback for what can be expected."""
     try:
@@ -66,6 +92,9 @@ def guarded(command: Callable[[], None]) -> int:
     except BrokenPipeError:
         return 0
     except Exception as error:
+        if lack := shortage(error):
+            sys.stderr.write(clean(f"opinionwatch: {lack}\n"))
+            return lack.exit_code
         place = error.__traceback__
         while place and place.tb_next:
             place = place.tb_next

@@ -40,6 +40,8 @@ CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, docume
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
 """
+#: What a file of SQLite begins with.
+_MAGIC = b"SQLite format 3\0"
 #: Values that one statement takes.
 _VARIABLES = 500
 #: Bytes below which a disk counts as full when it is checked.
@@ -78,6 +80,7 @@ class Database:
             self.connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
             self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self._reader.execute("PRAGMA query_only=ON")
+            self._file = path.stat()
         except (OSError, ValueError) as error:
             reason = printable(error.strerror or str(error) if isinstance(error, OSError) else str(error))
             raise Fatal(f"store {path}: {reason}", _WRITABLE, EXIT_UNAVAILABLE) from None
@@ -126,6 +129,7 @@ class Database:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction, all of it or nothing."""
         with self._exclusive(), self.reading() as db:
+            self._refuse_another_file()
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
@@ -135,6 +139,19 @@ class Database:
                     db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
+
+    def _refuse_another_file(self) -> None:
+        """What is written to a file without a name is gone when this process ends."""
+        try:
+            same = os.path.samestat(self.path.stat(), self._file)
+        except OSError:
+            same = False
+        if not same:
+            raise Fatal(
+                f"store {self.path} was deleted, moved or replaced while it was open",
+                "put the file back, or run 'opinionwatch setup' for a new one, then start this process again",
+                EXIT_UNAVAILABLE,
+            )
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -204,16 +221,28 @@ def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
 def _close_to_others(path: Path) -> None:
     """The file is made for this user alone; one that all users of the machine could read is closed to them.
 
-    One that only a group may read was made so on purpose, and stays.
+    One that only a group may read was made so on purpose, and stays; so does a file that is no database: the settings
+    may name any file by mistake.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
     except FileExistsError:
+        if not _is_database(path):
+            return
         for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
             found = file.stat() if file.exists() else None
             if found and stat.S_ISREG(found.st_mode) and found.st_mode & 0o007 and found.st_uid == os.geteuid():
                 file.chmod(0o600)
                 log.warning("store %s was open to every user of this machine and is closed to others now", file)
+
+
+def _is_database(path: Path) -> bool:
+    """Whether it is empty or begins as SQLite's files do; one that cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) in {b"", _MAGIC}
+    except OSError:
+        return False
 
 
 def each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.commands.alerts import duration
+from pipeline.commands.common import guarded
 from pipeline.commands.terminal import Terminal, json_text
 from pipeline.errors import Fatal
 from tests.services.process import free_port
@@ -30,6 +32,28 @@ def cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
         capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), ["memory is exhausted", "flow.batch_records"]),
+        (OSError(errno.EMFILE, "Too many open files"), ["Too many open files", "ulimit -n"]),
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), ["No space left", "/data/x", "free space"]),
+        (PermissionError(errno.EACCES, "Permission denied", "/data/x"), ["Permission denied", "/data/x", "right"]),
+    ],
+)
+def test_what_the_machine_lacks_is_no_bug(
+    error: Exception, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails() -> None:
+        raise error
+
+    assert guarded(fails) == 69
+    said = capsys.readouterr().err
+    assert "a bug" not in said
+    for word in words:
+        assert word in said
 
 
 def test_it_says_its_version() -> None:

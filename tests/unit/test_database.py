@@ -37,9 +37,26 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_file_of_something_else_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("these are notes, many of them\n" * 500)
+    path.chmod(0o644)
     with pytest.raises(Fatal, match="not a database.*store.url"):
         SqliteStore(path).setup()
     assert path.read_text().startswith("these are notes")
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_taken_away_ends_the_worker_before_posts_are_lost(
+    store: SqliteStore, tmp_path: Path, replaced: bool
+) -> None:
+    store.index([scored(1)], START, 1)
+    (tmp_path / "s.sqlite").rename(tmp_path / "old.sqlite")
+    if replaced:
+        (tmp_path / "s.sqlite").touch()
+    with pytest.raises(Fatal, match=r"s\.sqlite was deleted, moved or replaced"):
+        store.index([scored(2)], START, 1)
+    (tmp_path / "old.sqlite").replace(tmp_path / "s.sqlite")
+    store.index([scored(2)], START, 1)
+    assert store.post_count() == 2
 
 
 def test_a_damaged_file_is_fatal_with_the_way_to_rescue_it(store: SqliteStore, tmp_path: Path) -> None:

@@ -71,12 +71,17 @@ def test_a_version_is_never_overwritten_and_a_bad_bundle_never_registered(regist
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", '"x"', "null", '{"champion": "x-1"}', '{"champion": [1]}', '{"champion": 5}', ""]
+    "content", ["[" * 100_000, "[]", '"x"', "null", '{"champion": "x-1"}', '{"champion": [1]}', '{"champion": 5}', ""]
 )
 def test_aliases_that_are_not_as_the_registry_writes_them_are_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "aliases.json").write_text(content)
     with pytest.raises(RegistryError, match=r"aliases\.json.*restore the file"):
         Registry(str(tmp_path)).alias(CHAMPION)
+
+
+def test_a_url_that_names_an_archive_that_is_none_is_refused() -> None:
+    with pytest.raises(RegistryError, match="zip://x"):
+        Registry("zip://x")
 
 
 def test_what_serves_is_what_a_training_starts_from(tmp_path: Path) -> None:
