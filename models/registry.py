@@ -36,6 +36,9 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
 _MOST_WORDS = 500
 _PARTIAL, _PARTIAL_LIFE_S = ".partial-", 86_400
+#: A copy that no process has opened for so long goes. Others of this user share the cache: a rule by what one registry
+#: names now would take a bundle away from under a training that another one serves.
+_UNUSED_LIFE_S = 30 * 86_400
 #: What the file systems call the things that change with a file.
 _MARKS = ("name", "size", "mtime", "ino", "created", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
 
@@ -226,6 +229,8 @@ class Registry:
         if not target.exists():
             return None
         try:
+            with suppress(PermissionError):
+                os.utime(target)  # used now: `_prune` goes by it
             return read_bundle(target, self._trusted, entry.digest)
         except BundleUnreadableError as error:
             log.warning("the cached copy of %s is not used: %s", entry.id, error)
@@ -250,16 +255,13 @@ class Registry:
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         with suppress(OSError, RegistryError):  # another time will do
-            self._prune(cache, target)
+            self._prune(cache)
 
-    def _prune(self, cache: Path, newest: Path) -> None:
-        """Keeps the copies of what each alias names now and named before, and `newest`."""
-        named = {version_id for history in self._aliases().values() for version_id in history[-2:]}
+    def _prune(self, cache: Path) -> None:
+        """Drops the copies that nobody has used for long, whichever registry and process of this user they are of."""
         for folder in cache.iterdir():
-            left = folder.name.startswith(_PARTIAL)
-            if left and time.time() - folder.stat().st_mtime < _PARTIAL_LIFE_S:
-                continue
-            if left or (folder != newest and folder.name[:-17] not in named):
+            life_s = _PARTIAL_LIFE_S if folder.name.startswith(_PARTIAL) else _UNUSED_LIFE_S
+            if time.time() - folder.stat().st_mtime > life_s:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _aliases(self) -> dict[str, list[str]]:

@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import stat
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -285,17 +286,21 @@ def test_no_more_is_read_of_a_file_than_a_bundle_may_have(
     assert max(most) <= bundles.MAX_MANIFEST_BYTES + 1
 
 
-def test_the_cache_keeps_what_serves_and_what_served_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_drops_only_what_nobody_has_used_for_a_month(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process, of another registry perhaps, may train from a copy that this one's aliases do not name."""
     storage = Storage(tmp_path, monkeypatch, versions=4)
-    old = tmp_path / "cache" / ".partial-old"
-    for number in range(4):
-        storage.point(number)
+    cache = tmp_path / "cache"
+    for number in range(3):
         storage.registry.fetch(storage.entries[number].id)
-        old.mkdir(exist_ok=True)
-        os.utime(old, (0, 0))
-    storage.registry.fetch("starter-3")
-    kept = sorted(folder.name[:9] for folder in (tmp_path / "cache").iterdir() if folder != old)
-    assert kept == ["starter-3", "starter-4"]
+    long_ago = time.time() - 40 * 86_400
+    first, second, _ = sorted(cache.iterdir())
+    partial = cache / ".partial-old"
+    partial.mkdir()
+    for folder in (first, second, partial):
+        os.utime(folder, (long_ago, long_ago))
+    storage.registry.fetch(storage.entries[1].id)
+    storage.registry.fetch(storage.entries[3].id)
+    assert sorted(folder.name[:9] for folder in cache.iterdir()) == ["starter-2", "starter-3", "starter-4"]
 
 
 @pytest.mark.parametrize("digest", ["", "../../../elsewhere", "A" * 64])
