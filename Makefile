@@ -5,7 +5,7 @@ comma = ,
 SERVE = .venv/.serve
 ALL = .venv/.all
 
-.PHONY: help demo venv venv-all test test-fast lint chaos bench services-up services-down clean
+.PHONY: help demo venv venv-all test test-fast lint docs chaos bench services-up services-down clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -57,6 +57,9 @@ test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	$(BY_TWO) -m "not services and not demo" $(ARGS)
 	.venv/bin/pytest -q -m "services or demo" $(ARGS)
 
+docs: .venv/.dev       ## the documents as a site in site/; a broken link fails
+	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build -q --site-dir site
+
 chaos: .venv/.dev      ## the fault table on a real Kafka and a real Elasticsearch; ARGS="--rows 1,9 --seeds 5 --long"
 	.venv/bin/python -m tests.chaos $(ARGS)
 
@@ -71,4 +74,4 @@ services-down: .venv/.dev  ## stops them and removes their data
 	.venv/bin/python -m tests.services down
 
 clean:               ## removes the environment and caches
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv site .cache .mypy_cache .ruff_cache .pytest_cache
