@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from pipeline.logs import LIBRARIES
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
 from tests.system import System
@@ -74,6 +76,16 @@ def shared_data() -> Path:
     if not SHARED.exists():
         pytest.skip("the research data does not lie beside the checkout")
     return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_loggers_stay() -> Iterator[None]:
+    """A command that a test runs in this process sets them for good: the next test would see less of the log."""
+    names = [None, "pipeline", "opinionwatch", "models", *LIBRARIES]
+    before = [(logging.getLogger(name), logging.getLogger(name).level) for name in names]
+    yield
+    for logger, level in before:
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

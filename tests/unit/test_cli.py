@@ -217,7 +217,8 @@ def test_every_command_has_help_with_an_example(names: str) -> None:
     assert "Example: " in shown.stdout
 
 
-def test_nothing_that_is_printed_steers_the_terminal() -> None:
+def test_nothing_that_is_printed_steers_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     shown = io.StringIO()
     terminal = Terminal(file=shown, force_terminal=True, width=80)
     hostile = "a\x1b]0;owned\x07\x1b[2J\x9b2J\u202eb\r"

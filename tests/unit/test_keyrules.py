@@ -63,7 +63,7 @@ def test_rules_come_from_the_settings_and_mistakes_are_named(tmp_path: Path) -> 
     for body, words in (
         ('keys = ["subject:Nvoa"]', "no subject is 'Nvoa'"),
         ('keys = ["*"]\nmin_negatives = 5', "min_negatives 5 is less than alerts.min_negatives 10"),
-        ("keys = []", "at least 1 item"),
+        ("keys = []", "must have at least one entry"),
     ):
         file.write_text(f"[[alerts.rules]]\n{body}\n{subjects}")
         with pytest.raises(Fatal, match=words):
