@@ -212,7 +212,8 @@ def test_a_poisoned_batch_is_refused_and_the_champion_stays(system: SqliteStore,
     for who in swapped:
         assert run("labels", "drop", "--annotator", who, "--yes", "--json")["dropped"] == 200
     label(system, slang(300, seed=1), "negative")
-    assert run("retrain", "--min-new-labels", "300", "--json")["outcome"] == "promoted", "without the poison"
+    done = run("retrain", "--min-new-labels", "300", "--json")
+    assert done["outcome"] == "promoted", done
 
 
 def test_a_retraining_that_is_killed_goes_on_with_the_same_rows(
