@@ -85,7 +85,9 @@ def clean(text: str) -> str:
         return unicodedata.normalize("NFC", text)
     text = _LOST_SELECTORS.sub("", _JOINERS.sub(r"\1", text))
     # Twice: composing may set one mark more free than there was.
-    return _few_marks(unicodedata.normalize("NFC", _few_marks(text)))
+    text = _few_marks(unicodedata.normalize("NFC", _few_marks(text)))
+    # A joiner may have held to a selector that is gone, or to a mark that has another place now.
+    return _JOINERS.sub(r"\1", text)
 
 
 def clean_line(text: str, limit: int) -> str:
