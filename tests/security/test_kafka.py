@@ -60,14 +60,14 @@ def test_each_role_works_over_tls_and_nobody_else_gets_in(secured: tuple[System,
     system.env[user] = "stranger"
     system.cli("check", code=78)
     system.env[user] = "opinionwatch-alert"
-    system.cli("ingest", str(system.folder / "posts.jsonl"), "--topic", system.topic, code=69)
+    system.cli("ingest", str(system.folder / "posts.jsonl"), "--topic", system.topic, code=78)
     system.env[user], system.env["OPINIONWATCH_KAFKA__PASSWORD"] = "opinionwatch-tools", "not the password"
     refused = subprocess.run(
         [*PYTHON, "check", "--json"], env=system.env, capture_output=True, text=True, timeout=120, check=False
     )
-    assert refused.returncode == 69
+    assert refused.returncode == 78
     assert "not the password" not in refused.stdout + refused.stderr
-    report = json.loads(refused.stdout)
-    assert not report["kafka"]["ok"]
-    assert "username and password" in report["kafka"]["detail"]
+    [row] = [row for row in json.loads(refused.stdout) if row["name"] == "kafka"]
+    assert not row["ok"]
+    assert "kafka.password" in row["remedy"]
     assert kafka.password not in system.logs()
