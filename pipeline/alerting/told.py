@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,9 +12,16 @@ from pipeline.alerting.notify.log import LOG
 from pipeline.store.base import Store
 
 
+def operators(store: Store, alerts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """What people said of each alert, by its id; the store is asked once."""
+    names = {alert["id"]: operator_state(alert["id"]) for alert in alerts}
+    said = store.states(list(names.values()))
+    return {alert_id: said.get(name, {}) for alert_id, name in names.items()}
+
+
 def with_operator(store: Store, alert: Mapping[str, Any]) -> dict[str, Any]:
     """The alert with what people said of it, `operator`."""
-    return {**alert, "operator": store.state(operator_state(alert["id"])) or {}}
+    return {**alert, "operator": operators(store, [alert])[alert["id"]]}
 
 
 def told(alert: Mapping[str, Any], now: datetime) -> str:

@@ -16,7 +16,7 @@ from pipeline.alerting.notify.base import Notice
 from pipeline.alerting.notify.deliveries import closed_by_hand, looked_at_again, reopened
 from pipeline.alerting.notify.open import make_channels
 from pipeline.alerting.text import alert_text
-from pipeline.alerting.told import by_channel, told, with_operator
+from pipeline.alerting.told import by_channel, operators, told, with_operator
 from pipeline.commands.common import AsJson, Config, out, print_json, settings_of
 from pipeline.commands.why import why
 from pipeline.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
@@ -43,7 +43,9 @@ def list_(
     Example: opinionwatch alerts list --open
     """
     store = open_store(settings_of(config).store)
-    found = [with_operator(store, a) for a in store.alerts(open_only=open_only, limit=limit)]
+    alerts = store.alerts(open_only=open_only, limit=limit)
+    said = operators(store, alerts)
+    found = [{**alert, "operator": said[alert["id"]]} for alert in alerts]
     if as_json:
         print_json(found)
         return

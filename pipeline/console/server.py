@@ -10,10 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
-from pipeline.alerting.decide import operator_state
 from pipeline.alerting.notify.message import origin
 from pipeline.alerting.shares import key_shares
-from pipeline.alerting.told import by_channel, told
+from pipeline.alerting.told import by_channel, operators, told
 from pipeline.console.shared import Shared
 from pipeline.errors import Fatal, PipelineError
 from pipeline.hosts import is_loopback, only_known_hosts
@@ -92,8 +91,8 @@ def console_app(
 def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts, and in words who heard of each and where its posts come from."""
     found = store.alerts(limit=100)
-    said = store.states([operator_state(alert["id"]) for alert in found if alert["state"] == "open"])
-    shown = [{**alert, "operator": said.get(operator_state(alert["id"]), {})} for alert in found]
+    said = operators(store, (alert for alert in found if alert["state"] == "open"))
+    shown = [{**alert, "operator": said.get(alert["id"], {})} for alert in found]
     return [
         {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
         for alert in shown
