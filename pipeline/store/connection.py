@@ -79,7 +79,7 @@ class Connection:
 
     def get(self, index: str, key: str) -> dict[str, Any] | None:
         """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
-        (found,) = self._documents([{"_index": index, "_id": key}])
+        (found,) = self.entries([{"_index": index, "_id": key}])
         return found if found.get("found") else None
 
     def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
@@ -136,12 +136,12 @@ class Connection:
     def mget(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if not docs:
             return []
-        answer = self._documents(docs)
+        answer = self.entries(docs)
         if len(answer) != len(docs) or not all(d.get("found") for d in answer):
             raise Transient(f"store {self.url}: a document in conflict cannot be read yet")
         return [d["_source"] for d in answer]
 
-    def _documents(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def entries(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """An entry for each; raises where the index of one cannot be read."""
         answer: list[dict[str, Any]] = self.call(lambda es: es.mget(docs=docs))["docs"]
         for entry in answer:

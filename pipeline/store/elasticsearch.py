@@ -349,8 +349,7 @@ class ElasticsearchStore:
     def states(self, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
         if not wanted:
             return {}
-        ids = [f"state-{name}" for name in wanted]
-        found = self._c.call(lambda es: es.mget(index=names.STATE, ids=ids))["docs"]
+        found = self._c.entries([{"_index": names.STATE, "_id": f"state-{name}"} for name in wanted])
         return {
             name: dict(document["_source"]["value"])
             for name, document in zip(wanted, found, strict=True)

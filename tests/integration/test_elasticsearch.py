@@ -191,3 +191,13 @@ def test_more_alerts_than_one_answer_holds_are_listed(system: System) -> None:
 def test_more_alerts_may_be_asked_for_than_a_window_holds(system: System) -> None:
     system.store.put_alert("a", {"key": "k", "state": "resolved", "started_at": NOW.isoformat()})
     assert [a["id"] for a in system.cli("alerts", "list", "--limit", "20000", "--json")] == ["a"]
+
+
+def test_a_state_that_cannot_be_read_is_not_taken_for_missing(url: str, store: ElasticsearchStore) -> None:
+    store.put_state("operator-x", {"acknowledged_by": "ann"})
+    ask(url, "POST", "opinion-state/_close")
+    for read in (lambda: store.state("operator-x"), lambda: store.states(["operator-x"])):
+        with pytest.raises(Transient, match="opinion-state"):
+            read()
+    ask(url, "POST", "opinion-state/_open")
+    assert store.states(["operator-x", "none"]) == {"operator-x": {"acknowledged_by": "ann"}}
