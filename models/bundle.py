@@ -24,11 +24,11 @@ from models.engine import OnnxEngine, OutOfMemoryError, memory_is_short
 from models.errors import BundleError as BundleError  # noqa: PLC0414 - its callers import it from here
 from models.errors import BundleUnreadableError
 from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph
-from models.labels import Head
-from models.longtexts import LongTexts
+from models.heads import Head
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.signing import SIGNATURE, check_signed
 from models.tokenizer import BundleTokenizer
+from models.truncation import LongTexts
 
 log = logging.getLogger(__name__)
 FORMAT = 1

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.labels import Prediction
+from models.heads import Prediction
 from models.text import language
 
 CONFIDENCE_BINS = 10

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from models import tuning
 from models.batching import GPU_SHAPES, padded, shared_evenly
 from models.drift import Profile
-from models.labels import Head, Prediction, predictions
+from models.heads import Head, Prediction, predictions
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
 from models.tokenizer import BundleTokenizer
 

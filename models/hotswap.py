@@ -17,7 +17,7 @@ from models.bundle import Bundle, load_bundle
 from models.drift import Profile
 from models.engine import Encoded, OnnxEngine, OutOfMemoryError
 from models.errors import BundleError, BundleUnreadableError
-from models.labels import Prediction
+from models.heads import Prediction
 from models.registry import Registry, RegistryError
 from models.runtimes import EngineError
 

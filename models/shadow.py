@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from models.labels import Prediction
+from models.heads import Prediction
 from models.text import content_hash
 
 log = logging.getLogger(__name__)

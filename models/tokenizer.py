@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
-from models.longtexts import LongTexts, pieces, reach
+from models.truncation import LongTexts, pieces, reach
 
 #: Longer texts are cut before tokenising: no encoder reads further, and a hostile post must not cost seconds.
 CHARACTERS_PER_TOKEN = 12

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from models.engine import Encoded
-from models.labels import Head, Prediction
+from models.heads import Head, Prediction
 from models.runtimes import EngineError
-from pipeline.codec import decode
-from pipeline.posts import Origin, Record, ScoredPost
+from pipeline.classify.codec import decode
+from pipeline.domain.post import Origin, Record, ScoredPost
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HEADS = {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from pipeline.logs import LIBRARIES
+from pipeline.service.logs import LIBRARIES
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
 from tests.system import System

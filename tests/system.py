@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.demo.phrases import SUBJECTS
-from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.store.elasticsearch.store import ElasticsearchStore
 from tests.services.kafka import Kafka, KafkaCluster
 from tests.services.process import ServiceProcess, free_port
 
-PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+PYTHON = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 class System:

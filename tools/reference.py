@@ -21,10 +21,10 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.cli import app
-from pipeline.metrics import Metrics
+from pipeline.cli.main import app
+from pipeline.domain.metrics import Metrics
 from pipeline.settings import Settings
-from pipeline.store.templates import SCHEMA, Layout, templates
+from pipeline.store.elasticsearch.templates import SCHEMA, Layout, templates
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; change the code, not this page. -->"

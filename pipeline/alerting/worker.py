@@ -16,23 +16,23 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.events import Event
-from pipeline.alerting.evidence import Evidence
-from pipeline.alerting.explain import alert_document, closed_as_orphan
-from pipeline.alerting.keyrules import KeyRule
-from pipeline.alerting.notifier import Notifier
-from pipeline.alerting.notify.base import Channel
+from pipeline.alerting.alerts.document import alert_document, closed_as_orphan
+from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.counting.source_monitor import SourceWatch
+from pipeline.alerting.counting.watermark import Watermark
+from pipeline.alerting.detection.thresholds import CALIBRATION
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.events import Event
+from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.notify.channel import Channel
+from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.obstacle import Obstacle
-from pipeline.alerting.sources import SourceWatch
-from pipeline.alerting.tiers import CALIBRATION
-from pipeline.alerting.watermark import Watermark
-from pipeline.errors import Fatal, Transient
-from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, Progress
-from pipeline.retry import retried
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import EPOCH, Progress
+from pipeline.domain.retry import retried
 from pipeline.settings import AlertSettings
-from pipeline.store.base import Store
+from pipeline.store.protocol import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -10,15 +10,15 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.notify.message import origin
-from pipeline.alerting.shares import key_shares
-from pipeline.alerting.told import by_channel, operators, told
+from pipeline.alerting.notify.status import by_channel, operators, told
 from pipeline.console.shared import Shared
-from pipeline.errors import Fatal, PipelineError
-from pipeline.hosts import is_loopback, only_known_hosts
+from pipeline.domain.errors import Fatal, PipelineError
+from pipeline.service.hosts import is_loopback, only_known_hosts
+from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
-from pipeline.status import from_store
-from pipeline.store.base import CountRule, Store
+from pipeline.store.protocol import CountRule, Store
 
 _TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
 _HEADERS = {

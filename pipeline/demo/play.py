@@ -13,20 +13,20 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipeline.alerting.evaluator import STATE, state_begun_at
-from pipeline.app import Workers
-from pipeline.codec import decode
-from pipeline.columns import Rules
+from pipeline.alerting.evaluation.evaluator import STATE, state_begun_at
+from pipeline.classify.codec import decode
+from pipeline.classify.stage import Classifier
 from pipeline.demo.feed import Item
-from pipeline.embedded import EmbeddedBroker
-from pipeline.errors import Fatal, Poison
-from pipeline.labelling import Classifier
-from pipeline.metrics import Metrics
-from pipeline.postfiles import Intake, checked, posts_of
-from pipeline.posts import Origin, Record
+from pipeline.domain.errors import Fatal, Poison
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import Origin, Record
+from pipeline.ingest.columns import Rules
+from pipeline.ingest.post_files import Intake, checked, posts_of
+from pipeline.kafka.embedded import EmbeddedBroker
+from pipeline.service.workers import Workers
 from pipeline.settings import ChannelSettings, Settings
-from pipeline.store.base import Store
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import Store
+from pipeline.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
 #: The embedded broker drops old records (it keeps 5 MB a partition): the feed waits while so much is not done.

@@ -11,10 +11,10 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.alerting.shares import key_shares
-from pipeline.alerting.text import alert_text
+from pipeline.alerting.alerts.terminal import alert_text
+from pipeline.alerting.counting.shares import key_shares
 from pipeline.demo.play import Session, total
-from pipeline.store.base import BUCKET_S
+from pipeline.store.protocol import BUCKET_S
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEPS = 24

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, Validation
 
 from pipeline.settings.base import Section
 from pipeline.settings.urls import checked_host, checked_url
-from pipeline.store.base import CountRule
+from pipeline.store.protocol import CountRule
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _MAILBOX = re.compile(r"[^@\s<>,;\"]{1,64}@[^@\s<>,;\"]{1,253}")

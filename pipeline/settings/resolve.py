@@ -17,9 +17,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.errors import Fatal
-from pipeline.fields import is_text
-from pipeline.network import printable
+from pipeline.classify.fields import is_text
+from pipeline.domain.connection_errors import printable
+from pipeline.domain.errors import Fatal
 from pipeline.settings.sections import Settings
 
 _NotJson = json.JSONDecodeError

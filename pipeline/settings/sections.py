@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from models.searchtext import keyword_text
+from models.search_text import keyword_text
 from models.signing import public_key
 from models.text import MAX_NAME, clean_line
 from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url, check_topic

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from pipeline.posts import document_id
-from pipeline.status import from_store
+from pipeline.domain.post import document_id
+from pipeline.service.status import from_store
 from tests.chaos.oracle import Corpus, kafka_of, produce
 from tests.chaos.trial import Trial, Worker
 from tests.services.kafka import Kafka

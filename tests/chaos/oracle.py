@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from pipeline import kafka_tools
-from pipeline.posts import document_id
+from pipeline.domain.post import document_id
+from pipeline.kafka import admin
+from pipeline.service.status import from_store
 from pipeline.settings import KafkaSettings
-from pipeline.status import from_store
 from tests.system import System
 
 DUPLICATES, POISONS = 0.01, 0.001
@@ -99,8 +99,8 @@ def kafka_of(system: System) -> KafkaSettings:
 
 
 def produce(system: System, sent: Corpus) -> None:
-    largest = max([kafka_tools.MAX_BYTES, *map(len, sent.values)])
-    with kafka_tools.producer(kafka_of(system), largest) as send:
+    largest = max([admin.MAX_BYTES, *map(len, sent.values)])
+    with admin.producer(kafka_of(system), largest) as send:
         for value in sent.values:
             send(system.topic, value)
 
@@ -130,7 +130,7 @@ def produce_what_is_taken(system: System, posts: Sequence[bytes], within_s: floa
 
 def lag(system: System) -> int:
     """Records not yet committed."""
-    return sum(end - committed for _, _, committed, end in kafka_tools.offsets(kafka_of(system)))
+    return sum(end - committed for _, _, committed, end in admin.offsets(kafka_of(system)))
 
 
 def examine(system: System, *sent: Corpus) -> Finding:
@@ -138,7 +138,7 @@ def examine(system: System, *sent: Corpus) -> Finding:
     system.store.refresh()
     found = list(system.store.ids())
     expected = frozenset().union(*(c.ids for c in sent))
-    origins = {x.origin for x in kafka_tools.dead_letters(kafka_of(system))}
+    origins = {x.origin for x in admin.dead_letters(kafka_of(system))}
     books = from_store(system.store)
     parts = books["indexed"] + books["duplicate"] + books["dead"] + books["in_flight"]
     unsure = frozenset().union(*(c.unsure for c in sent))

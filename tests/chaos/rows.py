@@ -417,7 +417,7 @@ def sigterm_in_each_state(t: Trial, rng: random.Random) -> None:
     for step, says in {"store": "the store", "kafka": "to Kafka", "model": "the model"}.items():
         t.end(t.starting(says, hangs_in=step), f"start, {step}")
     t.system.env["HOME"] = "/proc/none"
-    tuning = t.starting("the model", module="pipeline.cli")
+    tuning = t.starting("the model", module="pipeline.cli.main")
     time.sleep(rng.uniform(1, 5))
     t.end(tuning, "model load or trial of batch sizes")
     silent = t.worker(index_sleeps=60)

@@ -13,10 +13,10 @@ from typing import Any
 
 import faust
 
-from models.labels import Prediction
-from pipeline.codec import decode
-from pipeline.posts import Origin, Record, ScoredPost
-from pipeline.store.elasticsearch import ElasticsearchStore
+from models.heads import Prediction
+from pipeline.classify.codec import decode
+from pipeline.domain.post import Origin, Record, ScoredPost
+from pipeline.store.elasticsearch.store import ElasticsearchStore
 from tests.builders import DummyClassifier
 from tests.chaos.worker import faulty
 

@@ -17,8 +17,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 
-from pipeline import kafka_tools
-from pipeline.posts import document_id
+from pipeline.domain.post import document_id
+from pipeline.kafka import admin
 from tests.builders import START
 from tests.chaos.oracle import Corpus, Finding, corpus, examine, kafka_of, lag, produce, produce_what_is_taken
 from tests.chaos.proxy import Proxy
@@ -184,7 +184,7 @@ class Trial:
         """Posts of the corpus into another source topic."""
         sent = corpus(self._seed + self._next, n, start=self._next)
         self._next += n
-        with kafka_tools.producer(kafka_of(self.system)) as send:
+        with admin.producer(kafka_of(self.system)) as send:
             for value in sent.values:
                 send(topic, value)
         self.sent.append(sent)
@@ -254,7 +254,7 @@ class Trial:
         return lag(self.system)
 
     def dead(self) -> int:
-        return len({x.origin for x in kafka_tools.dead_letters(kafka_of(self.system))})
+        return len({x.origin for x in admin.dead_letters(kafka_of(self.system))})
 
     def logs(self) -> str:
         return "".join(f.read_text(errors="replace") for f in sorted(self.folder.glob("worker*.log")))
@@ -262,7 +262,7 @@ class Trial:
     def counts(self) -> list[Any]:
         from datetime import timedelta
 
-        from pipeline.store.base import CountRule
+        from pipeline.store.protocol import CountRule
 
         self.system.store.refresh()
         return self.system.store.counts(START - timedelta(days=30), START + timedelta(days=30), CountRule())
@@ -332,6 +332,6 @@ class Trial:
         """As retention does it: everything up to the end is gone."""
         kafka = kafka_of(self.system)
         admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
-        ends = {TopicPartition(t, p): end for t, p, _, end in kafka_tools.offsets(kafka)}
+        ends = {TopicPartition(t, p): end for t, p, _, end in admin.offsets(kafka)}
         admin.delete_records(ends)
         admin.close()

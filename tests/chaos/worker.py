@@ -31,14 +31,14 @@ from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
 
 from models.engine import Encoded, OutOfMemoryError
-from models.labels import Prediction
-from pipeline import delivery, kafka_tools
+from models.heads import Prediction
 from pipeline.alerting.notify import queue
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.webhook import WebhookChannel
-from pipeline.commands import workers
-from pipeline.errors import Transient
-from pipeline.strict import StrictConsumer
+from pipeline.cli import run
+from pipeline.domain.errors import Transient
+from pipeline.kafka import admin, consumer
+from pipeline.kafka.strict import StrictConsumer
 from tests.builders import DummyClassifier
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("CHAOS_FAULTS", "{}"))
@@ -138,17 +138,17 @@ def kill_after_told(number: int) -> None:
 
 def main() -> None:
     """Runs the command line with its classifier and its store replaced."""
-    from pipeline.cli import main as command_line
+    from pipeline.cli.main import main as command_line
 
     queue.REFUSED_S = FAULTS.get("refused_s", queue.REFUSED_S)
     if "kill_after_told" in FAULTS:
         kill_after_told(FAULTS["kill_after_told"])
 
-    open_store, make_app = workers.open_store, delivery.make_app
-    workers.open_store = lambda settings: faulty(open_store(settings))
-    workers.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
+    open_store, make_app = run.open_store, consumer.make_app
+    run.open_store = lambda settings: faulty(open_store(settings))
+    run.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
     if FAULTS.get("hangs_in") == "kafka":
-        kafka_tools.check_topics = hang
+        admin.check_topics = hang
     if "dies_in" in FAULTS:
         part, number = FAULTS["dies_in"]
         dies(*PARTS[part], number)
@@ -161,7 +161,7 @@ def main() -> None:
             app.conf.broker_max_poll_interval = FAULTS["max_poll_s"]
         return app
 
-    delivery.make_app = patched
+    consumer.make_app = patched
     sys.exit(command_line())
 
 

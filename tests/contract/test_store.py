@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.alerting.keptcounts import KeptCounts
-from pipeline.errors import Fatal
-from pipeline.posts import Label, Progress
-from pipeline.store import templates
-from pipeline.store.base import Cell, CountRule, Outcome, Scope, Store
-from pipeline.store.elasticsearch import ElasticsearchStore
-from pipeline.store.settled import mark_name
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.domain.errors import Fatal
+from pipeline.domain.post import Label, Progress
+from pipeline.store.closed_days import mark_name
+from pipeline.store.elasticsearch import templates
+from pipeline.store.elasticsearch.store import ElasticsearchStore
+from pipeline.store.protocol import Cell, CountRule, Outcome, Scope, Store
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 RULE = CountRule()
@@ -380,7 +380,7 @@ def test_of_those_who_exchange_state_at_once_each_counts(store: Store) -> None:
 
 
 def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for page in ("sqlite._PAGE", "connection.PAGE"):
+    for page in ("sqlite.store._PAGE", "elasticsearch.connection.PAGE"):
         monkeypatch.setattr(f"pipeline.store.{page}", 2)
     index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
     found = list(store.documents(START, START + timedelta(minutes=9)))

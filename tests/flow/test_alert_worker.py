@@ -15,25 +15,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting import worker as module
-from pipeline.alerting.backtest import VOLUME_LANE
-from pipeline.alerting.decide import operator_state
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.counting.source_monitor import EVERY_BLIND_S
+from pipeline.alerting.counting.watermark import FETCH_S, Watermark
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.backtest import VOLUME_LANE
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.volume_lane import VolumeLane
+from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.deliveries import closed_by_hand
-from pipeline.alerting.sources import EVERY_BLIND_S
-from pipeline.alerting.told import told, with_operator
-from pipeline.alerting.volumelane import VolumeLane
-from pipeline.alerting.watermark import FETCH_S, Watermark
+from pipeline.alerting.notify.policy import operator_state
+from pipeline.alerting.notify.status import told, with_operator
 from pipeline.alerting.worker import AlertWorker
-from pipeline.errors import Fatal, Transient
-from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, Progress, ScoredPost
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import EPOCH, Progress, ScoredPost
 from pipeline.settings import AlertSettings
-from pipeline.store.base import BUCKET_S, CountRule
-from pipeline.store.sqlite import SqliteStore
-from pipeline.store.templates import ALERTS, Layout, templates
+from pipeline.store.elasticsearch.templates import ALERTS, Layout, templates
+from pipeline.store.protocol import BUCKET_S, CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, SURGE, scored, surge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)

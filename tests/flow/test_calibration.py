@@ -16,22 +16,22 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting import calibration
-from pipeline.alerting.calibration import calibrate_on_index, history_of
-from pipeline.alerting.decide import operator_state
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.history import History
-from pipeline.alerting.keptcounts import KeptCounts
-from pipeline.alerting.tiers import CALIBRATION, Calibration, Threshold
+from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.history import History
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration, Threshold
+from pipeline.alerting.evaluation import calibration
+from pipeline.alerting.evaluation.calibration import calibrate_on_index, history_of
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.worker import AlertWorker
-from pipeline.errors import Fatal
-from pipeline.metrics import Metrics
-from pipeline.posts import Progress
+from pipeline.domain.errors import Fatal
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import Progress
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule, Scope
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import CountRule, Scope
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 pytestmark = pytest.mark.long
@@ -182,7 +182,7 @@ def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(sto
 def backtest(path: Path, *options: str, **settings: str) -> Any:
     """What `opinionwatch backtest --index --json` says of the store at `path`."""
     done = subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "backtest", "--index", "--json", *options],
+        [sys.executable, "-c", "from pipeline.cli.main import main; main()", "backtest", "--index", "--json", *options],
         env={"OPINIONWATCH_STORE__URL": f"sqlite:///{path}", "PATH": "", **settings},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -216,8 +216,8 @@ def test_a_backtest_of_the_index_says_what_min_authors_would_have_held(path: Pat
 def test_a_chart_marks_the_episode() -> None:
     from rich.console import Console
 
-    from pipeline.alerting.backtest import episodes, negative_scores
-    from pipeline.alerting.chart import share_chart
+    from pipeline.alerting.alerts.terminal_chart import share_chart
+    from pipeline.alerting.evaluation.backtest import episodes, negative_scores
 
     rng = np.random.default_rng(1)
     posts = rng.poisson(50, (2, 14 * 24))

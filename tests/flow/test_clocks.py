@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.watermark import Watermark
-from pipeline.codec import decode
-from pipeline.ledger import Ledger
-from pipeline.posts import Record, ScoredPost
-from pipeline.store.base import CountRule, Outcome
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.counting.watermark import Watermark
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.classify.codec import decode
+from pipeline.domain.ledger import Ledger
+from pipeline.domain.post import Record, ScoredPost
+from pipeline.store.protocol import CountRule, Outcome
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, record, scored
 
 DAYS = 9

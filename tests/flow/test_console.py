@@ -17,15 +17,15 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.decide import operator_state
+from pipeline.alerting.notify.policy import operator_state
 from pipeline.console.server import console_app, refuse_open_host, shown_alerts
 from pipeline.console.shared import Shared
-from pipeline.errors import Fatal, Transient
-from pipeline.health import add_health
-from pipeline.metrics import Metrics
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.metrics import Metrics
+from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
-from pipeline.store.base import Cell, CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import Cell, CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 

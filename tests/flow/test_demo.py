@@ -19,14 +19,14 @@ from typing import Any
 import pytest
 
 from models.engine import Encoded
-from models.labels import Prediction
+from models.heads import Prediction
 from pipeline.demo.feed import BURST, CRISIS, START, Item, generate
 from pipeline.demo.play import Session, play
 from pipeline.settings import resolve
 from tests.builders import DummyClassifier
 from tests.services.process import ServiceProcess, free_port
 
-PYTHON = [sys.executable, "-c", "from pipeline.cli import main; main()"]
+PYTHON = [sys.executable, "-c", "from pipeline.cli.main import main; main()"]
 
 
 def demo(*arguments: str) -> tuple[dict[str, Any], str]:

@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.metrics import Metrics
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.threads import DaemonThreads
 from pipeline.settings import HttpSettings
-from pipeline.threads import DaemonThreads
 from tests.services.process import free_port
 from tests.system import PYTHON, until
 

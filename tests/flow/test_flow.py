@@ -12,17 +12,17 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline import labelling
-from pipeline.errors import Fatal, Transient
-from pipeline.flow import Flow
-from pipeline.guard import DeadLetterGuard
-from pipeline.labelling import Labeller
-from pipeline.ledger import Partition
-from pipeline.metrics import Metrics
-from pipeline.posts import EPOCH, DeadLetter, Origin, Progress, Record
-from pipeline.store.base import CountRule, Outcome
-from pipeline.store.sqlite import SqliteStore
-from pipeline.subjects import SubjectMatcher
+from pipeline.classify import stage
+from pipeline.classify.flow import Flow
+from pipeline.classify.guard import DeadLetterGuard
+from pipeline.classify.stage import Labeller
+from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.ledger import Partition
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import EPOCH, DeadLetter, Origin, Progress, Record
+from pipeline.store.protocol import CountRule, Outcome
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, record
 
 T = TypeVar("T")
@@ -329,7 +329,7 @@ def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Ri
 def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tokeniser, the model, the subject search and the store each meet a text that they cannot bear."""
     index, encode, infer = rig.store.index, rig.classifier.encode, rig.classifier.infer
-    decode, find = labelling.decode, SubjectMatcher.find
+    decode, find = stage.decode, SubjectMatcher.find
 
     def trap(word: str, texts: Sequence[str]) -> None:
         if any(word in text for text in texts):
@@ -339,7 +339,7 @@ def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypat
         trap("trap-decode", [item.value.decode("utf-8", "replace")])
         return decode(item)
 
-    monkeypatch.setattr(labelling, "decode", decoding)
+    monkeypatch.setattr(stage, "decode", decoding)
     monkeypatch.setattr(rig.classifier, "encode", lambda texts: (trap("trap-encode", texts), encode(texts))[1])
     monkeypatch.setattr(rig.classifier, "infer", lambda e: (trap("trap-infer", e.texts), infer(e))[1])
     monkeypatch.setattr(SubjectMatcher, "find", lambda self, text: (trap("trap-find", [text]), find(self, text))[1])

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from models.engine import Encoded
-from models.labels import Prediction
-from pipeline.errors import Fatal
-from pipeline.flow import DeadLetterGuard
-from pipeline.labelling import Labeller
-from pipeline.posts import ScoredPost
-from pipeline.store.base import CountRule, Outcome
-from pipeline.subjects import SubjectMatcher
+from models.heads import Prediction
+from pipeline.classify.flow import DeadLetterGuard
+from pipeline.classify.stage import Labeller
+from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.errors import Fatal
+from pipeline.domain.post import ScoredPost
+from pipeline.store.protocol import CountRule, Outcome
 from tests.builders import HEADS, DummyClassifier, record
 from tests.flow.test_flow import Rig, records, run
 

@@ -16,22 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.decide import operator_state
-from pipeline.alerting.evidence import Evidence
-from pipeline.alerting.notifier import Notifier
+from pipeline.alerting.alerts.evidence import Evidence
 from pipeline.alerting.notify.alertmanager import OPEN_FOR, REFRESH_S, AlertmanagerChannel
 from pipeline.alerting.notify.answers import Answer
-from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.notify.channel import Channel, Notice
 from pipeline.alerting.notify.deliveries import closed_by_hand, of, reopened, standing
-from pipeline.alerting.notify.open import make_channels
+from pipeline.alerting.notify.factory import make_channels
+from pipeline.alerting.notify.notifier import Notifier
+from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.queue import REFUSALS
-from pipeline.alerting.notify.rate import RateLimit
-from pipeline.alerting.told import by_channel, told, with_operator
-from pipeline.errors import Fatal, Transient
-from pipeline.metrics import Metrics
+from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.alerting.notify.status import by_channel, told, with_operator
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 

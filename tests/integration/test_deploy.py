@@ -93,7 +93,7 @@ def test_every_panel_and_rule_works_on_a_prometheus_that_scrapes_the_demo(tmp_pa
     (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
     demo = ServiceProcess(
         "demo",
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "demo", "--json", "--port", str(port)],
+        [sys.executable, "-c", "from pipeline.cli.main import main; main()", "demo", "--json", "--port", str(port)],
         tmp_path / "demo.log",
     )
     prometheus = ServiceProcess(

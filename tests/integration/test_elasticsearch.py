@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import Fatal, Transient
-from pipeline.posts import ScoredPost
-from pipeline.store.base import Outcome
-from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.post import ScoredPost
+from pipeline.store.elasticsearch.store import ElasticsearchStore
+from pipeline.store.protocol import Outcome
 from tests.builders import scored
 from tests.system import System
 

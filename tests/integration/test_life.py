@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from models.registry import CHAMPION, Registry
-from pipeline.posts import document_id
+from pipeline.domain.post import document_id
 from tests.system import System, drained, until
 from tests.training.conftest import RECIPE, sentence, toy_encoder, toy_rows, toy_tokenizer, write_jsonl
-from training.command import train
-from training.job import Request
+from training.request import Request
+from training.train import train
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 

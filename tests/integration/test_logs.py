@@ -15,13 +15,13 @@ from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartiti
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from prometheus_client import CollectorRegistry
 
-from pipeline import kafka_tools
-from pipeline.app import Workers
-from pipeline.errors import Fatal
-from pipeline.metrics import Metrics
+from pipeline.domain.errors import Fatal
+from pipeline.domain.metrics import Metrics
+from pipeline.kafka import admin
+from pipeline.service.status import from_store
+from pipeline.service.workers import Workers
 from pipeline.settings import Settings
-from pipeline.status import from_store
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import DummyClassifier
 from tests.services.kafka import Kafka
 
@@ -196,11 +196,11 @@ def test_a_topic_that_is_created_again_is_read_from_its_beginning(site: Site, ca
     site.again()
     site.send(40)
     kafka = site.settings().kafka
-    assert kafka_tools.offsets(kafka) == [(site.topic, 0, 0, 40)], "what waits is not hidden by the former offset"
-    said = from_store(site.store, [site.topic], logs=kafka_tools.logs(kafka))["waiting"]
+    assert admin.offsets(kafka) == [(site.topic, 0, 0, 40)], "what waits is not hidden by the former offset"
+    said = from_store(site.store, [site.topic], logs=admin.logs(kafka))["waiting"]
     assert [w["reason"] for w in said] == ["the topic was created again, or is in another cluster"]
     site.work(site.at_rest(340))
-    assert from_store(site.store, [site.topic], logs=kafka_tools.logs(kafka))["waiting"] == []
+    assert from_store(site.store, [site.topic], logs=admin.logs(kafka))["waiting"] == []
     now = site.store.load_progress()[site.topic, 0]
     assert before.log != now.log
     assert (now.next_offset, now.indexed) == (40, 40)
@@ -324,4 +324,4 @@ def test_the_dead_letter_limit_holds_over_restarts(site: Site) -> None:
     site.settings = lambda: base.model_copy(update={"flow": flow})  # type: ignore[method-assign]
     for _ in range(3):
         assert "dead-letter limit" in str(raised(site.work(lambda _: False)))
-    assert len(list(kafka_tools.dead_letters(base.kafka))) <= 100
+    assert len(list(admin.dead_letters(base.kafka))) <= 100

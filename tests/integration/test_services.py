@@ -13,9 +13,9 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from pipeline import kafka_tools
 from pipeline.demo.feed import CRISIS, generate
-from pipeline.posts import document_id
+from pipeline.domain.post import document_id
+from pipeline.kafka import admin
 from pipeline.settings import KafkaSettings
 from tests.services.kafka import Kafka
 from tests.services.process import free_port
@@ -130,7 +130,7 @@ def test_poisons_are_listed_shown_and_replayed_and_sigterm_ends_cleanly(system: 
         bootstrap_servers=system.env["OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS"],
         dead_topic=system.env["OPINIONWATCH_KAFKA__DEAD_TOPIC"],
     )
-    with kafka_tools.producer(kafka) as send:
+    with admin.producer(kafka) as send:
         for value in bad:
             send(system.topic, value)
         for when in ("1970-01-01T00:00:00Z", "2099-01-01T00:00:00Z"):
@@ -140,7 +140,7 @@ def test_poisons_are_listed_shown_and_replayed_and_sigterm_ends_cleanly(system: 
     letters = system.cli("dead", "list", "--json")
     reasons = sorted(x["reason"] for x in letters)
     assert reasons == ["not_json", "not_object", "not_utf8", "too_deep", "too_large", "unknown_version"]
-    assert sorted(x.value for x in kafka_tools.dead_letters(kafka)) == sorted(bad)
+    assert sorted(x.value for x in admin.dead_letters(kafka)) == sorted(bad)
     shown = system.cli("dead", "show", next(x["id"] for x in letters if x["reason"] == "not_json"))
     assert "\\x1b[31m" in shown
     assert "\x1b" not in shown

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, SecretStr
 
-from pipeline import kafka_tools
 from pipeline.demo.feed import CRISIS, generate
+from pipeline.kafka import admin
 from pipeline.settings import ChannelSettings, Settings, WebhookSettings
 from tests.chaos.oracle import kafka_of
 from tests.services.elasticsearch import ElasticsearchServer
@@ -88,7 +88,7 @@ def test_no_secret_is_found_anywhere(system: System) -> None:
     system.workers.append(worker)
     posts = [json.loads(i.value) for i in generate() if (CRISIS - i.at).days < 9 and b"\xff" not in i.value]
     system.ingest(posts)
-    with kafka_tools.producer(kafka_of(system)) as send:
+    with admin.producer(kafka_of(system)) as send:
         send(system.topic, b"{no json")
     until(drained(system, len(posts) + 1), 240)
     until(lambda: "channel mail: " in system.logs() and "hook" in system.logs(), 120)
@@ -105,7 +105,7 @@ def test_no_secret_is_found_anywhere(system: System) -> None:
     system.env |= {"OPINIONWATCH_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
     said += every_output(system, "status") + every_output(system, "dead", "list")
     system.env |= {"OPINIONWATCH_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
-    letters = list(kafka_tools.dead_letters(kafka_of(system)))
+    letters = list(admin.dead_letters(kafka_of(system)))
     assert letters
     said += "".join(str(x) for x in letters) + json.dumps([*system.store.alerts()])
     assert CANARY not in said

@@ -16,9 +16,9 @@ from typing import Any
 
 import pytest
 
-from pipeline import kafka_tools
-from pipeline.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal
-from pipeline.kafka_probe import probe
+from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal
+from pipeline.kafka import admin
+from pipeline.kafka.probe import probe
 from pipeline.settings import KafkaSettings
 from tests.services.kafka import Kafka
 from tests.services.process import free_port
@@ -47,7 +47,7 @@ def right(kafka: SecureKafka) -> dict[str, Any]:
 def cause(settings: dict[str, Any]) -> Fatal:
     began = time.monotonic()
     with pytest.raises(Fatal) as caught:
-        kafka_tools.check_topics(KafkaSettings(**settings))
+        admin.check_topics(KafkaSettings(**settings))
     assert time.monotonic() - began < 12
     return caught.value
 

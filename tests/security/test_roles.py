@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.app import make_evaluator
-from pipeline.errors import Fatal
-from pipeline.posts import Label, Progress
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.domain.errors import Fatal
+from pipeline.domain.post import Label, Progress
+from pipeline.service.status import from_store
+from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings
-from pipeline.status import from_store
-from pipeline.store.base import CountRule, Outcome, Store
-from pipeline.store.elasticsearch import ElasticsearchStore
+from pipeline.store.elasticsearch.store import ElasticsearchStore
+from pipeline.store.protocol import CountRule, Outcome, Store
 from tests.builders import START, scored
 from tests.services.elasticsearch import ElasticsearchServer
 

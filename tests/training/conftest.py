@@ -16,8 +16,8 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
 from training.config import Hyperparameters
-from training.data import Example
-from training.network import Classifier
+from training.data.examples import Example
+from training.network.encoder import Classifier
 
 GOOD, BAD = ["good", "fine", "great", "好", "棒"], ["bad", "awful", "broken", "坏", "糟"]
 PLAIN = ["phone", "the", "it", "was", "hotel", "screen", "手机", "酒店", "service", "today", "again", "new"]

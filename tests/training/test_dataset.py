@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.commands.training import refusing
-from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.cli.training import refusing
+from pipeline.domain.errors import EXIT_USAGE, Fatal
 from tests.training.conftest import toy_rows, write_jsonl
 from training.config import TrainingConfigError
-from training.data import read_rows
-from training.dataset import part_of, read_dataset
+from training.data.dataset import part_of, read_dataset
+from training.data.examples import read_rows
 
 
 def test_parts_are_fixed_by_content(tmp_path: Path) -> None:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from models import load_bundle
 from tests.training.conftest import RECIPE, toy_rows, write_jsonl
-from training.command import train
 from training.config import TrainingConfigError
-from training.data import Example
-from training.job import Request
-from training.losses import distillation_loss, masked_set_loss
-from training.tensors import soft_targets
+from training.data.examples import Example
+from training.data.tensors import soft_targets
+from training.loop.losses import distillation_loss, masked_set_loss
+from training.request import Request
+from training.train import train
 
 TEACHER = RECIPE + '[heads]\nsentiment = ["negative", "positive"]\n'
 

@@ -15,22 +15,22 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from models import load_bundle
-from models.labelfiles import PEOPLE, REHEARSAL
+from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.registry import CHAMPION, Registry
-from pipeline.cli import app
-from pipeline.posts import Label
-from pipeline.store.sqlite import SqliteStore
+from pipeline.cli.main import app
+from pipeline.domain.post import Label
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_tokenizer, write_jsonl
-from training.command import train
+from training.bundle.export import export_onnx, fuse, open_engine
 from training.config import Hyperparameters, TrainingConfigError
-from training.data import Example
-from training.export import export_onnx, fuse, open_engine
-from training.job import Request
-from training.keeping import keep_what_is_known
-from training.network import Classifier
-from training.restore import restore_bundle
-from training.tensors import predict
+from training.data.examples import Example
+from training.data.tensors import predict
+from training.loop.forgetting import keep_what_is_known
+from training.network.encoder import Classifier
+from training.network.from_bundle import restore_bundle
+from training.request import Request
+from training.train import train
 
 pytestmark = pytest.mark.long
 
@@ -84,9 +84,9 @@ def test_the_same_scores_come_from_evaluate(bundle: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-4), ("fused", 1e-4), ("fp16", 5e-3), ("int8", 0.1)])
 def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision: str, within: float) -> None:
     from tests.training.conftest import HEADS, toy_examples
-    from training.loop import fine_tune
-    from training.quantize import quantize_static
-    from training.tensors import encode
+    from training.bundle.quantize import quantize_static
+    from training.data.tensors import encode
+    from training.loop.finetune import fine_tune
 
     fine_tune(model, toy_tokenizer(), toy_examples(300), settings(), tmp_path, lambda _: None)
     texts = [r["text"] for r in toy_rows(100, seed=5)]
@@ -221,7 +221,7 @@ def test_a_retraining_that_is_killed_goes_on_with_the_same_rows(
 ) -> None:
     label(system, slang(300, seed=1), "negative")
     with monkeypatch.context() as broken:
-        broken.setattr("training.bundling.export_onnx", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        broken.setattr("training.bundle.bundling.export_onnx", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         CliRunner().invoke(app, ["retrain", "--min-new-labels", "50"])
     assert Registry(str(tmp_path / "registry")).alias(CHAMPION) == "toy-1"
     before = json.loads((tmp_path / "work" / "run.json").read_text())

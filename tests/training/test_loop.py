@@ -10,12 +10,12 @@ import torch
 
 from tests.training.conftest import HEADS, settings, toy_encoder, toy_examples, toy_tokenizer
 from training.config import TrainingConfigError
-from training.loop import Progress, fine_tune
-from training.network import Classifier
-from training.optimizers import make_optimizer, rate_factor
-from training.scores import macro_f1
-from training.tensors import predict
-from training.trackers import open_trackers
+from training.data.tensors import predict
+from training.evaluation.scores import macro_f1
+from training.loop.finetune import Progress, fine_tune
+from training.loop.optimizers import make_optimizer, rate_factor
+from training.loop.trackers import open_trackers
+from training.network.encoder import Classifier
 
 TEST = toy_examples(200, seed=9)
 
@@ -63,8 +63,8 @@ def test_each_way_of_training_learns(
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.loop._SAVE_EVERY_S", -1.0)
-    monkeypatch.setattr("training.loop._REPORT_EVERY", 1)
+    monkeypatch.setattr("training.loop.finetune._SAVE_EVERY_S", -1.0)
+    monkeypatch.setattr("training.loop.finetune._REPORT_EVERY", 1)
     examples, plan = toy_examples(300), settings(epochs=2.0, token_dropout=0.1)
 
     def train(folder: Path, stop_at: int | None) -> Classifier:

@@ -19,10 +19,10 @@ from models.registry import Registry
 from models.runtimes import EngineError
 from pipeline.settings import STARTER
 from tests.training.conftest import HEADS, toy_encoder
-from training.command import export, export_for_gpu
+from training.bundle.export import export_onnx, fuse
 from training.config import TrainingConfigError
-from training.export import export_onnx, fuse
-from training.network import Classifier
+from training.network.encoder import Classifier
+from training.train import export, export_for_gpu
 
 ROWS = [[2, 5, 6, 3], [2, 7, 8, 9, 10, 11, 12, 3], [2, 20, 3], [2, *range(30, 50), 3]]
 computed: list[int] = []

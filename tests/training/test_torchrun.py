@@ -10,7 +10,7 @@ import torch
 
 from tests.training.conftest import RECIPE, toy_rows, write_jsonl
 
-COMMAND = ("-m", "pipeline.cli", "train")
+COMMAND = ("-m", "pipeline.cli.main", "train")
 
 
 def weights(base: Path, out: Path, launcher: list[str], recipe: str) -> dict[str, torch.Tensor]:

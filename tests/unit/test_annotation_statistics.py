@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.grouping import group_document
-from pipeline.labelbook import summary
-from pipeline.posts import Label
+from pipeline.alerting.alerts.grouping import group_document
+from pipeline.annotation.statistics import summary
+from pipeline.domain.post import Label
 from tests.builders import START
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.alerting.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.history import History, read_history
-from pipeline.alerting.keyrules import KeyRule
-from pipeline.commands.backtest import Gaps, backtest
-from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.alerting.counting.history import History, read_history
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.cli.backtest import Gaps, backtest
+from pipeline.domain.errors import EXIT_USAGE, Fatal
 
 HEADER = "timestamp,key,posts,negative"
 START = datetime(2026, 1, 5, tzinfo=UTC)

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alerting.backtest import calibrate, negative_scores
-from pipeline.alerting.calibration import history_of
-from pipeline.alerting.confirmed import deciding, without_episode
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.keptcounts import KeptCounts
-from pipeline.commands.backtest import backtest
-from pipeline.commands.common import guarded
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
-from tests.bench.simulator import brands
+from benchmarks.simulator import brands
+from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.backtest import calibrate, negative_scores
+from pipeline.alerting.evaluation.calibration import history_of
+from pipeline.alerting.evaluation.confirmed import deciding, without_episode
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.cli.backtest import backtest
+from pipeline.cli.common import guarded
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 

@@ -19,11 +19,11 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import batches, decompression
-from pipeline.batches import Batches, Elided, _Fetched
-from pipeline.errors import Fatal, Poison
-from pipeline.labelling import _decoded
-from pipeline.posts import Origin, Record
+from pipeline.classify.stage import _decoded
+from pipeline.domain.errors import Fatal, Poison
+from pipeline.domain.post import Origin, Record
+from pipeline.kafka import batches, decompression
+from pipeline.kafka.batches import Batches, Elided, _Fetched
 
 TP = TopicPartition("t", 0)
 CODECS = [0, 1, 2, 3, 4]

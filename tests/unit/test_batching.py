@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from models import load_bundle
 from models.batching import FEW_SHAPES, by_length, shared_evenly
 from models.engine import OnnxEngine
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.settings import STARTER
-from pipeline.subjects import SubjectMatcher
-from training.batches import token_budget_batches
+from training.data.batches import token_budget_batches
 
 LENGTHS = st.lists(st.integers(1, 200), max_size=80)
 

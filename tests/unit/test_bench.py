@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from pipeline.codec import decode
-from pipeline.commands.bench import with_reposts
+from pipeline.classify.codec import decode
+from pipeline.cli.bench import with_reposts
 from pipeline.demo.feed import Item
-from pipeline.posts import Origin, Record
+from pipeline.domain.post import Origin, Record
 from tests.builders import START, record
 
 

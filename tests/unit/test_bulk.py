@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.bulk import ItemVerdict, item_verdicts, verdict
+from pipeline.store.elasticsearch.bulk import ItemVerdict, item_verdicts, verdict
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=8),

@@ -19,16 +19,16 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from pipeline.alerting.explain import headline
-from pipeline.alerting.grouping import group_document
+from pipeline.alerting.alerts.document import headline
+from pipeline.alerting.alerts.grouping import group_document
 from pipeline.alerting.notify.alertmanager import fields
-from pipeline.alerting.notify.base import Channel, Notice
+from pipeline.alerting.notify.channel import Channel, Notice
+from pipeline.alerting.notify.chart_png import chart_png
+from pipeline.alerting.notify.factory import make_channels, open_channel
 from pipeline.alerting.notify.message import Language, cut, fitted, markdown, message
-from pipeline.alerting.notify.open import make_channels, open_channel
-from pipeline.alerting.notify.picture import chart_png
-from pipeline.alerting.notify.rate import RateLimit
-from pipeline.commands.alerts import _example
-from pipeline.errors import Fatal, Transient
+from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.cli.alerts import _example
+from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
 
 SECRET = "a secret of the test"  # noqa: S105

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.commands import check as command
-from pipeline.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE
+from pipeline.cli import check as command
+from pipeline.cli.main import app
+from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE
 from tests.services.process import free_port
 
 RUNNER = CliRunner()

@@ -17,11 +17,11 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.commands.alerts import duration
-from pipeline.commands.common import guarded
-from pipeline.commands.terminal import Terminal, json_text
-from pipeline.errors import Fatal
+from pipeline.cli.alerts import duration
+from pipeline.cli.common import guarded
+from pipeline.cli.main import app
+from pipeline.cli.terminal import Terminal, json_text
+from pipeline.domain.errors import Fatal
 from tests.services.process import free_port
 
 POSTS = ["新手机充电时爆炸，太失望了。", "Lovely hotel, friendly staff!", "", "Parliament votes on Thursday."]
@@ -29,7 +29,7 @@ POSTS = ["新手机充电时爆炸，太失望了。", "Lovely hotel, friendly s
 
 def cli(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", *arguments],
+        [sys.executable, "-c", "from pipeline.cli.main import main; main()", *arguments],
         capture_output=True, text=True, timeout=120, check=False, env={**os.environ, **environ},
     )  # fmt: skip
 
@@ -63,7 +63,7 @@ def test_it_says_its_version() -> None:
 
 def test_serving_loads_neither_torch_nor_transformers() -> None:
     code = (
-        "import sys, pipeline.cli, pipeline.app, pipeline.embedded, pipeline.console.server\n"
+        "import sys, pipeline.cli.main, pipeline.service.workers, pipeline.kafka.embedded, pipeline.console.server\n"
         "from models import load_bundle\nfrom pipeline.settings import STARTER\n"
         "load_bundle(STARTER).predict(['x'])\n"
         "print([m for m in ('torch', 'transformers', 'training') if m in sys.modules])"
@@ -237,7 +237,7 @@ def test_nothing_that_is_printed_steers_the_terminal(monkeypatch: pytest.MonkeyP
 def test_a_terminal_that_cannot_show_a_character_ends_no_command(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("id,text\n1,诺瓦手机起火 😀\n", "utf-8")
     done = subprocess.run(
-        [sys.executable, "-c", "from pipeline.cli import main; main()", "classify", str(tmp_path / "a.csv")],
+        [sys.executable, "-c", "from pipeline.cli.main import main; main()", "classify", str(tmp_path / "a.csv")],
         env={**os.environ, "PYTHONIOENCODING": "ascii"}, capture_output=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

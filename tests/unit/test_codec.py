@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.text import content_hash
-from pipeline.codec import decode
-from pipeline.errors import Poison
-from pipeline.posts import Origin, Post, Record
-from pipeline.subjects import SubjectMatcher
+from pipeline.classify.codec import decode
+from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.errors import Poison
+from pipeline.domain.post import Origin, Post, Record
 
 NOW_MS = 1_790_000_000_000
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import Fatal, PipelineError, Transient
-from pipeline.store.bulk import ItemVerdict
-from pipeline.store.connection import Connection
-from pipeline.store.refusals import TooLargeError
+from pipeline.domain.errors import Fatal, PipelineError, Transient
+from pipeline.store.elasticsearch.bulk import ItemVerdict
+from pipeline.store.elasticsearch.connection import Connection
+from pipeline.store.elasticsearch.refusals import TooLargeError
 from tests.services.process import free_port
 
 PRODUCT = "X-Elastic-Product: Elasticsearch\r\n"

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Fatal, PipelineError, Transient
-from pipeline.store import database
-from pipeline.store.database import failure
-from pipeline.store.sqlite import SqliteStore
+from pipeline.domain.errors import Fatal, PipelineError, Transient
+from pipeline.store.sqlite import database
+from pipeline.store.sqlite.database import failure
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.decide import Decision, Maintenance, Quiet, Tell, decide
-from pipeline.alerting.terms import distinctive, spread
+from pipeline.alerting.alerts.terms import distinctive, spread
+from pipeline.alerting.notify.policy import Decision, Maintenance, Quiet, Tell, decide
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
 NIGHT = Quiet(time(22), time(7), "Asia/Shanghai")

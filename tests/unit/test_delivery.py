@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.delivery import Window, end_offset, make_app
+from pipeline.kafka.consumer import Window, end_offset, make_app
 from pipeline.settings import KafkaSettings
 
 

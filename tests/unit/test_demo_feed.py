@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.demo.play import read_feed
-from pipeline.errors import EXIT_USAGE, Fatal
+from pipeline.domain.errors import EXIT_USAGE, Fatal
 
 ITEM = "<item><title>诺瓦手机起火</title><pubDate>Fri, 20 Nov 2026 08:00:00 GMT</pubDate></item>"
 RSS = f'<rss version="2.0"><channel><title>N</title>{ITEM}</channel></rss>'

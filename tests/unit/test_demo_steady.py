@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import STATE, Evaluator, state_begun_at
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import STATE, Evaluator, state_begun_at
 from pipeline.alerting.worker import AlertWorker
-from pipeline.commands.demo import demo
+from pipeline.cli.demo import demo
 from pipeline.demo.feed import Item
 from pipeline.demo.play import _Places
-from pipeline.metrics import Metrics
-from pipeline.posts import Progress, ScoredPost
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import Progress, ScoredPost
 from pipeline.settings import AlertSettings
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 DAYS = 10
@@ -153,7 +153,7 @@ def test_a_feed_without_subjects_says_where_they_go(
     def stop(*_: Any) -> None:
         raise Stopped
 
-    monkeypatch.setattr("pipeline.commands.demo.open_classifier", stop)
+    monkeypatch.setattr("pipeline.cli.demo.open_classifier", stop)
     (tmp_path / "posts.jsonl").write_text('{"source": "a", "id": "1", "text": "x"}\n')
     for config, said in (("", True), ('[subjects]\nNova = ["Nova"]\n', False)):
         (tmp_path / "mine.toml").write_text(config)

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import betabinom
 
-from pipeline.alerting.detector import Detector, Rule, Verdicts
-from pipeline.alerting.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
-from pipeline.alerting.tail import log10_tail, rises
-from pipeline.store.base import Scope
+from pipeline.alerting.detection.negative_share import Detector, Rule, Verdicts
+from pipeline.alerting.detection.tail import log10_tail, rises
+from pipeline.alerting.evaluation.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
+from pipeline.store.protocol import Scope
 from tests.builders import START
 
 RULE = Rule()

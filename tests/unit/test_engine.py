@@ -15,8 +15,8 @@ from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
 from models.engine import OnnxEngine, OutOfMemoryError
-from models.longtexts import MAX_WINDOWS, pieces
 from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
+from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
 
 TEXTS = ["good", "手机坏了，客服不回复", "a longer text about a hotel that was fine " * 3, "x"]

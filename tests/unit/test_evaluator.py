@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy, Transition
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.events import Event
-from pipeline.alerting.keyrules import KeyRule
-from pipeline.alerting.volumelane import CALM, VolumeLane
-from pipeline.errors import Transient
-from pipeline.store.base import Cell, CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Policy, Transition
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.events import Event
+from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
+from pipeline.domain.errors import Transient
+from pipeline.store.protocol import Cell, CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, SURGE, scored, surge
 
 CRISIS = START + timedelta(days=9)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.encodings import FileError
-from models.rows import BadRow, Row
-from pipeline.feeds import is_json_feed, read_feed
-from pipeline.markup import reader_text
+from models.files.encodings import FileError
+from models.files.rows import BadRow, Row
+from pipeline.ingest.feeds import is_json_feed, read_feed
+from pipeline.ingest.markup import reader_text
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<rss version="2.0"><channel><title>News</title><link>https://n.example</link>'
 END = "</channel></rss>"

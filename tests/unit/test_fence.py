@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Transient
-from pipeline.fence import LEAST, Bug, BugGuard, buried, isolated
+from pipeline.classify.fence import LEAST, Bug, BugGuard, buried, isolated
+from pipeline.domain.errors import Transient
 
 
 def _failing(bad: set[int]) -> tuple[list[int], object]:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Fatal
-from pipeline.guard import DeadLetterGuard
+from pipeline.classify.guard import DeadLetterGuard
+from pipeline.domain.errors import Fatal
 
 
 class Clock:

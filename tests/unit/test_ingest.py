@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner, Result
 
-from pipeline import kafka_tools
-from pipeline.cli import app
-from pipeline.codec import decode
-from pipeline.columns import RowError, Rules, as_bytes, post_of, read_count
-from pipeline.errors import Fatal
-from pipeline.posts import Origin, Post, Record
+from pipeline.classify.codec import decode
+from pipeline.cli.main import app
+from pipeline.domain.errors import Fatal
+from pipeline.domain.post import Origin, Post, Record
+from pipeline.ingest.columns import RowError, Rules, as_bytes, post_of, read_count
+from pipeline.kafka import admin
 
 NOW_MS = 1_800_000_000_000
 H = "source,id,text,published_at,likes\n"
@@ -34,7 +34,7 @@ def ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tup
     def producer(_: Any) -> Iterator[Callable[..., None]]:
         yield lambda _topic, value, key: sent.append(value)
 
-    monkeypatch.setattr(kafka_tools, "producer", producer)
+    monkeypatch.setattr(admin, "producer", producer)
     monkeypatch.setattr("time.time", lambda: NOW_MS / 1000)
     monkeypatch.chdir(tmp_path)
 

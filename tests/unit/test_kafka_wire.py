@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.kafka_wire import Topics, read_topics
+from pipeline.kafka.wire import Topics, read_topics
 
 
 def string(text: str) -> bytes:

@@ -9,9 +9,9 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alerting.keptcounts import KeptCounts, packed, unpacked
-from pipeline.store.base import Cell, CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.counting.count_cache import KeptCounts, packed, unpacked
+from pipeline.store.protocol import Cell, CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 NOW = START + timedelta(days=5, hours=3)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alerting.episodes import Policy, Reading
-from pipeline.alerting.keyrules import EVERYBODY, KeyRule, rule_of
-from pipeline.app import key_rules
-from pipeline.errors import Fatal
+from pipeline.alerting.evaluation.episodes import Policy, Reading
+from pipeline.alerting.evaluation.overrides import EVERYBODY, KeyRule, rule_of
+from pipeline.domain.errors import Fatal
+from pipeline.service.workers import key_rules
 from pipeline.settings import resolve
 from tests.builders import START
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from models.labelfiles import LabelFileError, LabelledText, heads_of, read_label_file, read_labelled
+from models.files.annotation_files import LabelFileError, LabelledText, heads_of, read_label_file, read_labelled
 
 
 def write(folder: Path, name: str, value: Any) -> Path:

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from models.registry import CHALLENGER, CHAMPION, Registry
-from pipeline.cli import app
-from pipeline.labelqueue import Candidate, candidates, frequencies, in_turns, new_words
-from pipeline.store.sqlite import SqliteStore
+from pipeline.annotation.queue import Candidate, candidates, frequencies, in_turns, new_words
+from pipeline.cli.main import app
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 from tests.unit.test_registry import bundle
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.errors import Fatal
-from pipeline.store.sqlite import SqliteStore
+from pipeline.cli.main import app
+from pipeline.domain.errors import Fatal
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.store.templates import POSTS, Layout, first_layout, later, layout_of, start_of, templates
+from pipeline.store.elasticsearch.templates import POSTS, Layout, first_layout, later, layout_of, start_of, templates
 
 TODAY = date(2026, 11, 28)
 PERIODS = st.sampled_from(["hour", "day", "month"])

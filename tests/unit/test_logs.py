@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.codec import decode
-from pipeline.commands.dead import escaped
-from pipeline.errors import Poison
-from pipeline.logs import Repeats, configure
-from pipeline.posts import Origin, Record
+from pipeline.classify.codec import decode
+from pipeline.cli.dead_letters import escaped
+from pipeline.domain.errors import Poison
+from pipeline.domain.post import Origin, Record
+from pipeline.service.logs import Repeats, configure
 
 HOSTILE = [
     "a\nb", "a\r\nERROR forged", "\x1b[31mred\x1b[0m", "\x1b]0;title\x07", "x\x00y", "\x9b31m", "\x85next", "a\u2028b",
@@ -86,7 +86,7 @@ def flood(now: list[float], written: io.StringIO) -> Callable[..., list[str]]:
 def test_what_repeats_itself_is_written_once_a_minute_with_a_count(written: io.StringIO) -> None:
     now = [100.0]
     say = flood(now, written)
-    for name in ("aiokafka.conn", "pipeline.flow"):
+    for name in ("aiokafka.conn", "pipeline.classify.flow"):
         found = []
         for second in range(181):
             now[0] = 1000.0 + second
@@ -99,8 +99,8 @@ def test_what_repeats_itself_is_written_once_a_minute_with_a_count(written: io.S
 
 def test_messages_that_differ_are_all_written_but_a_library_counts_by_its_template(written: io.StringIO) -> None:
     say = flood([100.0], written)
-    assert say("pipeline.flow", "index: %s", "store a cannot be reached")
-    assert say("pipeline.flow", "index: %s", "store a refuses writes")
+    assert say("pipeline.classify.flow", "index: %s", "store a cannot be reached")
+    assert say("pipeline.classify.flow", "index: %s", "store a refuses writes")
     assert say("aiokafka", "failed: %s", "one word")
     assert not say("aiokafka", "failed: %s", "another word")
     assert say("aiokafka", "failed fetch: %s", "one word")
@@ -109,7 +109,7 @@ def test_messages_that_differ_are_all_written_but_a_library_counts_by_its_templa
 def test_what_a_filter_remembers_is_bounded_and_nothing_new_is_left_out(written: io.StringIO) -> None:
     repeats = limit_repeats([100.0])
     words = ["".join(letters) for letters in itertools.product("abcdefghijk", repeat=3)]
-    log = logging.getLogger("pipeline.flow")
+    log = logging.getLogger("pipeline.classify.flow")
     for word in words:
         log.error("odd %s", word)
     assert len(lines(written)) == len(words)

@@ -12,21 +12,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.backtest import negative_scores
-from pipeline.alerting.counts import CountTable
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy, Transition
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.events import Event
-from pipeline.alerting.exclusions import TOUCHED, Exclusions, touched
-from pipeline.alerting.history import History
-from pipeline.alerting.replay import Replay
-from pipeline.alerting.swings import Swings, Usual
-from pipeline.alerting.volumelane import CALM, VolumeLane
-from pipeline.store.base import CountRule, Scope
-from pipeline.store.sqlite import SqliteStore
-from tests.bench.detector import after_another
-from tests.bench.simulator import brands
+from benchmarks.detector import after_another
+from benchmarks.simulator import brands
+from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.table import CountTable
+from pipeline.alerting.detection.dispersion import Swings, Usual
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.backtest import negative_scores
+from pipeline.alerting.evaluation.episodes import Policy, Transition
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.events import Event
+from pipeline.alerting.evaluation.exclusions import TOUCHED, Exclusions, touched
+from pipeline.alerting.evaluation.replay import Replay
+from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
+from pipeline.store.protocol import CountRule, Scope
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 BRANDS, TOPICS, DAYS = 8, 4, 10

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.errors import Fatal, PipelineError
+from pipeline.domain.errors import Fatal, PipelineError
 from pipeline.settings import StoreSettings
-from pipeline.store.elasticsearch import ElasticsearchStore
-from pipeline.store.open import open_store
+from pipeline.store.elasticsearch.store import ElasticsearchStore
+from pipeline.store.factory import open_store
 
 
 @pytest.mark.parametrize("host", ["a..b", "x" * 64, "h:99999", "[::1", "h:port"])

@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.alerting.decide import operator_state
-from pipeline.cli import app
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.notify.policy import operator_state
+from pipeline.cli.main import app
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START
 from tests.flow.test_notifier import Fake, Rig, document
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.alerting.history import History
-from tests.bench.peerrules import PEERS, binomial, deviations, ears_c2, fixed_share, times_the_mean
-from tests.bench.simulator import BUCKET_S, DAY, START
+from benchmarks.peerrules import PEERS, binomial, deviations, ears_c2, fixed_share, times_the_mean
+from benchmarks.simulator import BUCKET_S, DAY, START
+from pipeline.alerting.counting.history import History
 
 HOUR = 3600 // BUCKET_S
 DAYS = 16

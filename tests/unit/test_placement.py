@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline.errors import Fatal
-from pipeline.ledger import Ledger
-from pipeline.metrics import Metrics
-from pipeline.placement import Placement
-from pipeline.posts import Progress
-from pipeline.resume import Bounds, start_of
+from pipeline.classify.placement import Placement
+from pipeline.domain.errors import Fatal
+from pipeline.domain.ledger import Ledger
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import Progress
+from pipeline.kafka.resume import Bounds, start_of
 from tests.builders import START
 
 OFFSET = st.integers(0, 60)

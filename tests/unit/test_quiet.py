@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from models.labels import Prediction
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.posts import ScoredPost
-from pipeline.relabel import relabel_last
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
+from models.heads import Prediction
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.annotation.relabelling import relabel_last
+from pipeline.domain.post import ScoredPost
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, scored
 
 DAYS = 9

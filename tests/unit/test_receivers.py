@@ -28,13 +28,13 @@ from pipeline.alerting.notify.answers import (
     judge_vendor,
     quoted,
 )
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
+from pipeline.alerting.notify.factory import check_channels, make_channels
 from pipeline.alerting.notify.http import Poster, is_public
 from pipeline.alerting.notify.mail import MailChannel
-from pipeline.alerting.notify.open import check_channels, make_channels
-from pipeline.commands.alerts import _example
-from pipeline.commands.check import _channels
-from pipeline.errors import Fatal, Transient
+from pipeline.cli.alerts import _example
+from pipeline.cli.check import _channels
+from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings, Settings, WebhookSettings
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import Fatal, PipelineError, Transient
-from pipeline.network import Cause, Kind, cause_of
-from pipeline.store.refusals import TooLargeError, entry_refusal, item, read, refused, unreachable
+from pipeline.domain.connection_errors import Cause, Kind, cause_of
+from pipeline.domain.errors import Fatal, PipelineError, Transient
+from pipeline.store.elasticsearch.refusals import TooLargeError, entry_refusal, item, read, refused, unreachable
 
 URL = "http://es:9200"
 CANARY = "a post's own words"

@@ -14,8 +14,8 @@ from models.bundle import BundleError, load_bundle
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Registry, RegistryError
 from models.shadow import Shadow, shadowed
-from pipeline.classifier import bundle_in_service
-from pipeline.errors import Fatal
+from pipeline.classify.model_provider import bundle_in_service
+from pipeline.domain.errors import Fatal
 from pipeline.settings import STARTER, ModelSettings
 from tests.builders import DummyClassifier
 

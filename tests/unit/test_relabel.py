@@ -11,10 +11,10 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from models.registry import Registry
-from pipeline.cli import app
-from pipeline.relabel import CORRECTION, corrected, relabel_last, relabelled
-from pipeline.store.base import CountRule, Outcome
-from pipeline.store.sqlite import SqliteStore
+from pipeline.annotation.relabelling import CORRECTION, corrected, relabel_last, relabelled
+from pipeline.cli.main import app
+from pipeline.store.protocol import CountRule, Outcome
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, scored
 from tests.unit.test_registry import bundle
 

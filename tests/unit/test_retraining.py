@@ -6,12 +6,12 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from models.labelfiles import PEOPLE, REHEARSAL
-from pipeline.posts import Label
-from pipeline.relabel import CORRECTION, corrected
-from pipeline.retraining import write_rows
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
+from models.files.annotation_files import PEOPLE, REHEARSAL
+from pipeline.annotation.relabelling import CORRECTION, corrected
+from pipeline.annotation.retraining_rows import write_rows
+from pipeline.domain.post import Label
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 HEADS = {"topic": ["technology"], "sentiment": ["negative", "neutral", "positive"]}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.errors import EXIT_CONFIG, Fatal
+from pipeline.domain.errors import EXIT_CONFIG, Fatal
 from pipeline.settings import KafkaSettings, ModelSettings, StoreSettings, resolve
 
 CANARY = "canary-7c1f"

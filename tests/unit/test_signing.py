@@ -12,8 +12,8 @@ import pytest
 from models.bundle import BundleError, read_bundle
 from models.registry import CHAMPION, Registry
 from models.signing import SIGNATURE, new_key, sign
-from pipeline.classifier import open_classifier
-from pipeline.errors import Fatal
+from pipeline.classify.model_provider import open_classifier
+from pipeline.domain.errors import Fatal
 from pipeline.settings import ModelSettings
 
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alerting.silence import HOUR_S, silent_sources
+from pipeline.alerting.counting.source_outage import HOUR_S, silent_sources
 
 END = datetime(2026, 3, 15, 12, tzinfo=UTC)
 NOW_H = int(END.timestamp()) // HOUR_S

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.alerting.counts import CountTable, is_watched, key_name, rank, scopes_of
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Episode, Policy, Transition
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.events import Event
-from pipeline.alerting.readings import beyond, shared_scope
-from pipeline.alerting.shares import key_shares
-from pipeline.alerting.volumelane import VolumeLane
+from pipeline.alerting.counting.shares import key_shares
+from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scopes_of
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.events import Event
+from pipeline.alerting.evaluation.observations import beyond, shared_scope
+from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.settings.alerts import AlertSettings
-from pipeline.store.base import Cell, CountRule, Scope
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.protocol import Cell, CountRule, Scope
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 DAYS, LAST = 10, 9 * 24 * 60

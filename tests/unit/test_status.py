@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.posts import Progress
-from pipeline.status import from_store
-from pipeline.store.sqlite import SqliteStore
+from pipeline.domain.post import Progress
+from pipeline.service.status import from_store
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START
 
 NOW = START + timedelta(hours=1)

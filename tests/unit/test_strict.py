@@ -20,12 +20,12 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.commits import Commits
-from pipeline.delivery import make_app
-from pipeline.errors import Fatal
-from pipeline.resume import Bounds
+from pipeline.domain.errors import Fatal
+from pipeline.kafka.commits import Commits
+from pipeline.kafka.consumer import make_app
+from pipeline.kafka.resume import Bounds
+from pipeline.kafka.strict import Prefix, StrictConsumer
 from pipeline.settings import KafkaSettings
-from pipeline.strict import Prefix, StrictConsumer
 
 TP = TopicPartition("t", 0)
 

@@ -9,9 +9,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from models.text import MAX_LIGATURES, MAX_MARKS, clean, compatible, content_hash
-from pipeline.errors import Fatal
+from pipeline.classify.subjects import SubjectMatcher, matcher
+from pipeline.domain.errors import Fatal
 from pipeline.settings import resolve
-from pipeline.subjects import SubjectMatcher, matcher
 from tests.fuzz.texts import TEXTS
 
 NOVA = SubjectMatcher({"Nova": ["nova phone", "nova", "诺瓦"]}, fold_chinese=True)

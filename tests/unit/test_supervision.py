@@ -19,12 +19,12 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import delivery, topics
-from pipeline.commits import Commits
-from pipeline.errors import Fatal, Transient
-from pipeline.movement import STALL_S, Movement, Place
-from pipeline.posts import Progress
-from pipeline.supervision import Supervisor, explained
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.post import Progress
+from pipeline.kafka import consumer, writers
+from pipeline.kafka.commits import Commits
+from pipeline.kafka.stall import STALL_S, Movement, Place
+from pipeline.kafka.supervision import Supervisor, explained
 from tests.builders import START
 
 TP = TopicPartition("t", 0)
@@ -131,20 +131,20 @@ def test_what_keeps_a_worker_out_of_its_group_is_named_while_it_starts() -> None
 
     rig.app.start = start
     with pytest.raises(Fatal, match=r"another application is in the consumer group.*kafka\.group"):
-        asyncio.run(delivery.start(rig.app, "kafka:9092", 10))
+        asyncio.run(consumer.start(rig.app, "kafka:9092", 10))
 
 
 def test_progress_that_kafka_does_not_take_is_tried_again_long_before_the_client_gives_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(topics, "PROGRESS_S", 0.05)
+    monkeypatch.setattr(writers, "PROGRESS_S", 0.05)
 
     class Silent:
         async def send(self, **_: Any) -> None:
             await asyncio.Event().wait()
 
     with pytest.raises(Transient, match="did not take a record.*opinionwatch check"):
-        asyncio.run(topics.ProgressTopic(Rig().app, Silent()).send(Progress("t", 0, 1, 1, START)))
+        asyncio.run(writers.ProgressTopic(Rig().app, Silent()).send(Progress("t", 0, 1, 1, START)))
 
 
 def test_a_bug_stays_one_also_inside_what_aiokafka_makes_of_it() -> None:

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import encodings, tables
-from models.encodings import FileError, detected
-from models.rows import BadRow, Row
-from models.tables import Format, read_table, rows_of
+from models.files import encodings, tables
+from models.files.encodings import FileError, detected
+from models.files.rows import BadRow, Row
+from models.files.tables import Format, read_table, rows_of
 
 CHINESE = "source,id,text\nweibo,1,诺瓦手机充电起火，客服不理人\n"
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import app
-from pipeline.errors import EXIT_USAGE, Fatal
-from pipeline.retraining import TRAINED, labels_known
-from pipeline.store.base import CountRule
-from pipeline.store.sqlite import SqliteStore
+from pipeline.annotation.retraining_rows import TRAINED, labels_known
+from pipeline.cli.main import app
+from pipeline.domain.errors import EXIT_USAGE, Fatal
+from pipeline.store.protocol import CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 TEXTS = [f"What a lovely phone, I am happy with it, number {i}" for i in range(6)]

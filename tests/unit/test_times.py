@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.times import MAX_LENGTH, read_time
+from pipeline.domain.times import MAX_LENGTH, read_time
 
 NOON = "2026-11-23 13:05:00+00:00"
 SHANGHAI = ZoneInfo("Asia/Shanghai")

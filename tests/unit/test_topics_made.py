@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import kafka_tools
+from pipeline.kafka import admin
 from pipeline.settings import KafkaSettings
 
 
@@ -28,10 +28,10 @@ def test_a_record_is_durable_on_two_copies_where_there_are_three(
 
         def close(self) -> None: ...
 
-    monkeypatch.setattr(kafka_tools, "KafkaAdminClient", Admin)
-    monkeypatch.setattr(kafka_tools, "_reached", lambda _: nullcontext())
-    monkeypatch.setattr(kafka_tools, "_common", lambda _: {})
-    kafka_tools.ensure_topics(KafkaSettings(bootstrap_servers="127.0.0.1:1", replication=replication))
+    monkeypatch.setattr(admin, "KafkaAdminClient", Admin)
+    monkeypatch.setattr(admin, "_reached", lambda _: nullcontext())
+    monkeypatch.setattr(admin, "_common", lambda _: {})
+    admin.ensure_topics(KafkaSettings(bootstrap_servers="127.0.0.1:1", replication=replication))
     assert {t.replication_factor for t in made} == {replication}
     assert {t.topic_configs["min.insync.replicas"] for t in made} == {copies}
     assert len(made) == 5

@@ -26,13 +26,13 @@ from models.hotswap import HotSwap
 from models.registry import CHAMPION, Entry, Registry, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.signing import new_key, sign
-from pipeline.classifier import bundle_in_service, open_classifier
-from pipeline.cli import app
-from pipeline.delivery import make_app
-from pipeline.errors import Fatal
-from pipeline.posts import Label
+from pipeline.classify.model_provider import bundle_in_service, open_classifier
+from pipeline.cli.main import app
+from pipeline.domain.errors import Fatal
+from pipeline.domain.post import Label
+from pipeline.kafka.consumer import make_app
 from pipeline.settings import STARTER, KafkaSettings, ModelSettings
-from pipeline.store.sqlite import SqliteStore
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier
 
 TOKENIZER = "tokenizer.json"

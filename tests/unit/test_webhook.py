@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.webhook import WebhookChannel
-from pipeline.errors import Fatal, Transient
+from pipeline.domain.errors import Fatal, Transient
 
 NOTICE = Notice("subject:Nova@20260315T0930Z#0-opened", "opened", {"key": "subject:Nova", "evidence": ["诺瓦手机"]})
 SECRET = "a secret of the test"  # noqa: S105

@@ -12,20 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.counts import key_name, scope_of
-from pipeline.alerting.detector import Rule
-from pipeline.alerting.episodes import Policy
-from pipeline.alerting.evaluator import Evaluator
-from pipeline.alerting.explain import alert_document
-from pipeline.alerting.readings import reading_of
-from pipeline.alerting.replay import Replay
-from pipeline.alerting.why import near
-from pipeline.commands.alerts import duration
-from pipeline.commands.common import guarded
-from pipeline.commands.why import why
-from pipeline.errors import Fatal
-from pipeline.store.base import CountRule, Scope
-from pipeline.store.sqlite import SqliteStore
+from pipeline.alerting.alerts.document import alert_document
+from pipeline.alerting.counting.table import key_name, scope_of
+from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.evaluation.episodes import Policy
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.observations import reading_of
+from pipeline.alerting.evaluation.replay import Replay
+from pipeline.alerting.evaluation.why import near
+from pipeline.cli.alerts import duration
+from pipeline.cli.common import guarded
+from pipeline.cli.why import why
+from pipeline.domain.errors import Fatal
+from pipeline.store.protocol import CountRule, Scope
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 CRISIS = START + timedelta(days=9, hours=6)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.episodes import VOLUME, WARNING
-from pipeline.alerting.explain import headline
+from pipeline.alerting.alerts.document import headline
+from pipeline.alerting.evaluation.episodes import VOLUME, WARNING
 from pipeline.alerting.notify.answers import judge
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.http import Poster
 
 #: How often what is open is said again, and for how long Alertmanager takes it for open: ten missed times and more,

@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 
 from models.text import clean
-from pipeline.errors import Fatal, Transient
+from pipeline.domain.errors import Fatal, Transient
 
 #: Characters of a receiver's own words that are kept.
 MAX_WORDS = 200

@@ -16,12 +16,12 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, judge_slack, judge_vendor
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
+from pipeline.alerting.notify.chart_png import chart_png
 from pipeline.alerting.notify.http import Poster
 from pipeline.alerting.notify.message import Language, Message, fitted, markdown, message
-from pipeline.alerting.notify.picture import chart_png
-from pipeline.alerting.notify.rate import RateLimit
-from pipeline.errors import Fatal, Transient
+from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.domain.errors import Fatal, Transient
 
 #: Bytes that the text of a message may have; bodies stay under the vendors' 20,000, 20 KB and 4,096.
 SLACK_BYTES, DINGTALK_BYTES, FEISHU_BYTES, WECOM_BYTES = 2_900, 15_000, 15_000, 4_096

@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pipeline.alerting.episodes import CRITICAL, WARNING
+from pipeline.alerting.evaluation.episodes import CRITICAL, WARNING
 from pipeline.alerting.notify.log import LOG
 
 #: Of a delivery that is due as soon as its channel can take it, whatever the wall clock says.

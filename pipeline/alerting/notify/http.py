@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from pipeline.alerting.notify.answers import Answer, quoted
-from pipeline.errors import Fatal, Transient
+from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings.urls import checked_url
 
 MAX_ANSWER_BYTES = 65_536

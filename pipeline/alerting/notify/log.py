@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from pipeline.alerting.explain import headline
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.alerts.document import headline
+from pipeline.alerting.notify.channel import Notice
 
 log = logging.getLogger("opinionwatch.alerts")
 #: The name of the log that every worker writes, which is nobody's channel.

@@ -15,10 +15,10 @@ from html import escape
 from typing import TypeVar
 
 from pipeline.alerting.notify.answers import quoted
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
+from pipeline.alerting.notify.chart_png import HEIGHT, WIDTH, chart_png
 from pipeline.alerting.notify.message import Language, Message, message, plain_text
-from pipeline.alerting.notify.picture import HEIGHT, WIDTH, chart_png
-from pipeline.errors import Fatal, Transient
+from pipeline.domain.errors import Fatal, Transient
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Any, Literal
 
 from models.text import clean
-from pipeline.alerting.episodes import VOLUME
-from pipeline.alerting.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
+from pipeline.alerting.alerts.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
+from pipeline.alerting.evaluation.episodes import VOLUME
 
 Language = Literal["en", "zh"]
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.alerting.notify.deliveries import Delivery, State, of, queued, standing
-from pipeline.store.base import Store
+from pipeline.store.protocol import Store
 
 #: Open alerts that a channel which keeps state is told of again.
 OPEN = 5000

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.decide import NotificationPolicy, Tell, operator_state
-from pipeline.alerting.grouping import group_document
-from pipeline.alerting.notify.base import Channel, Notice, StatefulChannel
+from pipeline.alerting.alerts.grouping import group_document
+from pipeline.alerting.notify.channel import Channel, Notice, StatefulChannel
 from pipeline.alerting.notify.deliveries import (
     RESOLVED,
     Delivery,
@@ -30,8 +29,9 @@ from pipeline.alerting.notify.deliveries import (
     transition_for,
 )
 from pipeline.alerting.notify.outbox import Outbox, Takes
-from pipeline.errors import Fatal, Transient
-from pipeline.metrics import Metrics
+from pipeline.alerting.notify.policy import NotificationPolicy, Tell, operator_state
+from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.metrics import Metrics
 
 log = logging.getLogger(__name__)
 #: What people or another process changed is noticed within it, and what waits without a known end is looked at again.

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.answers import judge
-from pipeline.alerting.notify.base import Notice
+from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.http import Poster
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from models.labelfiles import LabelFileError, heads_of, read_label_file
-from pipeline.times import read_time
+from models.files.annotation_files import LabelFileError, heads_of, read_label_file
+from pipeline.domain.times import read_time
 from tests.fuzz.texts import TEXTS
 
 _CHOICE = {"from_name": "sentiment", "to_name": "text", "type": "choices", "value": {"choices": ["negative"]}}

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, Answer, judge, judge_slack, judge_vendor
 from pipeline.alerting.notify.deliveries import State, failed
 from pipeline.alerting.notify.http import MAX_ANSWER_BYTES, MAX_WAIT_S, waited_s
-from pipeline.alerting.told import by_channel, told
-from pipeline.errors import Fatal, Transient
+from pipeline.alerting.notify.status import by_channel, told
+from pipeline.domain.errors import Fatal, Transient
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 _CODES = st.one_of(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 
-from models.encodings import FileError
-from models.rows import Row
-from pipeline.codec import decode
-from pipeline.columns import RowError, Rules, as_bytes, post_of
-from pipeline.errors import Poison
-from pipeline.feeds import read_feed
-from pipeline.posts import Origin, Record
+from models.files.encodings import FileError
+from models.files.rows import Row
+from pipeline.classify.codec import decode
+from pipeline.domain.errors import Poison
+from pipeline.domain.post import Origin, Record
+from pipeline.ingest.columns import RowError, Rules, as_bytes, post_of
+from pipeline.ingest.feeds import read_feed
 from tests.fuzz.texts import TEXTS
 
 _PIECES = [

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from pipeline.codec import decode
-from pipeline.columns import Rules
-from pipeline.errors import Fatal, Poison
-from pipeline.postfiles import FileFormat, posts_of
-from pipeline.posts import Origin, Record
+from pipeline.classify.codec import decode
+from pipeline.domain.errors import Fatal, Poison
+from pipeline.domain.post import Origin, Record
+from pipeline.ingest.columns import Rules
+from pipeline.ingest.post_files import FileFormat, posts_of
 from tests.fuzz.texts import TEXTS
 
 _PIECES = [

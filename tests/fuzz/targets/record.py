@@ -18,13 +18,13 @@ import orjson
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline import delivery
-from pipeline.labelling import Labeller
-from pipeline.metrics import Metrics
-from pipeline.posts import ScoredPost
-from pipeline.store.base import STREAMED, CountRule
-from pipeline.store.sqlite import SqliteStore
-from pipeline.subjects import SubjectMatcher
+from pipeline.classify.stage import Labeller
+from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import ScoredPost
+from pipeline.kafka import consumer
+from pipeline.store.protocol import STREAMED, CountRule
+from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import DummyClassifier
 from tests.fuzz.texts import TEXTS
 
@@ -100,7 +100,7 @@ def run(data: bytes) -> None:
         topic="opinion.forum", partition=0, offset=hash(data) & 0xFFFFFF, timestamp=made["timestamp"], value=value,
         key=b"", headers=headers,
     )  # fmt: skip
-    record = delivery._record(raw)
+    record = consumer._record(raw)
     results = labeller.finish(labeller.infer(labeller.prepare([record])))
     for _, item in results:
         if isinstance(item, ScoredPost):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from pipeline.errors import EXIT_CONFIG, Fatal
+from pipeline.domain.errors import EXIT_CONFIG, Fatal
 from pipeline.settings import Settings, resolve
 from tests.fuzz.texts import TEXTS
 

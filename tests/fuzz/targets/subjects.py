@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from models.text import clean, content_hash
-from pipeline.subjects import SubjectMatcher
+from pipeline.classify.subjects import SubjectMatcher
 from tests.fuzz.texts import TEXTS
 
 INPUTS = st.tuples(TEXTS, TEXTS).map(lambda pair: "\x1e".join(pair).encode("utf-8", "surrogatepass"))

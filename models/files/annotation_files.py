@@ -1,0 +1,243 @@
+"""Files of labelled texts: JSONL, JSON, CSV, and the exports of Label Studio, doccano, Argilla and Prodigy.
+
+One row may carry several heads. What cannot be read becomes a `Problem` that names the place and the reason; the
+rest of the file is still read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from models.files.annotation_tools import Answer, BadRecordError, answers_of
+from models.files.columns import plain, text_fields
+from models.files.encodings import FileError, broken
+from models.files.rows import BadRow
+from models.files.tables import read_table
+
+#: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
+PEOPLE, REHEARSAL = "labels", "rehearsal"
+#: A column with more different values than this share of its rows holds no classes.
+_MOST_CLASSES = 0.5
+_FEW_ROWS = 8
+_NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledText:
+    """A text and its classes by head; `at` is the annotation's time as written, `place` is `file:line`."""
+
+    text: str
+    labels: dict[str, str]
+    place: str
+    id: str = ""
+    title: str = ""
+    source: str = ""
+    lang: str = ""
+    annotator: str = ""
+    at: str = ""
+    suggested: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def full_text(self) -> str:
+        """Title and text as the classifier reads them."""
+        return f"{self.title}\n{self.text}" if self.title and self.text else self.title or self.text
+
+    @property
+    def instant(self) -> float:
+        """Seconds since 1970 of the annotation; minus infinity where it says no time."""
+        try:
+            at = datetime.fromisoformat(self.at)
+            return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            return _epoch(self.at)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What could not be read, and where; `structural` where the form of the file is broken."""
+
+    place: str
+    reason: str
+    structural: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFile:
+    """What one file holds; `unknown` are its columns that are neither heads nor about the text."""
+
+    rows: list[LabelledText]
+    problems: list[Problem]
+    unknown: list[str]
+
+
+class LabelFileError(ValueError):
+    """The whole file cannot be read; the message names the file, the reason and the remedy."""
+
+
+def read_labelled(
+    path: Path, head: str = "label", classes: Mapping[str, Sequence[str]] | None = None
+) -> tuple[list[LabelledText], list[Problem]]:
+    """Rows and problems of one file, as `read_label_file` has them."""
+    found = read_label_file(path, head, classes)
+    return found.rows, found.problems
+
+
+def read_label_file(
+    path: Path,
+    head: str = "label",
+    classes: Mapping[str, Sequence[str]] | None = None,
+    text_field: str | None = None,
+    encoding: str | None = None,
+) -> LabelFile:
+    """One file; its format is found out from its content.
+
+    `head` names the head of labels that come without one (a column `label`, doccano, Argilla 1, Prodigy). With
+    `classes`, only columns that are heads there count, and heads and labels are written as they are there where no
+    more than case differs. `text_field` names the text in place of what is known.
+    """
+    rows: list[tuple[LabelledText, bool]] = []
+    problems: list[Problem] = []
+    try:
+        for row in read_table(path, encoding):
+            place = f"{path.name}:{row.line}"
+            if isinstance(row, BadRow):
+                problems.append(Problem(place, row.reason, row.structural))
+                continue
+            try:
+                if row.surplus:
+                    raise BadRecordError("more values than columns; quote the commas in the text")
+                found = [
+                    (_made(a, place, text_field), a.columns)
+                    for a in answers_of(_stated(row.values), head, classes or ())
+                ]
+                if not any(r.labels for r, _ in found):
+                    raise BadRecordError("has no label: it needs a column or field besides the text, or an annotation")
+                rows += [(r, columns) for r, columns in found if r.labels]
+            except BadRecordError as error:
+                problems.append(Problem(place, str(error)))
+    except FileError as error:
+        raise LabelFileError(str(error)) from None
+    heads = {plain(h): h for h in classes} if classes else None
+    unknown = _no_heads([r for r, columns in rows if columns], heads)
+    kept: list[LabelledText] = []
+    for labelled, columns in rows:
+        labels = {h: x for h, x in labelled.labels.items() if not columns or h not in unknown}
+        if labels:
+            kept.append(replace(labelled, labels=labels))
+        else:
+            problems.append(
+                Problem(labelled.place, f"has no column of a head ({', '.join(classes or ())}), and no 'label'")
+            )
+    return LabelFile(folded(kept, classes or {}), problems, sorted(unknown))
+
+
+def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the columns that a row leaves empty."""
+    return {k: v for k, v in values.items() if v is not None and v != ""}
+
+
+def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
+    about = answer.about
+    text_column, title_column = _texts(answer, text_field)
+    text, title = about.get(text_column) or "", about.get(title_column) or ""
+    if not isinstance(text, str) or not isinstance(title, str):
+        raise BadRecordError(f"field {text_column!r} is no text")
+    if not text.strip() and not title.strip():
+        raise BadRecordError(f"field {text_field or 'text'!r} is missing or empty; --text-field names another")
+    by_name = {plain(k): v for k, v in about.items()}
+    at = by_name.get("at") or by_name.get("updatedat") or by_name.get("createdat") or ""
+    who = by_name.get("annotator") or by_name.get("annotatoremail") or by_name.get("username") or ""
+    identity = about.get("post") or about.get("_id") or about.get("id") or ""
+    suggested = about.get("suggested")
+    made = LabelledText(
+        text,
+        answer.labels,
+        place,
+        str(identity),
+        title,
+        str(about.get("source") or ""),
+        str(about.get("lang") or ""),
+        str(who if not isinstance(who, dict) else who.get("email", "")),
+        str(at),
+        {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
+    )
+    said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
+    if any(map(broken, said)):
+        raise BadRecordError("holds half a character (a lone surrogate); correct it where the file was made")
+    return made
+
+
+def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:
+    text, title = text_fields(answer.about, text_field)
+    if text or title or text_field:
+        return text, title
+    if isinstance(answer.about.get("data"), str):
+        return "data", ""
+    fields = [k for k, v in answer.fields.items() if isinstance(v, str) and v]
+    if len(fields) > 1:
+        raise BadRecordError(f"which field is the text? --text-field names it: {', '.join(fields)}")
+    return "".join(fields), ""
+
+
+def _no_heads(rows: Sequence[LabelledText], heads: Mapping[str, str] | None) -> set[str]:
+    """The columns that are no heads: by the scheme where there is one, else those whose values are no classes."""
+    values: dict[str, Counter[str]] = {}
+    for row in rows:
+        for column, label in row.labels.items():
+            values.setdefault(column, Counter())[label] += 1
+    if heads is not None:
+        return {c for c in values if plain(c) not in heads}
+    unlike = {
+        column
+        for column, counts in values.items()
+        if all(_NUMBER_OR_TIME.fullmatch(x) for x in counts)
+        or (counts.total() >= _FEW_ROWS and len(counts) > _MOST_CLASSES * counts.total())
+    }
+    return unlike if len(unlike) < len(values) else set()
+
+
+def folded(rows: Sequence[LabelledText], classes: Mapping[str, Sequence[str]]) -> list[LabelledText]:
+    """Heads and labels in one spelling: the scheme's, else the file's most frequent."""
+    heads = {plain(h): h for h in classes}
+    counted: dict[str, Counter[str]] = {}
+    for row in rows:
+        for h, x in row.labels.items():
+            counted.setdefault(heads.get(plain(h), h), Counter())[x] += 1
+    spellings: dict[str, dict[str, str]] = {}
+    for h, counts in counted.items():
+        known = list(classes.get(h, ())) or [x for x, _ in counts.most_common()]
+        folded = Counter(x.casefold() for x in known)
+        clear = {x.casefold(): x for x in reversed(known) if folded[x.casefold()] == 1 or h not in classes}
+        spellings[h] = {x: x if x in classes.get(h, ()) else clear.get(x.casefold(), x) for x in counts}
+    made = []
+    for row in rows:
+        named = {heads.get(plain(h), h): x for h, x in row.labels.items()}
+        made.append(replace(row, labels={h: spellings[h].get(x, x) for h, x in named.items()}))
+    return made
+
+
+def _epoch(text: str) -> float:
+    """Seconds since 1970 that a number stands for, in seconds or milliseconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        return float("-inf")
+    return value / 1000 if value > 1e11 else value
+
+
+def heads_of(rows: Sequence[LabelledText]) -> dict[str, list[str]]:
+    """Heads and their classes, in the order of first sight."""
+    heads: dict[str, dict[str, None]] = {}
+    for row in rows:
+        for head, label in row.labels.items():
+            heads.setdefault(head, {})[label] = None
+    return {head: list(labels) for head, labels in heads.items()}

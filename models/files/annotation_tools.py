@@ -1,0 +1,241 @@
+"""The exports of annotation tools -> answers: Label Studio, Argilla, doccano, Prodigy, and plain rows. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.files.columns import TEXT, TITLE, plain
+
+#: Columns that are about a text or its annotation; in a plain file, every other column with text is a head.
+_ABOUT = frozenset(
+    map(
+        plain,
+        (
+            *TEXT, *TITLE, "id", "source", "lang", "language", "annotator", "at", "created_at", "updated_at", "url",
+            "post",
+            "kind", "author", "published_at", "dup_in_train", "suggested", "model", "v", "extra", "reposts", "likes",
+            "comments", "_id", "data", "meta", "metadata", "annotation_id", "lead_time", "was_cancelled",
+            "ground_truth",
+            "completed_by", "created_username", "created_ago", "file_upload", "drafts", "predictions",
+            "total_annotations",
+            "cancelled_annotations", "total_predictions", "comment_count", "unresolved_comment_count", "project",
+            "last_comment_updated_at", "comment_authors", "inner_id", "agreement", "annotators", "annotator_email",
+            "user",
+            "user_id", "username", "annotation_approver", "is_confirmed", "is_approved", "example", "answer", "accept",
+            "options", "config", "status", "state", "response", "_input_hash", "_task_hash", "_session_id", "_view_id",
+            "_annotator_id", "_timestamp", "_is_binary", "timestamp", "time", "date", "spans", "tokens", "entities",
+            "relations", "cats", "server_id", "_server_id", "external_id", "record_id", "uuid", "inserted_at",
+            "event_timestamp",
+            "annotation_agent", "prediction", "prediction_agent", "metrics", "vectors", "explanation", "multi_label",
+            "search_keywords",
+            "skipped", "rejected", "discarded", "cancelled", "canceled", "ignored", "is_skipped", "notes", "remark",
+            "index",
+            "score", "confidence", "split", "fold", "weight", "hash", "row", "no", "number", "unnamed: 0", "column 1",
+        ),
+    )
+)  # fmt: skip
+_REFUSING = ("was_cancelled", "cancelled", "canceled", "skipped", "is_skipped", "rejected", "discarded", "ignored")
+_REFUSALS = frozenset({
+    "reject", "rejected", "ignore", "ignored", "skip", "skipped", "discard", "discarded", "draft", "cancelled",
+    "canceled",
+    "pending", "invalid",
+})  # fmt: skip
+#: Names of a question that say nothing of what is asked.
+_NAMELESS = frozenset({"label", "labels", "choice", "choices", "class", "classes", "category", "textclass"})
+
+
+class BadRecordError(ValueError):
+    """A record that gives no label; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a person said of a text: classes by head, and the fields about text and annotation.
+
+    `columns` says that the heads are the names of columns, and only then may they be something else. `fields` are
+    those of which one is the text, where a tool keeps them apart.
+    """
+
+    about: Mapping[str, Any]
+    labels: dict[str, str]
+    columns: bool = False
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answer]:
+    """The answers in one record, `head` naming those that come without a name. Raises `BadRecordError`.
+
+    A column of a plain record is a head where it has the name of one of `heads`, or no other known meaning.
+    """
+    if not isinstance(record, dict):
+        raise BadRecordError("not an object")
+    tasks = "annotations" if "annotations" in record else "completions"
+    if isinstance(record.get("data"), dict) and tasks in record:
+        return _label_studio(record, tasks, head)
+    if isinstance(record.get("fields"), dict):
+        return _argilla(record, head)
+    if (why := _refusal(record)) is not None:
+        raise BadRecordError(f"the annotation is no label: {why}")
+    if "annotation" in record and ("inputs" in record or "text" in record):
+        return _argilla_1(record, head)
+    if "answer" in record and ("_input_hash" in record or "accept" in record):
+        return _prodigy(record, head)
+    return _plain(record, head, {plain(h) for h in (head, *heads)})
+
+
+def _refusal(record: Mapping[str, Any]) -> str | None:
+    """How an annotation says that it is none; None where it does not."""
+    for name in _REFUSING:
+        if str(record.get(name) or "").strip().casefold() in {"true", "1", "yes", "1.0"}:
+            return f"{name} is set"
+    for name in ("answer", "status", "state"):
+        value = record.get(name)
+        if isinstance(value, str) and value.strip().casefold() in _REFUSALS:
+            return f"{name} is {value.strip()!r}"
+    return None
+
+
+def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer]:
+    named = record.get("labels")
+    if isinstance(named, dict):
+        return [Answer(record, {k: one(v) for k, v in named.items() if v not in (None, "", [])})]
+    by_name = {plain(k): v for k, v in record.items()}
+    given = by_name.get("label", named if isinstance(named, (list, str)) else by_name.get("标签"))
+    if given not in (None, "", []):
+        return [Answer(record, {head: one(given)})]
+    flat = {k.removesuffix(".responses"): v for k, v in record.items() if k.endswith(".responses")}
+    if flat:
+        answered = {k: one(v) for k, v in flat.items() if v and _submitted(record, k)}
+        return [Answer({**record, "annotator": _first(record, flat, "users")}, answered)]
+    columns = {k: v for k, v in record.items() if plain(k) in heads or plain(k) not in _ABOUT}
+    found = {k: v for k, v in columns.items() if isinstance(v, (str, dict)) and v}
+    labels = {k: one(v) for k, v in found.items() if isinstance(v, str) or "choices" in v}
+    return [Answer(record, labels, columns=True)]
+
+
+def _submitted(record: Mapping[str, Any], question: str) -> bool:
+    status = record.get(f"{question}.responses.status") or ["submitted"]
+    return isinstance(status, list) and bool(status) and status[0] == "submitted"
+
+
+def _first(record: Mapping[str, Any], questions: Mapping[str, Any], what: str) -> str:
+    found = record.get(f"{next(iter(questions))}.responses.{what}")
+    return str(found[0]) if isinstance(found, list) and found else ""
+
+
+def _label_studio(record: Mapping[str, Any], tasks: str, head: str) -> list[Answer]:
+    answers, refused = [], 0
+    for annotation in _objects(record, tasks):
+        if _refusal(annotation) is not None:
+            refused += 1
+            continue
+        choices = [r for r in _objects(annotation, "result") if r.get("type") == "choices"]
+        labels = {_named(r, "from_name", head): one(_object(r, "value").get("choices")) for r in choices}
+        by = annotation.get("completed_by", "")
+        who = by.get("email", by.get("id", "")) if isinstance(by, dict) else by
+        at = annotation.get("updated_at") or annotation.get("created_at") or ""
+        about = {**record["data"], "annotator": str(who), "at": at}
+        about.setdefault("id", record.get("id", ""))
+        if labels:
+            answers.append(Answer(about, labels, fields=record["data"]))
+    if refused and not answers:
+        raise BadRecordError("the annotation is no label: it was skipped or cancelled")
+    return answers
+
+
+def _argilla(record: Mapping[str, Any], head: str) -> list[Answer]:
+    """Argilla 2 gives its answers by question, the records of feedback datasets by user."""
+    at = record.get("updated_at") or record.get("inserted_at") or ""
+    about = {**_object(record, "metadata"), **record["fields"], "id": record.get("id", ""), "at": at}
+    by_user: dict[str, dict[str, str]] = {}
+    refused = 0
+    for question, answer in _questions(record):
+        if answer.get("status") in (None, "submitted"):
+            name = head if plain(question) in _NAMELESS else question
+            by_user.setdefault(str(answer.get("user_id", "")), {})[name] = one(answer.get("value"))
+        else:
+            refused += 1
+    if refused and not by_user:
+        raise BadRecordError("the annotation is no label: it is a draft or was discarded")
+    return [Answer({**about, "annotator": user}, labels, fields=record["fields"]) for user, labels in by_user.items()]
+
+
+def _questions(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    if isinstance(record.get("responses"), list):
+        for response in _objects(record, "responses"):
+            values = _object(response, "values")
+            if not values:
+                yield "", {"status": response.get("status") or "draft"}
+            yield from ((question, {**response, **_object(values, question)}) for question in values)
+    else:
+        by_question = _object(record, "responses")
+        yield from ((question, answer) for question in by_question for answer in _objects(by_question, question))
+
+
+def _argilla_1(record: Mapping[str, Any], head: str) -> list[Answer]:
+    inputs = record.get("inputs")
+    about = {**record, **(inputs if isinstance(inputs, dict) else {"text": inputs or record.get("text")})}
+    about["annotator"] = record.get("annotation_agent", "")
+    about["at"] = record.get("event_timestamp") or ""
+    return [Answer(about, {head: one(record["annotation"])})] if record["annotation"] else []
+
+
+def _prodigy(record: Mapping[str, Any], head: str) -> list[Answer]:
+    about = {**record, "at": record.get("_timestamp") or "", "annotator": record.get("_annotator_id") or ""}
+    accepted = record.get("accept")
+    if accepted in (None, []):
+        accepted = record.get("label")
+    return [Answer(about, {head: one(accepted)})] if accepted not in (None, "", []) else []
+
+
+def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The object in a field; empty where the field is missing or null."""
+    value = record.get(name) or {}
+    if not isinstance(value, dict):
+        raise BadRecordError(f"field {name!r} is a {type(value).__name__}: it needs an object")
+    return value
+
+
+def _objects(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+    """The objects in the array in a field; none where the field is missing or null."""
+    values = record.get(name) or []
+    if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
+        raise BadRecordError(f"field {name!r} needs an array of objects")
+    return values
+
+
+def _named(record: Mapping[str, Any], name: str, head: str) -> str:
+    value = record.get(name)
+    if not isinstance(value, str) or not value:
+        raise BadRecordError(f"field {name!r} needs the name of a head")
+    return head if plain(value) in _NAMELESS else value
+
+
+def one(value: Any) -> str:
+    """The one class in a value. Raises `BadRecordError`."""
+    if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
+        value = _nested(value)
+    if isinstance(value, dict) and "choices" in value:
+        value = value["choices"]
+    if isinstance(value, (list, tuple)):
+        if len(value) != 1:
+            raise BadRecordError(f"{len(value)} labels for one head: it needs exactly one")
+        value = value[0]
+    if value is None or (isinstance(value, str) and not value.strip()):
+        raise BadRecordError("an annotation without a label")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise BadRecordError(f"a label is a {type(value).__name__}: it needs a text")
+    return str(value).strip()
+
+
+def _nested(text: str) -> Any:
+    """What a CSV holds as JSON, else the text."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

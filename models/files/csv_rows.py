@@ -1,0 +1,122 @@
+"""Lines of a CSV -> rows. A quote that nothing closes costs the line that it opens in, and no more. Pure."""
+
+from __future__ import annotations
+
+import csv
+from collections import deque
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from models.files.encodings import FileError, broken
+from models.files.rows import MAX_LINE, BadRow, Row
+
+#: Characters of one row whose quoted fields hold line breaks.
+MAX_ROW = 2 << 20
+#: Characters of the name of a column.
+MAX_NAME = 200
+#: Lines that one row may go over before its quote counts as never closed.
+MAX_ROW_LINES = 5_000
+DELIMITERS = ("\t", ";", ",", "|")
+
+# The limit of the csv module is of one field and of the whole process; `MAX_ROW` bounds what is handed to it.
+csv.field_size_limit(MAX_LINE + 1)
+
+
+def csv_rows(lines: Iterator[tuple[int, str]], name: str, delimiter: str | None) -> Iterator[Row | BadRow]:
+    number, first = next(lines)
+    said = first.strip("\r\n").strip('"')
+    if said.lower().startswith("sep=") and len(said) == 5:
+        delimiter = said[4]
+        number, first = next(lines, (number + 1, ""))
+    if delimiter is None:
+        delimiter = _delimiter(first)
+    columns: tuple[str, ...] = ()
+    for row in _records(chain([(number, first)], lines), delimiter):
+        if isinstance(row, BadRow):
+            if not columns:
+                raise FileError(f"{name}:{row.line}: {row.reason}", "correct the line of column names")
+            yield row
+            continue
+        line, cells = row
+        if not any(c.strip() for c in cells):
+            continue
+        if not columns:
+            columns = _columns(cells)
+        elif any(map(broken, cells)):
+            yield BadRow(line, "holds bytes that the file's encoding does not have")
+        else:
+            surplus = cells[len(columns) :]
+            values = dict(zip(columns, cells, strict=False))
+            yield Row(line, values, tuple(surplus) if any(surplus) else (), columns=columns)
+
+
+def _delimiter(header: str) -> str:
+    counts = {d: header.count(d) for d in DELIMITERS}
+    return max(DELIMITERS, key=counts.__getitem__) if any(counts.values()) else ","
+
+
+def _columns(cells: list[str]) -> tuple[str, ...]:
+    """The names of the columns: each once, none empty, none of unbounded length, since every row repeats them."""
+    names: dict[str, None] = {}
+    for number, cell in enumerate(cells, 1):
+        name = cell.strip()[:MAX_NAME] or f"column {number}"
+        names[name if name not in names else f"{name} ({number})"] = None
+    return tuple(names)
+
+
+def _records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str]] | BadRow]:
+    """The cells of each row. A quote that never closes costs the line that it opens in."""
+    waiting: deque[tuple[int, str]] = deque()
+    while True:
+        taken = [waiting.popleft()] if waiting else list(islice(lines, 1))
+        if not taken:
+            return
+        line, text = taken[0]
+        inside, clean = _quoted(text, delimiter, inside=False)
+        size = len(text)
+        while inside and size < MAX_ROW and len(taken) < MAX_ROW_LINES:
+            following = waiting.popleft() if waiting else next(lines, None)
+            if following is None:
+                break
+            taken.append(following)
+            size += len(following[1])
+            inside, clean = _quoted(following[1], delimiter, inside=True)
+        if inside or (len(taken) > 1 and not clean):
+            waiting.extendleft(reversed(taken[1:]))
+            yield BadRow(line, "a quote opens in this line and is not closed", structural=True, text=text)
+            continue
+        try:
+            yield line, next(csv.reader(["".join(t for _, t in taken)], delimiter=delimiter), [])
+        except csv.Error as error:
+            yield BadRow(line, f"is no CSV ({error})", structural=True, text=text)
+
+
+def _quoted(line: str, delimiter: str, *, inside: bool) -> tuple[bool, bool]:
+    """Whether a quoted field is open at the end of a line, and whether a delimiter follows each that closed."""
+    if '"' not in line:
+        return inside, True
+    at, clean = 0, True
+    while True:
+        if not inside and line[at : at + 1] == '"':
+            inside, at = True, at + 1
+        if inside:
+            at = _closing(line, at)
+            if at < 0:
+                return True, clean
+            inside = False
+            end = line.find(delimiter, at)
+            clean = clean and not line[at : len(line) if end < 0 else end].strip()
+        else:
+            end = line.find(delimiter, at)
+        if end < 0:
+            return False, clean
+        at = end + 1
+
+
+def _closing(line: str, at: int) -> int:
+    """The place after the quote that closes a field; -1 where there is none. Doubled quotes are text."""
+    while (quote := line.find('"', at)) >= 0:
+        if line[quote + 1 : quote + 2] != '"':
+            return quote + 1
+        at = quote + 2
+    return -1

@@ -1,0 +1,1 @@
+"""The alert as a document: evidence, terms, and how it is shown."""

@@ -1,0 +1,73 @@
+"""Counts of settled days, read from the posts once and kept in the store: months of history cost a read a day."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import orjson
+
+from pipeline.store.closed_days import DAY, day_start, is_settled, mark_name
+from pipeline.store.protocol import Cell, CountRule, Store
+
+
+class KeptCounts:
+    """Reads counts day by day; keeps those of settled days where `keep` is set (it needs the right to write state)."""
+
+    def __init__(
+        self, store: Store, rule: CountRule, *, keep: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
+        self._store, self._rule, self._keep, self._now = store, rule, keep, now
+        self._rule_id = hashlib.sha256(repr(rule).encode()).hexdigest()[:12]
+
+    def days(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime, list[Cell]]]:
+        """(from, to, cells) for every day or part of a day in the range, in order. Refresh the store before."""
+        while start < end:
+            midnight = day_start(start.astimezone(UTC).date()) + DAY
+            until = min(end, midnight)
+            whole = until == midnight and start == midnight - DAY
+            settled = whole and is_settled(start.date(), self._now())
+            yield start, until, self._day(start) if settled else self._store.counts(start, until, self._rule)
+            start = until
+
+    def _day(self, start: datetime) -> list[Cell]:
+        day = start.date()
+        mark = (self._store.state(mark_name(day)) or {}).get("mark", "")
+        name = f"counts-{day.isoformat()}"
+        kept = self._store.state(name)
+        if kept is not None and (kept["mark"], kept.get("rule")) == (mark, self._rule_id):
+            return unpacked(kept)
+        # A write that was marked before the mark was read is to be seen.
+        self._store.refresh()
+        cells = self._store.counts(start, start + DAY, self._rule)
+        if self._keep:
+            self._store.put_state(name, {"mark": mark, "rule": self._rule_id, **packed(cells)})
+        return cells
+
+
+def packed(cells: Sequence[Cell]) -> dict[str, Any]:
+    """Cells as JSON of few bytes: names once, numbers column by column, compressed.
+
+    >>> unpacked(packed([Cell(300, "autos", "", 7, 2)]))
+    [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='')]
+    """
+    names = sorted({(c.topic, c.subject, c.source) for c in cells})
+    place = {name: i for i, name in enumerate(names)}
+    rows = sorted((place[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
+    columns = np.array(rows, "<i8").reshape(len(rows), 4).T
+    body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes())
+    return {"cells": len(rows), "body": base64.b64encode(body).decode()}
+
+
+def unpacked(kept: Mapping[str, Any]) -> list[Cell]:
+    """What `packed` was given, sorted by topic, subject and source."""
+    head, _, body = zlib.decompress(base64.b64decode(kept["body"])).partition(b"\n")
+    names = orjson.loads(head)
+    columns = np.frombuffer(body, "<i8").reshape(4, kept["cells"]).tolist()
+    rows = ((*names[name], *numbers) for name, *numbers in zip(*columns, strict=True))
+    return [Cell(bucket, topic, subject, n, k, source) for topic, subject, source, bucket, n, k in rows]

@@ -1,0 +1,134 @@
+"""Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
+
+A bucket that a key has no row for counts as no posts; the gaps are reported.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.files.rows import BadRow
+from models.files.tables import Format, rows_of_lines
+from pipeline.domain.errors import EXIT_USAGE, Fatal
+from pipeline.ingest.columns import read_count
+from pipeline.store.protocol import Scope
+
+BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
+COLUMNS = ("timestamp", "key", "posts", "negative")
+_NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
+#: What a file of counts may hold: years, posts of one bucket, and buckets times keys.
+FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
+
+
+@dataclass(frozen=True)
+class History:
+    """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
+
+    `scopes` are what the keys of an index stand for; a file has none.
+    """
+
+    keys: tuple[str, ...]
+    start: datetime
+    bucket_s: int
+    posts: NDArray[np.int64]
+    negatives: NDArray[np.int64]
+    gaps: tuple[str, ...] = ()
+    scopes: Mapping[str, Scope] = field(default_factory=dict)
+
+    def end_of(self, bucket: int) -> datetime:
+        return self.start + timedelta(seconds=(bucket + 1) * self.bucket_s)
+
+    @property
+    def key_weeks(self) -> float:
+        return float(self.posts.size * self.bucket_s / (7 * 86_400))
+
+
+def read_history(lines: Iterable[str], name: str) -> History:
+    """Raises `Fatal` naming the row (the header is row 1) and the field, and `FileError`."""
+    rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
+    offsets: set[timedelta | None] = set()
+    for read in rows_of_lines(lines, name, Format.csv):
+        if isinstance(read, BadRow):
+            raise _bad(name, read.line, read.reason, "correct the row")
+        number, row = read.line, {k.casefold(): v for k, v in read.values.items()}
+        if read.surplus:
+            raise _bad(name, number, "has more values than columns", "quote commas in the keys")
+        if missing := [c for c in COLUMNS if c not in row]:
+            raise _bad(name, number, f"has no value for {', '.join(missing)}", f"the columns are {','.join(COLUMNS)}")
+        at = _time(row["timestamp"], name, number)
+        offsets.add(at.utcoffset())
+        if len(offsets) > 1:
+            raise _bad(name, number, "mixes time zones", "write all timestamps with one offset, best Z")
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+        posts, negative = (_count(row[c], c, name, number) for c in ("posts", "negative"))
+        if negative > posts:
+            raise _bad(name, number, f"negative {negative} is more than posts {posts}", "correct the counts")
+        if not row["key"].strip():
+            raise _bad(name, number, "has no key", "write the key that the counts are of")
+        series = rows.setdefault(row["key"], [])
+        if series and at <= series[-1][0]:
+            raise _bad(name, number, f"timestamp is not after the row before of key {row['key']!r}", "sort the file")
+        series.append((at, posts, negative, number))
+    if not rows:
+        raise _bad(name, 2, "is missing", "the file has no row of counts")
+    return _gridded(rows, name)
+
+
+def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> History:
+    steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
+    bucket_s = int(min(steps, default=3600))
+    first_row = next(iter(rows.values()))[0][3]
+    if bucket_s not in BUCKETS_S:
+        minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
+        raise _bad(name, first_row, f"buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
+    start = min(series[0][0] for series in rows.values())
+    end, last_row = max((series[-1][0], series[-1][3]) for series in rows.values())
+    if (end - start) / timedelta(seconds=bucket_s) * len(rows) > MAX_CELLS:
+        raise _bad(name, last_row, f"timestamp {end.isoformat()} is too far from the first", "correct the timestamps")
+    n_buckets = round((end - start).total_seconds() // bucket_s) + 1
+    keys = tuple(sorted(rows))
+    posts, negatives = np.zeros((2, len(keys), n_buckets), np.int64)
+    gaps = []
+    for k, key in enumerate(keys):
+        before: datetime | None = None
+        for at, n, negative, number in rows[key]:
+            place, rest = divmod((at - start).total_seconds(), bucket_s)
+            if rest:
+                raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
+            if before is not None and (at - before).total_seconds() > bucket_s:
+                missing = at - before - timedelta(seconds=bucket_s)
+                gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
+            posts[k, int(place)], negatives[k, int(place)] = n, negative
+            before = at
+    return History(keys, start, bucket_s, posts, negatives, tuple(gaps))
+
+
+def _time(text: str, name: str, number: int) -> datetime:
+    try:
+        at = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise _bad(name, number, f"timestamp {text!r} is no ISO 8601 time", "e.g. 2026-11-24T05:00:00Z") from None
+    if not FIRST_YEAR <= at.year <= LAST_YEAR:
+        raise _bad(name, number, f"timestamp {text!r} is not in {FIRST_YEAR} to {LAST_YEAR}", "correct the timestamp")
+    return at
+
+
+def _count(text: str, column: str, name: str, number: int) -> int:
+    if _NEGATIVE.fullmatch(text.strip()):
+        raise _bad(name, number, f"{column} {text[:40]} is below 0", "write counts")
+    value = read_count(text)
+    if value is None or value > MAX_COUNT:
+        shown = text if len(text) <= 40 else f"{text[:40]}..."
+        raise _bad(name, number, f"{column} {shown!r} is no whole number from 0 to {MAX_COUNT}", "write counts")
+    return value
+
+
+def _bad(name: str, number: int, problem: str, remedy: str) -> Fatal:
+    return Fatal(f"{name}: row {number}: {problem}", remedy, EXIT_USAGE)

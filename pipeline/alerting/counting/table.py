@@ -1,0 +1,146 @@
+"""Counts per key and bucket as arrays, refilled from the store. Pure.
+
+A key is a topic, a subject, a source (where asked for), or a subject within a topic or a source.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import astuple
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.store.protocol import BUCKET_S, Cell, Scope
+
+Counts = NDArray[np.int64]
+
+
+def key_name(scope: Scope) -> str:
+    """How people see a key.
+
+    >>> key_name(Scope("autos")), key_name(Scope("", "Nova")), key_name(Scope("autos", "Nova"))
+    ('topic:autos', 'subject:Nova', 'subject:Nova|topic:autos')
+    """
+    parts = (("subject", scope.subject), ("topic", scope.topic), ("source", scope.source))
+    return "|".join(f"{name}:{value}" for name, value in parts if value)
+
+
+def scope_of(key: str) -> Scope | None:
+    """The key that people call so; None where the name is not of that form.
+
+    >>> scope_of("subject:Nova|topic:autos"), scope_of("Nova")
+    (Scope(topic='autos', subject='Nova', source=''), None)
+    """
+    parts = dict(part.partition(":")[::2] for part in key.split("|"))
+    scope = Scope(parts.get("topic", ""), parts.get("subject", ""), parts.get("source", ""))
+    return scope if key and key_name(scope) == key else None
+
+
+class CountTable:
+    """int64[n_keys, width] of posts and negatives over the last `width` buckets; keys appear as they come."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+        self.scopes: list[Scope] = []
+        self._rows: dict[Scope, int] = {}
+        self._named: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
+        self.end = 0  # start of the bucket after the last column, seconds since the epoch
+        self.posts: Counts = np.zeros((0, width), np.int64)
+        self.negatives: Counts = np.zeros((0, width), np.int64)
+
+    def advance(self, end: int) -> None:
+        """Shifts the columns so that the last one is the bucket before `end`."""
+        steps = (end - self.end) // BUCKET_S
+        if steps <= 0:
+            return
+        for table in (self.posts, self.negatives):
+            if steps < self.width:
+                table[:, :-steps] = table[:, steps:]
+            table[:, -min(steps, self.width) :] = 0
+        self.end = end
+
+    def refill(self, cells: Iterable[Cell], start: int) -> None:
+        """Replaces all columns from bucket `start` on by `cells`; cells outside the table are left out."""
+        column = max(0, self.width - (self.end - start) // BUCKET_S)
+        self.posts[:, column:] = 0
+        self.negatives[:, column:] = 0
+        for cell in cells:
+            at = self.width - (self.end - cell.bucket) // BUCKET_S
+            if not column <= at < self.width:
+                continue
+            for scope in scopes_of(cell):
+                row = self._row(scope)
+                self.posts[row, at] += cell.posts
+                self.negatives[row, at] += cell.negatives
+
+    def time_of(self, column: int) -> datetime:
+        """When the bucket before `column` ends."""
+        return datetime.fromtimestamp(self.end - (self.width - column) * BUCKET_S, UTC)
+
+    @classmethod
+    def holding(cls, scopes: Sequence[Scope], posts: Counts, negatives: Counts) -> CountTable:
+        """A table of counts that stand already, int64[n_keys, width]; it knows no times."""
+        made = cls(posts.shape[1])
+        for scope in scopes:
+            made._add(scope)
+        made.posts, made.negatives = posts, negatives
+        return made
+
+    def row(self, scope: Scope) -> int | None:
+        return self._rows.get(scope)
+
+    def related(self, scope: Scope) -> list[int]:
+        """Rows of the other keys that may hold posts of this one: those within it, and those that it lies across."""
+        within = {row for name in _names(scope) for row in self._named[name]}
+        across = {name for row in within for name in _names(self.scopes[row])}
+        singles = {row for at, value in across if (row := self.row(_single(at, value))) is not None}
+        return sorted((within | singles) - {self.row(scope)})
+
+    def _row(self, scope: Scope) -> int:
+        row = self._rows.get(scope)
+        if row is None:
+            row = self._add(scope)
+            empty = np.zeros((1, self.width), np.int64)
+            self.posts = np.vstack([self.posts, empty])
+            self.negatives = np.vstack([self.negatives, empty])
+        return row
+
+    def _add(self, scope: Scope) -> int:
+        row = self._rows[scope] = len(self.scopes)
+        self.scopes.append(scope)
+        for name in _names(scope):
+            self._named[name].append(row)
+        return row
+
+
+def _names(scope: Scope) -> list[tuple[int, str]]:
+    """What a key is made of: which of its parts, and the name in it."""
+    return [(at, value) for at, value in enumerate(astuple(scope)) if value]
+
+
+def _single(at: int, value: str) -> Scope:
+    return Scope(*(value if i == at else "" for i in range(3)))
+
+
+def scopes_of(cell: Cell) -> tuple[Scope, ...]:
+    """The keys that count the posts of a cell."""
+    if cell.source and cell.subject:
+        return (Scope("", cell.subject, cell.source),)
+    if cell.source:
+        return (Scope("", "", cell.source), Scope(cell.topic, "", cell.source))
+    if cell.subject:
+        return (Scope("", cell.subject), Scope(cell.topic, cell.subject))
+    return (Scope(cell.topic),)
+
+
+def is_watched(scope: Scope) -> bool:
+    """Whether a key may alert: a topic within a source only tells which of the two explains the other."""
+    return not (scope.topic and scope.source)
+
+
+def rank(scope: Scope) -> int:
+    """Subjects open first, then topics, sources, and what lies within two: so the most telling key mutes the others."""
+    return (0 if scope.subject else 1 if scope.topic else 2) if scope.is_single else 3

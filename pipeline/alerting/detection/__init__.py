@@ -1,0 +1,1 @@
+"""The alert rules: pure arithmetic on counts, vectorised over keys."""

@@ -1,0 +1,153 @@
+"""One episode per spike: opened, escalated, reminded, resolved. A pure state machine; times are event times."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+
+from pipeline.domain.post import known_fields
+from pipeline.store.protocol import EVERYTHING, Scope
+
+WARNING, CRITICAL = "warning", "critical"
+#: What an episode is about: the negative share, or how many posts there are.
+NEGATIVE, VOLUME = "negative", "volume"
+
+
+class Transition(Enum):
+    """What an operator hears of."""
+
+    OPENED = "opened"
+    ESCALATED = "escalated"
+    REMINDER = "reminder"
+    RESOLVED = "resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Scores are -log10 of the tail probability; an episode ends after `calm` below `end_below`."""
+
+    fire: float = 4.0
+    critical: float = 6.0
+    end_below: float = 2.0
+    calm: timedelta = timedelta(minutes=30)
+    remind: timedelta = timedelta(hours=4)
+
+    def firing_at(self, fire: float) -> Policy:
+        """The same with another threshold; critical stays as far above it, and never comes below its own."""
+        return replace(self, fire=fire, critical=max(self.critical, fire + self.critical - self.fire))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds."""
+
+    at: datetime
+    score: float
+    posts: int
+    observed: int
+    expected: float
+    baseline: float
+    window_s: int
+    cold: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Episode:
+    """`started_at` is when the rise most likely began, `fired_at` the end of the window that fired.
+
+    `peak` is the reading with the highest score.
+
+    `muted_by` is the id of the episode that explains this one: it is followed, but nobody is told.
+    """
+
+    key: str
+    scope: Scope
+    severity: str
+    started_at: datetime
+    fired_at: datetime
+    updated_at: datetime
+    peak: Reading
+    calm_since: datetime | None = None
+    reminded_at: datetime | None = None
+    resolved_at: datetime | None = None
+    sequence: int = 0
+    muted_by: str = ""
+    lane: str = NEGATIVE
+
+    @property
+    def id(self) -> str:
+        """Stable over restarts: a replay of the same counts opens the same episode."""
+        lane = "" if self.lane == NEGATIVE else f"{self.lane}:"
+        return f"{lane}{self.key}@{self.fired_at:%Y%m%dT%H%MZ}"
+
+    def to_json(self) -> dict[str, Any]:
+        """For the evaluator's state; `from_json` reads it back."""
+        fields: dict[str, Any] = _plain(asdict(self))
+        return {**fields.pop("scope"), **fields}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Episode:
+        """Passes over fields that it does not know; raises where one is missing."""
+        times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
+        peak = Reading(**{**known_fields(Reading, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])})
+        scope = {name: value.get(name, "") for name in asdict(EVERYTHING)}
+        rest = {k: v for k, v in {**value, **times}.items() if k not in scope}
+        return cls(**{**known_fields(cls, rest), "peak": peak, "scope": Scope(**scope)})
+
+
+def step(
+    episode: Episode | None,
+    reading: Reading,
+    policy: Policy,
+    *,
+    key: str,
+    scope: Scope = EVERYTHING,
+    lane: str = NEGATIVE,
+) -> tuple[Episode | None, Transition | None]:
+    """The episode after one reading, and what is to be told; a resolved episode is returned once, with its end."""
+    if episode is None:
+        if reading.score < policy.fire:
+            return None, None
+        opened = Episode(
+            key=key,
+            scope=scope,
+            severity=_severity(reading.score, policy),
+            started_at=reading.at - timedelta(seconds=reading.window_s),
+            fired_at=reading.at,
+            updated_at=reading.at,
+            peak=reading,
+            reminded_at=reading.at,
+            lane=lane,
+        )
+        return opened, Transition.OPENED
+    peak = reading if reading.score > episode.peak.score else episode.peak
+    calm_since = None if reading.score >= policy.end_below else episode.calm_since or reading.at
+    episode = replace(episode, peak=peak, calm_since=calm_since, updated_at=reading.at)
+    if calm_since is not None and reading.at - calm_since >= policy.calm:
+        return replace(episode, resolved_at=reading.at, sequence=episode.sequence + 1), Transition.RESOLVED
+    if episode.severity != CRITICAL and _severity(reading.score, policy) == CRITICAL:
+        return (
+            replace(episode, severity=CRITICAL, reminded_at=reading.at, sequence=episode.sequence + 1),
+            Transition.ESCALATED,
+        )
+    if reading.at - (episode.reminded_at or episode.fired_at) >= policy.remind:
+        return replace(episode, reminded_at=reading.at, sequence=episode.sequence + 1), Transition.REMINDER
+    return episode, None
+
+
+def _severity(score: float, policy: Policy) -> str:
+    return CRITICAL if score >= policy.critical else WARNING
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    return value
+
+
+def _time(value: str | None) -> datetime | None:
+    return None if value is None else datetime.fromisoformat(value)

@@ -1,0 +1,1 @@
+"""What people say of posts: queue, statistics, relabelling, rows for retraining."""

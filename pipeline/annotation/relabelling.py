@@ -1,0 +1,154 @@
+"""Posts of the index labelled anew: by another model, by a person, or as before a person did. Blocking."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+from models.heads import Prediction
+from pipeline.classify.stage import Classifier
+from pipeline.domain.post import Label, rounded, scores_of, text_of
+from pipeline.store.protocol import RELABELLED, CountRule, Store
+
+_BATCH = 512
+#: Document versions: the stream writes 1, each relabelling one more than the one before, a person more than any model.
+#: Older releases wrote the model's number + 1: the first is above all of these.
+FIRST, CORRECTION = 1000, 1_000_000_000
+_STATE = "relabelling"
+
+
+def relabel_posts(
+    store: Store, classifier: Classifier, rule: CountRule, start: datetime, end: datetime, version: int
+) -> Iterator[tuple[int, int]]:
+    """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
+    documents = iter(store.documents(start, end))
+    while batch := list(islice(documents, _BATCH)):
+        old = [d for d in batch if not d["corrected"]]
+        predictions = classifier.predict([text_of(d) for d in old])
+        new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
+        yield len(batch), store.replace(new, version)
+
+
+def relabel_last(
+    store: Store,
+    classifier: Classifier,
+    rule: CountRule,
+    days: float,
+    tell: Callable[[int], None] = lambda _: None,
+) -> tuple[int, int]:
+    """The last `days` (0: all) of event time labelled anew; (posts read, posts written). `tell` hears of each batch.
+
+    The last to label wins, so that after a rollback the older model does; what was ended by a kill goes on under the
+    same version. The alert role learns its baselines again afterwards: a new model must not look like a spike.
+    """
+    bounds = store.bounds()
+    if bounds is None:
+        return 0, 0
+    end = bounds[1] + timedelta(seconds=1)
+    start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
+    run = _begun(store, f"{classifier.name} {classifier.version}")
+    read = written = 0
+    for done, new in relabel_posts(store, classifier, rule, start, end, run["version"]):
+        read, written = read + done, written + new
+        tell(done)
+    store.put_state(_STATE, {**run, "done": True})
+    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "model": run["model"], "posts": written})
+    return read, written
+
+
+def _begun(store: Store, model: str) -> dict[str, Any]:
+    """The run that another process began with this model and did not end, or a new one."""
+    last = store.state(_STATE) or {"version": FIRST - 1, "done": True}
+    if not last["done"] and last["model"] == model:
+        return last
+    run = {"version": last["version"] + 1, "model": model, "done": False}
+    store.put_state(_STATE, run)
+    return run
+
+
+def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountRule) -> dict[str, Any]:
+    """The document (with its `_id`) as the model of `prediction` labels it."""
+    heads = prediction.heads
+    probabilities = prediction.probabilities(rule.head)
+    return {
+        **document,
+        **_shown({h: prediction.label(h) for h in heads}, {h: prediction.score(h) for h in heads}),
+        "negative_score": round(min(1.0, sum(probabilities.get(label, 0.0) for label in rule.negative)), 4),
+        "model": {"name": prediction.model_name, "version": prediction.model_version},
+    }
+
+
+def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: CountRule) -> dict[str, Any]:
+    """The document with a person's labels in place of the model's, certain, and marked."""
+    merged = {**document["labels"], **labels}
+    scores = {**scores_of(document), **dict.fromkeys(labels, 1.0)}
+    negative = document["negative_score"]
+    if rule.head in labels:
+        negative = float(labels[rule.head] in rule.negative)
+    return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
+
+
+def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule, now: datetime) -> int:
+    """Posts of these labels as people have them, the newest label of each head; how many were changed.
+
+    The labels are in the store, and all that it has of these posts count: so it is all one which of them came last.
+    """
+    posts, version = {x.post for x in labels}, _version(now)
+    store.refresh()
+    written = 0
+    for key, mine in _by_post([x for x in store.labels() if x.post in posts]).items():
+        document = store.post(key)
+        if document is not None:
+            made = corrected(document, {x.head: x.label for x in mine}, rule)
+            written += store.replace([made], version) if made != document else 0
+    return written
+
+
+def take_back(
+    store: Store, classifier: Classifier, labels: Sequence[Label], rule: CountRule, now: datetime
+) -> tuple[int, int]:
+    """Takes labels out of the store, their posts first; (labels dropped, posts written).
+
+    A post is then as the model, and people whose labels stay, have it. Of one that nobody has labelled any more, later
+    relabellings take no notice: its version stays above theirs.
+    """
+    gone, written, version = {x.id for x in labels}, 0, _version(now)
+    store.refresh()
+    by_post = _by_post([*labels, *(x for x in store.labels() if x.id not in gone)])
+    keys = iter({x.post: None for x in labels})
+    while batch := list(islice(keys, _BATCH)):
+        documents = [d for d in map(store.post, batch) if d is not None]
+        predictions = classifier.predict([text_of(d) for d in documents])
+        for document, prediction in zip(documents, predictions, strict=True):
+            mine = by_post[document["_id"]]
+            said = {x.head: x.label for x in mine if x.id not in gone}
+            made = {**relabelled(document, prediction, rule), "corrected": False}
+            made = corrected(made, said, rule) if said else made
+            written += store.replace([made], version) if made != document else 0
+    return store.drop_labels(labels), written
+
+
+def _by_post(labels: Sequence[Label]) -> dict[str, list[Label]]:
+    """The labels of each post, the oldest first."""
+    found: dict[str, list[Label]] = defaultdict(list)
+    for x in sorted(labels, key=lambda x: x.at):
+        found[x.post].append(x)
+    return found
+
+
+def _version(now: datetime) -> int:
+    """Of what people say now: above all that was written before, as it is made from everything known by now."""
+    return CORRECTION + round(now.timestamp() * 1000)
+
+
+def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:
+    kept = rounded(scores)
+    return {
+        "labels": dict(labels),
+        "scores": kept,
+        **{h: labels.get(h, "") for h in ("topic", "sentiment")},
+        **{f"{h}_score": kept.get(h, 0.0) for h in ("topic", "sentiment")},
+    }

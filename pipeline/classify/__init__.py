@@ -1,0 +1,1 @@
+"""The classify role: bytes of a record -> labelled post in the index."""

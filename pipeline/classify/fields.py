@@ -1,0 +1,130 @@
+"""The optional fields of a post: a bad one costs itself, not the post. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import islice
+from typing import Any
+
+from models.text import clean, clean_line, clean_url
+from pipeline.classify.json_object import shown
+from pipeline.domain.times import read_time
+
+MAX_COUNT = 2**53
+MAX_EXTRA = 32
+MAX_EXTRA_NAME = 200
+MAX_EXTRA_VALUE = 1_000
+#: Values that are looked at for `extra`, those inside of objects included.
+MAX_EXTRA_NODES = 1_000
+
+_NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3}){1,5}|\d{1,20})(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+
+
+class Fields:
+    """Reads the fields of one object; `ignored` names those whose value could not be used."""
+
+    def __init__(self, raw: Mapping[str, Any]) -> None:
+        self._raw = raw
+        self.ignored: list[str] = []
+
+    def line(self, name: str, limit: int) -> str:
+        """A text or a number on one clean line, cut to `limit` characters; "" for none."""
+        value = as_text(self._raw.get(name))
+        if value is None:
+            return self._none(name)
+        return clean_line(value, limit)
+
+    def word(self, name: str, limit: int) -> str:
+        """A text on one clean line that means nothing when it is cut; "" for none, or a longer one."""
+        value = self._raw.get(name)
+        if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
+            return self._none(name)
+        return clean_line(value or "", limit)
+
+    def url(self, name: str, limit: int) -> str:
+        """A URL as it was sent, cleaned, with white space escaped; "" for none, or a longer one."""
+        value = self._raw.get(name)
+        if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
+            return self._none(name)
+        return clean_url(value or "")
+
+    def choice(self, name: str, allowed: frozenset[str]) -> str:
+        """One of the words, whatever its case; "" for none, or another."""
+        value = self._raw.get(name)
+        if value is None or value == "":
+            return ""
+        word = value.strip().lower() if isinstance(value, str) and len(value) < 100 else ""
+        return word if word in allowed else self._none(name)
+
+    def count(self, name: str) -> int:
+        """A number from 0 to `MAX_COUNT`, also where it is written as a text ("1,234", "1.2e3"); 0 for none."""
+        value = self._raw.get(name)
+        if value is None or value == "":
+            return 0
+        if isinstance(value, str) and len(value) < 100 and _NUMBER.fullmatch(value.strip()):
+            value = float(value.replace(",", ""))
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, (int, float))
+            or (type(value) is float and math.isnan(value))
+        ):
+            self.ignored.append(name)
+            return 0
+        return int(max(0, min(value, MAX_COUNT)))
+
+    def time(self, *names: str) -> tuple[datetime | None, str]:
+        """The first of the fields that is there as a time, None where it cannot be read; and its name, "" for none."""
+        for name in names:
+            if (value := self._raw.get(name)) not in (None, ""):
+                return read_time(value), name
+        return None, ""
+
+    def others(self, known: frozenset[str]) -> dict[str, str]:
+        """Unknown fields and the object `extra`, flattened: at most `MAX_EXTRA`, in the order of their depth."""
+        given = self._raw.get("extra")
+        if given is not None and not isinstance(given, dict):
+            self.ignored.append("extra")
+            given = None
+        found: dict[str, str] = {}
+        unknown = ((name, value) for name, value in self._raw.items() if name not in known)
+        nodes = [*islice(unknown, MAX_EXTRA_NODES), *islice((given or {}).items(), MAX_EXTRA_NODES)]
+        for name, value in nodes:
+            if len(found) == MAX_EXTRA:
+                break
+            if isinstance(value, dict):
+                inner = islice(value.items(), max(0, MAX_EXTRA_NODES - len(nodes)))
+                nodes += [(f"{name[:MAX_EXTRA_NAME]}.{k[:MAX_EXTRA_NAME]}", v) for k, v in inner]
+            else:
+                text = _utf8(shown(value, 2 * MAX_EXTRA_VALUE))
+                found[clean_line(_utf8(name[:MAX_EXTRA_NAME]), MAX_EXTRA_NAME)] = clean(text)[:MAX_EXTRA_VALUE]
+        return found
+
+    def _none(self, name: str) -> str:
+        if self._raw.get(name) is not None:
+            self.ignored.append(name)
+        return ""
+
+
+def as_text(value: object) -> str | None:
+    """A text, or a number as one; None for anything else."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < MAX_COUNT:
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) and is_text(value) else None
+
+
+def is_text(value: str) -> bool:
+    """Whether it is Unicode: half a surrogate pair is not."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _utf8(value: str) -> str:
+    return value.encode("utf-8", "replace").decode("utf-8")

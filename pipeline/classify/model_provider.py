@@ -1,0 +1,166 @@
+"""The bundle of the settings, or the registry's champion, opened for the pipeline."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+from models.bundle import Bundle, BundleError, load_bundle, read_bundle
+from models.engine import OnnxEngine, OutOfMemoryError
+from models.hotswap import HotSwap, UnfitError
+from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavailableError
+from models.runtimes import EngineError
+from models.shadow import Shadow
+from pipeline.classify.stage import Classifier
+from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
+from pipeline.domain.metrics import Metrics
+from pipeline.settings import ModelSettings
+from pipeline.store.protocol import CountRule, Store
+
+log = logging.getLogger(__name__)
+#: Between two looks for a challenger.
+_LONGEST_WAIT_S = 60.0
+
+
+def open_classifier(settings: ModelSettings) -> OnnxEngine:
+    """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
+    try:
+        if settings.registry:
+            registry = Registry(settings.registry, trusted=settings.trusted_keys)
+            bundle = registry.verify(_named(registry, settings.alias))
+        else:
+            bundle = read_bundle(Path(settings.bundle), settings.trusted_keys)
+        engine = _load(settings, bundle)
+    except (BundleError, EngineError, RegistryError) as error:
+        raise refused(settings, error) from None
+    log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
+    return engine
+
+
+def bundle_in_service(settings: ModelSettings) -> Path:
+    """A folder with the verified bundle: of the settings, or a private copy of what the registry's alias names.
+
+    Raises `Fatal`.
+    """
+    try:
+        if not settings.registry:
+            read_bundle(Path(settings.bundle), settings.trusted_keys)
+            return Path(settings.bundle)
+        registry = Registry(settings.registry, trusted=settings.trusted_keys)
+        return registry.checkout(_named(registry, settings.alias))
+    except (BundleError, RegistryError) as error:
+        raise refused(settings, error) from None
+
+
+def refused(settings: ModelSettings, error: Exception) -> Fatal:
+    if isinstance(error, RegistryUnavailableError):
+        return Fatal(f"model.registry: {error}", "check that its storage answers, and your rights", EXIT_UNAVAILABLE)
+    if isinstance(error, OutOfMemoryError):
+        return Fatal(str(error), "give this process more memory and threads, or a smaller model", EXIT_UNAVAILABLE)
+    if settings.registry:
+        return Fatal(f"model.registry: {error}", "see 'opinionwatch models list'", EXIT_CONFIG)
+    return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
+
+
+def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics, store: Store) -> Classifier:
+    """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
+    if not settings.registry:
+        engine = open_classifier(settings)
+        engine.tune(settings.budget_tokens)
+        return engine
+
+    def serves(engine: OnnxEngine) -> None:
+        metrics.serves(engine.name, engine.version)
+        metrics.swaps.labels("taken").inc()
+        try:
+            store.put_state("model", {"name": engine.name, "version": engine.version})
+        except PipelineError as error:
+            log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
+
+    registry = Registry(settings.registry, trusted=settings.trusted_keys)
+    try:
+        shadow = _shadow(settings, registry, metrics)
+        champion = HotSwap(
+            registry,
+            settings.alias,
+            load=partial(_tuned, settings),
+            refuse=lambda engine: unfit(engine, rule),
+            on_swap=serves,
+            on_failure=lambda _: metrics.swaps.labels("refused").inc(),
+            on_look=metrics.wants,
+            observe=shadow.compare if shadow else lambda *_: None,
+        )
+    except (BundleError, EngineError, RegistryError, UnfitError) as error:
+        raise refused(settings, error) from None
+    champion.watch(settings.poll_s)
+    return champion
+
+
+def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Shadow | None:
+    """The challenger beside the champion, from when there is one that can be opened; None where no share is set."""
+    if not settings.shadow_share:
+        return None
+
+    def tell(head: str, agree: bool, n: int) -> None:
+        metrics.shadow.labels(head, str(agree).lower()).inc(n)
+
+    shadow = Shadow(None, settings.shadow_share, tell)
+
+    def opened() -> bool:
+        try:
+            if registry.alias(CHALLENGER) is None:
+                return False
+            challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
+        except Exception as error:  # whatever is wrong with it, the champion serves
+            log.error("no challenger in the shadow for now: %s: %s", type(error).__name__, error)
+            return False
+        challenger.watch(settings.poll_s)
+        shadow.take(challenger)
+        return True
+
+    def wait() -> None:
+        pause = settings.poll_s
+        while not opened():
+            time.sleep(pause)
+            pause = min(pause * 2, max(_LONGEST_WAIT_S, settings.poll_s))
+
+    if not opened():
+        threading.Thread(target=wait, name="challenger-wait", daemon=True).start()
+    return shadow
+
+
+def _load(settings: ModelSettings, bundle: Bundle) -> OnnxEngine:
+    return load_bundle(
+        bundle,
+        device=settings.device,
+        runtime=settings.runtime,
+        threads=settings.threads,
+        gpu_memory_mb=settings.gpu_memory_mb,
+        long_texts=settings.long_texts,
+    )
+
+
+def _tuned(settings: ModelSettings, bundle: Bundle) -> OnnxEngine:
+    engine = _load(settings, bundle)
+    engine.tune(settings.budget_tokens)
+    return engine
+
+
+def _named(registry: Registry, alias: str) -> str:
+    found = registry.alias(alias)
+    if found is None:
+        raise RegistryError(f"{registry.url} has no {alias}; run 'opinionwatch models promote ID'")
+    return found
+
+
+def unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+    """Why the alert rule cannot count what the engine says; None where it can."""
+    head = engine.heads.get(rule.head)
+    if head is None:
+        return f"{engine.name} {engine.version} has no head {rule.head!r}, which the alert rule counts (alerts.head)"
+    if missing := set(rule.negative) - set(head.labels):
+        return f"head {rule.head!r} of {engine.name} {engine.version} has no class {sorted(missing)} (alerts.negative)"
+    return None

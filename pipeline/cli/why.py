@@ -1,0 +1,130 @@
+"""`opinionwatch alerts why`."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.source_monitor import SILENT
+from pipeline.alerting.counting.table import scopes_of
+from pipeline.alerting.evaluation.calibration import extent
+from pipeline.alerting.evaluation.episodes import NEGATIVE
+from pipeline.alerting.evaluation.evaluator import STATE
+from pipeline.alerting.evaluation.overrides import least_authors
+from pipeline.alerting.evaluation.replay import Observation, Replay
+from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
+from pipeline.alerting.notify.status import told, with_operator
+from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
+from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
+from pipeline.settings import AlertSettings
+from pipeline.store.factory import open_store
+from pipeline.store.protocol import BUCKET_S, Scope, Store
+
+#: The days that the answer shows before the time asked for.
+DAYS = 7
+
+
+def why(
+    key: Annotated[str, typer.Argument(help="A key: subject:NAME, topic:NAME, source:NAME, subject:NAME|topic:NAME.")],
+    at: Annotated[
+        str | None, typer.Option("--at", help="An ISO 8601 time, UTC where it has no offset (default: the newest).")
+    ] = None,
+    as_json: AsJson = False,
+    config: Config = None,
+) -> None:
+    """Explain why a key alerts, or why it does not, at any time: counts, score, threshold, gates, notifications.
+
+    Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
+    """
+    from pipeline.service.workers import evaluator_of  # Faust is slow to load: the other commands on alerts do without
+
+    settings = settings_of(config)
+    store = open_store(settings.store)
+    now = datetime.now(UTC)
+    store.refresh()
+    bounds = extent(store, now)
+    if bounds is None:
+        raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
+    replay = evaluator_of(Replay, store, settings.alerts)
+    moment = _moment(at, bounds, store)
+    alerts = [a for a in store.alerts() if a.get("lane", NEGATIVE) == NEGATIVE]
+    seen, known = replay.observe(key, moment, alerts)
+    if seen is None:
+        raise _unknown(key, moment, known, settings.subjects)
+    answer = explanation(seen, _surroundings(store, settings.alerts, seen, alerts, now))
+    if as_json:
+        print_json(answer)
+        return
+    for line in why_lines(answer):
+        out.print(line, markup=False)
+
+
+def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[str]) -> Fatal:
+    if key.removeprefix("subject:") in subjects and key.startswith("subject:"):
+        remedy = "no post named this subject by then: check its keywords in [subjects], or ask for a later time"
+    elif found := near(key, known):
+        remedy = f"did you mean {', '.join(found)}?"
+    else:
+        remedy = f"give a key such as {', '.join(sorted(known, key=len)[:3]) or 'subject:NAME'}"
+    return Fatal(
+        f"no post of key {key!r} was counted in the four weeks before {at:%d %b %H:%M} UTC", remedy, EXIT_USAGE
+    )
+
+
+def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -> datetime:
+    """The end of the bucket to look at."""
+    newest = datetime.fromtimestamp((int(bounds[1].timestamp()) // BUCKET_S + 1) * BUCKET_S, UTC)
+    if text is None:
+        cursor = (store.state(STATE) or {}).get("cursor")
+        return newest if cursor is None else max(newest, datetime.fromtimestamp(cursor, UTC))
+    try:
+        at = datetime.fromisoformat(text)
+        at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Fatal(f"--at {text!r} is not a time", "write e.g. 2026-11-27T20:15Z", EXIT_USAGE) from None
+    if not bounds[0] <= at <= newest + timedelta(days=1):
+        raise Fatal(
+            f"--at {at:%Y-%m-%d %H:%M} UTC lies outside the index",
+            f"the index holds {bounds[0]:%Y-%m-%d %H:%M} to {bounds[1]:%Y-%m-%d %H:%M} UTC",
+            EXIT_USAGE,
+        )
+    return at
+
+
+def _surroundings(
+    store: Store, settings: AlertSettings, seen: Observation, alerts: list[dict[str, Any]], now: datetime
+) -> Surroundings:
+    from pipeline.service.workers import key_rules
+
+    at = seen.reading.at
+    mine = [a for a in alerts if a["key"] == seen.key and datetime.fromisoformat(a["started_at"]) <= at]
+    alert = max(mine, key=lambda a: a["started_at"]) if mine else None
+    least = least_authors(settings.min_authors, key_rules(settings), seen.key)
+    begin = at - timedelta(seconds=seen.reading.window_s)
+    evidence = Evidence(store, settings.counting)
+    wrote = evidence.voices(seen.scope, NEGATIVE, begin, at) if least > 1 and seen.reading.posts else 0
+    lag = {f"{topic}/{partition}": p.lag for (topic, partition), p in store.load_progress().items() if p.lag}
+    return Surroundings(
+        alert=alert,
+        notified=told(with_operator(store, alert), now) if alert else "",
+        lag=lag,
+        outage=[s["source"] for s in (store.state(SILENT) or {}).get("sources", ())],
+        authors=(wrote, least) if least > 1 else None,
+        days=_days(store, settings, seen.scope, at),
+    )
+
+
+def _days(store: Store, settings: AlertSettings, scope: Scope, at: datetime) -> Mapping[str, tuple[int, int]]:
+    """Posts and negatives of the key per day (UTC)."""
+    found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
+    start = (at - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
+    for since, _, cells in KeptCounts(store, settings.counting, keep=False).days(start, at):
+        mine = [cell for cell in cells if scope in scopes_of(cell)]
+        found[f"{since:%Y-%m-%d}"] = sum(c.posts for c in mine), sum(c.negatives for c in mine)
+    return found

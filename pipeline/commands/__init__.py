@@ -1,1 +1,0 @@
-"""The commands of `opinionwatch`, a file per concern; `cli.py` mounts them."""

@@ -1,0 +1,1 @@
+"""Files of posts -> the bytes of records: feeds, JSON, CSV."""

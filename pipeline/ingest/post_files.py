@@ -1,0 +1,200 @@
+"""Files of posts -> the bytes of records, and an account of what could not be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from models.files.encodings import SAMPLE, FileError, opened, text_of
+from models.files.rows import BadRow, Row
+from models.files.tables import Format, rows_of
+from models.text import content_hash
+from pipeline.classify.codec import decode
+from pipeline.domain.errors import EXIT_USAGE, Fatal, Poison
+from pipeline.domain.post import Origin, Post, Record
+from pipeline.ingest.columns import RowError, Rules, as_bytes, missing_columns, post_of
+from pipeline.ingest.feeds import MAX_FEED, is_json_feed, is_markup, read_feed
+
+_NAMED = 10
+
+
+class FileFormat(StrEnum):
+    """How a file is written; found out from its content where it is not given."""
+
+    jsonl = "jsonl"
+    json = "json"
+    csv = "csv"
+    tsv = "tsv"
+    feed = "feed"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a file: the record's bytes, or why there is none."""
+
+    line: int
+    value: bytes = b""
+    reason: str = ""
+    problem: str = ""
+    structural: bool = False
+    timed: bool = False
+    left_out: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    surplus: bool = False
+
+
+@dataclass(slots=True)
+class Intake:
+    """What became of a file's rows; `columns` are those kept in `extra`, `broken` where the file's form is."""
+
+    produced: int = 0
+    untimed: int = 0
+    surplus: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    columns: dict[str, None] = field(default_factory=dict)
+    broken: list[int] = field(default_factory=list)
+
+    def reject(self, entry: Entry, reason: str) -> None:
+        self.rejected[reason] += 1
+        if entry.structural and len(self.broken) < _NAMED:
+            self.broken.append(entry.line)
+
+    def take(self, entry: Entry) -> None:
+        self.produced += 1
+        self.untimed += not entry.timed
+        self.surplus += entry.surplus
+        self.left_out.update(entry.left_out)
+
+    def see(self, entry: Entry) -> None:
+        """Remembers the columns of a row that stand for no field."""
+        if len(self.columns) < _NAMED:
+            self.columns.update(dict.fromkeys(entry.unknown))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "produced": self.produced,
+            "rejected": self.rejected.total(),
+            "reasons": dict(self.rejected),
+            "without_time": self.untimed,
+            "left_out": dict(self.left_out),
+            "surplus": self.surplus,
+            "unknown_columns": list(self.columns)[:_NAMED],
+        }
+
+    def lines(self) -> list[str]:
+        """For a terminal: the counts, and what was not used."""
+        said = [f"produced {self.produced}, rejected {self.rejected.total()}, without usable time {self.untimed}"]
+        if self.left_out:
+            said.append("kept in extra, not readable: " + ", ".join(f"{k} {n}" for k, n in self.left_out.items()))
+        if self.surplus:
+            said.append(f"{self.surplus} rows have more values than columns; the surplus is kept in extra")
+        if self.columns:
+            said.append("kept in extra, no field of a post: " + ", ".join(list(self.columns)[:_NAMED]))
+        return said
+
+    @property
+    def nothing_used(self) -> str:
+        """Why no post could be used, in words."""
+        why = ", ".join(f"{reason} {n}" for reason, n in self.rejected.most_common(5)) or "it holds no row"
+        return f"no post could be used ({why})"
+
+    def verify(self, file: Path) -> None:
+        """Raises `Fatal` where nothing was used, or where the form of the file is broken."""
+        if not self.produced:
+            raise Fatal(
+                f"{file}: {self.nothing_used}",
+                "see the reasons above; --map text=COLUMN names a column, --source the source, --format the format",
+                EXIT_USAGE,
+            )
+        if self.broken:
+            lines = ", ".join(map(str, self.broken))
+            raise Fatal(
+                f"{file}: broken at line {lines}; the other {self.produced} posts were sent",
+                "correct these lines and send the file again: posts that are there already stay as they are",
+                EXIT_USAGE,
+            )
+
+
+def checked(entry: Entry, file: Path, timestamp_ms: int) -> Post:
+    """The post of a row that is sent at `timestamp_ms`; raises `Poison` where there is none."""
+    if entry.reason:
+        raise Poison("read", entry.reason, entry.problem)
+    return decode(Record(Origin(file.name, 0, entry.line), timestamp_ms, entry.value))
+
+
+@contextmanager
+def posts_of(
+    file: Path,
+    rules: Rules,
+    format_: FileFormat | None = None,
+    encoding: str | None = None,
+    *,
+    default_source: str = "",
+) -> Iterator[tuple[str, Iterator[Entry]]]:
+    """How the file is read, in words, and its rows as records. Raises `Fatal`, also while they are read.
+
+    `default_source` is that of posts for which neither they, the rules nor the feed name one.
+    """
+    name = str(file)
+    try:
+        with opened(file) as source:
+            head = source.peek(SAMPLE)
+            if format_ is FileFormat.feed or (format_ is None and (is_markup(head) or is_json_feed(head))):
+                title, rows = read_feed(source.read(MAX_FEED + 1), name, encoding)
+                rules = replace(rules, source=rules.source or title or file.stem, kind="news")
+                said, derived = "feed", True
+            else:
+                text = text_of(source, name, encoding)
+                rows = rows_of(text, name, Format(format_.value) if format_ else None)
+                rules = replace(rules, source=rules.source or default_source)
+                said, derived = text.encoding, False
+            yield said, _guarded(_entries(rows, rules, name, derived=derived))
+    except FileError as error:
+        raise Fatal(error.problem, error.remedy, EXIT_USAGE) from None
+
+
+def _guarded(entries: Iterator[Entry]) -> Iterator[Entry]:
+    try:
+        yield from entries
+    except FileError as error:
+        raise Fatal(error.problem, error.remedy, EXIT_USAGE) from None
+
+
+def _entries(rows: Iterator[Row | BadRow], rules: Rules, name: str, *, derived: bool) -> Iterator[Entry]:
+    first = True
+    for row in rows:
+        if isinstance(row, BadRow):
+            yield Entry(row.line, reason="unreadable", problem=row.reason, structural=row.structural)
+            continue
+        if first and (missing := missing_columns(row.values, rules)):
+            columns = ", ".join(map(str, list(row.values)[:30]))
+            raise FileError(f"{name}:{row.line}: has no column {missing[0]!r}", f"--map names one of: {columns}")
+        first = False
+        try:
+            found = post_of(row.values, rules, row.surplus)
+        except RowError as error:
+            yield Entry(row.line, reason=error.reason, problem=str(error))
+            continue
+        post = found.post
+        if derived and not (post.get("id") or post.get("url")):
+            # As readers of feeds tell items apart that name nothing.
+            post = {**post, "id": _content_id(post)}
+        yield Entry(
+            row.line,
+            as_bytes(post),
+            timed=found.timed,
+            left_out=found.left_out,
+            unknown=found.unknown,
+            surplus=bool(row.surplus),
+        )
+
+
+def _content_id(post: dict[str, Any]) -> str:
+    """An id from what a post says, the same whenever it is read."""
+    return content_hash("\x00".join(str(post.get(k, "")) for k in ("title", "text", "published_at", "author")))

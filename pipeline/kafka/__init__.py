@@ -1,0 +1,1 @@
+"""Kafka: strict consuming, writing, administration, and the embedded broker of the demo."""

@@ -1,0 +1,208 @@
+"""The connection to Elasticsearch 8.19 or 9. The only module that imports its client."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from itertools import islice
+from typing import Any, TypeVar
+
+import orjson
+from elastic_transport import TextApiResponse
+from elasticsearch import (
+    ApiError,
+    ConflictError,
+    Elasticsearch,
+    SerializationError,
+    TransportError,
+    UnsupportedProductError,
+)
+
+from pipeline.domain.connection_errors import cause_of, printable
+from pipeline.domain.errors import Fatal, PipelineError, Transient
+from pipeline.store.elasticsearch import templates as names
+from pipeline.store.elasticsearch.bulk import ItemVerdict, first_refusal, item_verdicts
+from pipeline.store.elasticsearch.refusals import SETUP, TooLargeError, entry_refusal, read, refused, unreachable
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+PAGE = 5000
+#: How long the server keeps the view of a search that is read page by page.
+_VIEW = "2m"
+
+
+class Connection:
+    """Raises `Transient` or `Fatal` only; safe from several threads."""
+
+    def __init__(self, url: str, username: str, password: str, ca_file: str, timeout_s: float) -> None:
+        self.url, self._timeout_s = url, timeout_s
+        tls: dict[str, Any] = {"ssl_context": _trusting(ca_file)} if ca_file and url.startswith("https") else {}
+        try:
+            self._es = Elasticsearch(
+                url,
+                basic_auth=(username, password) if username else None,
+                request_timeout=timeout_s,
+                max_retries=0,
+                retry_on_timeout=False,
+                **tls,
+            )
+        except ValueError as error:
+            raise _no_url(url, error) from None
+
+    def close(self) -> None:
+        self._es.close()
+
+    def call(self, request: Callable[[Elasticsearch], T]) -> T:
+        """One request through the client."""
+        try:
+            found = request(self._es)
+        except ApiError as error:
+            raise self._translated(error) from None
+        except SerializationError as error:
+            raise self._no_answer() from error
+        except TransportError as error:
+            raise unreachable(self.url, cause_of(error), self._timeout_s) from error
+        except ValueError as error:
+            if type(error).__module__.startswith("urllib3"):  # a host that no name can be
+                raise _no_url(self.url, error) from None
+            raise
+        if isinstance(found, TextApiResponse):
+            raise self._no_answer()
+        return found
+
+    def _no_answer(self, what: str = "JSON") -> Transient:
+        remedy = "look at what stands in front of Elasticsearch there"
+        return Transient(f"store {self.url} answered with something else than {what}", 1.0, remedy)
+
+    def get(self, index: str, key: str) -> dict[str, Any] | None:
+        """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
+        (found,) = self.entries([{"_index": index, "_id": key}])
+        return found if found.get("found") else None
+
+    def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
+        """Writes one document, visible when this returns; False where it is not as `condition` says (409)."""
+
+        def request(es: Elasticsearch) -> bool:
+            try:
+                es.index(index=index, id=key, document=document, refresh=True, **condition)
+            except ConflictError:
+                return False
+            return True
+
+        return self.call(request)
+
+    def bulk(self, operations: list[list[dict[str, Any]]]) -> list[ItemVerdict]:
+        """WRITTEN, CONFLICT or REJECTED per operation; a request that is too large is split in halves."""
+        if not operations:
+            return []
+        lines: list[Any] = [orjson.dumps(line) for operation in operations for line in operation]
+        try:
+            response: object = self.call(lambda es: es.bulk(operations=lines).body)
+            got = item_verdicts(response, len(operations))
+        except TooLargeError:
+            response, got = None, [ItemVerdict.SPLIT] * len(operations)
+        if got.count(ItemVerdict.SPLIT) == len(got):
+            if len(operations) == 1:
+                return [ItemVerdict.REJECTED]
+            half = len(operations) // 2
+            return self.bulk(operations[:half]) + self.bulk(operations[half:])
+        if ItemVerdict.FATAL in got:
+            raise self._why(response, got, ItemVerdict.FATAL)
+        if n_rejected := got.count(ItemVerdict.REJECTED):
+            refusal = first_refusal(response, got, ItemVerdict.REJECTED)
+            log.warning("store refused %d of %d documents for good, the first with %s", n_rejected, len(got), refusal)
+        if ItemVerdict.SPLIT in got or ItemVerdict.RETRY in got:
+            again = [i for i, v in enumerate(got) if v in {ItemVerdict.SPLIT, ItemVerdict.RETRY}]
+            if len(again) == len(operations):
+                raise self._why(response, got, got[again[0]])
+            for i, v in zip(again, self.bulk([operations[i] for i in again]), strict=True):
+                got[i] = v
+        return got
+
+    def _why(self, response: object, got: list[ItemVerdict], verdict: ItemVerdict) -> PipelineError:
+        """The exception for a bulk request of which the items with `verdict` were not taken."""
+        refusal = first_refusal(response, got, verdict)
+        error = refused(self.url, refusal) if refusal else None
+        if isinstance(error, Fatal if verdict is ItemVerdict.FATAL else Transient):
+            return error
+        said = f": {refusal}" if refusal else ""
+        if verdict is ItemVerdict.FATAL:
+            return Fatal(f"store {self.url} refuses writes{said}", SETUP)
+        return Transient(f"store {self.url} took none of {len(got)} documents{said}", retry_after_s=1.0)
+
+    def mget(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if not docs:
+            return []
+        answer = self.entries(docs)
+        if len(answer) != len(docs) or not all(d.get("found") for d in answer):
+            raise Transient(f"store {self.url}: a document in conflict cannot be read yet")
+        return [d["_source"] for d in answer]
+
+    def entries(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """An entry for each; raises where the index of one cannot be read."""
+        answer: list[dict[str, Any]] = self.call(lambda es: es.mget(docs=docs))["docs"]
+        for entry in answer:
+            if isinstance(error := entry.get("error"), Mapping):
+                raise refused(self.url, entry_refusal(error))
+        return answer
+
+    def search(self, *, index: str = names.POSTS, **body: Any) -> Any:
+        """Indices of posts that an operator has closed are passed over; any other must be there."""
+        found = self.call(lambda es: es.search(index=index, ignore_unavailable=index == names.POSTS, **body))
+        if "hits" not in found:
+            raise self._no_answer("what was found")
+        return found
+
+    def hits(self, index: str, limit: int, **search: Any) -> list[dict[str, Any]]:
+        """The first `limit` hits of a search, however many: past one page they are read at one point in time."""
+        if limit > PAGE:
+            return list(islice(self.scan(index, **search), min(limit, sys.maxsize)))
+        found: list[dict[str, Any]] = self.search(index=index, size=limit, **search)["hits"]["hits"]
+        return found
+
+    def alternatives(self, index: str) -> list[str]:
+        """The indices behind `index`: itself, those of the alias, or none where nothing has that name."""
+        found = self.call(lambda es: es.options(ignore_status=404).indices.get_alias(index=index)).body
+        return [] if found.get("status") == 404 else sorted(found)
+
+    def scan(self, index: str, **search: Any) -> Iterator[dict[str, Any]]:
+        """All hits of a search at one point in time, page by page."""
+        pit = self.call(lambda es: es.open_point_in_time(index=index, keep_alive=_VIEW))["id"]
+        after: list[Any] | None = None
+        try:
+            while True:
+                hits = self.call(
+                    lambda es, after=after: es.search(  # type: ignore[misc]
+                        pit={"id": pit, "keep_alive": _VIEW}, size=PAGE, search_after=after, **search
+                    )
+                )["hits"]["hits"]
+                yield from hits
+                if len(hits) < PAGE:
+                    break
+                after = hits[-1]["sort"]
+        finally:  # also where the caller wants no more of it; it ends by itself after a while
+            with suppress(Fatal, Transient):
+                self.call(lambda es: es.close_point_in_time(id=pit))
+
+    def _translated(self, error: ApiError) -> Exception:
+        if isinstance(error, UnsupportedProductError):
+            return Fatal(
+                f"store {self.url} answers, but not as Elasticsearch 8 or 9 does",
+                "correct store.url: OpenSearch, a proxy or another service answers there",
+            )
+        return refused(self.url, read(error.meta.status, error.body))
+
+
+def _trusting(ca_file: str) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # an SSLError is one
+        reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Fatal(f"store.ca_file {ca_file} cannot be read: {reason}", "give a PEM file") from None
+
+
+def _no_url(url: str, error: ValueError) -> Fatal:
+    return Fatal(f"store.url {url} cannot be used: {printable(str(error), 160)}", "write http(s)://[user@]host:port")

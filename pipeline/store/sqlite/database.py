@@ -1,0 +1,252 @@
+"""The SQLite file: its tables, transactions and errors. Several processes may share it (WAL)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+import stat
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pipeline.domain.connection_errors import printable
+from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal, PipelineError, Transient
+
+log = logging.getLogger(__name__)
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS posts (
+  rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, time REAL NOT NULL,
+  bucket INTEGER NOT NULL, repost INTEGER NOT NULL, topic TEXT NOT NULL, content_hash TEXT NOT NULL,
+  labels TEXT NOT NULL, negative_score REAL NOT NULL, origin TEXT NOT NULL, document TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS posts_time ON posts (time);
+CREATE INDEX IF NOT EXISTS posts_content ON posts (content_hash);
+CREATE TABLE IF NOT EXISTS post_subjects (
+  post INTEGER NOT NULL REFERENCES posts(rowid) ON DELETE CASCADE, subject TEXT NOT NULL,
+  PRIMARY KEY (post, subject)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS originals (content_hash TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS progress (
+  topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
+  PRIMARY KEY (topic, "partition")) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS alerts (id TEXT PRIMARY KEY, open INTEGER NOT NULL, started TEXT NOT NULL, document TEXT);
+CREATE TABLE IF NOT EXISTS deliveries (
+  alert TEXT NOT NULL, channel TEXT NOT NULL, due REAL NOT NULL, attempts INTEGER NOT NULL,
+  PRIMARY KEY (channel, alert)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS deliveries_alert ON deliveries (alert);
+CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, document TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
+"""
+#: What a file of SQLite begins with.
+_MAGIC = b"SQLite format 3\0"
+#: Values that one statement takes.
+_VARIABLES = 500
+#: Bytes below which a disk counts as full when it is checked.
+_LEAST_FREE = 100_000_000
+_WRITABLE = "give the path of a file in store.url that this user may write, in a folder that it may write"
+_OTHER_RELEASE = "use the release of opinionwatch that made the file, or give another path in store.url"
+#: Result codes that time or a person ends, with what a person can do.
+_PASSING = {
+    sqlite3.SQLITE_BUSY: "another process writes for long: see which one has the file open",
+    sqlite3.SQLITE_LOCKED: "another process writes for long: see which one has the file open",
+    sqlite3.SQLITE_FULL: "free space on that disk",
+    sqlite3.SQLITE_IOERR: "look at the disk and the file system",
+    sqlite3.SQLITE_NOMEM: "free memory on this machine",
+    sqlite3.SQLITE_PROTOCOL: "another process opens the file at the same time",
+    sqlite3.SQLITE_INTERRUPT: "run it again",
+    sqlite3.SQLITE_READONLY: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_CANTOPEN: "make the file and its folder writable for this user",
+    sqlite3.SQLITE_PERM: "make the file and its folder writable for this user",
+}
+
+
+class Database:
+    """Writes of several threads are taken one at a time, reads beside them on a connection of their own.
+
+    Raises `Transient` or `Fatal` only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock, self._read_lock = threading.RLock(), threading.RLock()
+        self._writer: int | None = None
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _close_to_others(path)
+            self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self.connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
+            self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._reader.execute("PRAGMA query_only=ON")
+            self._file = path.stat()
+        except (OSError, ValueError) as error:
+            reason = printable(error.strerror or str(error) if isinstance(error, OSError) else str(error))
+            raise Fatal(f"store {path}: {reason}", _WRITABLE, EXIT_UNAVAILABLE) from None
+        except sqlite3.Error as error:
+            if _code(error) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
+                raise Fatal(f"store {path}: {_why_closed(path) or error}", _WRITABLE, EXIT_UNAVAILABLE) from None
+            raise failure(path, error) from None
+
+    def setup(self) -> list[str]:
+        """Creates the tables that are missing and says which."""
+        with self.writing() as db:
+            known = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            for statement in filter(str.strip, _SCHEMA.split(";\n")):
+                db.execute(statement)
+            made = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")} - known
+        return [f"table {name}" for name in ("posts", "alerts", "labels", "progress", "state") if name in made]
+
+    def check(self) -> None:
+        """Raises `Fatal` where setup has not run or another release made the tables, `Transient` where space is out."""
+        with sqlite3.connect(":memory:") as blank:
+            blank.executescript(_SCHEMA)
+            wanted = _columns(blank)
+        with self.reading() as db:
+            found = _columns(db)
+            if "posts" not in found:
+                raise Fatal(f"store {self.path} has no tables", "run 'opinionwatch setup'")
+            for table, columns in wanted.items():
+                if missing := columns - found.get(table, set()):
+                    raise Fatal(
+                        f"store {self.path}: table {table} has no column {sorted(missing)[0]}: another release made it",
+                        _OTHER_RELEASE,
+                    )
+        free = shutil.disk_usage(self.path.parent).free
+        if free < _LEAST_FREE:
+            raise Transient(
+                f"store {self.path}: only {free // 1_000_000} MB are free on its disk",
+                remedy=f"free at least {_LEAST_FREE // 1_000_000} MB there, or move the file and set store.url",
+            )
+
+    def close(self) -> None:
+        with self._lock, self._read_lock:
+            self._reader.close()
+            self.connection.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, all of it or nothing."""
+        with self._exclusive(), self.reading() as db:
+            self._refuse_another_file()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+            except BaseException:
+                # Where the disk is full or broken, SQLite has rolled back by itself.
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            db.execute("COMMIT")
+
+    def _refuse_another_file(self) -> None:
+        """What is written to a file without a name is gone when this process ends."""
+        try:
+            same = os.path.samestat(self.path.stat(), self._file)
+        except OSError:
+            same = False
+        if not same:
+            raise Fatal(
+                f"store {self.path} was deleted, moved or replaced while it was open",
+                "put the file back, or run 'opinionwatch setup' for a new one, then start this process again",
+                EXIT_UNAVAILABLE,
+            )
+
+    @contextmanager
+    def _exclusive(self) -> Iterator[None]:
+        """Holds the place of the thread that writes."""
+        with self._lock:
+            self._writer = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._writer = None
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection, to this thread alone: within `writing` that of the transaction, else one that only reads."""
+        inside = self._writer == threading.get_ident()
+        with self._lock if inside else self._read_lock:
+            try:
+                yield self.connection if inside else self._reader
+            except sqlite3.Error as error:
+                raise failure(self.path, error) from error
+
+
+def failure(path: Path, error: sqlite3.Error) -> PipelineError:
+    """The exception for what SQLite says: what ends by itself or by a person's hand is waited for."""
+    code, message = _code(error), f"store {path}: {printable(str(error))}"
+    if code in _PASSING:
+        return Transient(message, remedy=_PASSING[code])
+    if code == sqlite3.SQLITE_NOTADB:
+        return Fatal(message, "give the path of an SQLite file of opinionwatch, or of none, in store.url")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return Fatal(
+            message,
+            f"stop the workers, then restore {path} from a backup or rescue it: sqlite3 {path} .recover | sqlite3 NEW",
+            EXIT_UNAVAILABLE,
+        )
+    if "no such table" in str(error):
+        return Fatal(message, "run 'opinionwatch setup'")
+    if "column" in str(error):
+        return Fatal(message, _OTHER_RELEASE)
+    return Fatal(message, "report it to opinionwatch with these words", EXIT_UNAVAILABLE)
+
+
+def _code(error: sqlite3.Error) -> int:
+    """The primary result code; 0 where Python's module raised the error itself."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _why_closed(path: Path) -> str:
+    """What SQLite does not say of a file that it cannot open."""
+    if path.is_dir():
+        return "it is a folder"
+    for each in (path, path.parent):
+        if each.exists() and not os.access(each, os.W_OK):
+            return f"this user may not write {'it' if each == path else f'to its folder {each}'}"
+    return ""
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
+    query = """SELECT m.name, c.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+        WHERE m.type = 'table' AND m.name NOT LIKE 'words_%'"""
+    found: dict[str, set[str]] = {}
+    for table, column in db.execute(query):
+        found.setdefault(table, set()).add(column)
+    return found
+
+
+def _close_to_others(path: Path) -> None:
+    """The file is made for this user alone; one that all users of the machine could read is closed to them.
+
+    One that only a group may read was made so on purpose, and stays; so does a file that is no database: the settings
+    may name any file by mistake.
+    """
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        if not _is_database(path):
+            return
+        for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
+            found = file.stat() if file.exists() else None
+            if found and stat.S_ISREG(found.st_mode) and found.st_mode & 0o007 and found.st_uid == os.geteuid():
+                file.chmod(0o600)
+                log.warning("store %s was open to every user of this machine and is closed to others now", file)
+
+
+def _is_database(path: Path) -> bool:
+    """Whether it is empty or begins as SQLite's files do; one that cannot be read is none."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) in {b"", _MAGIC}
+    except OSError:
+        return False
+
+
+def each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
+    """Rows of `query`, whose {} stands for as many of the values as SQLite takes at once."""
+    for at in range(0, len(values), _VARIABLES):
+        some = values[at : at + _VARIABLES]
+        yield from db.execute(query.format(", ".join("?" * len(some))), some)

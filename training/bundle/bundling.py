@@ -1,0 +1,147 @@
+"""A trained network -> a calibrated, scored bundle, in int8 where that keeps its labels, and the report on it."""
+
+from __future__ import annotations
+
+import logging
+import random
+import resource
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from models.bundle import BundleError, load_bundle
+from models.engine import OnnxEngine
+from training.bundle.export import (
+    MODEL_FILES,
+    PLAIN_FILE,
+    Precision,
+    add_gpu_graph,
+    export_onnx,
+    fuse,
+    open_engine,
+    write_bundle,
+)
+from training.bundle.quantize import quantize_static
+from training.config import TrainingConfig
+from training.data.examples import Example
+from training.data.tensors import encode, predict
+from training.evaluation.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
+from training.evaluation.temperature import fit_temperatures
+from training.network.encoder import Classifier
+from training.request import Job, Request
+
+log = logging.getLogger(__name__)
+SERVING_TOKENS = 128
+INT8_AGREEMENT = 0.97
+_SEEN = 2000
+#: Texts that the int8 scales are fixed on.
+_CALIBRATION = 512
+
+
+def make_bundle(
+    model: Classifier,
+    definition: str,
+    config: TrainingConfig,
+    job: Job,
+    request: Request,
+    name: str,
+    minutes: float,
+    work: Path,
+) -> dict[str, Any]:
+    """Exports, calibrates and scores what was trained in `minutes`; writes `request.out` and returns the report."""
+    rows: list[Example] = next(iter(job.evaluation.values()), [])
+    precision, agreement, exported = _smallest_that_agrees(model, definition, config, job, work)
+    positions = int(getattr(model.encoder.config, "max_position_embeddings", SERVING_TOKENS))
+    tokens = min(SERVING_TOKENS, positions)
+    plain = dict.fromkeys(job.heads, 1.0)
+    raw = open_engine(exported, definition, job.heads, plain, tokens, name=name, version=request.version)
+    temperatures = fit_temperatures(raw, job.heads, job.validation)
+    engine = open_engine(exported, definition, job.heads, temperatures, tokens, name=name, version=request.version)
+    after = evaluate_sets(engine, job.heads, job.evaluation, every_class=job.every_class)
+    seen = [e.text for e in (job.validation or job.train)[:_SEEN]]
+    write_bundle(
+        exported,
+        definition,
+        job.heads,
+        temperatures,
+        request.out,
+        name=name,
+        version=request.version,
+        max_tokens=tokens,
+        maps=config.maps,
+        metrics=short(after),
+        training={
+            "base": Path(request.base).name,
+            "rows": len(job.train),
+            "method": config.train.method,
+            "epochs": config.train.epochs,
+            "minutes": round(minutes, 1),
+            "teachers": len(request.teachers),
+            "attention_heads": int(model.encoder.config.num_attention_heads),
+        },
+        seen=seen,
+        precision=precision,
+    )
+    if request.for_gpu:
+        add_gpu_graph(request.out, work / PLAIN_FILE, model)
+    return {
+        "name": name,
+        "version": request.version,
+        "base": request.base,
+        "heads": job.heads,
+        "settings": config.train.model_dump(),
+        "minutes": round(minutes, 2),
+        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "precision": precision,
+        "int8_agreement": agreement,
+        "temperatures": temperatures,
+        "seconds_per_1000_posts": round(seconds_per_1000([engine], seen)[0], 3),
+        "before": _before(request.base, job),
+        "after": after,
+        "robustness": robustness(engine, rows),
+    }
+
+
+def _smallest_that_agrees(
+    model: Classifier, definition: str, config: TrainingConfig, job: Job, work: Path
+) -> tuple[Precision, float, Path]:
+    """int8 where it gives `INT8_AGREEMENT` of torch's labels on validation and test rows, else fp32.
+
+    A model whose classes lie close together can lose points to rounding: it is then four times larger instead.
+    """
+    rows = [*job.validation, *next(iter(job.evaluation.values()), [])][:_SEEN]
+    tokenizer, tokens = Tokenizer.from_str(definition), config.train.max_tokens
+    sample = random.Random(config.train.seed).sample(job.train, min(_CALIBRATION, len(job.train)))  # noqa: S311
+    exact_graph, small = export_onnx(model, work), work / MODEL_FILES["int8"]
+    quantize_static(exact_graph, small, encode(tokenizer, [e.text for e in sample], tokens))
+    if not rows:
+        return "int8", 1.0, small
+    texts = [e.text for e in rows]
+    plain = dict.fromkeys(job.heads, 1.0)
+    engine = open_engine(small, definition, job.heads, plain, tokens, name="candidate", version="0")
+    exact = predict(model, tokenizer, texts, tokens)
+    labelled = {head for e in rows for head in e.targets}
+    same = [
+        float((found.argmax(1) == exact[head].argmax(1).numpy()).mean())
+        for head, found in probabilities_of(engine, texts).items()
+        if head in labelled
+    ]
+    agreement = round(min(same), 4)
+    if agreement >= INT8_AGREEMENT:
+        return "int8", agreement, small
+    return "fp32", agreement, fuse(exact_graph, model)
+
+
+def _before(base: str, job: Job) -> dict[str, Any]:
+    """The scores of the base, where it is a bundle with these heads."""
+    if not (Path(base) / "manifest.json").exists():
+        return {}
+    try:
+        engine: OnnxEngine = load_bundle(base, device="cpu")
+    except BundleError as error:
+        log.warning("no scores of before: the base cannot be run here: %s", error)
+        return {}
+    same = {h: x for h, x in job.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
+    return evaluate_sets(engine, same, job.evaluation, every_class=job.every_class) if same else {}

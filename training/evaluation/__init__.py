@@ -1,0 +1,1 @@
+"""Scores, calibration, the gate and the report."""

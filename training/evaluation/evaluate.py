@@ -1,0 +1,145 @@
+"""Scores of an engine on labelled rows, over all and in slices, with intervals; robustness to noise in the text."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from models.engine import OnnxEngine
+from models.text import language
+from training.data.examples import Example
+from training.data.perturbations import PERTURBATIONS
+from training.evaluation.scores import (
+    Outcomes,
+    Probabilities,
+    accuracy_of,
+    interval,
+    macro_f1,
+    macro_f1_of,
+    outcomes,
+    scores,
+)
+
+_MIN_SLICE = 30
+_ROBUSTNESS_ROWS = 1000
+
+
+def evaluate_sets(
+    engine: OnnxEngine,
+    heads: Mapping[str, Sequence[str]],
+    sets: Mapping[str, Sequence[Example]],
+    *,
+    every_class: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """`result["set/head"]`: figures, 95 % intervals of accuracy and macro F1, slices, class names."""
+    result: dict[str, dict[str, Any]] = {}
+    for name, examples in sets.items():
+        predicted = probabilities_of(engine, [e.text for e in examples])
+        for head, labels in heads.items():
+            if head in predicted and any(head in e.targets for e in examples):
+                found = outcomes(predicted[head], examples, head, every_class=every_class)
+                result[f"{name}/{head}"] = {
+                    **asdict(scores(found)),
+                    "classes": ["/".join(labels[i] for i in classes) for classes in found.classes],
+                    "interval": {"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
+                    "slices": slices(predicted, heads, examples, head, every_class),
+                }
+    return result
+
+
+def short(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """What a manifest keeps: `set/head/figure` -> value."""
+    kept = ("rows", "accuracy", "macro_recall", "macro_f1")
+    return {f"{key}/{name}": round(float(row[name]), 4) for key, row in result.items() for name in kept}
+
+
+def probabilities_of(engine: OnnxEngine, texts: Sequence[str]) -> dict[str, Probabilities]:
+    """float32[len(texts), classes] per head."""
+    predictions = engine.predict(texts)
+    return {
+        head: np.array([list(p.probabilities(head).values()) for p in predictions], np.float32).reshape(len(texts), -1)
+        for head in engine.heads
+    }
+
+
+def slices(
+    predicted: Mapping[str, Probabilities],
+    heads: Mapping[str, Sequence[str]],
+    examples: Sequence[Example],
+    head: str,
+    every_class: bool,
+) -> dict[str, dict[str, Any]]:
+    """Accuracy, macro F1 and rows by language, length, source, and what the model says of its other heads (the topic).
+
+    Slices under 30 rows are left out.
+    """
+    values: dict[str, Sequence[str]] = {
+        "language": [language(e.text) for e in examples],
+        "length": [_length(e.text) for e in examples],
+        "source": [e.source for e in examples],
+        **{h: [heads[h][i] for i in p.argmax(1)] for h, p in predicted.items() if h != head and h in heads},
+    }
+    found: dict[str, dict[str, Any]] = {}
+    for kind, names in values.items():
+        groups: dict[str, list[int]] = {}
+        for i, e in enumerate(examples):
+            if head in e.targets:
+                groups.setdefault(names[i], []).append(i)
+        if len(groups) < 2:
+            continue
+        for value, rows in sorted(groups.items()):
+            if len(rows) >= _MIN_SLICE:
+                kept = predicted[head][rows]
+                s = scores(outcomes(kept, [examples[i] for i in rows], head, every_class=every_class))
+                found[f"{kind} {value}"] = {"rows": s.rows, "accuracy": s.accuracy, "macro_f1": s.macro_f1}
+    return found
+
+
+def robustness(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
+    """Per head the macro F1 as it is and after each kind of noise, on up to 1,000 rows."""
+    rows = list(examples[:_ROBUSTNESS_ROWS])
+    if not rows:
+        return {}
+    texts = [e.text for e in rows]
+    found: dict[str, dict[str, float]] = {}
+    kinds: dict[str, Callable[[str], str]] = {"none": str, **PERTURBATIONS}
+    for name, perturb in kinds.items():
+        predicted = probabilities_of(engine, [perturb(t) for t in texts])
+        for head in engine.heads:
+            if any(head in e.targets for e in rows):
+                found.setdefault(head, {})[name] = macro_f1(predicted[head], rows, head)
+    return found
+
+
+def seconds_per_1000(engines: Sequence[OnnxEngine], texts: Sequence[str]) -> list[float]:
+    """Seconds that 1,000 posts like these cost on this machine, per engine: the best of 5 runs in turns.
+
+    The best, since what else runs on a machine only ever adds.
+    """
+    batch = list(texts[:256])
+    best = [float("inf")] * len(engines)
+    for turn in range(6):
+        for i, engine in enumerate(engines):
+            started = time.perf_counter()
+            engine.predict(batch)
+            if turn and batch:
+                best[i] = min(best[i], (time.perf_counter() - started) / len(batch) * 1000)
+    return best if batch else [0.0] * len(engines)
+
+
+def outcomes_of(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, Outcomes]:
+    """Per head of the engine that the rows have labels for."""
+    predicted = probabilities_of(engine, [e.text for e in examples])
+    return {
+        head: outcomes(predicted[head], examples, head, every_class=True)
+        for head in engine.heads
+        if any(head in e.targets for e in examples)
+    }
+
+
+def _length(text: str) -> str:
+    return "short (< 40)" if len(text) < 40 else "medium (40-199)" if len(text) < 200 else "long (200+)"

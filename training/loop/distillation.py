@@ -1,0 +1,65 @@
+"""Soft labels: what larger models, the teachers, say of each row, for the student to say too.
+
+Hinton et al. 2015, "Distilling the knowledge in a neural network". A teacher also speaks of heads that a row has no
+label for, and of rows without any label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from models.bundle import BundleError, read_manifest
+from training.config import TrainingConfigError
+from training.data.examples import Example
+from training.data.tensors import predict
+from training.loop.devices import bf16_pays
+from training.network.from_bundle import restore_bundle
+
+#: float16[texts, all classes]: probabilities, the heads side by side.
+SoftLabels = NDArray[np.float16]
+
+
+def check_teachers(teachers: Sequence[Path], heads: Mapping[str, Sequence[str]]) -> None:
+    """Raises `TrainingConfigError` where a teacher is no bundle with these heads and classes, in this order."""
+    for folder in teachers:
+        try:
+            known = {h.name: list(h.labels) for h in read_manifest(folder).heads}
+        except BundleError as error:
+            raise TrainingConfigError(f"--teacher {folder}: {error}") from None
+        for head, labels in heads.items():
+            if known.get(head) != list(labels):
+                has = ", ".join(known.get(head, ())) or "no such head"
+                raise TrainingConfigError(
+                    f"--teacher {folder}: head {head!r} has {has}; a teacher needs the classes {', '.join(labels)}, in "
+                    "this order: train it with the same [heads]"
+                )
+
+
+def soft_labels(
+    teachers: Sequence[Path],
+    heads: Mapping[str, Sequence[str]],
+    texts: Sequence[str],
+    max_tokens: int,
+    device: torch.device,
+) -> SoftLabels:
+    """The mean of the teachers' probabilities per text."""
+    total = np.zeros((len(texts), sum(map(len, heads.values()))), np.float32)
+    for folder in teachers:
+        model, definition = restore_bundle(folder, {h: list(labels) for h, labels in heads.items()}, 0.0)
+        tokenizer = Tokenizer.from_str(definition)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16_pays(device)):
+            said = predict(model.to(device), tokenizer, texts, max_tokens)
+        total += torch.cat([said[head] for head in heads], dim=1).numpy() / len(teachers)
+    return total.astype(np.float16)
+
+
+def with_soft_labels(rows: Sequence[Example], soft: SoftLabels) -> list[Example]:
+    """The rows, each with its line of `soft`."""
+    return [replace(row, soft=line) for row, line in zip(rows, soft, strict=True)]

@@ -1,0 +1,41 @@
+"""The optimizer with a rate for each part of the network, and how the rates go over a run."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from training.config import Hyperparameters
+from training.network.encoder import Classifier
+
+
+def rate_factor(step: int, steps: int, warmup: float, decay: str) -> float:
+    """Linear warm-up over `warmup` (share of steps), then cosine or linear decay to 0, or none; in [0, 1]."""
+    ramp = max(1, int(steps * warmup))
+    if step < ramp:
+        return (step + 1) / ramp
+    share = min(1.0, (step - ramp) / max(1, steps - ramp))
+    return {"cosine": 0.5 * (1 + math.cos(math.pi * share)), "linear": 1 - share, "constant": 1.0}[decay]
+
+
+def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.Optimizer:
+    """AdamW or SGD with three rates: fresh parts (heads, adapters), word embeddings and the rest of the encoder."""
+    fresh: list[Tensor] = []
+    embeddings: list[Tensor] = []
+    encoder: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad and settings.method != "gradual":
+            continue
+        new = name.startswith("output") or "lora_" in name
+        (fresh if new else embeddings if "word_embeddings" in name else encoder).append(parameter)
+    groups = [
+        {"params": fresh, "lr": settings.fresh_rate, "weight_decay": 0.0},
+        {"params": embeddings, "lr": settings.embedding_rate or settings.encoder_rate, "weight_decay": 0.0},
+        {"params": encoder, "lr": settings.encoder_rate, "weight_decay": settings.weight_decay},
+    ]
+    groups = [g for g in groups if g["params"]]
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, momentum=settings.momentum, nesterov=settings.momentum > 0)
+    return torch.optim.AdamW(groups, fused=True)

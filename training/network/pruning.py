@@ -1,0 +1,106 @@
+"""A large multilingual encoder made small: some of its layers, and of its vocabulary the pieces that the texts use.
+
+Of 250,000 pieces that a hundred languages share, two languages use a sixth; the rows of the others go (Abdaoui et al.
+2020, "Load what you need"). What is left of the layers is trained on (Sajjad et al. 2023, "On the effect of dropping
+layers of pre-trained transformer models").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from itertools import islice
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from transformers import BertConfig, BertModel, PreTrainedModel
+
+from training.config import ShrinkConfig, TrainingConfigError
+from training.data.vocabulary import text_normalizer
+
+_SPACE = "▁"
+_HAN = re.compile(r"[㐀-鿿]")
+
+
+def shrunk(
+    encoder: BertModel, definition: str, sizes: ShrinkConfig, texts: Iterable[str]
+) -> tuple[BertModel, str, float]:
+    """The smaller encoder, its `tokenizer.json`, and the share of the tokens of `texts` that kept their pieces.
+
+    Raises `TrainingConfigError` where the tokenizer is not of the Unigram kind, or a layer is not there.
+    """
+    whole = json.loads(definition)
+    if whole["model"]["type"] != "Unigram":
+        raise TrainingConfigError(f"[shrink] needs a base with a Unigram tokenizer, not {whole['model']['type']}")
+    vocabulary = [(piece, score) for piece, score in whole["model"]["vocab"]]
+    counts = _counts(_definition(whole, vocabulary), texts)
+    kept = _kept(vocabulary, counts, sizes.pieces)
+    covered = sum(counts[i] for i in kept) / max(1, counts.total())
+    small = _with_pieces(encoder, kept)
+    keep_layers(small, sizes.layers)
+    return small, _definition(whole, [vocabulary[i] for i in kept]), covered
+
+
+def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
+    """Leaves those layers, numbered from 0, in the order given; none: all. Raises where one is not there."""
+    there = encoder.config.num_hidden_layers
+    if layers and max(layers) >= there:
+        raise TrainingConfigError(f"[shrink] layers: the base has {there}, numbered from 0")
+    if layers:
+        body: Any = encoder.get_submodule("encoder")
+        body.layer = torch.nn.ModuleList(body.layer[i] for i in layers)
+        encoder.config.num_hidden_layers = len(layers)
+
+
+def _definition(whole: dict[str, Any], vocabulary: Sequence[tuple[str, float]]) -> str:
+    """With our normaliser; a space before Han says nothing, and takes a token."""
+    tokenizer = Tokenizer.from_str(json.dumps(whole))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            text_normalizer(),
+            normalizers.Strip(),
+            normalizers.Replace(Regex(r"\s+(?=\p{Han})"), ""),
+            normalizers.Replace(Regex(r"\s+"), " "),
+            normalizers.Replace(Regex(r"^(?=[^\p{Han}])"), " "),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=_SPACE, prepend_scheme="never")
+    made = json.loads(tokenizer.to_str())
+    made["model"]["vocab"] = list(vocabulary)
+    made["added_tokens"] = []
+    names = [piece for piece, _ in vocabulary]
+    made["model"]["unk_id"] = names.index("<unk>")
+    for token in made["post_processor"]["special_tokens"].values():
+        token["ids"] = [names.index(token["id"])]
+    return json.dumps(made, ensure_ascii=False)
+
+
+def _counts(definition: str, texts: Iterable[str]) -> Counter[int]:
+    tokenizer, counts = Tokenizer.from_str(definition), Counter[int]()
+    rest = iter(texts)
+    while batch := list(islice(rest, 5000)):
+        for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
+            counts.update(encoding.ids)
+    return counts
+
+
+def _kept(vocabulary: Sequence[tuple[str, float]], counts: Counter[int], size: int) -> list[int]:
+    """Ids, ascending: specials and ASCII, what is used, the most first, Han characters by score, then any by rank."""
+    names = [piece for piece, _ in vocabulary]
+    always = [i for i, p in enumerate(names) if p in ("<s>", "<pad>", "</s>", "<unk>") or (len(p) == 1 and p.isascii())]
+    room = size * 9 // 10
+    used = [i for i, _ in counts.most_common()]
+    han = sorted((i for i, p in enumerate(names) if _HAN.fullmatch(p)), key=lambda i: -vocabulary[i][1])
+    return sorted(list(dict.fromkeys([*always, *used[:room], *han, *used[room:], *range(len(names))]))[:size])
+
+
+def _with_pieces(encoder: BertModel, kept: Sequence[int]) -> BertModel:
+    changes = {"vocab_size": len(kept), "pad_token_id": 0}
+    small = BertModel(BertConfig(**{**encoder.config.to_dict(), **changes}), add_pooling_layer=False)  # type: ignore[no-untyped-call]
+    state = {name: value for name, value in encoder.state_dict().items() if not name.startswith("pooler.")}
+    state["embeddings.word_embeddings.weight"] = state["embeddings.word_embeddings.weight"][torch.tensor(kept)]
+    small.load_state_dict(state)
+    return small
