@@ -1,4 +1,4 @@
-"""Everything that 0.10.0 wrote goes on under today's code: settings, recipe, registry, annotations, records."""
+"""Today's code reads the settings, recipes, registries, annotations and records that 0.10.0 wrote."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def test_exported_annotations_are_imported_and_exported_alike(
     done = opinionwatch("labels", "import", str(given), "--json")
     assert (done["imported"], done["refused"]) == (6, 0)
     exported = [json.loads(line) for line in opinionwatch("labels", "export").splitlines()]
-    # A post that this store does not have goes by the hash of its text, and nobody knows what labelled it.
+    # This store lacks the posts: each text is known by its hash, and the model that labelled it is unknown.
     unlike = ("post", "model")
     assert holds(_without(exported, unlike), _without(map(json.loads, given.read_text("utf-8").splitlines()), unlike))
 
