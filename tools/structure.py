@@ -3,7 +3,7 @@
 It parses `pipeline`, `models` and `training` and imports none of them. The counts mean:
 
 - room: a package or a loose module directly inside `pipeline`, `pipeline.alerting` or `training`
-- arrow: two rooms of the same area, where the first imports the second; imports in functions and under TYPE_CHECKING count
+- arrow: two rooms of the same area, where the first imports the second, at runtime or under TYPE_CHECKING
 - back up: an arrow from a lower to a higher layer; the layers are those of the checkout's import-linter contract, and
   `LAYERS` for `pipeline` in a checkout that has none
 - untyped: places with `dict[str, Any]`, `Mapping[str, Any]` or a name that stands for one; between rooms are those in
@@ -92,7 +92,7 @@ def room(area_name: str, module: str) -> str:
 
 
 def imports(module: str, tree: ast.Module, modules: Modules) -> Iterator[tuple[str, str]]:
-    """Yields (module, name) for each import of a module in `modules`; the name is empty for an import of a whole module."""
+    """Yields (module, name) for each import of a module in `modules`; the name of a whole module is empty."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name in modules)

@@ -100,7 +100,7 @@ def store(url: str) -> Iterator[Store]:
 
 
 def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Runs the alert role over hours of calm posts; returns the records of `opinion.alerts` and the keys of the messages."""
+    """Runs the alert role over calm posts; returns the records of `opinion.alerts` and the keys of the messages."""
     receiver, published = Receiver(), list[Mapping[str, Any]]()
 
     async def publish(_: str, alert: Mapping[str, Any]) -> None:
