@@ -34,8 +34,8 @@ import numpy as np
 
 from models.engine import Encoded
 from models.heads import Prediction
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
-from pipeline.classify.guard import DeadLetterGuard
 from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
@@ -150,7 +150,7 @@ def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, stor
         store=store,
         dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
         progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),
-        guard=DeadLetterGuard(10, 1.0),
+        dead_letter_limit=DeadLetterLimit(10, 1.0),
         metrics=metrics,
         executor=ThreadPoolExecutor(4),
     )

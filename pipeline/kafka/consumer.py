@@ -22,7 +22,7 @@ from pipeline.domain.post import Origin, Record
 from pipeline.kafka.batches import Elided, read_in_bounded_memory
 from pipeline.kafka.headers import header_number, header_texts
 from pipeline.kafka.log_identity import KafkaError
-from pipeline.kafka.resume import Bounds
+from pipeline.kafka.start_offset import PartitionBounds
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.supervision import deaths, explained
 from pipeline.settings import FlowSettings, KafkaSettings
@@ -214,14 +214,14 @@ def consume(
 
 def read_from(
     app: StrictApp,
-    starts: Callable[[Mapping[tuple[str, int], Bounds]], Awaitable[Mapping[tuple[str, int], int]]],
+    starts: Callable[[Mapping[tuple[str, int], PartitionBounds]], Awaitable[Mapping[tuple[str, int], int]]],
     failed: Callable[[BaseException], None],
 ) -> None:
     """Lets `starts` say from which offset each partition is read, after each rebalance and where Kafka no longer has
     what is next. What it raises goes to `failed`, and nothing more is read.
     """
 
-    async def chosen(found: dict[Any, Bounds]) -> dict[Any, int] | None:
+    async def chosen(found: dict[Any, PartitionBounds]) -> dict[Any, int] | None:
         try:
             offsets = await starts({(tp.topic, tp.partition): bounds for tp, bounds in found.items()})
         except Exception as error:

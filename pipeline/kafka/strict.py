@@ -34,7 +34,7 @@ from faust.transport.drivers import aiokafka as driver
 
 from pipeline.kafka.commits import Commits
 from pipeline.kafka.log_identity import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, log_identities
-from pipeline.kafka.resume import Bounds
+from pipeline.kafka.start_offset import PartitionBounds
 
 log = logging.getLogger(__name__)
 #: Keeps a worker that waits inside its group (max.poll.interval counts from the last look at the fetcher).
@@ -227,7 +227,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
             await asyncio.sleep(_PLACE_S)
             return False
         self._place_failed = False
-        found = {tp: Bounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()}
+        found = {tp: PartitionBounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()}
         starts = await self.app.starts(found)
         if starts is None or generation != self.app.consumer_generation_id:
             await asyncio.sleep(_PLACE_S)
@@ -358,7 +358,7 @@ class StrictApp(faust.App):  # type: ignore[misc]
 
     #: From which offset each partition is read, None to be asked again; without it, from where the group had stopped,
     #: or else from the first record.
-    starts: Callable[[dict[Any, Bounds]], Awaitable[dict[Any, int] | None]] | None = None
+    starts: Callable[[dict[Any, PartitionBounds]], Awaitable[dict[Any, int] | None]] | None = None
 
     #: Whether the worker waits for another service, rather than being slow or stuck.
     waits: Callable[[], bool] = staticmethod(lambda: False)

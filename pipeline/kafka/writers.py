@@ -76,13 +76,13 @@ class ProgressTopic:
     def end_offset(self, partition: Partition) -> int | None:
         return consumer.end_offset(self._app, *partition)
 
-    def durable(self, partition: Partition) -> int | None:
+    def durable_offset(self, partition: Partition) -> int | None:
         return consumer.durable(self._app, *partition)
 
-    def open_transaction(self, partition: Partition) -> bool:
+    def has_open_transaction(self, partition: Partition) -> bool:
         return consumer.open_transaction(self._app, *partition)
 
-    def partitions(self, topic: str) -> int:
+    def partition_count(self, topic: str) -> int:
         return consumer.partitions(self._app, topic)
 
 

@@ -20,10 +20,10 @@ from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker import AlertWorker
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
-from pipeline.classify.guard import DeadLetterGuard
-from pipeline.classify.placement import Placement
 from pipeline.classify.stage import Classifier, ClassifyStage
+from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import NO_CLOCK
@@ -73,6 +73,7 @@ class Workers:
         for topic in kafka.topics:
             self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
+        start_offsets = StartOffsets(kafka.on_deleted, self.metrics)
         classify_stage = ClassifyStage(
             classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000
         )
@@ -81,12 +82,12 @@ class Workers:
             store=self._store,
             dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
             progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),
-            guard=DeadLetterGuard(
+            dead_letter_limit=DeadLetterLimit(
                 settings.flow.dead_letter_limit, settings.flow.dead_letter_share, settings.flow.dead_letter_window_s
             ),
             metrics=self.metrics,
             executor=self._executor,
-            placement=Placement(kafka.on_deleted, self.metrics),
+            start_offsets=start_offsets,
             # The demo's feed has days of its own.
             horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
@@ -96,10 +97,10 @@ class Workers:
         consumer.consume(
             app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.slack_s
         )
-        consumer.read_from(app, flow.starts, self.fail)
+        consumer.read_from(app, flow.start_offsets, self.fail)
         self._apps.append(app)
         self._supervisors.append(Supervisor(app, kafka.topics))
-        self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
+        self._background += [lambda: self._heartbeat(app, flow, start_offsets), lambda: self._keep_lag(app)]
 
     def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
         """Evaluation and notification; stands by while another process holds the progress partition.
@@ -214,7 +215,7 @@ class Workers:
         """Source partitions of this process."""
         return {(t, p) for t in self._settings.kafka.topics for p in consumer.assigned(app, t)}
 
-    async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
+    async def _heartbeat(self, app: StrictApp, flow: Flow, start_offsets: StartOffsets) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
         topics = self._settings.kafka.topics
         for beat in count(1):
@@ -222,7 +223,7 @@ class Workers:
             await flow.publish_progress(self._held(app))
             if beat % LOGS_EVERY == 0:
                 with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
-                    flow.placement.refuse_other_logs(await consumer.logs(app, topics))
+                    start_offsets.refuse_replaced_logs(await consumer.logs(app, topics))
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:

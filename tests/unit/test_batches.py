@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.classify.stage import _decoded
+from pipeline.classify.stage import decode_or_poison
 from pipeline.domain.errors import Fatal, Poison
 from pipeline.domain.post import Origin, Record
 from pipeline.kafka import batches, decompression
@@ -253,7 +253,7 @@ def test_aiokafka_still_has_what_is_replaced() -> None:
 
 def test_a_poison_keeps_no_record_in_memory() -> None:
     """Its traceback would: the records of a bomb stayed until the garbage collector came."""
-    found = _decoded(Record(Origin("t", 0, 0), 0, b"\0" * 100))
+    found = decode_or_poison(Record(Origin("t", 0, 0), 0, b"\0" * 100))
     assert isinstance(found, Poison)
     assert found.__traceback__ is None
     assert found.__context__ is None

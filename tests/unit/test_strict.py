@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pipeline.domain.errors import Fatal
 from pipeline.kafka.commits import Commits
 from pipeline.kafka.consumer import make_app
-from pipeline.kafka.resume import Bounds
+from pipeline.kafka.start_offset import PartitionBounds
 from pipeline.kafka.strict import CommitTracker, StrictConsumer
 from pipeline.settings import KafkaSettings
 
@@ -377,7 +377,7 @@ def test_what_is_no_longer_there_is_asked_for_and_never_jumped_over(error: Excep
         assert rig.consumer.durable(TP) is None
         await rig.fetch()
         read = 7 if isinstance(error, OffsetOutOfRangeError) else None
-        assert asked[0] == {TP: Bounds(read, 20, 20, "cluster/1f")}
+        assert asked[0] == {TP: PartitionBounds(read, 20, 20, "cluster/1f")}
 
     asyncio.run(scenario())
 
