@@ -24,7 +24,7 @@ from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.post import text_of, time_of
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
 #: The store's state that tells of the last training.
 TRAINED = "retrain"
@@ -34,7 +34,7 @@ BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
 
-def labels_known(store: Store, there: int) -> int:
+def labels_known(store: StateStore, there: int) -> int:
     """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
     last = store.state(TRAINED) or {}
     known = int(last.get("labels", 0))
@@ -43,7 +43,9 @@ def labels_known(store: Store, there: int) -> int:
     return min(known, there)
 
 
-def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:
+def write_rows(
+    store: AnnotatedPostStore, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int
+) -> Counter[str]:
     """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
@@ -69,7 +71,7 @@ def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], reh
 
 
 def _rehearsal(
-    store: Store, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
+    store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
 ) -> Iterator[dict[str, Any]]:
     """At most `wanted` posts of the last days, from all of that time alike."""
     bounds = store.bounds()
@@ -95,7 +97,7 @@ def _rehearsal(
 
 
 def _usable(
-    store: Store, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
+    store: PostStore, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
 ) -> Iterator[dict[str, Any]]:
     for document in store.documents(start, end):
         known = any(x in heads.get(h, ()) for h, x in document["labels"].items())
@@ -103,7 +105,7 @@ def _usable(
             yield document
 
 
-def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
+def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
     """Episodes per key-week over the last days under the index's own labels and under the challenger's.
 
     None where the index holds less than a day. At most `BACKTEST_POSTS` posts, the newest, are scored.

@@ -19,7 +19,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import ModelSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StateStore
 
 log = logging.getLogger(__name__)
 #: Between two looks for a challenger.
@@ -66,7 +66,9 @@ def refused(settings: ModelSettings, error: Exception) -> Fatal:
     return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
 
 
-def serve_classifier(settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: Store) -> Classifier:
+def serve_classifier(
+    settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: StateStore
+) -> Classifier:
     """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
     if not settings.registry:
         engine = open_classifier(settings)

@@ -10,14 +10,14 @@ from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.domain.ledger import current
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StatusStore
 
 #: For so long a partition may stand still before `status` says that it is waited for.
 PATIENCE = timedelta(seconds=60)
 
 
 def from_store(
-    store: Store,
+    store: StatusStore,
     topics: Collection[str] | None = None,
     now: datetime | None = None,
     logs: Mapping[str, str] | None = None,

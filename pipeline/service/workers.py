@@ -37,7 +37,7 @@ from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.supervision import Supervisor
 from pipeline.kafka.writers import DeadTopic, ProgressTopic, durable
 from pipeline.settings import AlertSettings, Settings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, MonitoringStore
 
 log = logging.getLogger(__name__)
 E = TypeVar("E", bound=Evaluator)
@@ -52,7 +52,7 @@ LOGS_EVERY = 5
 class Workers:
     """The roles of one process. `start`, then `wait` until `stop` is called or something fails."""
 
-    def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, brokers: str, store: MonitoringStore, metrics: Metrics) -> None:
         self._settings, self._brokers, self._store, self.metrics = settings, brokers, store, metrics
         self._apps: list[StrictApp] = []
         self._supervisors: list[Supervisor] = []
@@ -232,12 +232,12 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
     return reload
 
 
-def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
+def make_evaluator(store: EvaluationStore, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
     return evaluator_of(Evaluator, store, settings)
 
 
-def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+def evaluator_of(kind: type[E], store: EvaluationStore, settings: AlertSettings) -> E:
     """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = DetectorConfig(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))

@@ -383,7 +383,7 @@ def test_of_those_who_exchange_state_at_once_each_counts(store: Store) -> None:
 
 
 def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for page in ("sqlite.store._PAGE", "elasticsearch.connection.PAGE"):
+    for page in ("sqlite.posts._PAGE", "elasticsearch.connection.PAGE"):
         monkeypatch.setattr(f"pipeline.store.{page}", 2)
     index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
     found = list(store.documents(START, START + timedelta(minutes=9)))
@@ -501,6 +501,6 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
     new.index([scored(1)], START, 1)
     new.refresh()
     doubtful = {"range": {"scores.sentiment": {"lt": "0.75"}}}
-    assert [hit["_source"]["scores"] for hit in new._c.search(query=doubtful)["hits"]["hits"]] == [
+    assert [hit["_source"]["scores"] for hit in new.connection.search(query=doubtful)["hits"]["hits"]] == [
         {"topic": 0.8, "sentiment": 0.7}
     ]

@@ -311,7 +311,7 @@ def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteSt
     channel, published = FakeChannel(), list[str]()
     tick(worker(store, channel, published))
     first = [n.key for n in channel.got]
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     tick(worker(store, channel, published))
     assert [n.key for n in channel.got] == first
 

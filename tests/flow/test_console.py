@@ -202,7 +202,7 @@ def test_an_answer_is_kept_ten_times_as_long_as_it_took() -> None:
 
 def test_reading_blocks_no_write(slow: Slow) -> None:
     """A reader that is in the middle of its rows, and a writer of the same process."""
-    with slow._db.reading() as db:
+    with slow.database.reading() as db:
         rows = db.execute("SELECT id FROM posts")
         first = rows.fetchone()
         writer = threading.Thread(target=lambda: slow.put_state("x", {"y": 1}))
@@ -212,9 +212,9 @@ def test_reading_blocks_no_write(slow: Slow) -> None:
         assert len(rows.fetchall()) == 49
         assert not writer.is_alive()
     assert slow.state("x") == {"y": 1}
-    with slow._db.writing() as db, slow._db.reading() as inner:
+    with slow.database.writing() as db, slow.database.reading() as inner:
         assert inner is db, "what a transaction reads is its own"
-    with pytest.raises(Transient), slow._db.reading() as db:
+    with pytest.raises(Transient), slow.database.reading() as db:
         db.execute("DELETE FROM posts")
 
 

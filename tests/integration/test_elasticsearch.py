@@ -67,9 +67,9 @@ def test_a_feed_that_reaches_back_to_2000_meets_no_limit_of_shards(url: str, per
 
 def test_days_of_the_past_are_marked_in_one_request(store: ElasticsearchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[str] = []
-    perform = store._c._es.transport.perform_request
+    perform = store.connection._es.transport.perform_request
     monkeypatch.setattr(
-        store._c._es.transport, "perform_request",
+        store.connection._es.transport, "perform_request",
         lambda method, path, **more: (requests.append(path), perform(method, path, **more))[1],
     )  # fmt: skip
     days = [datetime(2015, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(512)]

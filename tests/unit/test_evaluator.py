@@ -62,7 +62,7 @@ def events(made: Evaluator, *watermarks: datetime) -> list[Event]:
 
 @pytest.fixture(autouse=True)
 def _no_state(store: SqliteStore) -> None:
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
 
 
 def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
@@ -77,7 +77,7 @@ def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
 @pytest.mark.long
 def test_steps_and_restarts_of_any_size_give_the_same_events(store: SqliteStore) -> None:
     whole = events(evaluator(store), START + timedelta(hours=1), END)
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     rng, at, pieces = random.Random(5), START + timedelta(hours=1), []
     while at < END:
         pieces += events(evaluator(store), at)
@@ -163,13 +163,13 @@ def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> Non
     assert [e.transition for e in at_once if e.episode.id == episode.id][-1] is Transition.RESOLVED
     assert "topic:technology" in {k for e in at_once if e.episode.id == episode.id for k in e.inhibited}
 
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     stepped = [
         e for hours in range(1, 9 * 24 + 1, 29) for e in events(loud(store), START + timedelta(hours=hours))
     ] + events(loud(store), end)
     assert [e.episode for e in stepped] == [e.episode for e in at_once], "restarts change nothing"
 
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     unwatched = events(loud(store, KeyOverride(("*",), watch=False)), START + timedelta(hours=1), end)
     assert unwatched == []
 

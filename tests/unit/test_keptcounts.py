@@ -85,6 +85,6 @@ def test_another_rule_counts_a_day_anew_and_takes_its_place(tmp_path: Path) -> N
     for score_from, wanted in ((0.0, 10), (0.5, 5), (0.5, 5), (0.0, 10)):
         kept = CountCache(store, NegativeDefinition(score_from=score_from), keep=True, now=lambda: NOW)
         assert sum(c.negatives for c in cells(kept)) == wanted
-    names = [row[0] for row in store._db.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
+    names = [row[0] for row in store.database.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
     assert len(names) == len(set(names)) == 3, "one of each settled day"
     store.close()

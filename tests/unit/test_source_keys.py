@@ -73,7 +73,7 @@ def test_a_source_that_turns_sour_is_a_key_only_where_asked_for(tmp_path: Path) 
     store = store_of(tmp_path, trouble)
     (event,) = [e for e in opened(store, BY_SOURCE) if e.episode.scope.source]
     assert event.episode.key == "source:autoforum"
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     assert not [e for e in opened(store, NegativeDefinition()) if e.episode.scope.source]
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.store.closed_days import DAY, day_start, is_closed, token_name
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import CountingStore
 
 
 class CountCache:
@@ -22,7 +22,7 @@ class CountCache:
 
     def __init__(
         self,
-        store: Store,
+        store: CountingStore,
         rule: NegativeDefinition,
         *,
         keep: bool,

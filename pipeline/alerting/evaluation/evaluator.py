@@ -29,7 +29,7 @@ from pipeline.alerting.evaluation.overrides import BY_RULE, KeyOverride, overrid
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import RELABELLED, Store
+from pipeline.store.protocol import RELABELLED, EvaluationStore
 
 _CHUNK = 288
 #: Counts of this many buckets before the cursor are read again, so that late posts are seen.
@@ -46,7 +46,7 @@ class Evaluator:
 
     def __init__(
         self,
-        store: Store,
+        store: EvaluationStore,
         counting: NegativeDefinition,
         rule: DetectorConfig,
         policy: Policy,

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.alerting.notify.deliveries import Delivery, State, of, queued, standing
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import NotificationStore
 
 #: Open alerts that a channel which keeps state is told of again.
 OPEN = 5000
@@ -27,7 +27,9 @@ class Outbox:
     `filling` is held while alerts are added that belong together, and while a channel looks for what is due.
     """
 
-    def __init__(self, store: Store, takes: Mapping[str, Takes], retry: Retry, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: NotificationStore, takes: Mapping[str, Takes], retry: Retry, now: Callable[[], datetime]
+    ) -> None:
         self._store, self._takes, self._retry, self._now = store, takes, retry, now
         self.filling = asyncio.Lock()
 
