@@ -64,7 +64,6 @@ def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], reh
         for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
-    partial.replace(path)
     return written
 
 
