@@ -66,7 +66,6 @@ def write_rows(
         for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
-    partial.replace(path)
     return written
 
 
