@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
@@ -50,8 +51,7 @@ def write_rows(
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for x in labels:
             row = {
                 "id": x.post,
