@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import json
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, replace
 from datetime import UTC, datetime, timedelta
@@ -171,6 +172,44 @@ def test_annotations_and_their_statistics_stay(
     given = str(files / "annotations.jsonl")
     assert opinionwatch("labels", "import", given, "--json", MODEL__REGISTRY=str(old_registry))["refused"] == 0
     assert holds([a.to_json() for a in store.annotations()], facts["labels"]), "the import changed nothing"
+
+
+def test_status_counts_the_records_of_0_10_0(url: str, opinionwatch: Opinionwatch) -> None:
+    said = opinionwatch("status", "--json")
+    assert {name: said[name] for name in ("consumed", "indexed", "duplicate", "dead", "open_alerts", "model")} == {
+        "consumed": 242, "indexed": 218, "duplicate": 18, "dead": 6, "open_alerts": 2, "model": "dummy 1",
+    }  # fmt: skip
+
+
+def test_a_retraining_counts_the_annotations_since_the_last_one(
+    url: str, old_registry: Path, opinionwatch: Opinionwatch
+) -> None:
+    where = {"MODEL__REGISTRY": str(old_registry), "TRAINING__MIN_NEW_LABELS": "4"}
+    said = opinionwatch("retrain", "--json", **where)
+    assert (said["outcome"], said["new_labels"]) == ("nothing new", 3)
+
+
+def test_relabelling_overwrites_what_0_10_0_labelled_but_no_correction(
+    store: Store, old_registry: Path, opinionwatch: Opinionwatch
+) -> None:
+    said = opinionwatch("models", "relabel", "--days", "7", "--json", MODEL__REGISTRY=str(old_registry))
+    assert (said["posts"], said["relabelled"]) == (212, 209)
+    store.refresh()
+    models = Counter((d["corrected"], d["model"]["name"]) for d in store.documents(START, END))
+    assert models == {(False, "toy"): 209, (True, "dummy"): 3}
+
+
+def test_old_annotations_can_be_taken_back(
+    store: Store, old_registry: Path, facts: dict[str, Any], opinionwatch: Opinionwatch
+) -> None:
+    dropped = opinionwatch(
+        "labels", "drop", "--annotator", "ann", "--yes", "--json", MODEL__REGISTRY=str(old_registry)
+    )  # fmt: skip
+    assert (dropped["dropped"], dropped["posts"]) == (4, 2)
+    assert [a.annotator for a in store.annotations()] == ["bob", "bob"]
+    store.refresh()
+    # Both texts of bob stay corrected; one post that only ann had labelled is the model's again.
+    assert sum(d["corrected"] for d in store.documents(START, END)) == 2
 
 
 def test_alerts_are_listed_with_what_people_said_of_them(
