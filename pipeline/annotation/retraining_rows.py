@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -24,11 +25,10 @@ from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.post import text_of, time_of
+from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
-#: The store's state that tells of the last training.
-TRAINED = "retrain"
 #: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
 REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
@@ -37,11 +37,10 @@ BACKTEST_DAYS = 7
 
 def labels_known(store: StateStore, there: int) -> int:
     """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
-    last = store.state(TRAINED) or {}
-    known = int(last.get("labels", 0))
-    if known > there:
-        store.put_state(TRAINED, {**last, "labels": there})
-    return min(known, there)
+    last = store.state(LAST_TRAINING) or LastTraining()
+    if last.labels > there:
+        store.put_state(LAST_TRAINING, replace(last, labels=there))
+    return min(last.labels, there)
 
 
 def write_rows(

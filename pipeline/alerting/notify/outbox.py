@@ -11,7 +11,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.alerting.notify.deliveries import Delivery, State, of, queued, standing
+from pipeline.domain.states import StateKey
 from pipeline.store.protocol import NotificationStore
 
 #: Open alerts that a channel which keeps state is told of again.
@@ -72,9 +74,9 @@ class Outbox:
         found: list[dict[str, Any]] = await self._retry(lambda: self._store.alerts(open_only=True, limit=OPEN))
         return found
 
-    async def operator(self, name: str) -> dict[str, Any]:
-        """What people said of an alert, from the store's state of that name."""
-        return dict(await self._retry(lambda: self._store.state(name)) or {})
+    async def operator(self, key: StateKey[JsonObject]) -> JsonObject:
+        """What people said of an alert, from the store."""
+        return dict(await self._retry(lambda: self._store.state(key)) or {})
 
     async def resume(self) -> None:
         """Call when this process begins to notify: channels may have been added, mended or taken away meanwhile."""

@@ -26,7 +26,7 @@ class ElasticsearchAlerts:
                 return False
             if self._c.put(names.ALERTS, alert_id, document, **unchanged(there)):
                 return True
-        raise Transient(f"alert {alert_id} changes all the time")
+        raise Transient(f"store {self._c.url}: alert {alert_id} changed during {MAX_ATTEMPTS} attempts to write it")
 
     def alert(self, alert_id: str) -> dict[str, Any] | None:
         found = self._c.get(names.ALERTS, alert_id)
