@@ -9,7 +9,7 @@ from typing import Any
 
 from models.text import full_text
 from pipeline.alerting.alerts.terms import distinctive, spread
-from pipeline.alerting.evaluation.episodes import VOLUME
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.store.protocol import PostStore
 
