@@ -43,15 +43,6 @@ def any_of(inside: str) -> re.Pattern[str]:
     return re.compile(f"[{narrow}]|(?=[\U00010000-\U0010ffff])[{''.join(wide)}]")
 
 
-def full_text(title: str, text: str) -> str:
-    """Title and text of a post as the classifier reads them; either may be empty.
-
-    >>> full_text("Battery", "It burns."), full_text("", "It burns.")
-    ('Battery\\nIt burns.', 'It burns.')
-    """
-    return f"{title}\n{text}" if title and text else title or text
-
-
 _NON_STARTERS = character_class(lambda c: unicodedata.combining(c) > 0) + _MARKS_WHEN_DECOMPOSED
 _TOO_MANY_MARKS = re.compile(f"([{_NON_STARTERS}]{{{MAX_MARKS}}})[{_NON_STARTERS}]+")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
