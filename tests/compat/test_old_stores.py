@@ -141,15 +141,15 @@ def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str
     assert sorted(list(astuple(cell)) for cell in store.counts(START, END, COUNTED)) == facts["counts"]
     hours = store.source_hours(START, END)
     assert {s: {str(h): n for h, n in found.items()} for s, found in hours.items()} == facts["source_hours"]
-    documents = {d["_id"]: d for d in store.documents(START, END)}
+    documents = {d.id: {"_id": d.id, **d.to_json()} for d in store.documents(START, END)}
     assert documents.keys() == facts["documents"].keys()
     assert [key for key, old in facts["documents"].items() if not holds(documents[key], old)] == []
-    assert sum(d["corrected"] for d in documents.values()) == 3
+    assert sum(d["corrected"] is True for d in documents.values()) == 3
 
 
 def test_search_and_evidence_find_the_same_posts(store: Store, facts: dict[str, Any]) -> None:
     for text, found in facts["search"].items():
-        assert sorted(d["_id"] for d in store.search(text, 100)) == found
+        assert sorted(d.id for d in store.search(text, 100)) == found
     evidence = store.evidence(Scope(subject="Nova"), START, END, COUNTED, 20)
     assert [d["_id"] for d in evidence] == facts["evidence"]
 
@@ -195,7 +195,7 @@ def test_relabelling_overwrites_what_0_10_0_labelled_but_no_correction(
     said = opinionwatch("models", "relabel", "--days", "7", "--json", MODEL__REGISTRY=str(old_registry))
     assert (said["posts"], said["relabelled"]) == (212, 209)
     store.refresh()
-    models = Counter((d["corrected"], d["model"]["name"]) for d in store.documents(START, END))
+    models = Counter((d.corrected, d.scored.model_name) for d in store.documents(START, END))
     assert models == {(False, "toy"): 209, (True, "dummy"): 3}
 
 
@@ -209,7 +209,7 @@ def test_old_annotations_can_be_taken_back(
     assert [a.annotator for a in store.annotations()] == ["bob", "bob"]
     store.refresh()
     # Bob's two posts stay corrected; the post that only Ann had corrected has the model's labels again.
-    assert sum(d["corrected"] for d in store.documents(START, END)) == 2
+    assert sum(d.corrected for d in store.documents(START, END)) == 2
 
 
 def test_alerts_are_listed_with_what_people_said_of_them(
