@@ -48,8 +48,8 @@ def round_down_rows(rows: int) -> int:
 
 #: No constraint, for a runtime to which all shapes are equal.
 ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows)
-#: OpenVINO on a CPU compiles kernels for each shape, which takes a quarter to a half of an inference, and keeps them for
-#: ever, about 3 MB each (openvino issue 20633). Unconstrained texts make a thousand shapes; these make at most 150.
+#: OpenVINO on a CPU compiles kernels for each shape, which takes a quarter to a half of an inference, and never frees
+#: them, about 3 MB each (openvino issue 20633). Unconstrained texts make a thousand shapes; these make at most 150.
 FEW_SHAPES = Shapes(vector_width, round_down_rows)
 #: Widths that suit the allocators and kernels of a GPU.
 GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows)

@@ -2,8 +2,8 @@
 
 A bundle keeps a profile of its validation rows: class shares and confidence per head, languages, share of unknown
 tokens. Distances are Jensen-Shannon divergences in bits (Lin 1991), in [0, 1]: 0 for equal and 1 for disjoint
-distributions. The expected accuracy is the mean calibrated confidence (average confidence, Guillory et al. 2021, without
-its correction) and is as accurate as the calibration.
+distributions. The expected accuracy is the mean calibrated confidence (average confidence, Guillory et al. 2021,
+without its correction) and is as accurate as the calibration.
 """
 
 from __future__ import annotations

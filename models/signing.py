@@ -50,7 +50,9 @@ def check_signed(manifest: bytes, signature: bytes | None, trusted: Sequence[str
     if not trusted:
         return
     if signature is None:
-        raise BundleError(f"{bundle} is not signed, but model.trusted_keys is set; sign it with 'opinionwatch models sign'")
+        raise BundleError(
+            f"{bundle} is not signed, but model.trusted_keys is set; sign it with 'opinionwatch models sign'"
+        )
     try:
         signed = base64.b64decode(signature, validate=False)
     except ValueError as error:
