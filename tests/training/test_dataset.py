@@ -123,7 +123,7 @@ def test_the_newest_annotation_counts_whatever_its_zone_or_place(tmp_path: Path)
     [
         ("a.jsonl", b'{"text": "x"}\noops', "a.jsonl:2: not JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: needs an object"),
-        ("a.jsonl.gz", b"\x1f\x8bjunk", "gzip packing is broken"),
+        ("a.jsonl.gz", b"\x1f\x8bjunk", "gzip compression is corrupt"),
         ("a.csv", b'text,label\n"x,y', "a.csv:2: a quote"),
     ],
 )
