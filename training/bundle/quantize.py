@@ -7,8 +7,8 @@
   from `OUTLIERS` whose int8 product is nearest to the exact one.
 - Weights: int8 per output channel, by GPTQ (Frantar et al. 2023): each input channel is rounded in turn, and the
   following channels compensate for the error, weighted by the correlation of the calibration inputs.
-- No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps 255 * 128 below
-  2 ** 15, so that they compute the same results (ONNX Runtime's `reduce_range` would cost a whole bit).
+- No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps 255 * 128
+  below 2 ** 15, so that they compute the same results (ONNX Runtime's `reduce_range` would cost a whole bit).
 - Word embeddings: int8 with a scale per row. Small tables (positions, token types) and the heads stay in fp32.
 """
 

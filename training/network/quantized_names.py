@@ -1,5 +1,4 @@
 """Suffixes of quantised weights in the graph: the exporter writes them, and a training from a bundle reads them."""
-"""
 
 from __future__ import annotations
 
