@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
@@ -22,34 +24,33 @@ from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
-from pipeline.domain.post import text_of, time_of
+from pipeline.domain.post_document import PostDocument
+from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
-#: The store's state that tells of the last training.
-TRAINED = "retrain"
 #: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
 REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
 
-def labels_known(store: Store, there: int) -> int:
+def labels_known(store: StateStore, there: int) -> int:
     """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
-    last = store.state(TRAINED) or {}
-    known = int(last.get("labels", 0))
-    if known > there:
-        store.put_state(TRAINED, {**last, "labels": there})
-    return min(known, there)
+    last = store.state(LAST_TRAINING) or LastTraining()
+    if last.labels > there:
+        store.put_state(LAST_TRAINING, replace(last, labels=there))
+    return min(last.labels, there)
 
 
-def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:
+def write_rows(
+    store: AnnotatedPostStore, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int
+) -> Counter[str]:
     """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for x in labels:
             row = {
                 "id": x.post,
@@ -64,12 +65,11 @@ def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], reh
         for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
-    partial.replace(path)
     return written
 
 
 def _rehearsal(
-    store: Store, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
+    store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
 ) -> Iterator[dict[str, Any]]:
     """At most `wanted` posts of the last days, from all of that time alike."""
     bounds = store.bounds()
@@ -83,27 +83,27 @@ def _rehearsal(
         for i in range(REHEARSAL_PARTS)
     ]
     in_turns = (document for turn in zip_longest(*parts) for document in turn if document is not None)
-    for document in islice((d for d in in_turns if d["content_hash"] not in taken), wanted):
-        taken.add(document["content_hash"])
+    for document in islice((d for d in in_turns if d.post.content_hash not in taken), wanted):
+        taken.add(document.post.content_hash)
         yield {
-            "id": document["_id"],
-            "title": document["title"],
-            "text": document["text"],
-            "labels": {h: x for h, x in document["labels"].items() if x in heads.get(h, ())},
+            "id": document.id,
+            "title": document.post.title,
+            "text": document.post.text,
+            "labels": {h: x for h, x in document.labels.items() if x in heads.get(h, ())},
             "source": REHEARSAL,
         }
 
 
 def _usable(
-    store: Store, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
-) -> Iterator[dict[str, Any]]:
+    store: PostStore, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
+) -> Iterator[PostDocument]:
     for document in store.documents(start, end):
-        known = any(x in heads.get(h, ()) for h, x in document["labels"].items())
-        if known and not document["repost"] and not document["corrected"]:
+        known = any(x in heads.get(h, ()) for h, x in document.labels.items())
+        if known and not document.repost and not document.corrected:
             yield document
 
 
-def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
+def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
     """Episodes per key-week over the last days under the index's own labels and under the challenger's.
 
     None where the index holds less than a day. At most `BACKTEST_POSTS` posts, the newest, are scored.
@@ -114,30 +114,30 @@ def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> 
     rule = alerts.counting
     end = bounds[1] + timedelta(seconds=1)
     start = max(bounds[0], end - timedelta(days=BACKTEST_DAYS))
-    documents = [d for d in store.documents(start, end) if not d["repost"]][-BACKTEST_POSTS:]
-    texts = [text_of(d) for d in documents]
-    new: list[dict[str, Any]] = []
+    documents = [d for d in store.documents(start, end) if not d.repost][-BACKTEST_POSTS:]
+    texts = [d.post.full_text for d in documents]
+    new: list[PostDocument] = []
     for at in range(0, len(texts), 512):
         predictions = challenger.predict(texts[at : at + 512])
         new += [relabelled(d, p, rule) for d, p in zip(documents[at : at + 512], predictions, strict=True)]
     return _rate(documents, rule, alerts), _rate(new, rule, alerts)
 
 
-def _rate(documents: Sequence[Mapping[str, Any]], rule: NegativeDefinition, alerts: AlertSettings) -> float:
+def _rate(documents: Sequence[PostDocument], rule: NegativeDefinition, alerts: AlertSettings) -> float:
     history = history_of(documents, rule)
     scores = negative_scores(history, DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift))
     found = episodes(history, scores, [alerts.fire] * len(history.keys), Policy(alerts.fire, alerts.critical))
     return len(found) / history.key_weeks
 
 
-def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition) -> History:
+def history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> History:
     """Counts per topic and subject in buckets of 5 minutes, as the store would count these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
     for d in documents:
-        bucket = int(time_of(d).timestamp()) // BUCKET_S
-        bad = d["labels"].get(rule.head) in rule.negative and d["negative_score"] >= rule.score_from
-        for scope in (Scope(d["topic"]), *(Scope("", s) for s in d["subjects"])):
+        bucket = int(d.post.event_time.timestamp()) // BUCKET_S
+        bad = rule.holds(d.labels, d.scored.negative_score)
+        for scope in (Scope(d.topic), *(Scope("", s) for s in d.scored.subjects)):
             key = key_name(scope)
             cells.setdefault(key, Counter())[bucket] += 1
             negatives.setdefault(key, Counter())[bucket] += bad

@@ -26,7 +26,7 @@ from pipeline.domain.ledger import Entry, Partition
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import DeadLetter, Outcome, Post, Record, ScoredPost
 from pipeline.kafka.start_offset import PartitionBounds
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import IndexingStore
 
 
 class Flow:
@@ -39,7 +39,7 @@ class Flow:
         self,
         *,
         classify_stage: ClassifyStage,
-        store: Store,
+        store: IndexingStore,
         dead_letters: DeadLetters,
         progress: ProgressLog,
         dead_letter_limit: DeadLetterLimit,

@@ -8,13 +8,13 @@ from datetime import datetime
 
 from pipeline.classify.retries import Retries
 from pipeline.domain.ledger import Ledger, current
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import ProgressStore
 
 
 class LedgerCache:
     """Loads the ledger on demand. `horizon()` bounds the event times in it."""
 
-    def __init__(self, store: Store, retries: Retries, horizon: Callable[[], datetime]) -> None:
+    def __init__(self, store: ProgressStore, retries: Retries, horizon: Callable[[], datetime]) -> None:
         self._store, self._retries, self._horizon = store, retries, horizon
         self._loading = asyncio.Lock()
         self._ledger: Ledger | None = None

@@ -11,13 +11,13 @@ from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.errors import Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import PostStore
 
 
 class PostIndexer:
     """`now` is the wall clock, in UTC; it gives the documents their `ingested_at`."""
 
-    def __init__(self, store: Store, retries: Retries, metrics: Metrics, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: PostStore, retries: Retries, metrics: Metrics, now: Callable[[], datetime]) -> None:
         self._store, self._retries, self._metrics, self._now = store, retries, metrics, now
 
     async def index(self, posts: Sequence[ScoredPost]) -> list[Outcome | Poison]:

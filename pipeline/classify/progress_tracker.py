@@ -16,7 +16,7 @@ from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
 from pipeline.kafka.start_offset import PartitionBounds
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import ProgressStore
 
 
 class ProgressTracker:
@@ -25,7 +25,7 @@ class ProgressTracker:
     def __init__(
         self,
         *,
-        store: Store,
+        store: ProgressStore,
         topic: ProgressLog,
         start_offsets: StartOffsets,
         retries: Retries,

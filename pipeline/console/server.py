@@ -19,7 +19,7 @@ from pipeline.domain.errors import Fatal, PipelineError
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore, NotificationStore, PostStore
 
 _TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
 _HEADERS = {
@@ -50,7 +50,7 @@ def refuse_open_host(http: HttpSettings) -> None:
 
 
 def console_app(
-    store: Store,
+    store: MonitoringStore,
     rule: NegativeDefinition,
     *,
     behind_proxy: bool = False,
@@ -81,7 +81,9 @@ def console_app(
 
     async def search(request: web.Request) -> web.Response:
         text = request.query.get("q", "")[:200]
-        return web.json_response(await asyncio.to_thread(lambda: store.search(text, MAX_HITS)))
+        return web.json_response(
+            await asyncio.to_thread(lambda: [{**d.to_json(), "_id": d.id} for d in store.search(text, MAX_HITS)])
+        )
 
     for name, answer in everywhere.items():
         app.router.add_get(f"/api/{name}", shared(answer))
@@ -89,7 +91,7 @@ def console_app(
     return app
 
 
-def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
+def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts, and in words who heard of each and where its posts come from."""
     found = store.alerts(limit=100)
     said = operators(store, (alert for alert in found if alert["state"] == "open"))
@@ -100,7 +102,7 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def two_weeks(store: Store, rule: NegativeDefinition) -> list[dict[str, Any]]:
+def two_weeks(store: PostStore, rule: NegativeDefinition) -> list[dict[str, Any]]:
     """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
     bounds = store.bounds()
     if bounds is None:

@@ -9,7 +9,7 @@ from typing import Protocol
 from pipeline.domain.metrics import Metrics
 from pipeline.kafka.strict import StrictApp
 from pipeline.settings import Settings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,7 @@ class WorkerContext:
 
     settings: Settings
     brokers: str
-    store: Store
+    store: MonitoringStore
     metrics: Metrics
     fail: Callable[[BaseException], None]
 

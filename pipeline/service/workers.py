@@ -14,7 +14,7 @@ from pipeline.kafka.app import start
 from pipeline.kafka.supervision import Supervisor
 from pipeline.service.role import Role, WorkerContext
 from pipeline.settings import Settings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore
 
 if TYPE_CHECKING:
     from pipeline.classify.stage import Classifier
@@ -30,7 +30,7 @@ GRACE_S = 6.0
 class Workers:
     """Add roles, `start`, then `wait` until `stop` is called or something fails, and `close` at the end."""
 
-    def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, brokers: str, store: MonitoringStore, metrics: Metrics) -> None:
         self._context = WorkerContext(settings, brokers, store, metrics, self.fail)
         self._supervised: list[tuple[Role, Supervisor]] = []
         self._tasks: list[asyncio.Task[None]] = []

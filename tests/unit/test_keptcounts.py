@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.alerting.counting.count_cache import CountCache, packed, unpacked
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, scored, with_labels
 
 NOW = START + timedelta(days=5, hours=3)
 cell = st.builds(
@@ -32,7 +32,7 @@ def cells(kept: CountCache) -> list[Cell]:
 
 @given(st.lists(cell, max_size=20))
 def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
-    assert sorted(unpacked(packed(given_cells)), key=str) == sorted(given_cells, key=str)
+    assert sorted(unpacked(*packed(given_cells)), key=str) == sorted(given_cells, key=str)
 
 
 @settings(max_examples=40)
@@ -47,8 +47,7 @@ def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None
                 store.index([scored(number, minute=minute, text=f"t{number}")], NOW, 1)
             elif action == "replace":
                 found = list(store.documents(START, at))[:3]
-                bad = {"labels": {"sentiment": "negative"}}
-                store.replace([{**d, **bad} for d in found], number + 2)
+                store.replace([with_labels(d, sentiment="negative") for d in found], number + 2)
             else:
                 cells(kept)
         assert cells(kept) == sorted(store.counts(START, NOW, NegativeDefinition()), key=str)
@@ -85,6 +84,6 @@ def test_another_rule_counts_a_day_anew_and_takes_its_place(tmp_path: Path) -> N
     for score_from, wanted in ((0.0, 10), (0.5, 5), (0.5, 5), (0.0, 10)):
         kept = CountCache(store, NegativeDefinition(score_from=score_from), keep=True, now=lambda: NOW)
         assert sum(c.negatives for c in cells(kept)) == wanted
-    names = [row[0] for row in store._db.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
+    names = [row[0] for row in store.database.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
     assert len(names) == len(set(names)) == 3, "one of each settled day"
     store.close()

@@ -12,17 +12,17 @@ from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore
 
 E = TypeVar("E", bound=Evaluator)
 
 
-def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
+def make_evaluator(store: EvaluationStore, settings: AlertSettings) -> Evaluator:
     """The rule and the policy of the settings over a store."""
     return evaluator_of(Evaluator, store, settings)
 
 
-def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
+def evaluator_of(kind: type[E], store: EvaluationStore, settings: AlertSettings) -> E:
     """An evaluator, or a replay of one, with the rule and the policy of the settings."""
     rule = DetectorConfig(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
