@@ -1,0 +1,65 @@
+"""The pages of the project, and what stands in them: headings, links, code spans and fenced or indented blocks."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+_FENCE = re.compile(r"^(?P<fence>`{3,}|~{3,})(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=fence)\s*$", re.S | re.M)
+_HEADING = re.compile(r"^#{1,6} (.+?)\s*$", re.M)
+_LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
+_SPAN = re.compile(r"`([^`\n]+)`")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block of code of a page; `line` is the line of its fence, from 1."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+def pages() -> list[Path]:
+    """Every page in Markdown, in a stable order."""
+    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def prose(page: Path) -> str:
+    """The page without its blocks of code."""
+    return _FENCE.sub("", page.read_text("utf-8"))
+
+
+def blocks(page: Path) -> Iterator[Block]:
+    text = page.read_text("utf-8")
+    for match in _FENCE.finditer(text):
+        yield Block(page, text.count("\n", 0, match.start()) + 1, match["language"], match["text"])
+
+
+def links(page: Path) -> list[str]:
+    return _LINK.findall(_SPAN.sub("", prose(page)))
+
+
+def spans(page: Path) -> list[str]:
+    return _SPAN.findall(prose(page))
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of the headings, as the site and GitHub make them."""
+    return {slug(heading) for heading in _HEADING.findall(prose(page))}
+
+
+def slug(heading: str) -> str:
+    """The anchor of a heading.
+
+    >>> slug("`opinionwatch run`"), slug("Where is ...?")
+    ('opinionwatch-run', 'where-is')
+    """
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
