@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import typer
@@ -25,15 +26,31 @@ from pipeline.cli.main import app
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import Settings
 from pipeline.store.elasticsearch.templates import SCHEMA, Layout, templates
+from training.config import TrainingConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; change the code, not this page. -->"
+_NAMES = {
+    "NoneType": "none",
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "bool": "true or false",
+    "dict": "table",
+    "AwareDatetime": "time",
+}
 _CONSTRAINTS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
 
 
 def pages() -> dict[str, str]:
     """File name -> Markdown of every page of the reference."""
-    return {"settings.md": _settings(), "cli.md": _cli(), "metrics.md": _metrics(), "documents.md": _documents()}
+    return {
+        "settings.md": _settings(),
+        "recipes.md": _recipes(),
+        "cli.md": _cli(),
+        "metrics.md": _metrics(),
+        "documents.md": _documents(),
+    }
 
 
 def _settings() -> str:
@@ -45,26 +62,54 @@ def _settings() -> str:
         "`OPINIONWATCH_KAFKA__GROUP` in the environment; a secret may come from a file by `..._FILE`. "
         "`opinionwatch config show` prints every value with its origin.",
     ]
-    for path, model in _sections(Settings, ""):
-        lines += ["", f"## `[{path}]`", "", _prose(model.__doc__), ""]
-        rows = [
-            [f"`{field.alias or name}`", f"`{_type(field.annotation)}`", _default(field), _limits(field)]
-            for name, field in model.model_fields.items()
-            if _model_of(field.annotation) is None
-        ]
-        lines += _table(["setting", "type", "default", "limits"], rows)
+    for heading, model in _sections(Settings):
+        lines += ["", f"## `{heading}`", "", _prose(model.__doc__), "", *_fields_of(model)]
     return "\n".join(lines) + "\n"
 
 
-def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Each section with its TOML path, parents first; `[a.b]` of a list of tables is `[[a.b]]` in the file."""
-    if path:
-        yield path, model
-    for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        if inner is not None:
-            is_list = get_origin(field.annotation) is list
-            yield from _sections(inner, f"{path}.{name}".lstrip(".") + ("[]" if is_list else ""))
+def _recipes() -> str:
+    lines = [
+        _NOTE,
+        "# Recipes of a training",
+        "",
+        "`opinionwatch train --config` reads a recipe; `training.recipe` names one for `opinionwatch retrain`.",
+        "",
+        _prose(TrainingConfig.__doc__),
+        "",
+        *_fields_of(TrainingConfig),
+    ]
+    for heading, model in _sections(TrainingConfig):
+        lines += ["", f"## `{heading}`", "", _prose(model.__doc__), "", *_fields_of(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _fields_of(model: type[BaseModel]) -> list[str]:
+    """The table of the fields of a section that are no sections themselves."""
+    rows = [
+        [f"`{field.alias or name}`", _type(field.annotation), _default(field), _limits(field)]
+        for name, field in model.model_fields.items()
+        if _model_of(field.annotation) is None
+    ]
+    return _table(["setting", "type", "default", "limits"], rows)
+
+
+def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section with its heading in TOML, parents first; a kind of section that is used twice is given once."""
+    seen: set[type[BaseModel]] = set()
+
+    def inner(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+        for name, field in model.model_fields.items():
+            section = _model_of(field.annotation)
+            if section is None or section in seen:
+                continue
+            seen.add(section)
+            kind = get_origin(field.annotation)
+            deeper = f"{path}.{name}".lstrip(".")
+            key = f"{deeper}.NAME" if kind is dict else deeper
+            yield (f"[[{key}]]" if kind is list else f"[{key}]"), section
+            yield from inner(section, deeper)
+
+    yield from inner(model, "")
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
@@ -74,11 +119,18 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
     if annotation is SecretStr:
         return "secret"
-    text = re.sub(r"Annotated\[([^,\]]+),[^\]]*\]\)?\]?", r"\1", text)
-    return re.sub(r"\b(?:typing|datetime|pydantic\.\w+|pipeline(?:\.\w+)*)\.", "", text).replace("NoneType", "None")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(a) for a in arguments)
+    if origin is not None:
+        return f"{_NAMES.get(origin.__name__, origin.__name__)} of {' to '.join(_type(a) for a in arguments)}"
+    return _NAMES.get(annotation.__name__, annotation.__name__)
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,7 +1,7 @@
 """Every query of docs/analysts.md gives the numbers of a day whose posts, alerts and annotations are known.
 
-From 08:00 to 14:00 eight of the ten posts an hour about Nova are negative, in the other hours two of ten. Kestrel has five
-posts an hour, one of them negative. One text is passed on three times.
+From 08:00 to 14:00 eight of the ten posts an hour about Nova are negative, in the other hours two of ten. Kestrel has
+five posts an hour, one of them negative. One text is passed on three times.
 """
 
 from __future__ import annotations
@@ -167,7 +167,9 @@ def annotations(answer: dict[str, Any]) -> None:
 
 
 def confusion(answer: dict[str, Any]) -> None:
-    cells = {(b["key"]["suggested"], b["key"]["label"]): b["doc_count"] for b in answer["aggregations"]["cells"]["buckets"]}
+    cells = {
+        (b["key"]["suggested"], b["key"]["label"]): b["doc_count"] for b in answer["aggregations"]["cells"]["buckets"]
+    }
     assert cells == {("negative", "negative"): 1, ("negative", "positive"): 2}
 
 

@@ -38,7 +38,11 @@ def mapped(properties: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 @pytest.mark.parametrize(
     ("section", "index"),
-    [("A post document", "opinion-posts"), ("An alert document", "opinion-alerts"), ("An annotation", "opinion-labels")],
+    [
+        ("A post document", "opinion-posts"),
+        ("An alert document", "opinion-alerts"),
+        ("An annotation", "opinion-labels"),
+    ],
 )
 def test_the_page_names_every_field_of_an_index(section: str, index: str) -> None:
     mapping = templates("standard", 0, Layout("month"))[index]["template"]["mappings"]["properties"]

@@ -60,7 +60,9 @@ def test_every_start_file_of_a_room_exists() -> None:
 
 def test_every_room_is_in_the_architecture() -> None:
     named = set(spans(ROOT / "docs" / "architecture.md"))
-    rooms = {p for top in ("pipeline", "pipeline/alerting") for p in (ROOT / top).iterdir() if (p / "__init__.py").exists()}
+    rooms = {
+        p for top in ("pipeline", "pipeline/alerting") for p in (ROOT / top).iterdir() if (p / "__init__.py").exists()
+    }
     assert {f"{room.relative_to(ROOT)}/" for room in rooms} - named == set()
 
 
@@ -82,9 +84,9 @@ def test_every_alerting_rule_leads_to_its_section_of_the_runbook() -> None:
     found = {r["alert"]: r["annotations"] for group in rules["groups"] for r in group["rules"]}
     assert len(found) > 10
     sections = anchors(ROOT / "docs" / "operations.md")
-    for name, annotations in found.items():
+    for name, texts in found.items():
         assert slug(name) in sections
-        assert annotations["runbook_url"] == f"docs/operations.md#{slug(name)}"
+        assert texts["runbook_url"] == f"docs/operations.md#{slug(name)}"
 
 
 def test_every_block_of_a_page_says_its_language() -> None:
