@@ -63,3 +63,22 @@ def slug(heading: str) -> str:
     ('opinionwatch-run', 'where-is')
     """
     return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def commands(block: Block) -> Iterator[str]:
+    r"""The commands of a shell block, each with its heredoc, without comments.
+
+    >>> page = Path("x.md")
+    >>> list(commands(Block(page, 1, "sh", "# why\nmake a  # b\ncat <<'E'\nx = 1  # y\nE\nls \\\n  -l\n")))
+    ['make a', "cat <<'E'\nx = 1  # y\nE", 'ls -l']
+    """
+    lines = iter(re.sub(r"\\\n\s*", "", block.text).splitlines())
+    for line in lines:
+        command = re.sub(r"(^|\s+)#.*", "", line)
+        if match := re.search(r"<<'(\w+)'", command):
+            body = [command]
+            while body[-1] != match[1]:
+                body.append(next(lines))
+            command = "\n".join(body)
+        if command:
+            yield command
