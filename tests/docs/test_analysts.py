@@ -189,7 +189,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "texts-that-are-passed-on-most": most_passed_on,
     "full-text-in-chinese-and-english": full_text,
     "the-most-negative-posts-of-a-subject": most_negative,
-    "posts-of-which-the-model-is-unsure": unsure,
+    "posts-that-the-model-doubts": unsure,
     "posts-by-the-model-that-labelled-them": versions,
     "posts-without-a-usable-time": without_time,
     "open-alerts-the-worst-first": open_alerts,
