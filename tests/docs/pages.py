@@ -29,7 +29,11 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page in Markdown, in a stable order."""
-    return [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        *sorted(ROOT.glob("*.md")),
+        *sorted((ROOT / "docs").rglob("*.md")),
+        ROOT / "models" / "starter" / "README.md",
+    ]
 
 
 def prose(page: Path) -> str:
