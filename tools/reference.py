@@ -130,7 +130,7 @@ def _type(annotation: Any) -> str:
         return " or ".join(_type(a) for a in arguments)
     if origin is not None:
         return f"{_NAMES.get(origin.__name__, origin.__name__)} of {' to '.join(_type(a) for a in arguments)}"
-    return _NAMES.get(annotation.__name__, annotation.__name__)
+    return _NAMES.get(str(annotation.__name__), str(annotation.__name__))
 
 
 def _default(field: FieldInfo) -> str:
@@ -156,7 +156,7 @@ def _limits(field: FieldInfo) -> str:
 def _cli() -> str:
     lines = [_NOTE, "# Command line", "", "Every command takes `--help`. Exit codes: 0 ok, 2 usage, 69 a service is "
              "down, 70 a bug, 78 configuration."]  # fmt: skip
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     for path, command in _commands(root, "opinionwatch"):
         lines += ["", f"## `{path}`", "", _prose(command.help), ""]
         rows = [_parameter(p) for p in command.params if p.name != "help"]

@@ -161,7 +161,7 @@ def rederived(answer: dict[str, Any]) -> None:
     assert answer["count"] in {6 * NEGATIVES, 6 * NOVA}
 
 
-def annotations(answer: dict[str, Any]) -> None:
+def annotations_of_people(answer: dict[str, Any]) -> None:
     by = {b["key"]: b["doc_count"] for b in _buckets(answer, "heads")["sentiment"]["annotators"]["buckets"]}
     assert by == {"ann": 2, "bob": 1}
 
@@ -196,7 +196,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "all-alerts-of-a-subject": alerts_of_subject,
     "alerts-that-a-channel-did-not-take": alerts_of_subject,
     "re-derive-an-alerts-number": rederived,
-    "how-many-annotations-by-whom": annotations,
+    "how-many-annotations-by-whom": annotations_of_people,
     "disagreement-of-annotator-and-model": confusion,
     "posts-on-which-annotators-disagree": contradictions,
     "posts-that-people-corrected": corrected,

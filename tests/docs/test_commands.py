@@ -16,6 +16,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -25,10 +26,11 @@ from pipeline.cli.main import app
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.kafka import admin
 from pipeline.settings import STARTER, KafkaSettings
+from pipeline.settings.sections import METRICS_PORTS
 from tests.builders import START, scored
 from tests.docs.pages import ROOT, blocks, commands, pages, spans
-from tests.services.process import free_port
-from tests.system import System, drained, until
+from tests.services.process import ServiceProcess, free_port
+from tests.system import PYTHON, System, drained, until
 
 ALERT = "subject:Nova@20260315T0840Z"
 #: Need neither a service nor a minute.
@@ -220,22 +222,28 @@ def filled(system: System, folder: Path) -> System:
     return system
 
 
+def started(system: System, role: str) -> str:
+    """Starts `opinionwatch run ROLE` with free ports and waits until it is ready; its port of metrics."""
+    port = free_port()
+    arguments = ["run", role, "--metrics-port", str(port), "--port", "0"]
+    worker = ServiceProcess(role, [*PYTHON, *arguments], system.folder / f"{role}.log", system.env)
+    worker.start(lambda: System.is_ready(port))
+    system.workers.append(worker)
+    return str(port)
+
+
 @pytest.mark.services
 @pytest.mark.timeout(600)
 def test_the_commands_that_need_services_run_one_after_the_other(filled: System, folder: Path) -> None:
-    ports = {"9108": "", "9109": ""}
+    ports: dict[str, str] = {}
     for command in SERVICES:
         if command.startswith("opinionwatch run "):
             role = command.split()[-1]
-            port = str(free_port())
-            ports |= {"9108": port} if role == "classify" else {"9109": port} if role == "alert" else {}
-            filled.env["OPINIONWATCH_HTTP__METRICS_PORT"] = port
-            filled.run(role)
-            del filled.env["OPINIONWATCH_HTTP__METRICS_PORT"]
+            ports[role] = started(filled, role)
             continue
         here = command.replace("opinion.forum", filled.topic)
-        for documented, port in ports.items():
-            here = here.replace(f":{documented}/", f":{port}/")
+        for role, port in ports.items():
+            here = here.replace(f":{METRICS_PORTS[role]}/", f":{port}/")
         printed = shell(here, folder, filled.env, CODE_OF.get(command, 0))
         if "curl" in command:
             assert printed == "ready\n"
@@ -246,20 +254,20 @@ def test_the_commands_that_need_services_run_one_after_the_other(filled: System,
             assert "not_json" in printed
 
 
-def _tree() -> click.Command:
+def _tree() -> Any:
     return typer.main.get_command(app)
 
 
 def _problem(words: list[str]) -> str | None:
     """Why `opinionwatch WORDS` names no command or an unknown option, else None; metavariables are arguments."""
-    command: click.Command = _tree()
+    command = _tree()
     words = list(words)
     while (names := getattr(command, "list_commands", None)) is not None:
         context = click.Context(command)
         if not words:
             return None
         name = words.pop(0)
-        inner = command.get_command(context, name) if name in names(context) else None  # type: ignore[attr-defined]
+        inner = command.get_command(context, name) if name in names(context) else None
         if inner is None:
             return f"no command {name}"
         command = inner
