@@ -10,13 +10,17 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pipeline.classify.codec import decode
 from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE
+from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
 from pipeline.domain.progress import Progress
+from pipeline.settings.renamed import RENAMED
 from pipeline.store.elasticsearch.templates import Layout, templates
 from tests.docs.pages import ROOT, blocks
+from training.renamed import RENAMED_TABLES, RENAMED_TRAIN
 
 PAGE = ROOT / "docs" / "contract.md"
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.+)$", PAGE.read_text("utf-8"), flags=re.M)[1:])] * 2, strict=True))
@@ -73,3 +77,16 @@ def test_the_example_of_python_gives_a_sensible_answer() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["positive", "negative"]
+
+
+def test_the_changelog_lists_every_name_that_has_a_former_name() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text("utf-8").partition("### Renamed")[2].partition("###")[0]
+    rows = dict(re.findall(r"^\| [^|]+ \| `\[*([\w.]+)\]*` \| `\[*([\w.]+)\]*`", text, re.M))
+    metrics = CollectorRegistry()
+    Metrics(metrics)
+    former = {
+        f.name: f.documentation.split()[-1] for f in metrics.collect() if f.documentation.startswith("Former name")
+    }
+    recipes = {old: new for old, (new, _) in RENAMED_TRAIN.items()} | RENAMED_TABLES
+    assert RENAMED | recipes | former
+    assert (RENAMED | recipes | former).items() <= rows.items()
