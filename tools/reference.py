@@ -25,6 +25,7 @@ from pydantic_core import PydanticUndefined
 from pipeline.cli.main import app
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import Settings
+from pipeline.settings.renamed import CHANNELS, RENAMED, WEBHOOKS
 from pipeline.store.elasticsearch.templates import SCHEMA, Layout, templates
 from training.config import TrainingConfig
 
@@ -64,6 +65,10 @@ def _settings() -> str:
     ]
     for heading, model in _sections(Settings):
         lines += ["", f"## `{heading}`", "", _prose(model.__doc__), "", *_fields_of(model)]
+    former = "These names work in this release. A warning at the start names the setting that takes their place."
+    rows = [[f"`{old}`", f"`{new}`"] for old, new in RENAMED.items()]
+    rows.append([f"`{WEBHOOKS}`", f'`{CHANNELS}` with `kind = "webhook"`'])
+    lines += ["", "## Former names", "", former, "", *_table(["former name", "setting"], rows)]
     return "\n".join(lines) + "\n"
 
 
@@ -161,7 +166,7 @@ def _cli() -> str:
         lines += ["", f"## `{path}`", "", _prose(command.help), ""]
         rows = [_parameter(p) for p in command.params if p.name != "help"]
         if rows:
-            lines += _table(["", "", "default"], rows)
+            lines += _table(["parameter", "meaning", "default"], rows)
     return "\n".join(lines) + "\n"
 
 
@@ -199,7 +204,12 @@ def _metrics() -> str:
 
 def _documents() -> str:
     schema = f"Schema {SCHEMA}. `opinionwatch setup` installs the templates and adds new fields to existing indices."
-    lines = [_NOTE, "# Documents in Elasticsearch", "", f"{schema} SQLite mirrors them."]
+    lines = [
+        _NOTE,
+        "# Documents in Elasticsearch",
+        "",
+        f"{schema} SQLite mirrors them. [Contract](../contract.md) says what the fields mean.",
+    ]
     for name, body in templates("standard", 0, Layout("month")).items():
         lines += ["", f"## `{name}`", ""]
         rows = [[f"`{field}`", kind] for field, kind in _fields(body["template"]["mappings"]["properties"], "")]
