@@ -48,7 +48,7 @@ def blocks(page: Path) -> Iterator[Block]:
 
 
 def links(page: Path) -> list[str]:
-    return _LINK.findall(_SPAN.sub("", prose(page)))
+    return _LINK.findall(_SPAN.sub("code", prose(page)))
 
 
 def spans(page: Path) -> list[str]:
