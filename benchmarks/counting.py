@@ -21,10 +21,10 @@ import numpy as np
 import orjson
 from elasticsearch import Elasticsearch
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_outage import history_start
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from pipeline.store.protocol import CountRule
 from tests.services.elasticsearch import ElasticsearchServer
 
 START, DAYS, BULK = datetime(2026, 3, 2, tzinfo=UTC), 28, 10_000
@@ -75,13 +75,13 @@ def main() -> None:
         load(client, index, posts)
         size = client.indices.stats(index=index)["_all"]["total"]["store"]["size_in_bytes"]
         print(f"{store.post_count():,} posts, {size / 1e9:.2f} GB")
-        end, rule = START + timedelta(days=DAYS), CountRule()
+        end, rule = START + timedelta(days=DAYS), NegativeDefinition()
         asked: dict[str, Callable[[], object]] = {
             "two hours": lambda: store.counts(end - timedelta(hours=2), end, rule),
             "a day": lambda: store.counts(end - timedelta(days=1), end, rule),
-            "28 days, read": lambda: list(KeptCounts(store, rule, keep=False).days(START, end)),
-            "28 days, read and kept": lambda: list(KeptCounts(store, rule, keep=True).days(START, end)),
-            "28 days, kept": lambda: list(KeptCounts(store, rule, keep=True).days(START, end)),
+            "28 days, read": lambda: list(CountCache(store, rule, keep=False).days(START, end)),
+            "28 days, read and kept": lambda: list(CountCache(store, rule, keep=True).days(START, end)),
+            "28 days, kept": lambda: list(CountCache(store, rule, keep=True).days(START, end)),
             "habits of the sources": lambda: store.source_hours(history_start(end), end),
         }
         for name, ask in asked.items():

@@ -36,16 +36,17 @@ from models.engine import Encoded
 from models.heads import Prediction
 from pipeline.classify.flow import Flow
 from pipeline.classify.guard import DeadLetterGuard
-from pipeline.classify.stage import Classifier, Labeller
+from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Progress, Record
+from pipeline.domain.post import Outcome, Record
+from pipeline.domain.progress import Progress
 from pipeline.kafka import admin, consumer
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import DeadTopic, ProgressTopic
 from pipeline.settings import FlowSettings, KafkaSettings
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from pipeline.store.protocol import CountRule, Outcome
 from tests.builders import HEADS, DummyClassifier
 from tests.services.elasticsearch import ElasticsearchServer
 from tests.services.kafka import Kafka
@@ -143,7 +144,9 @@ def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, stor
     """The flow of a classify worker with a store of the bench's."""
     metrics = Metrics()
     return Flow(
-        labeller=Labeller(classifier, SubjectMatcher({"Nova": ["nova"]}), CountRule(), metrics, 64_000_000),
+        classify_stage=ClassifyStage(
+            classifier, SubjectMatcher({"Nova": ["nova"]}), NegativeDefinition(), metrics, 64_000_000
+        ),
         store=store,
         dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
         progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),

@@ -33,15 +33,15 @@ from benchmarks.simulator import (
     simulate,
 )
 from pipeline.alerting.counting.history import History
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.tail import log10_tail
 from pipeline.alerting.evaluation.backtest import Scores, calibrate, episodes, negative_scores, thresholds
 from pipeline.alerting.evaluation.episodes import Episode, Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.store.protocol import CountRule
+from pipeline.domain.counting import NegativeDefinition
 
 TARGET, RESAMPLES = 0.1, 4000
-RULE = Rule.every(BUCKET_S)
+RULE = DetectorConfig.every(BUCKET_S)
 _HOUR = 3600 // BUCKET_S
 #: The rows of the published table, then generators that nothing was chosen on.
 PUBLISHED = [Process(noise, rate) for noise in NOISES for rate in (20, 100, 500)]
@@ -139,7 +139,7 @@ def after_another(days: int, posts_per_h: float, seeds: tuple[int, ...]) -> dict
         for seed in seeds:
             history, begin = brands(posts_per_h, days, first=first, seed=seed)
             store: Any = CountedStore(history)
-            evaluator = Evaluator(store, CountRule(), Rule(), Policy())
+            evaluator = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
             evaluator.resume()
             list(evaluator.advance(START + timedelta(hours=1)))
             events = [e for chunk in evaluator.advance(store.bounds()[1]) for e in chunk]

@@ -26,10 +26,9 @@ import numpy as np
 
 from benchmarks.delivery import TOPIC, NoStore, make_flow, settings
 from models.bundle import load_bundle
-from pipeline.domain.post import ScoredPost
+from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.kafka import admin, consumer
 from pipeline.settings import STARTER, FlowSettings, KafkaSettings
-from pipeline.store.protocol import Outcome
 from tests.services.kafka import Kafka
 
 #: Posts a second that no worker here keeps up with, and for how long.
@@ -85,7 +84,7 @@ async def watch(
     engine.predict(texts[:64])
     flow = make_flow(app, kafka, engine, store)
     loop = asyncio.get_running_loop()
-    consumer.consume(app, consumer.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, spare_s=flow.spare_s)
+    consumer.consume(app, consumer.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, slack_s=flow.slack_s)
     await app.start()
     while not consumer.assigned(app, TOPIC):
         await asyncio.sleep(0.1)

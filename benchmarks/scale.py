@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 
-from pipeline.alerting.detection.negative_share import Detector, Rule
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 
 KEYS = 10_000
 
@@ -16,7 +16,7 @@ KEYS = 10_000
 def main() -> None:
     """Feeds a week of counts to the rule, then times one bucket for all keys."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rule, rng = Rule(), np.random.default_rng(1)
+    rule, rng = DetectorConfig(), np.random.default_rng(1)
     detector, rates = Detector(rule), rng.lognormal(0.5, 1.0, KEYS)
     seconds = []
     width = rule.span + 40

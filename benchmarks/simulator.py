@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.counting.history import History
-from pipeline.store.protocol import Cell
+from pipeline.domain.counting import Cell
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 BUCKET_S = 900

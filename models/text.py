@@ -191,3 +191,12 @@ def language(text: str) -> str:
         if len(script.findall(text)) * 10 >= max(1, len(text)):
             return name
     return "latin"
+
+
+def is_text(value: str) -> bool:
+    """Whether it is Unicode: half a surrogate pair is not."""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -18,18 +18,19 @@ from typing import Any, TypeVar
 
 from pipeline.alerting.alerts.document import alert_document, closed_as_orphan
 from pipeline.alerting.alerts.evidence import Evidence
-from pipeline.alerting.counting.source_monitor import SourceWatch
+from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.alerting.detection.thresholds import CALIBRATION
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.notify.channel import Channel
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.obstacle import Obstacle
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import EPOCH, Progress
+from pipeline.domain.post import EPOCH
+from pipeline.domain.progress import Progress
 from pipeline.domain.retry import retried
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import Store
@@ -65,7 +66,7 @@ class AlertWorker:
         holds: Callable[[], bool],
         metrics: Metrics,
         topics: Sequence[str] = (),
-        rules: Sequence[KeyRule] = (),
+        rules: Sequence[KeyOverride] = (),
         ceiling: Callable[[], datetime | None] = lambda: None,
         horizon: Callable[[], datetime] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
@@ -99,8 +100,8 @@ class AlertWorker:
         self._orphans_closed = False
         self._calibrating: asyncio.Task[None] | None = None
         self._calibrate_at = 0.0
-        self._sources = SourceWatch(store, metrics, settings.retired_sources, settings.blind_share)
-        self.blind: str | None = None
+        self._sources = SourceMonitor(store, metrics, settings.retired_sources, settings.no_data_share)
+        self.no_data: str | None = None
 
     def on_progress(self, news: Sequence[Progress]) -> None:
         known = set(self._watermark.ignored)
@@ -127,7 +128,7 @@ class AlertWorker:
         while True:
             await asyncio.sleep(WATCH_S)
             if self._held or self._holds():
-                self._note_blindness()
+                self._note_no_data()
 
     async def tick(self) -> None:
         """One look, and one round of every channel; `run` does the two side by side."""
@@ -172,7 +173,7 @@ class AlertWorker:
             now_s, now = time.monotonic(), self._now()
             quiet_s, records = self._watermark.quiet_s(now_s), self._watermark.records()
             await self._retry(lambda: self._sources.look(watermark, quiet_s, records, now, now_s))
-        if watermark is not None and not self._sources.blind():
+        if watermark is not None and not self._sources.no_data():
             chunks = self._evaluator.advance(watermark)
             while (events := await self._retry(lambda: next(chunks, None))) is not None:
                 # Reading may have taken long: who evaluates by now knows more.
@@ -186,19 +187,19 @@ class AlertWorker:
             self._note_lag(watermark)
         if time.monotonic() - self._counted_at > COUNT_OPEN_EVERY_S:
             await self._count_open()
-        self._note_blindness()
+        self._note_no_data()
         await self._calibrate_when_due()
 
     def _let_go(self) -> None:
         """Another process evaluates: this one withdraws what it said of the evaluation."""
-        self.blind = None
+        self.no_data = None
         self._retrying.gone()
         self._publishing.gone()
-        self._metrics.blind.set(0)
+        self._metrics.no_data.set(0)
         self._metrics.evaluation_lag.set(0)
         self._metrics.unnotified.set(0)
         for gauge in (
-            self._metrics.open_alerts, self._metrics.threshold, self._metrics.false_alerts, self._metrics.silent
+            self._metrics.open_alerts, self._metrics.threshold, self._metrics.false_alerts, self._metrics.source_outage
         ):  # fmt: skip
             gauge.clear()
 
@@ -263,7 +264,7 @@ class AlertWorker:
         query = self._evidence.query(scope, episode.lane, start, end)
         model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
         document = alert_document(
-            episode, evidence, query, model, event.muted, event.threshold, event.tier, event.series, old
+            episode, evidence, query, model, event.inhibited, event.threshold, event.tier, event.series, old
         )
         facts = await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
         return document | dict(facts)
@@ -310,14 +311,14 @@ class AlertWorker:
             self._metrics.evaluation_lag.set(max(0.0, (watermark - cursor).total_seconds()))
         self._metrics.evaluations.inc()
 
-    def _note_blindness(self) -> None:
-        blind = self._blindness(time.monotonic(), self._settings.blind_after_s)
-        if blind and not self.blind:
-            log.error("blind: %s ('opinionwatch status' names what is waited for)", blind)
-        self.blind = blind
-        self._metrics.blind.set(bool(blind))
+    def _note_no_data(self) -> None:
+        no_data = self._why_no_data(time.monotonic(), self._settings.no_data_after_s)
+        if no_data and not self.no_data:
+            log.error("no data: %s ('opinionwatch status' names what is waited for)", no_data)
+        self.no_data = no_data
+        self._metrics.no_data.set(bool(no_data))
 
-    def _blindness(self, now_s: float, after_s: float) -> str | None:
+    def _why_no_data(self, now_s: float, after_s: float) -> str | None:
         mark = self._watermark
         if reason := self._retrying.lasts(now_s, after_s) or self._publishing.lasts(now_s, after_s):
             return reason
@@ -330,7 +331,7 @@ class AlertWorker:
                 return f"posts wait in Kafka, but the index does not move: {', '.join(stuck[:5])}"
             if silent := sorted([*mark.silent(now_s, after_s), *mark.unheard()]):
                 return f"no classify worker speaks of {', '.join(silent[:5])}"
-        return self._sources.blind()
+        return self._sources.no_data()
 
     def _note(self, error: Transient, attempt: int) -> None:
         self._metrics.retries.labels("alert").inc()
@@ -355,4 +356,4 @@ class AlertWorker:
         await self._sleep(seconds)
         self._retrying.waited(seconds)
         if self._held or self._holds():
-            self._note_blindness()
+            self._note_no_data()

@@ -10,18 +10,18 @@ from typing import Any
 
 from models.heads import Prediction
 from pipeline.classify.stage import Classifier
-from pipeline.domain.post import Label, rounded, scores_of, text_of
-from pipeline.store.protocol import RELABELLED, CountRule, Store
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.document_version import DocumentVersion
+from pipeline.domain.post import rounded, scores_of, text_of
+from pipeline.store.protocol import RELABELLED, Store
 
 _BATCH = 512
-#: Document versions: the stream writes 1, each relabelling one more than the one before, a person more than any model.
-#: Older releases wrote the model's number + 1: the first is above all of these.
-FIRST, CORRECTION = 1000, 1_000_000_000
 _STATE = "relabelling"
 
 
 def relabel_posts(
-    store: Store, classifier: Classifier, rule: CountRule, start: datetime, end: datetime, version: int
+    store: Store, classifier: Classifier, rule: NegativeDefinition, start: datetime, end: datetime, version: int
 ) -> Iterator[tuple[int, int]]:
     """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
     documents = iter(store.documents(start, end))
@@ -35,7 +35,7 @@ def relabel_posts(
 def relabel_last(
     store: Store,
     classifier: Classifier,
-    rule: CountRule,
+    rule: NegativeDefinition,
     days: float,
     tell: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, int]:
@@ -61,7 +61,7 @@ def relabel_last(
 
 def _begun(store: Store, model: str) -> dict[str, Any]:
     """The run that another process began with this model and did not end, or a new one."""
-    last = store.state(_STATE) or {"version": FIRST - 1, "done": True}
+    last = store.state(_STATE) or {"version": DocumentVersion.RELABELLED - 1, "done": True}
     if not last["done"] and last["model"] == model:
         return last
     run = {"version": last["version"] + 1, "model": model, "done": False}
@@ -69,7 +69,7 @@ def _begun(store: Store, model: str) -> dict[str, Any]:
     return run
 
 
-def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountRule) -> dict[str, Any]:
+def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: NegativeDefinition) -> dict[str, Any]:
     """The document (with its `_id`) as the model of `prediction` labels it."""
     heads = prediction.heads
     probabilities = prediction.probabilities(rule.head)
@@ -81,7 +81,7 @@ def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: CountR
     }
 
 
-def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: CountRule) -> dict[str, Any]:
+def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: NegativeDefinition) -> dict[str, Any]:
     """The document with a person's labels in place of the model's, certain, and marked."""
     merged = {**document["labels"], **labels}
     scores = {**scores_of(document), **dict.fromkeys(labels, 1.0)}
@@ -91,7 +91,7 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Coun
     return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
 
 
-def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule, now: datetime) -> int:
+def correct_posts(store: Store, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime) -> int:
     """Posts of these labels as people have them, the newest label of each head; how many were changed.
 
     The labels are in the store, and all that it has of these posts count: so it is all one which of them came last.
@@ -99,7 +99,7 @@ def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule, now: d
     posts, version = {x.post for x in labels}, _version(now)
     store.refresh()
     written = 0
-    for key, mine in _by_post([x for x in store.labels() if x.post in posts]).items():
+    for key, mine in _by_post([x for x in store.annotations() if x.post in posts]).items():
         document = store.post(key)
         if document is not None:
             made = corrected(document, {x.head: x.label for x in mine}, rule)
@@ -107,8 +107,8 @@ def correct_posts(store: Store, labels: Sequence[Label], rule: CountRule, now: d
     return written
 
 
-def take_back(
-    store: Store, classifier: Classifier, labels: Sequence[Label], rule: CountRule, now: datetime
+def retract(
+    store: Store, classifier: Classifier, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime
 ) -> tuple[int, int]:
     """Takes labels out of the store, their posts first; (labels dropped, posts written).
 
@@ -117,7 +117,7 @@ def take_back(
     """
     gone, written, version = {x.id for x in labels}, 0, _version(now)
     store.refresh()
-    by_post = _by_post([*labels, *(x for x in store.labels() if x.id not in gone)])
+    by_post = _by_post([*labels, *(x for x in store.annotations() if x.id not in gone)])
     keys = iter({x.post: None for x in labels})
     while batch := list(islice(keys, _BATCH)):
         documents = [d for d in map(store.post, batch) if d is not None]
@@ -128,12 +128,12 @@ def take_back(
             made = {**relabelled(document, prediction, rule), "corrected": False}
             made = corrected(made, said, rule) if said else made
             written += store.replace([made], version) if made != document else 0
-    return store.drop_labels(labels), written
+    return store.drop_annotations(labels), written
 
 
-def _by_post(labels: Sequence[Label]) -> dict[str, list[Label]]:
+def _by_post(labels: Sequence[Annotation]) -> dict[str, list[Annotation]]:
     """The labels of each post, the oldest first."""
-    found: dict[str, list[Label]] = defaultdict(list)
+    found: dict[str, list[Annotation]] = defaultdict(list)
     for x in sorted(labels, key=lambda x: x.at):
         found[x.post].append(x)
     return found
@@ -141,7 +141,7 @@ def _by_post(labels: Sequence[Label]) -> dict[str, list[Label]]:
 
 def _version(now: datetime) -> int:
     """Of what people say now: above all that was written before, as it is made from everything known by now."""
-    return CORRECTION + round(now.timestamp() * 1000)
+    return DocumentVersion.CORRECTED + round(now.timestamp() * 1000)
 
 
 def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:

@@ -16,14 +16,15 @@ from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import key_name
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import episodes, negative_scores
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
-from pipeline.domain.post import text_of
+from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
+from pipeline.domain.post import text_of, time_of
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import BUCKET_S, CountRule, Scope, Store, time_of
+from pipeline.store.protocol import Store
 
 #: The store's state that tells of the last training.
 TRAINED = "retrain"
@@ -45,7 +46,7 @@ def labels_known(store: Store, there: int) -> int:
 def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:
     """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
     written: Counter[str] = Counter()
-    labels = [x for x in store.labels() if x.label in heads.get(x.head, ())]
+    labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as file:
@@ -122,14 +123,14 @@ def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> 
     return _rate(documents, rule, alerts), _rate(new, rule, alerts)
 
 
-def _rate(documents: Sequence[Mapping[str, Any]], rule: CountRule, alerts: AlertSettings) -> float:
+def _rate(documents: Sequence[Mapping[str, Any]], rule: NegativeDefinition, alerts: AlertSettings) -> float:
     history = history_of(documents, rule)
-    scores = negative_scores(history, Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift))
+    scores = negative_scores(history, DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift))
     found = episodes(history, scores, [alerts.fire] * len(history.keys), Policy(alerts.fire, alerts.critical))
     return len(found) / history.key_weeks
 
 
-def history_of(documents: Iterable[Mapping[str, Any]], rule: CountRule) -> History:
+def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition) -> History:
     """Counts per topic and subject in buckets of 5 minutes, as the store would count these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}

@@ -8,11 +8,11 @@ from itertools import combinations
 from typing import Any
 
 from models.agreement import cohen_kappa
-from pipeline.domain.post import Label
+from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import Store
 
 
-def summary(labels: list[Label]) -> dict[str, Any]:
+def summary(labels: list[Annotation]) -> dict[str, Any]:
     """Counts per head and annotator, the model's share of right suggestions, Cohen's kappa per pair."""
     heads: dict[str, dict[str, Any]] = {}
     by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
@@ -41,7 +41,7 @@ def summary(labels: list[Label]) -> dict[str, Any]:
 def exported(store: Store) -> Iterator[dict[str, Any]]:
     """One row per text and annotator."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for x in store.labels():
+    for x in store.annotations():
         row = rows.setdefault(
             (x.post, x.annotator),
             {"post": x.post, "text": x.text, "source": x.source, "lang": x.lang, "annotator": x.annotator,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from models.text import MAX_NAME, clean, clean_line, content_hash
-from pipeline.classify.fields import Fields, as_text, is_text
+from models.text import MAX_NAME, clean, clean_line, content_hash, is_text
+from pipeline.classify.fields import Fields, as_text
 from pipeline.classify.json_object import MAX_BYTES, STAGE, json_object
 from pipeline.domain.errors import Poison
 from pipeline.domain.post import EARLIEST, EPOCH, LATEST, Post, Record, document_id

@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from models.text import clean, clean_line, clean_url
+from models.text import clean, clean_line, clean_url, is_text
 from pipeline.classify.json_object import shown
 from pipeline.domain.times import read_time
 
@@ -115,15 +115,6 @@ def as_text(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value if isinstance(value, str) and is_text(value) else None
-
-
-def is_text(value: str) -> bool:
-    """Whether it is Unicode: half a surrogate pair is not."""
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _utf8(value: str) -> str:

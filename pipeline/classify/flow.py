@@ -19,16 +19,18 @@ from typing import Protocol, TypeVar
 
 from pipeline.classify.fence import DATA_ERRORS, Bug, BugGuard, buried, isolated
 from pipeline.classify.guard import DeadLetterGuard
-from pipeline.classify.pacing import Pace
+from pipeline.classify.pacing import BacklogEstimator
 from pipeline.classify.placement import Placement
-from pipeline.classify.stage import Labeller, Predicted
+from pipeline.classify.stage import ClassifyStage, Predicted
+from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.errors import Fatal, Poison, Transient
 from pipeline.domain.ledger import Entry, Ledger, Partition, current
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import DeadLetter, Progress, Record, ScoredPost
+from pipeline.domain.post import DeadLetter, Outcome, Record, ScoredPost
+from pipeline.domain.progress import Progress
 from pipeline.domain.retry import retried
 from pipeline.kafka.resume import Bounds
-from pipeline.store.protocol import STREAMED, Outcome, Store
+from pipeline.store.protocol import Store
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -76,7 +78,7 @@ class Flow:
     def __init__(
         self,
         *,
-        labeller: Labeller,
+        classify_stage: ClassifyStage,
         store: Store,
         dead_letters: DeadLetters,
         progress: ProgressLog,
@@ -88,7 +90,12 @@ class Flow:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._labeller, self._store, self._dead_letters, self._progress = labeller, store, dead_letters, progress
+        self._classify_stage, self._store, self._dead_letters, self._progress = (
+            classify_stage,
+            store,
+            dead_letters,
+            progress,
+        )
         self._guard, self._metrics, self._executor = guard, metrics, executor
         self._bugs = BugGuard()
         self._now, self._sleep, self._horizon = now, sleep, horizon or now
@@ -98,7 +105,7 @@ class Flow:
         self._broken = False
         self._in_flight: Counter[Partition] = Counter()
         self.placement = placement or Placement("stop", metrics)
-        self._pace = Pace()
+        self._backlog = BacklogEstimator()
         self._stalls: dict[object, str] = {}
 
     @property
@@ -111,9 +118,9 @@ class Flow:
         """Records taken that are not durable yet."""
         return self._in_flight.total()
 
-    def spare_s(self) -> float:
+    def slack_s(self) -> float:
         """How long the next batch may be held open without keeping the inference waiting, in seconds."""
-        return self._pace.spare_s(time.monotonic())
+        return self._backlog.slack_s(time.monotonic())
 
     def reload(self) -> None:
         """Call when partitions were assigned: another worker may have gone on with them meanwhile."""
@@ -126,7 +133,7 @@ class Flow:
         self._metrics.in_flight.inc(len(records))
         self._metrics.batch.observe(len(records))
         self._in_flight.update(_partition(r) for r in records)
-        self._pace.taken(len(records), time.monotonic())
+        self._backlog.taken(len(records), time.monotonic())
         try:
             await self._staged(records, self._now())
         except BaseException:
@@ -138,15 +145,15 @@ class Flow:
         """Holds the turn of a stage until it has that of the next, so that no batch overtakes another."""
         async with self._prepare_turn:
             began = time.monotonic()
-            prepared = await self._in_thread(lambda: self._labeller.prepare(records))
-            self._pace.prepared(time.monotonic() - began)
+            prepared = await self._in_thread(lambda: self._classify_stage.prepare(records))
+            self._backlog.prepared(time.monotonic() - began)
             await self._infer_turn.acquire()
         try:
             began = time.monotonic()
             with self._metrics.inference.time():
-                predicted = await self._in_thread(lambda: self._labeller.infer(prepared))
+                predicted = await self._in_thread(lambda: self._classify_stage.infer(prepared))
             ended = time.monotonic()
-            self._pace.inferred(len(records), ended - began, ended)
+            self._backlog.inferred(len(records), ended - began, ended)
             await self._index_turn.acquire()
         finally:
             self._infer_turn.release()
@@ -158,7 +165,7 @@ class Flow:
             self._index_turn.release()
 
     async def _finish(self, predicted: Predicted, received: datetime) -> None:
-        results = await self._in_thread(lambda: self._labeller.finish(predicted))
+        results = await self._in_thread(lambda: self._classify_stage.finish(predicted))
         scored = [item for _, item in results if isinstance(item, ScoredPost)]
         poisons = [item for _, item in results if isinstance(item, Poison)]
         await self._admit(len(poisons), len(results))
@@ -172,7 +179,7 @@ class Flow:
         for record, item in results:
             found, post = (item, None) if isinstance(item, Poison) else (next(indexed), item.post)
             if isinstance(found, Poison):
-                await self._bury(DeadLetter(record, found.stage, found.reason))
+                await self._dead_letter(DeadLetter(record, found.stage, found.reason))
                 found, post = Outcome.REJECTED, None
             done.append((record, found, post))
         self._count(Counter(outcome for _, outcome, _ in done))
@@ -181,14 +188,14 @@ class Flow:
             ledger.locate(key, self.placement.log_of(key), self._progress.end_offset(key))
         ledger.enter(done, self._horizon())
         self._in_flight.subtract(_partition(r) for r, _ in results)
-        await self.announce({_partition(r) for r, _ in results})
+        await self.publish_progress({_partition(r) for r, _ in results})
         now = self._now()
         self._metrics.received_to_indexed.observe((now - received).total_seconds())
         if scored:
             oldest = min(s.post.event_time for s in scored)
             self._metrics.published_to_indexed.observe(max(0.0, (now - oldest).total_seconds()))
 
-    async def announce(self, partitions: set[Partition]) -> None:
+    async def publish_progress(self, partitions: set[Partition]) -> None:
         """Writes the progress of partitions to the store and the progress topic.
 
         The topic hears nothing of a partition whose end is not known: that would vouch for an emptiness nobody has
@@ -249,7 +256,7 @@ class Flow:
 
         def write() -> list[Outcome | Bug]:
             at = self._now()
-            return isolated(scored, lambda part: self._store.index(part, at, STREAMED), DATA_ERRORS)
+            return isolated(scored, lambda part: self._store.index(part, at, DocumentVersion.STREAMED), DATA_ERRORS)
 
         with self._metrics.indexing.time():
             found = await self._retry("index", write)
@@ -260,7 +267,7 @@ class Flow:
             for s, outcome in zip(scored, found, strict=True)
         ]  # fmt: skip
 
-    async def _bury(self, letter: DeadLetter) -> None:
+    async def _dead_letter(self, letter: DeadLetter) -> None:
         await self._retried("dead", lambda: self._dead_letters.send(letter))
         self._metrics.dead.labels(letter.stage, letter.reason).inc()
 

@@ -15,10 +15,11 @@ from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavail
 from models.runtimes import EngineError
 from models.shadow import Shadow
 from pipeline.classify.stage import Classifier
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import ModelSettings
-from pipeline.store.protocol import CountRule, Store
+from pipeline.store.protocol import Store
 
 log = logging.getLogger(__name__)
 #: Between two looks for a challenger.
@@ -65,7 +66,7 @@ def refused(settings: ModelSettings, error: Exception) -> Fatal:
     return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
 
 
-def serve_classifier(settings: ModelSettings, rule: CountRule, metrics: Metrics, store: Store) -> Classifier:
+def serve_classifier(settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: Store) -> Classifier:
     """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
     if not settings.registry:
         engine = open_classifier(settings)
@@ -156,7 +157,7 @@ def _named(registry: Registry, alias: str) -> str:
     return found
 
 
-def unfit(engine: OnnxEngine, rule: CountRule) -> str | None:
+def unfit(engine: OnnxEngine, rule: NegativeDefinition) -> str | None:
     """Why the alert rule cannot count what the engine says; None where it can."""
     head = engine.heads.get(rule.head)
     if head is None:

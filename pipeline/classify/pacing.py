@@ -12,15 +12,15 @@ _NEWEST = 0.3
 _LEAD = 1.5
 
 
-class Pace:
+class BacklogEstimator:
     """Seconds throughout; `now` is of any steady clock.
 
-    >>> pace = Pace()
+    >>> pace = BacklogEstimator()
     >>> pace.taken(100, now=0.0); pace.prepared(0.1); pace.inferred(100, 1.0, now=1.1)
-    >>> pace.spare_s(1.1)
+    >>> pace.slack_s(1.1)
     0.0
     >>> pace.taken(100, now=1.1)
-    >>> round(pace.spare_s(1.2), 2)
+    >>> round(pace.slack_s(1.2), 2)
     0.75
     """
 
@@ -44,6 +44,6 @@ class Pace:
         self._waiting -= records
         self._free_at = now + self._per_record * self._waiting
 
-    def spare_s(self, now: float) -> float:
+    def slack_s(self, now: float) -> float:
         """How long a batch may be held open without keeping the inference stage waiting."""
         return max(0.0, self._free_at - now - _LEAD * self._prepare_s)

@@ -10,7 +10,7 @@ from typing import Literal
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
 from pipeline.domain.ledger import Ledger, Partition
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import same_log
+from pipeline.domain.progress import same_log
 from pipeline.kafka.resume import Bounds, start_of
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.classify.fence import Bug, buried, isolated
 from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Post, Record, ScoredPost
-from pipeline.store.protocol import CountRule
 
 
 class Classifier(Protocol):
@@ -80,14 +80,14 @@ class Predicted:
     predictions: dict[str, Prediction | Poison]
 
 
-class Labeller:
+class ClassifyStage:
     """`prepare`, `infer`, `finish` a batch: blocking, each from one thread at a time, the three beside each other."""
 
     def __init__(
         self,
         classifier: Classifier,
         subjects: SubjectMatcher,
-        rule: CountRule,
+        rule: NegativeDefinition,
         metrics: Metrics,
         cache_bytes: int,
     ) -> None:

@@ -174,7 +174,7 @@ def false_alarm(
 
 @app.command("test-channel")
 def test_channel(
-    name: Annotated[str, typer.Argument(help="A name in alerts.channels or alerts.webhooks.")],
+    name: Annotated[str, typer.Argument(help="A name in alerts.channels.")],
     as_json: AsJson = False,
     config: Config = None,
 ) -> None:

@@ -15,19 +15,19 @@ from models.files.encodings import FileError, opened, text_of
 from models.files.tables import lines_of
 from pipeline.alerting.alerts.evidence import Evidence
 from pipeline.alerting.alerts.terminal_chart import share_chart
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import History, read_history
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Threshold
 from pipeline.alerting.evaluation import backtest as rule_over
 from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.confirmed import Deciding, deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Episode, Policy
-from pipeline.alerting.evaluation.overrides import KeyRule, least_authors, rule_of
+from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
 from pipeline.alerting.evaluation.why import near
 from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.service.workers import key_rules
+from pipeline.service.workers import key_overrides
 from pipeline.settings import AlertSettings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -105,8 +105,8 @@ def backtest(
         by_tier = rule_over.calibrate(quiet, quiet_scores, target, policy)
         suspects = deciding(quiet, quiet_scores, by_tier, policy)
     fire = rule_over.thresholds(history, policy.fire, by_tier)
-    rules = key_rules(alerts) if lane is Lane.negative else []
-    fire = [rule_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
+    rules = key_overrides(alerts) if lane is Lane.negative else []
+    fire = [override_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
     found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
     authors_of = Evidence(store, alerts.counting) if store and lane is Lane.negative else None
@@ -184,7 +184,7 @@ def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
     bounds = calibration.extent(store)
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    counts = KeptCounts(store, alerts.counting, keep=False)
+    counts = CountCache(store, alerts.counting, keep=False)
     return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
 
 
@@ -231,19 +231,22 @@ def _warn(suspects: Sequence[Deciding], by_tier: Mapping[str, Threshold], *, ind
         )
 
 
-def _held(evidence: Evidence, everybody: int, rules: Sequence[KeyRule], found: Sequence[Episode]) -> dict[str, str]:
+def _held(evidence: Evidence, everybody: int, rules: Sequence[KeyOverride], found: Sequence[Episode]) -> dict[str, str]:
     """Of the episodes that too few authors wrote, by id, how many of how many that it takes."""
     held = {}
     for e in found:
         least = least_authors(everybody, rules, e.key)
-        if least > 1 and (voices := evidence.voices(e.scope, e.lane, e.started_at, e.updated_at)) < least:
-            held[e.id] = f"{voices} of {least} authors"
+        if (
+            least > 1
+            and (distinct_authors := evidence.distinct_authors(e.scope, e.lane, e.started_at, e.updated_at)) < least
+        ):
+            held[e.id] = f"{distinct_authors} of {least} authors"
     return held
 
 
 def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
-    counts = KeptCounts(store, alerts.counting, keep=False)
-    rule = Rule(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
+    counts = CountCache(store, alerts.counting, keep=False)
+    rule = DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("calibrating", total=1.0)
         found = calibration.calibrate_on_index(
@@ -263,7 +266,7 @@ def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Th
 def _scores(history: History, lane: Lane, alerts: AlertSettings) -> rule_over.Scores:
     if lane is Lane.volume:
         return rule_over.volume_scores(history)
-    rule = Rule.every(history.bucket_s, min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
+    rule = DetectorConfig.every(history.bucket_s, min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
     return rule_over.negative_scores(history, rule)
 
 

@@ -113,7 +113,7 @@ def _findings(config: Path | None) -> Iterator[Finding]:
         _Running("store", lambda: [_tried("store", lambda: _store(settings))]),
         _Running("kafka", lambda: _kafka(settings), 2 * _PATIENCE_S),
     ]
-    if (channels := len(settings.alerts.webhooks) + len(settings.alerts.channels)) > 0:
+    if (channels := len(settings.alerts.channels)) > 0:
         running.append(_Running("channels", lambda: _channels(settings), channels * _PATIENCE_S))
     for each in running:
         each.start()

@@ -20,14 +20,15 @@ from models.files.annotation_files import LabelFileError, LabelledText, read_lab
 from models.registry import CHALLENGER, Registry
 from models.text import content_hash
 from pipeline.annotation.queue import Candidate, candidates, frequencies, in_turns, new_words
-from pipeline.annotation.relabelling import correct_posts, take_back
+from pipeline.annotation.relabelling import correct_posts, retract
 from pipeline.annotation.retraining_rows import labels_known
 from pipeline.annotation.statistics import exported, summary
 from pipeline.classify.model_provider import open_classifier, refused
 from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.cli.out_file import written
+from pipeline.domain.annotation import Annotation
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.domain.post import EPOCH, Label, text_of
+from pipeline.domain.post import EPOCH, text_of
 from pipeline.domain.times import read_time
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
@@ -69,17 +70,17 @@ def import_(
         raise Fatal(str(error), "", EXIT_USAGE) from None
     refused = [str(p) for p in found.problems]
     store = open_store(settings.store)
-    labels: list[Label] = []
+    labels: list[Annotation] = []
     for row in found.rows:
         bad = [f"{row.place}: {_unknown(h, x, known)}" for h, x in row.labels.items() if x not in known.get(h, ())]
         refused += bad
         if not bad:
             labels += _labels(row, store, annotator or getpass.getuser())
-    there = {x.id: x.at for x in store.labels()}
+    there = {x.id: x.at for x in store.annotations()}
     newest = {x.id: x for x in sorted(labels, key=lambda x: x.at)}
     taken = [x for x in newest.values() if x.id not in there or x.at >= there[x.id]]
     older = len(labels) - len(taken)
-    store.put_labels(taken)
+    store.put_annotations(taken)
     posts = correct_posts(store, taken, settings.alerts.counting, datetime.now(UTC))
     if as_json:
         counts = {"imported": len(taken), "older": older, "refused": len(refused), "posts_corrected": posts}
@@ -164,7 +165,7 @@ def drop(
     settings = settings_of(config)
     store = open_store(settings.store)
     start, end = _time("--since", since), _time("--until", until)
-    there = list(store.labels())
+    there = list(store.annotations())
     chosen = [
         x
         for x in there
@@ -181,7 +182,7 @@ def drop(
         if not yes and not typer.confirm(f"drop {len(chosen)} of {len(there)} labels?", err=True):
             raise typer.Exit(1)
         classifier = open_classifier(settings.model)
-        dropped, posts = take_back(store, classifier, chosen, settings.alerts.counting, datetime.now(UTC))
+        dropped, posts = retract(store, classifier, chosen, settings.alerts.counting, datetime.now(UTC))
         labels_known(store, len(there) - dropped)
     if as_json:
         print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **said})
@@ -197,7 +198,7 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
 
     Example: opinionwatch labels stats
     """
-    found = summary(list(open_store(settings_of(config).store).labels()))
+    found = summary(list(open_store(settings_of(config).store).annotations()))
     if as_json:
         print_json(found)
         return
@@ -250,7 +251,7 @@ def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
     return f"label {label!r} is no class of {head!r} ({', '.join(known[head])})"
 
 
-def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
+def _labels(row: LabelledText, store: Store, annotator: str) -> list[Annotation]:
     post = store.post(row.id) if len(row.id) == 64 else None
     now = datetime.now(UTC)
     # A time that cannot be read makes an annotation older than any other, one ahead of the clock as new as this import.
@@ -258,7 +259,7 @@ def _labels(row: LabelledText, store: Store, annotator: str) -> list[Label]:
     said = {**(post["labels"] if post and not post["corrected"] else {}), **row.suggested}
     model = f"{post['model']['name']} {post['model']['version']}" if post else ""
     return [
-        Label(
+        Annotation(
             post=row.id if post else content_hash(row.full_text),
             head=head,
             label=label,
@@ -290,7 +291,7 @@ def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limi
     start = end - time
     found = candidates(
         store.documents(start, end),
-        labelled=frozenset(x.post for x in store.labels()),
+        labelled=frozenset(x.post for x in store.annotations()),
         evidence=frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"]),
         new=new_words(frequencies(store.documents(start, end)), frequencies(store.documents(start - time, start))),
         head=head,

@@ -264,7 +264,7 @@ def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> dict[
     texts = [text_of(d) for d in documents]
     now = profile(texts, engine.predict(texts), engine.unknown_share(texts))
     newest: dict[str, list[bool]] = {}
-    for label in list(store.labels())[-1000:]:
+    for label in list(store.annotations())[-1000:]:
         if label.suggested:
             newest.setdefault(label.head, []).append(label.suggested == label.label)
     return {

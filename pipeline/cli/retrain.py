@@ -81,7 +81,7 @@ def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> di
         run = json.loads(begun.read_text("utf-8"))
         err.print(f"going on with the run of {run['at']}", markup=False)
     else:
-        labels = list(store.labels())
+        labels = list(store.annotations())
         fresh = len(labels) - labels_known(store, len(labels))
         if fresh < settings.training.min_new_labels:
             wanted = settings.training.min_new_labels

@@ -10,21 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.alerting.alerts.evidence import Evidence
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
 from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.evaluation.evaluator import STATE
 from pipeline.alerting.evaluation.overrides import least_authors
-from pipeline.alerting.evaluation.replay import Observation, Replay
+from pipeline.alerting.evaluation.replay import KeyVerdict, Replay
 from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
 from pipeline.alerting.notify.status import told, with_operator
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
+from pipeline.domain.counting import BUCKET_S, Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import BUCKET_S, Scope, Store
+from pipeline.store.protocol import Store
 
 #: The days that the answer shows before the time asked for.
 DAYS = 7
@@ -98,17 +99,17 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 
 
 def _surroundings(
-    store: Store, settings: AlertSettings, seen: Observation, alerts: list[dict[str, Any]], now: datetime
+    store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[dict[str, Any]], now: datetime
 ) -> Surroundings:
-    from pipeline.service.workers import key_rules
+    from pipeline.service.workers import key_overrides
 
-    at = seen.reading.at
+    at = seen.observation.at
     mine = [a for a in alerts if a["key"] == seen.key and datetime.fromisoformat(a["started_at"]) <= at]
     alert = max(mine, key=lambda a: a["started_at"]) if mine else None
-    least = least_authors(settings.min_authors, key_rules(settings), seen.key)
-    begin = at - timedelta(seconds=seen.reading.window_s)
+    least = least_authors(settings.min_authors, key_overrides(settings), seen.key)
+    begin = at - timedelta(seconds=seen.observation.window_s)
     evidence = Evidence(store, settings.counting)
-    wrote = evidence.voices(seen.scope, NEGATIVE, begin, at) if least > 1 and seen.reading.posts else 0
+    wrote = evidence.distinct_authors(seen.scope, NEGATIVE, begin, at) if least > 1 and seen.observation.posts else 0
     lag = {f"{topic}/{partition}": p.lag for (topic, partition), p in store.load_progress().items() if p.lag}
     return Surroundings(
         alert=alert,
@@ -124,7 +125,7 @@ def _days(store: Store, settings: AlertSettings, scope: Scope, at: datetime) -> 
     """Posts and negatives of the key per day (UTC)."""
     found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     start = (at - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)
-    for since, _, cells in KeptCounts(store, settings.counting, keep=False).days(start, at):
+    for since, _, cells in CountCache(store, settings.counting, keep=False).days(start, at):
         mine = [cell for cell in cells if scope in scopes_of(cell)]
         found[f"{since:%Y-%m-%d}"] = sum(c.posts for c in mine), sum(c.negatives for c in mine)
     return found

@@ -14,11 +14,12 @@ from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.notify.message import origin
 from pipeline.alerting.notify.status import by_channel, operators, told
 from pipeline.console.shared import Shared
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
-from pipeline.store.protocol import CountRule, Store
+from pipeline.store.protocol import Store
 
 _TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
 _HEADERS = {
@@ -50,7 +51,7 @@ def refuse_open_host(http: HttpSettings) -> None:
 
 def console_app(
     store: Store,
-    rule: CountRule,
+    rule: NegativeDefinition,
     *,
     behind_proxy: bool = False,
     allowed_hosts: Collection[str] = (),
@@ -99,7 +100,7 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def two_weeks(store: Store, rule: CountRule) -> list[dict[str, Any]]:
+def two_weeks(store: Store, rule: NegativeDefinition) -> list[dict[str, Any]]:
     """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
     bounds = store.bounds()
     if bounds is None:

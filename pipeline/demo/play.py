@@ -71,7 +71,7 @@ def total(metrics: Metrics, name: str) -> int:
 
 
 #: What would depend on the clock of the machine is off: a feed gives the same alerts each time it is played.
-_STEADY = {"idle_s": 3.0, "evaluate_every_s": 0.25, "calibrate_every_days": 0.0, "blind_share": 1.0}
+_STEADY = {"idle_s": 3.0, "evaluate_every_s": 0.25, "calibrate_every_days": 0.0, "no_data_share": 1.0}
 
 
 def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str]]) -> Settings:

@@ -14,7 +14,7 @@ from rich.text import Text
 from pipeline.alerting.alerts.terminal import alert_text
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.demo.play import Session, total
-from pipeline.store.protocol import BUCKET_S
+from pipeline.domain.counting import BUCKET_S
 
 _BARS = "▁▂▃▄▅▆▇█"
 _STEPS = 24

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from pipeline.domain.post import EPOCH, Post, Progress, Record, is_named, same_log
-from pipeline.store.protocol import Outcome
+from pipeline.domain.post import EPOCH, Outcome, Post, Record
+from pipeline.domain.progress import Progress, is_named, same_log
 
 Partition = tuple[str, int]
 #: A record, what became of it, and its post where it is one.

@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class RenamedGauge:
+    """A gauge that is exported under its name and, for one release, under its former name as well."""
+
+    def __init__(
+        self, name: str, former_name: str, documentation: str, registry: CollectorRegistry, labels: Sequence[str] = ()
+    ) -> None:
+        self._gauges = (
+            Gauge(name, documentation, labels, registry=registry),
+            Gauge(former_name, f"Former name of {name}", labels, registry=registry),
+        )
+
+    def set(self, value: float, *labels: str) -> None:
+        """Sets the gauge of these label values."""
+        for gauge in self._gauges:
+            (gauge.labels(*labels) if labels else gauge).set(value)
+
+    def clear(self) -> None:
+        """Removes every label value."""
+        for gauge in self._gauges:
+            gauge.clear()
 
 
 class Metrics:
@@ -50,9 +72,15 @@ class Metrics:
         self.evaluation_lag = Gauge(
             "opinionwatch_alert_evaluation_lag_seconds", "Event time reached less event time evaluated", registry=r
         )
-        self.blind = Gauge("opinionwatch_alert_blind", "1 while no verdict is possible", registry=r)
-        self.silent = Gauge(
-            "opinionwatch_source_silent", "Posts expected since a silent source's last", ["source"], registry=r
+        self.no_data = RenamedGauge(
+            "opinionwatch_alert_no_data", "opinionwatch_alert_blind", "1 while no verdict is possible", r
+        )
+        self.source_outage = RenamedGauge(
+            "opinionwatch_source_outage_missing_posts",
+            "opinionwatch_source_silent",
+            "Posts expected since the last post of a source that has an outage",
+            r,
+            ["source"],
         )
         self.threshold = Gauge("opinionwatch_alert_threshold", "Score from which a key fires", ["tier"], registry=r)
         self.false_alerts = Gauge(

@@ -148,20 +148,20 @@ def consume(
     flow: FlowSettings,
     failed: Callable[[BaseException], None],
     waits: Callable[[], bool] = lambda: False,
-    spare_s: Callable[[], float] = lambda: 0.0,
+    slack_s: Callable[[], float] = lambda: 0.0,
 ) -> None:
     """Registers the agent: micro-batches go to `handle`, up to `flow.in_flight` at once, and are settled in order.
 
     `handle` returns when its records are durable. What it raises goes to `failed`; from then on nothing is settled
     and nothing is read: the process must end. `waits` says whether `handle` waits for another service just now,
-    `spare_s` how long it could not begin another batch in earnest.
+    `slack_s` how long it could not begin another batch in earnest.
     """
     app.chunk_records = max(1, flow.batch_records // 4)
     app.held_records = flow.batch_records * (flow.in_flight + 1)
     app.waits = waits
 
     async def agent(stream: Any) -> None:
-        window = Window(flow.batch_records, flow.batch_wait_s)
+        window = MicroBatcher(flow.batch_records, flow.batch_wait_s)
         slots = asyncio.Semaphore(flow.in_flight)
         broken = asyncio.Event()
         running: set[asyncio.Task[None]] = set()
@@ -185,7 +185,7 @@ def consume(
         async def dispatch() -> None:
             while True:
                 await slots.acquire()
-                events = [e for e in await window.take(lambda: bool(running), spare_s) if _current(app, e)]
+                events = [e for e in await window.take(lambda: bool(running), slack_s) if _current(app, e)]
                 if broken.is_set():
                     await asyncio.Event().wait()
                 if events:
@@ -233,7 +233,7 @@ def read_from(
     app.starts = chosen
 
 
-class Window:
+class MicroBatcher:
     """Chunks on their way into a batch: closed when it is full, when all is idle, or when waiting is of no more use."""
 
     def __init__(self, most: int, wait_s: float) -> None:
@@ -246,7 +246,7 @@ class Window:
         self._waiting.append((chunk, records))
         self._news.set()
 
-    async def take(self, busy: Callable[[], bool], spare_s: Callable[[], float] = lambda: 0.0) -> list[Any]:
+    async def take(self, busy: Callable[[], bool], slack_s: Callable[[], float] = lambda: 0.0) -> list[Any]:
         """The next batch, never empty; a chunk of more records than fit is a batch alone.
 
         While `busy()`, it waits for company, `wait_s` seconds, and longer while there is time to spare. A lone record
@@ -263,7 +263,7 @@ class Window:
                 chunk, more = self._waiting.popleft()
                 taken.append(chunk)
                 records += more
-            left = max(ends - clock(), spare_s())
+            left = max(ends - clock(), slack_s())
             if self._waiting or records >= self._most or left <= 0 or not busy():
                 return taken
             self._news.clear()

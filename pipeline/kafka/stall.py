@@ -9,7 +9,7 @@ from typing import NamedTuple
 STALL_S = 60.0
 
 
-class Place(NamedTuple):
+class PartitionPosition(NamedTuple):
     """A partition: the next offset to fetch, the records taken that are not durable yet, and the end."""
 
     partition: tuple[str, int]
@@ -27,17 +27,17 @@ class Movement:
 
     >>> movement = Movement()
     >>> for now in (0.0, 90.0):
-    ...     movement.look([Place(("t", 0), 5, 0, 9)], now)
+    ...     movement.look([PartitionPosition(("t", 0), 5, 0, 9)], now)
     >>> movement.stalled(90.0)
     'records wait in t/0 at offset 5, and nothing moved for 90 s'
     """
 
     def __init__(self) -> None:
-        self._moved: dict[tuple[str, int], tuple[Place, float]] = {}
+        self._moved: dict[tuple[str, int], tuple[PartitionPosition, float]] = {}
 
-    def look(self, places: Iterable[Place], now: float) -> None:
+    def look(self, places: Iterable[PartitionPosition], now: float) -> None:
         """Partitions that are not among `places` are no longer held."""
-        fresh: dict[tuple[str, int], tuple[Place, float]] = {}
+        fresh: dict[tuple[str, int], tuple[PartitionPosition, float]] = {}
         for place in places:
             old = self._moved.get(place.partition)
             same = old is not None and place.waits and old[0][:3] == place[:3]

@@ -54,7 +54,7 @@ _ANSWER_S = 10.0
 
 
 @dataclass(slots=True)
-class Place:
+class ChunkState:
     """Where a chunk stood: offsets `first..last` of one partition; `settled` when all its records are durable."""
 
     first: int
@@ -64,10 +64,10 @@ class Place:
     settled: bool = False
 
 
-class Prefix:
+class CommitTracker:
     """The delivered chunks of one partition, in order, and how far they are settled. Pure.
 
-    >>> p = Prefix()
+    >>> p = CommitTracker()
     >>> one, two = p.deliver(5, 6, 2, 90), p.deliver(9, 9, 1, 40)
     >>> p.held
     (3, 130)
@@ -77,18 +77,18 @@ class Prefix:
     """
 
     def __init__(self) -> None:
-        self._pending: deque[Place] = deque()
+        self._pending: deque[ChunkState] = deque()
         self._position: int | None = None
         #: The next offset to read, as far as `advance` has come; None before it came anywhere.
         self.reached: int | None = None
 
-    def deliver(self, first: int, last: int, records: int, size_bytes: int) -> Place:
+    def deliver(self, first: int, last: int, records: int, size_bytes: int) -> ChunkState:
         """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
         while self._pending and self._pending[-1].last >= first:
             self._pending.pop()
         if self._position is not None and first < self._position:
             self._position, self.reached = first, None
-        place = Place(first, last, records, size_bytes)
+        place = ChunkState(first, last, records, size_bytes)
         self._pending.append(place)
         return place
 
@@ -123,7 +123,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     """Faust's consumer with its fetching and its offset bookkeeping replaced."""
 
     def __init__(self, transport: Any, callback: Callable[[Any], Awaitable[None]], *args: Any, **kwargs: Any) -> None:
-        self._prefixes: dict[Any, Prefix] = defaultdict(Prefix)
+        self._prefixes: dict[Any, CommitTracker] = defaultdict(CommitTracker)
         self._room = asyncio.Event()
         self.commits = Commits()
         #: Partitions that are not read before it is decided from where: the offset read up to, None for nothing.
@@ -234,7 +234,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
             return False
         await self.seek_wait(starts)
         for tp, offset in starts.items():
-            self._prefixes[tp] = Prefix()
+            self._prefixes[tp] = CommitTracker()
             self._prefixes[tp].passed(offset)
             if offset != wanted[tp]:
                 self._committed_offset[tp] = None

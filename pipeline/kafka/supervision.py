@@ -16,7 +16,7 @@ from typing import Any
 from aiokafka import errors
 
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal, PipelineError
-from pipeline.kafka.stall import Movement, Place
+from pipeline.kafka.stall import Movement, PartitionPosition
 from pipeline.kafka.strict import StrictApp
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,7 @@ def _client(app: StrictApp) -> Any:
     return client if client is not None and client._coordinator is not None else None  # noqa: SLF001
 
 
-def _places(client: Any, app: StrictApp) -> Iterator[Place]:
+def _places(client: Any, app: StrictApp) -> Iterator[PartitionPosition]:
     for tp in client.assignment():
         # A rebalance in the consumer's own thread may take the partition at any time.
         with suppress(AssertionError, errors.KafkaError, KeyError, AttributeError):
@@ -175,4 +175,4 @@ def _places(client: Any, app: StrictApp) -> Iterator[Place]:
             ends = [end for end in (state.highwater, state.lso) if end is not None and end >= 0]
             if ends and state.has_valid_position:
                 position = int(state.position)
-                yield Place((tp.topic, tp.partition), position, app.consumer.open_records(tp), min(ends))
+                yield PartitionPosition((tp.topic, tp.partition), position, app.consumer.open_records(tp), min(ends))

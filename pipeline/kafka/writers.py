@@ -10,7 +10,8 @@ from typing import Any
 
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.ledger import Partition
-from pipeline.domain.post import DeadLetter, Progress
+from pipeline.domain.post import DeadLetter
+from pipeline.domain.progress import Progress
 from pipeline.kafka import consumer
 from pipeline.kafka.admin import MAX_BYTES
 from pipeline.kafka.strict import StrictApp

@@ -8,7 +8,8 @@ from typing import Any
 
 from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.domain.ledger import current
-from pipeline.domain.post import EPOCH, Progress, same_log
+from pipeline.domain.post import EPOCH
+from pipeline.domain.progress import Progress, same_log
 from pipeline.store.protocol import Store
 
 #: For so long a partition may stand still before `status` says that it is waited for.

@@ -13,22 +13,23 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, TypeVar
 
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker import AlertWorker
 from pipeline.classify.flow import Flow
 from pipeline.classify.guard import DeadLetterGuard
 from pipeline.classify.placement import Placement
-from pipeline.classify.stage import Classifier, Labeller
+from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import NO_CLOCK
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Progress, Record
+from pipeline.domain.post import Record
+from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.domain.threads import DaemonThreads
 from pipeline.kafka import consumer
@@ -72,9 +73,11 @@ class Workers:
         for topic in kafka.topics:
             self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
-        labeller = Labeller(classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000)
+        classify_stage = ClassifyStage(
+            classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000
+        )
         self.flow = Flow(
-            labeller=labeller,
+            classify_stage=classify_stage,
             store=self._store,
             dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
             progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),
@@ -91,7 +94,7 @@ class Workers:
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
         source = consumer.raw_topic(app, *kafka.topics)
         consumer.consume(
-            app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.spare_s
+            app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.slack_s
         )
         consumer.read_from(app, flow.starts, self.fail)
         self._apps.append(app)
@@ -114,7 +117,7 @@ class Workers:
             store=self._store,
             evaluator=make_evaluator(self._store, settings.alerts),
             settings=settings.alerts,
-            rules=key_rules(settings.alerts),
+            rules=key_overrides(settings.alerts),
             channels=make_channels(settings.alerts),
             publish=publish,
             topics=kafka.topics,
@@ -152,8 +155,8 @@ class Workers:
             return "ending" if self._ended.done() else "starting"
         if self.flow and self.flow.stalled:
             return f"retrying: {self.flow.stalled}"
-        if self.alerts and self.alerts.blind:
-            return f"blind: {self.alerts.blind}"
+        if self.alerts and self.alerts.no_data:
+            return f"no data: {self.alerts.no_data}"
         waits = bool(self.flow and self.flow.stalled)
         return next((reason for s in self._supervisors if (reason := s.not_ready(waits))), None)
 
@@ -216,7 +219,7 @@ class Workers:
         topics = self._settings.kafka.topics
         for beat in count(1):
             await asyncio.sleep(HEARTBEAT_S)
-            await flow.announce(self._held(app))
+            await flow.publish_progress(self._held(app))
             if beat % LOGS_EVERY == 0:
                 with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
                     flow.placement.refuse_other_logs(await consumer.logs(app, topics))
@@ -236,18 +239,18 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
 
 def evaluator_of(kind: type[E], store: Store, settings: AlertSettings) -> E:
     """An evaluator, or a replay of one, with the rule and the policy of the settings."""
-    rule = Rule(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
+    rule = DetectorConfig(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
     policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
-    rules = key_rules(settings)
+    rules = key_overrides(settings)
     loud = settings.volume
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
     return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
 
 
-def key_rules(settings: AlertSettings) -> list[KeyRule]:
-    """Those of `alerts.rules`."""
+def key_overrides(settings: AlertSettings) -> list[KeyOverride]:
+    """Those of `alerts.overrides`."""
     return [
-        KeyRule(
+        KeyOverride(
             keys=tuple(r.keys),
             watch=r.watch,
             fire=r.fire,
@@ -257,5 +260,5 @@ def key_rules(settings: AlertSettings) -> list[KeyRule]:
             min_lift=r.min_lift,
             min_authors=r.min_authors,
         )
-        for r in settings.rules
+        for r in settings.overrides
     ]

@@ -1,6 +1,6 @@
 """What can be set. `resolve` reads it; the sections are plain values."""
 
-from pipeline.settings.alerts import AlertSettings, ChannelSettings, WebhookSettings
+from pipeline.settings.alerts import AlertSettings, ChannelSettings
 from pipeline.settings.resolve import DEFAULT_FILE, Resolved, resolve
 from pipeline.settings.sections import (
     EMBEDDED,
@@ -28,6 +28,5 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "SubjectSettings",
-    "WebhookSettings",
     "resolve",
 ]

@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, AwareDatetime, Field, SecretStr, ValidationInfo, field_validator
 
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.settings.base import Section
 from pipeline.settings.urls import checked_host, checked_url
-from pipeline.store.protocol import CountRule
 
 _NAME = re.compile(r"[a-z0-9_-]{1,40}")
 _MAILBOX = re.compile(r"[^@\s<>,;\"]{1,64}@[^@\s<>,;\"]{1,253}")
@@ -40,25 +40,6 @@ def _of_channel(info: ValidationInfo, check: Callable[[str], str], value: str) -
         return check(value)
     except ValueError as error:
         raise ValueError(f"channel {info.data.get('name', '?')}: {error}") from None
-
-
-class WebhookSettings(Section):
-    """Plain http and private addresses are refused unless `allow_private` says that the receiver is ours.
-
-    A URL may hold a token: it is kept secret.
-    """
-
-    name: ChannelName
-    url: SecretStr
-    secret: SecretStr = SecretStr("")
-    allow_private: bool = False
-    timeout_s: float = Field(default=10.0, gt=0, le=60)
-
-    @field_validator("url")
-    @classmethod
-    def _url_is_http(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        _of_channel(info, checked_url, value.get_secret_value())
-        return value
 
 
 class ChannelSettings(Section):
@@ -159,7 +140,7 @@ class MaintenanceSettings(Section):
         return value
 
 
-class KeyRuleSettings(Section):
+class KeyOverrideSettings(Section):
     """For keys that a pattern of `keys` matches (`subject:Nova`, `topic:*`); the first rule that matches counts.
 
     `watch = false`: never an alert. `fire` and `critical` in place of the calibrated thresholds; `at_most = "warning"`;
@@ -192,7 +173,7 @@ class AlertSettings(Section):
 
     `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
     `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
-    are silent beyond their habit that usually send `blind_share` of the posts; `retired_sources` may be silent.
+    are silent beyond their habit that usually send `no_data_share` of the posts; `retired_sources` may be silent.
     A post whose label is one of `negative` counts as negative where its `negative_score` is `negative_from` or more.
     People are told only of what at least `min_authors` wrote; a post without an author counts as one more.
     Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
@@ -211,32 +192,31 @@ class AlertSettings(Section):
     renotify_s: float = Field(default=4 * 3600.0, gt=0, le=366 * 86_400)
     evaluate_every_s: float = Field(default=1.0, gt=0, le=3600)
     idle_s: float = Field(default=15.0, gt=0, le=86_400)
-    blind_after_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
-    blind_share: float = Field(default=0.5, gt=0, le=1)
+    no_data_after_s: float = Field(default=300.0, gt=0, le=7 * 86_400)
+    no_data_share: float = Field(default=0.5, gt=0, le=1)
     retired_sources: list[str] = []
     sources: list[Annotated[str, Field(min_length=1)]] = Field(default=[], max_length=100)
-    webhooks: list[WebhookSettings] = []
     channels: list[ChannelSettings] = []
-    rules: list[KeyRuleSettings] = []
+    overrides: list[KeyOverrideSettings] = []
     volume: VolumeSettings = VolumeSettings()
     group_above: int = Field(default=5, ge=1)
     quiet: list[QuietSettings] = []
     maintenance: list[MaintenanceSettings] = []
 
     @property
-    def counting(self) -> CountRule:
+    def counting(self) -> NegativeDefinition:
         """What the store counts as negative."""
-        return CountRule(self.head, tuple(self.negative), tuple(sorted(set(self.sources))), self.negative_from)
+        return NegativeDefinition(self.head, tuple(self.negative), tuple(sorted(set(self.sources))), self.negative_from)
 
-    @field_validator("rules")
+    @field_validator("overrides")
     @classmethod
-    def _rules_ask_for_more(cls, value: list[KeyRuleSettings], info: ValidationInfo) -> list[KeyRuleSettings]:
+    def _rules_ask_for_more(cls, value: list[KeyOverrideSettings], info: ValidationInfo) -> list[KeyOverrideSettings]:
         for number, rule in enumerate(value):
             for name in ("min_negatives", "min_lift", "min_authors"):
                 own, everybodys = getattr(rule, name), info.data.get(name)
                 if own is not None and everybodys is not None and own < everybodys:
                     raise ValueError(
-                        f"rule {number + 1}: {name} {own} is less than alerts.{name} {everybodys}, which every key "
-                        f"must reach; lower that one and raise it by a rule for the others"
+                        f"override {number + 1}: {name} {own} is less than alerts.{name} {everybodys}, which every key "
+                        f"must reach; lower that one and raise it by an override for the others"
                     )
         return value

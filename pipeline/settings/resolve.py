@@ -17,9 +17,10 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from pipeline.classify.fields import is_text
+from models.text import is_text
 from pipeline.domain.connection_errors import printable
 from pipeline.domain.errors import Fatal
+from pipeline.settings.renamed import with_new_names
 from pipeline.settings.sections import Settings
 
 _NotJson = json.JSONDecodeError
@@ -49,11 +50,12 @@ def resolve(
     """Merges the sources; `flags` maps dotted keys to values. Raises `Fatal` naming the key and its origin."""
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for key, value, origin in [
+    given = [
         *_from_file(file),
         *_from_environment(os.environ if environ is None else environ),
         *((k, v, f"flag for {k}") for k, v in (flags or {}).items() if v is not None),
-    ]:
+    ]
+    for key, value, origin in with_new_names(given):
         _put(merged, key, value, origin)
         origins[key] = origin
     try:

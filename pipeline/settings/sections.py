@@ -253,11 +253,13 @@ class Settings(Section):
         cls, value: dict[str, SubjectSettings], info: ValidationInfo
     ) -> dict[str, SubjectSettings]:
         alerts = info.data.get("alerts")
-        for number, rule in enumerate(alerts.rules if alerts else []):
+        for number, rule in enumerate(alerts.overrides if alerts else []):
             for pattern in rule.keys:
                 name = pattern.removeprefix("subject:").partition("|")[0]
                 if pattern.startswith("subject:") and not set(name) & set("*?[") and name not in value:
-                    raise ValueError(f"alerts.rules, rule {number + 1} names {pattern!r}, but no subject is {name!r}")
+                    raise ValueError(
+                        f"alerts.overrides, entry {number + 1} names {pattern!r}, but no subject is {name!r}"
+                    )
         return value
 
     @property

@@ -20,24 +20,24 @@ def day_start(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def is_settled(day: date, now: datetime) -> bool:
+def is_closed(day: date, now: datetime) -> bool:
     """Whether the counts of `day` may be kept.
 
-    >>> is_settled(date(2026, 11, 21), datetime(2026, 11, 24, 1, tzinfo=UTC))
+    >>> is_closed(date(2026, 11, 21), datetime(2026, 11, 24, 1, tzinfo=UTC))
     True
     """
     return _over(day, _KEPT, now)
 
 
-def mark_name(day: date) -> str:
+def token_name(day: date) -> str:
     """The store's state that holds the mark of a day."""
     return f"changed-{day.isoformat()}"
 
 
-def marks(times: Iterable[datetime], now: datetime) -> dict[str, dict[str, str]]:
+def invalidation_tokens(times: Iterable[datetime], now: datetime) -> dict[str, dict[str, str]]:
     """State name -> value for every day in `times` that may have been kept; empty for what comes in time."""
     days = {at.astimezone(UTC).date() for at in times}
-    return {mark_name(day): {"mark": uuid.uuid4().hex} for day in sorted(days) if _over(day, _LATE, now)}
+    return {token_name(day): {"mark": uuid.uuid4().hex} for day in sorted(days) if _over(day, _LATE, now)}
 
 
 def _over(day: date, since: timedelta, now: datetime) -> bool:

@@ -6,89 +6,20 @@ All writes are idempotent: the same call twice leaves the same documents.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
 from datetime import datetime
-from enum import Enum
 from typing import Any, Protocol
 
-from pipeline.domain.post import Label, Progress, ScoredPost
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope
+from pipeline.domain.post import Outcome, ScoredPost
+from pipeline.domain.progress import Progress
 
-BUCKET_S = 300
-#: The version of documents that the stream writes: it never overwrites (docs/adr/0004).
-STREAMED = 1
 #: Sources whose habit is known: those that sent most.
 SOURCES = 100
 
 
 #: The store's state that says when documents were labelled anew: baselines learned before are of another model.
 RELABELLED = "relabelled"
-
-
-class Outcome(Enum):
-    """What became of one post of a batch."""
-
-    INDEXED = "indexed"
-    #: The document was there and came from this very record: a redelivery.
-    REDELIVERED = "redelivered"
-    #: The document was there and came from another record: the post was sent twice.
-    DUPLICATE = "duplicate"
-    #: The store can never take it (a mapping conflict): a dead letter.
-    REJECTED = "rejected"
-
-
-@dataclass(frozen=True, slots=True)
-class CountRule:
-    """Which classes of which head count as negative, and from what `negative_score` in [0, 1] on.
-
-    Without `negative`, evidence is every post. `sources` are counted by themselves as well.
-    """
-
-    head: str = "sentiment"
-    negative: tuple[str, ...] = ("negative",)
-    sources: tuple[str, ...] = ()
-    score_from: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """Posts (reposts left out) of one topic, and of one subject where `subject` is not empty, in one bucket.
-
-    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. Where `source` is not empty, of that
-    source only, and of a topic or a subject.
-    """
-
-    bucket: int
-    topic: str
-    subject: str
-    posts: int
-    negatives: int
-    source: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """The posts an alert key stands for: a topic, a subject, a source, or two of them at once; empty means any."""
-
-    topic: str = ""
-    subject: str = ""
-    source: str = ""
-
-    @property
-    def is_single(self) -> bool:
-        """Whether it is one topic, one subject or one source as a whole."""
-        return [self.topic, self.subject, self.source].count("") == 2
-
-    def holds(self, other: Scope) -> bool:
-        """Whether every post of the other key is one of this key."""
-        return all(not mine or mine == its for mine, its in zip(astuple(self), astuple(other), strict=True))
-
-
-EVERYTHING = Scope()
-
-
-def time_of(document: Mapping[str, Any]) -> datetime:
-    """The event time of a post document."""
-    return datetime.fromisoformat(document["@timestamp"])
 
 
 def may_replace(there: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
@@ -128,7 +59,7 @@ class Store(Protocol):
         """Makes all that was indexed visible to the reads below."""
         ...
 
-    def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+    def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         """Cells of all buckets in the range: rows per topic, then rows per topic and subject.
 
         For each source of `rule.sources` then rows per topic, and rows per subject (of any topic).
@@ -140,12 +71,12 @@ class Store(Protocol):
         ...
 
     def evidence(
-        self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int
+        self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[dict[str, Any]]:
         """Negative posts, one per repost group, those reposted most first, then the most negative."""
         ...
 
-    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: CountRule) -> str:
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         """A query that a person can run to see the posts counted."""
         ...
 
@@ -163,15 +94,15 @@ class Store(Protocol):
         """Overwrites documents (given with their `_id`) that have a lower version; how many were."""
         ...
 
-    def put_labels(self, labels: Sequence[Label]) -> None:
+    def put_annotations(self, labels: Sequence[Annotation]) -> None:
         """A label with the id of an older one takes its place."""
         ...
 
-    def labels(self) -> Iterable[Label]:
+    def annotations(self) -> Iterable[Annotation]:
         """Every label, the oldest first."""
         ...
 
-    def drop_labels(self, labels: Sequence[Label]) -> int:
+    def drop_annotations(self, labels: Sequence[Annotation]) -> int:
         """Takes these out, by their ids; how many were there."""
         ...
 

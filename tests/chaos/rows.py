@@ -322,13 +322,13 @@ def hostile_records(t: Trial, rng: random.Random) -> None:
     """Headers, timestamps and texts that nobody writes by accident, between good posts."""
     worker = t.worker()
     t.send(500)
-    marks = "a" + "\u0301" * 40_000 + "\u0316" * 40_000
+    invalidation_tokens = "a" + "\u0301" * 40_000 + "\u0316" * 40_000
     hostile: list[tuple[dict[str, Any], dict[str, Any]]] = [
         ({}, {"headers": [("replayed", None)]}),
         ({}, {"headers": [("replayed", b"9" * 5000)]}),
         ({}, {"headers": [("replayed", b"\xb2"), ("", b"\xff"), ("replayed", b"")]}),
         ({}, {"timestamp": -62135596800001}),
-        ({"text": marks}, {}),
+        ({"text": invalidation_tokens}, {}),
         ({"text": "\ufdfa" * 90_000}, {}),
         ({"likes": "many", "kind": "blog", "author": {}, "url": "http://x/\x1b[2J\r\n", "lang": 5}, {}),
     ]

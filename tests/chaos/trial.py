@@ -262,10 +262,10 @@ class Trial:
     def counts(self) -> list[Any]:
         from datetime import timedelta
 
-        from pipeline.store.protocol import CountRule
+        from pipeline.domain.counting import NegativeDefinition
 
         self.system.store.refresh()
-        return self.system.store.counts(START - timedelta(days=30), START + timedelta(days=30), CountRule())
+        return self.system.store.counts(START - timedelta(days=30), START + timedelta(days=30), NegativeDefinition())
 
     @staticmethod
     def memory_mb(worker: ServiceProcess) -> float:

@@ -12,17 +12,20 @@ from typing import Any
 
 import pytest
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import Label, Progress
-from pipeline.store.closed_days import mark_name
+from pipeline.domain.post import Outcome
+from pipeline.domain.progress import Progress
+from pipeline.store.closed_days import token_name
 from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from pipeline.store.protocol import Cell, CountRule, Outcome, Scope, Store
+from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
-RULE = CountRule()
+RULE = NegativeDefinition()
 DAY = timedelta(days=1)
 
 
@@ -135,7 +138,7 @@ def test_counts_leave_reposts_out_and_split_by_topic_and_subject(store: Store) -
         key=str,
     )
     assert store.counts(START, START, RULE) == []
-    by_topic = CountRule("topic", ("sports",))
+    by_topic = NegativeDefinition("topic", ("sports",))
     assert sum(c.negatives for c in store.counts(START, START + DAY, by_topic) if not c.subject) == 1
 
 
@@ -146,7 +149,7 @@ def test_what_counts_as_negative_may_have_to_be_sure(store: Store) -> None:
         scored(1, text="b", sentiment="negative", negative_score=0.5999),
         scored(2, text="c", sentiment="neutral", negative_score=0.9),
     )
-    sure = CountRule(score_from=0.6)
+    sure = NegativeDefinition(score_from=0.6)
     for rule, wanted in ((RULE, 2), (sure, 1)):
         assert [(c.posts, c.negatives) for c in store.counts(START, START + DAY, rule)] == [(3, wanted)]
         assert len(store.evidence(Scope("technology"), START, START + DAY, rule, 10)) == wanted
@@ -163,7 +166,7 @@ def test_counts_of_the_sources_asked_for(store: Store) -> None:
         scored(4, text="d", source="reuters", sentiment="negative", subjects=["Nova"]),
     )
     bucket = int(START.timestamp())
-    asked = CountRule(sources=("it's", "weibo", "nobody"))
+    asked = NegativeDefinition(sources=("it's", "weibo", "nobody"))
     plain, cells = (store.counts(START, START + DAY, rule) for rule in (RULE, asked))
     assert {c.source for c in plain} == {""}
     assert sorted((c for c in cells if not c.source), key=str) == sorted(plain, key=str)
@@ -203,7 +206,7 @@ def test_evidence_is_negative_once_per_group_and_hottest_first(store: Store) -> 
     found = store.evidence(Scope("", "Nova"), START, START + DAY, RULE, 2)
     assert [(d["text"], d["heat"]) for d in found] == [("hot", 1), ("worst", 0)]
     assert "Nova" in store.evidence_query(Scope("technology", "Nova"), START, START + DAY, RULE)
-    every = CountRule(RULE.head, ())
+    every = NegativeDefinition(RULE.head, ())
     assert {d["text"] for d in store.evidence(Scope("", "Nova"), START, START + DAY, every, 9)} == {
         "hot", "worst", "mild", "fine",
     }  # fmt: skip
@@ -406,7 +409,7 @@ def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store
 
 def test_who_writes_to_a_settled_day_marks_it(store: Store) -> None:
     now = START + 10 * DAY
-    names = [mark_name((START + i * DAY).date()) for i in (0, 1, 9)]
+    names = [token_name((START + i * DAY).date()) for i in (0, 1, 9)]
     store.index([scored(0, minute=0), scored(1, minute=9 * 1440)], now, 1)
     first = store.state(names[0])
     assert first
@@ -421,7 +424,7 @@ def test_who_writes_to_a_settled_day_marks_it(store: Store) -> None:
 
 def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) -> None:
     now = START + 10 * DAY
-    kept = KeptCounts(store, RULE, keep=True, now=lambda: now)
+    kept = CountCache(store, RULE, keep=True, now=lambda: now)
 
     def cells() -> list[Cell]:
         store.refresh()
@@ -439,27 +442,28 @@ def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) ->
     late = [d for d in store.documents(START + 3 * DAY, START + 4 * DAY)]
     store.replace([{**late[0], "topic": "sports", "labels": {"topic": "sports", "sentiment": "negative"}}], 7)
     assert cells() == counted()
-    reader = KeptCounts(store, CountRule("topic", ("sports",)), keep=False, now=lambda: now)
+    reader = CountCache(store, NegativeDefinition("topic", ("sports",)), keep=False, now=lambda: now)
     assert sum(c.negatives for _, _, part in reader.days(START, now) for c in part if not c.subject) == 1
 
 
 def test_labels_come_by_time_and_the_newest_of_an_annotator_counts(store: Store) -> None:
-    one = Label("p1", "sentiment", "negative", "ann", START, "文本", "weibo", "zh", "neutral", "starter 0.2.0")
+    one = Annotation("p1", "sentiment", "negative", "ann", START, "文本", "weibo", "zh", "neutral", "starter 0.2.0")
     two = replace(one, annotator="bob", label="neutral", at=START - DAY)
-    store.put_labels([one, two])
-    store.put_labels([replace(one, label="positive", at=START + DAY)])
-    assert [(x.annotator, x.label) for x in store.labels()] == [("bob", "neutral"), ("ann", "positive")]
-    assert list(store.labels())[0] == two
+    store.put_annotations([one, two])
+    store.put_annotations([replace(one, label="positive", at=START + DAY)])
+    assert [(x.annotator, x.label) for x in store.annotations()] == [("bob", "neutral"), ("ann", "positive")]
+    assert list(store.annotations())[0] == two
 
 
 def test_labels_are_dropped_by_their_ids(store: Store) -> None:
-    labels = [Label(f"p{i}", "sentiment", "negative", "ann", START + i * DAY, "文本") for i in range(3)]
-    store.put_labels(labels)
+    labels = [Annotation(f"p{i}", "sentiment", "negative", "ann", START + i * DAY, "文本") for i in range(3)]
+    store.put_annotations(labels)
     assert (
-        store.drop_labels([labels[0], replace(labels[2], label="positive"), replace(labels[1], annotator="bob")]) == 2
+        store.drop_annotations([labels[0], replace(labels[2], label="positive"), replace(labels[1], annotator="bob")])
+        == 2
     )
-    assert list(store.labels()) == [labels[1]]
-    assert store.drop_labels([labels[0]]) == 0
+    assert list(store.annotations()) == [labels[1]]
+    assert store.drop_annotations([labels[0]]) == 0
 
 
 def test_an_alert_is_found_by_its_id(store: Store) -> None:

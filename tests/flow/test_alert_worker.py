@@ -15,9 +15,9 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting import worker as module
-from pipeline.alerting.counting.source_monitor import EVERY_BLIND_S
+from pipeline.alerting.counting.source_monitor import EVERY_NO_DATA_S
 from pipeline.alerting.counting.watermark import FETCH_S, Watermark
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import VOLUME_LANE
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
@@ -27,12 +27,13 @@ from pipeline.alerting.notify.deliveries import closed_by_hand
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.status import told, with_operator
 from pipeline.alerting.worker import AlertWorker
+from pipeline.domain.counting import BUCKET_S, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import EPOCH, Progress, ScoredPost
+from pipeline.domain.post import EPOCH, ScoredPost
+from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.templates import ALERTS, Layout, templates
-from pipeline.store.protocol import BUCKET_S, CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, SURGE, scored, surge
 
@@ -110,7 +111,7 @@ def worker(
 
     made = AlertWorker(
         store=store,
-        evaluator=Evaluator(store, CountRule(), Rule(), Policy(), volume=volume),
+        evaluator=Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), volume=volume),
         settings=settings or AlertSettings(),
         channels=[channel],
         publish=publish,
@@ -431,10 +432,10 @@ def test_it_says_that_it_is_blind_where_nobody_speaks_of_a_partition(store: Sqli
     made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=2)])
     tick(made)
     assert channel.got == [], "posts may wait in t/1 or in u"
-    assert made.blind is None, "not yet: the workers may be starting"
-    assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0, t/1, u"
+    assert made.no_data is None, "not yet: the workers may be starting"
+    assert made._why_no_data(made._held_since + 400, 300) == "no classify worker speaks of t/0, t/1, u"
     made.on_progress([Progress("t", 1, 0, 0, EPOCH, partitions=2), Progress("u", 0, 0, 0, EPOCH, partitions=1)])
-    assert made._blindness(made._held_since + 60, 300) is None
+    assert made._why_no_data(made._held_since + 60, 300) is None
 
 
 def hourly(store: SqliteStore, source: str, hours: int, start: int) -> None:
@@ -459,37 +460,39 @@ def half_silent(tmp_path: Path) -> Iterator[SqliteStore]:
     made.close()
 
 
-@pytest.mark.parametrize(("retired", "blind"), [([], True), (["weibo"], False)])
+@pytest.mark.parametrize(("retired", "no_data"), [([], True), (["weibo"], False)])
 def test_no_verdict_while_most_of_what_comes_usually_does_not_come(
-    half_silent: SqliteStore, caplog: pytest.LogCaptureFixture, retired: list[str], blind: bool
+    half_silent: SqliteStore, caplog: pytest.LogCaptureFixture, retired: list[str], no_data: bool
 ) -> None:
     made = worker(half_silent, FakeChannel(), [])
-    made._settings = AlertSettings(retired_sources=["weibo-too", *retired], blind_share=0.3)
-    made._sources = module.SourceWatch(half_silent, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
+    made._settings = AlertSettings(retired_sources=["weibo-too", *retired], no_data_share=0.3)
+    made._sources = module.SourceMonitor(half_silent, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
-    assert (made._evaluator.cursor is None) is blind
-    assert bool(made.blind and "nothing comes from weibo" in made.blind) is blind
-    assert [s["source"] for s in (half_silent.state("silent_sources") or {})["sources"]] == (["weibo"] if blind else [])
-    assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is blind
+    assert (made._evaluator.cursor is None) is no_data
+    assert bool(made.no_data and "nothing comes from weibo" in made.no_data) is no_data
+    assert [s["source"] for s in (half_silent.state("silent_sources") or {})["sources"]] == (
+        ["weibo"] if no_data else []
+    )
+    assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is no_data
 
 
 def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(half_silent: SqliteStore) -> None:
     made = worker(half_silent, FakeChannel(), [])
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
-    assert made.blind
+    assert made.no_data
     hourly(half_silent, "weibo", 96, 0)
     hourly(half_silent, "weibo-too", 96, 10_000)
-    made._sources.look(START + timedelta(hours=96), 0.0, 9999, NOW, time.monotonic() + EVERY_BLIND_S)
-    assert made._sources.blind() is None, "within seconds, not with the next look at all sources"
+    made._sources.look(START + timedelta(hours=96), 0.0, 9999, NOW, time.monotonic() + EVERY_NO_DATA_S)
+    assert made._sources.no_data() is None, "within seconds, not with the next look at all sources"
     tick(made)
-    assert made.blind is None
+    assert made.no_data is None
     assert made._evaluator.cursor == START + timedelta(hours=96)
 
 
-@pytest.mark.parametrize(("came_since", "blind"), [(0, True), (15, False)])
-def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came_since: int, blind: bool) -> None:
+@pytest.mark.parametrize(("came_since", "no_data"), [(0, True), (15, False)])
+def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came_since: int, no_data: bool) -> None:
     store = SqliteStore(tmp_path / "silent.sqlite")
     store.setup()
     hourly(store, "weibo", 90, 0)
@@ -497,7 +500,7 @@ def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came
     before = worker(store, FakeChannel(), [])
     before.on_progress([progress])
     tick(before)
-    assert before.blind is None, "its last post was a moment ago"
+    assert before.no_data is None, "its last post was a moment ago"
     progress = replace(progress, next_offset=9999 + came_since, end_offset=9999 + came_since)
     store.save_progress([progress])
     after = worker(store, FakeChannel(), [], now=NOW + timedelta(hours=6))
@@ -505,7 +508,7 @@ def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came
     tick(after)
     after._watermark.update([progress], time.monotonic() + FETCH_S)  # the worker's next word
     tick(after)
-    assert bool(after.blind and "nothing comes from weibo" in after.blind) is blind
+    assert bool(after.no_data and "nothing comes from weibo" in after.no_data) is no_data
     store.close()
 
 
@@ -562,7 +565,7 @@ def test_who_lost_the_evaluation_while_it_told_people_puts_no_older_alert_back(s
         return [n.transition for n in channel.got if n.alert["key"] == "subject:Nova"]
 
     async def both() -> None:
-        before = Evaluator(store, CountRule(), Rule(), Policy())
+        before = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
         before.resume()
         assert not [event for chunk in before.advance(START + timedelta(hours=5)) for event in chunk]
         before.save()
@@ -655,25 +658,25 @@ def test_progress_of_a_topic_that_left_the_settings_keeps_no_verdict(store: Sqli
     now = Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=1)
     told, made = crisis_of(store, [now, former], ["t"])
     assert told
-    assert made._blindness(made._held_since + 400, 300) == "no classify worker speaks of t/0"
+    assert made._why_no_data(made._held_since + 400, 300) == "no classify worker speaks of t/0"
 
 
 def test_who_lost_the_evaluation_says_nothing_of_it_any_more(store: SqliteStore) -> None:
     holds = [True]
     made = worker(store, FakeChannel(), [])
     made._holds = lambda: holds[0]
-    made._metrics.silent.labels("wire").set(3)
+    made._metrics.source_outage.set(3, "wire")
     made._metrics.evaluation_lag.set(9)
     made._metrics.threshold.labels("under 10/h").set(5)
     tick(made)
-    made.blind = "posts wait"
-    made._metrics.blind.set(1)
+    made.no_data = "posts wait"
+    made._metrics.no_data.set(1)
     holds[0] = False
     tick(made)
-    assert made.blind is None
+    assert made.no_data is None
     found = {s.name: s.value for f in made._metrics.registry.collect() for s in f.samples}
-    assert (found["opinionwatch_alert_blind"], found["opinionwatch_alert_evaluation_lag_seconds"]) == (0, 0)
-    gone = ("alerts_open", "alert_threshold", "alert_backtested_rate", "source_silent")
+    assert (found["opinionwatch_alert_no_data"], found["opinionwatch_alert_evaluation_lag_seconds"]) == (0, 0)
+    gone = ("alerts_open", "alert_threshold", "alert_backtested_rate", "source_outage_missing_posts", "source_silent")
     assert not [name for name in gone if f"opinionwatch_{name}" in found]
 
 
@@ -692,22 +695,22 @@ def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tm
     away = Away(tmp_path / "s.sqlite")
     away.setup()
     away.away = True
-    made = worker(away, FakeChannel(), [], settings=AlertSettings(blind_after_s=60))
+    made = worker(away, FakeChannel(), [], settings=AlertSettings(no_data_after_s=60))
 
     async def scenario() -> None:
         running = asyncio.create_task(made.run())
         for _ in range(2000):
             await asyncio.sleep(0.001)
-            if made.blind:
+            if made.no_data:
                 break
-        assert made.blind == "store cannot be reached: ConnectionError"
-        assert made._metrics.registry.get_sample_value("opinionwatch_alert_blind") == 1
+        assert made.no_data == "store cannot be reached: ConnectionError"
+        assert made._metrics.registry.get_sample_value("opinionwatch_alert_no_data") == 1
         away.away = False
         for _ in range(5000):
             await asyncio.sleep(0.001)
-            if not made.blind:
+            if not made.no_data:
                 break
-        assert made.blind is None
+        assert made.no_data is None
         running.cancel()
 
     asyncio.run(scenario())

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import History
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration, Threshold
 from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.calibration import calibrate_on_index, history_of
@@ -26,16 +26,16 @@ from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.worker import AlertWorker
+from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Progress
+from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import CountRule, Scope
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 pytestmark = pytest.mark.long
-RULE = Rule()
+RULE = DetectorConfig()
 DAYS = 16
 
 
@@ -76,12 +76,12 @@ def _few_key_weeks_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "LEAST_KEY_WEEKS", 5.0)
 
 
-def counts_of(store: SqliteStore) -> KeptCounts:
-    return KeptCounts(store, CountRule(), keep=True)
+def counts_of(store: SqliteStore) -> CountCache:
+    return CountCache(store, NegativeDefinition(), keep=True)
 
 
 def evaluator(store: SqliteStore) -> Evaluator:
-    made = Evaluator(store, CountRule(), RULE, Policy())
+    made = Evaluator(store, NegativeDefinition(), RULE, Policy())
     made.resume()
     return made
 
@@ -224,7 +224,7 @@ def test_a_chart_marks_the_episode() -> None:
     negatives = rng.binomial(posts, 0.2)
     negatives[1, 300:306] = posts[1, 300:306] * 9 // 10
     history = History(("calm", "storm"), START, 3600, posts, negatives)
-    found = episodes(history, negative_scores(history, Rule.every(3600)), [5.0, 5.0], Policy())
+    found = episodes(history, negative_scores(history, DetectorConfig.every(3600)), [5.0, 5.0], Policy())
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(share_chart(history, found))
     first, second = console.export_text().splitlines()[:2]

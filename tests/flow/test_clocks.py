@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from pipeline.alerting.counting.watermark import Watermark
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.classify.codec import decode
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.ledger import Ledger
-from pipeline.domain.post import Record, ScoredPost
-from pipeline.store.protocol import CountRule, Outcome
+from pipeline.domain.post import Outcome, Record, ScoredPost
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, record, scored
 
@@ -39,7 +39,7 @@ def minutes_to_the_alert(folder: Path, ahead: int, every: int, *, producer: bool
 
     past = sorted(rng.uniform(0, BEGIN) for _ in range(DAYS * 24 * 20))
     store.index([post(n, at, 0.15) for n, at in enumerate(past)], START, 1)
-    evaluator = Evaluator(store, CountRule(), Rule(), Policy())
+    evaluator = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
     evaluator.resume()
     list(evaluator.advance(START + timedelta(minutes=BEGIN)))
     mark, ledger, n = Watermark(15.0, ["opinion.forum"]), Ledger({}), len(past)

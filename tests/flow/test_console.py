@@ -20,11 +20,11 @@ from prometheus_client import CollectorRegistry
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.console.server import console_app, refuse_open_host, shown_alerts
 from pipeline.console.shared import Shared
+from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
-from pipeline.store.protocol import Cell, CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -35,7 +35,7 @@ def answered(folder: Path, host: str, *, behind_proxy: bool = False, allowed: Se
     store.index([scored(1, text="手机 <b>爆炸</b>")], START, 1)
 
     async def ask() -> tuple[int, str]:
-        app = console_app(store, CountRule(), behind_proxy=behind_proxy, allowed_hosts=allowed)
+        app = console_app(store, NegativeDefinition(), behind_proxy=behind_proxy, allowed_hosts=allowed)
         async with TestClient(TestServer(app)) as client:
             answer = await client.get("/api/search", params={"q": "爆炸"}, headers={"Host": host})
             assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
@@ -122,7 +122,7 @@ class Slow(SqliteStore):
 
 def asked(store: Slow, path: str, pages: int) -> list[tuple[int, Any]]:
     async def ask() -> list[tuple[int, Any]]:
-        async with TestClient(TestServer(console_app(store, CountRule()))) as client:
+        async with TestClient(TestServer(console_app(store, NegativeDefinition()))) as client:
 
             async def page() -> tuple[int, Any]:
                 answer = await client.get(path)

@@ -15,13 +15,14 @@ from prometheus_client import CollectorRegistry
 from pipeline.classify import stage
 from pipeline.classify.flow import Flow
 from pipeline.classify.guard import DeadLetterGuard
-from pipeline.classify.stage import Labeller
+from pipeline.classify.stage import ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.ledger import Partition
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import EPOCH, DeadLetter, Origin, Progress, Record
-from pipeline.store.protocol import CountRule, Outcome
+from pipeline.domain.post import EPOCH, DeadLetter, Origin, Outcome, Record
+from pipeline.domain.progress import Progress
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, record
 
@@ -95,7 +96,7 @@ class Rig:
     def restart(self) -> None:
         subjects = SubjectMatcher({"Nova": ["nova"]})
         self.flow = Flow(
-            labeller=Labeller(self.classifier, subjects, CountRule(), self.metrics, 100),
+            classify_stage=ClassifyStage(self.classifier, subjects, NegativeDefinition(), self.metrics, 100),
             store=self.store,
             dead_letters=self.dead,
             progress=self.log,
@@ -264,7 +265,7 @@ def test_a_heartbeat_that_reads_the_books_slowly_does_not_put_them_back(rig: Rig
     rig.store.all_progress = slow  # type: ignore[method-assign]
 
     async def meanwhile() -> None:
-        heartbeat = asyncio.create_task(rig.flow.announce(set()))
+        heartbeat = asyncio.create_task(rig.flow.publish_progress(set()))
         while not first.is_set():
             await asyncio.sleep(0.01)
         await rig.flow.process(items[:10])
@@ -281,7 +282,7 @@ def test_heartbeats_tell_of_unread_partitions_but_not_before_their_end_is_known(
     rig.log.progress.clear()
     rig.log.ends = {("opinion.forum", 1): 995, ("opinion.forum", 2): None}
     rig.log.positions = {("opinion.forum", 1): 990, ("opinion.forum", 2): None}
-    run(rig.flow.announce({("opinion.forum", p) for p in range(3)}))
+    run(rig.flow.publish_progress({("opinion.forum", p) for p in range(3)}))
     read, unread = rig.log.progress
     assert (read.partition, read.next_offset, read.lag) == (0, 1, 999)
     assert (unread.partition, unread.next_offset, unread.lag, unread.event_time) == (1, 990, 5, EPOCH)
@@ -305,7 +306,7 @@ def test_a_heartbeat_that_succeeds_hides_no_letter_that_waits(rig: Rig, monkeypa
         task = asyncio.create_task(rig.flow.process([Record(Origin("opinion.forum", 0, 0), 5, b"{")]))
         while rig.flow.stalled is None:
             await asyncio.sleep(0.001)
-        await rig.flow.announce({("opinion.forum", 1)})
+        await rig.flow.publish_progress({("opinion.forum", 1)})
         assert rig.flow.stalled == "no topic"
         kafka["answers"] = True
         await task
@@ -322,7 +323,7 @@ def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Ri
     entry = rig.store.load_progress()["opinion.forum", 0]
     assert (entry.indexed, entry.next_offset, entry.end_offset) == (5, 5, 5)
     rig.log.ends = {("opinion.forum", 0): 9}
-    run(rig.flow.announce({("opinion.forum", 0)}))
+    run(rig.flow.publish_progress({("opinion.forum", 0)}))
     assert [(p.next_offset, p.lag) for p in rig.log.progress] == [(5, 4)]
 
 

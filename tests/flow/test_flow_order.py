@@ -15,11 +15,11 @@ import pytest
 from models.engine import Encoded
 from models.heads import Prediction
 from pipeline.classify.flow import DeadLetterGuard
-from pipeline.classify.stage import Labeller
+from pipeline.classify.stage import ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import ScoredPost
-from pipeline.store.protocol import CountRule, Outcome
+from pipeline.domain.post import Outcome, ScoredPost
 from tests.builders import HEADS, DummyClassifier, record
 from tests.flow.test_flow import Rig, records, run
 
@@ -94,17 +94,17 @@ def test_labels_of_the_model_before_are_not_served_from_the_cache(rig: Rig) -> N
             old = DummyClassifier._one(text)
             return Prediction(HEADS, {h: np.array([*old.probabilities(h).values()]) for h in HEADS}, "dummy", "2")
 
-    labeller = Labeller(rig.classifier, SubjectMatcher({}), CountRule(), rig.metrics, 1_000_000)
+    classify_stage = ClassifyStage(rig.classifier, SubjectMatcher({}), NegativeDefinition(), rig.metrics, 1_000_000)
 
     def labelled(offset: int) -> ScoredPost:
-        prepared = labeller.prepare([record(offset, text="bad nova")])
-        [(_, scored)] = labeller.finish(labeller.infer(prepared))
+        prepared = classify_stage.prepare([record(offset, text="bad nova")])
+        [(_, scored)] = classify_stage.finish(classify_stage.infer(prepared))
         assert isinstance(scored, ScoredPost)
         return scored
 
     assert [labelled(0).model_version, labelled(1).model_version] == ["1", "1"]
     assert rig.classifier.texts == ["bad nova"], "the second answer is the cache's"
-    labeller.classifier = newer = Newer()
+    classify_stage.classifier = newer = Newer()
     assert labelled(2).model_version == "2"
     assert newer.texts == ["bad nova"]
 

@@ -27,10 +27,10 @@ from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.queue import REFUSALS
 from pipeline.alerting.notify.rate_limit import RateLimit
 from pipeline.alerting.notify.status import by_channel, told, with_operator
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import CountRule
 from pipeline.store.sqlite.store import SqliteStore
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -83,7 +83,7 @@ class Rig:
             return call()
 
         return Notifier(
-            store=self.store, evidence=Evidence(self.store, CountRule()), settings=self._settings,
+            store=self.store, evidence=Evidence(self.store, NegativeDefinition()), settings=self._settings,
             channels=self._channels, rules=[], metrics=Metrics(self.registry), retry=retry, holds=lambda: self.holds,
             reached=lambda: None, now=lambda: self.at, monotonic=lambda: self.seconds,
         )  # fmt: skip

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from pipeline.domain.errors import Fatal, Transient
-from pipeline.domain.post import ScoredPost
+from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from pipeline.store.protocol import Outcome
 from tests.builders import scored
 from tests.system import System
 

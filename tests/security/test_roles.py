@@ -17,13 +17,16 @@ from typing import Any
 import pytest
 
 from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import Label, Progress
+from pipeline.domain.post import Outcome
+from pipeline.domain.progress import Progress
 from pipeline.service.status import from_store
 from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from pipeline.store.protocol import CountRule, Outcome, Store
+from pipeline.store.protocol import Store
 from tests.builders import START, scored
 from tests.services.elasticsearch import ElasticsearchServer
 
@@ -104,25 +107,27 @@ def test_each_role_does_its_work(secured: Secured) -> None:
     assert from_store(console)["open_alerts"] == 1
     assert console.search("post", 5)
     training = secured.store("training")
-    training.put_labels([Label("p", "sentiment", "negative", "ann", START, "text")])
+    training.put_annotations([Annotation("p", "sentiment", "negative", "ann", START, "text")])
     found = list(training.documents(START, END))
     assert training.replace(found[:1], 7) == 1
-    (label,) = training.labels()
-    assert training.drop_labels([label]) == 1
+    (label,) = training.annotations()
+    assert training.drop_annotations([label]) == 1
 
 
 REFUSED: dict[str, Callable[[Secured], Any]] = {
     "classify writes alerts": lambda s: s.store("classify").put_alert("x", ALERT),
-    "classify writes labels": lambda s: s.store("classify").put_labels([Label("p", "h", "x", "a", START, "t")]),
+    "classify writes labels": lambda s: s.store("classify").put_annotations(
+        [Annotation("p", "h", "x", "a", START, "t")]
+    ),
     "classify makes templates": lambda s: s.store("classify").setup(),
-    "alert drops labels": lambda s: s.store("alert").drop_labels([Label("p", "h", "x", "a", START, "t")]),
+    "alert drops labels": lambda s: s.store("alert").drop_annotations([Annotation("p", "h", "x", "a", START, "t")]),
     "alert writes posts": lambda s: s.store("alert").index([scored(2)], START, 1),
-    "alert writes labels": lambda s: s.store("alert").put_labels([Label("p", "h", "x", "a", START, "t")]),
+    "alert writes labels": lambda s: s.store("alert").put_annotations([Annotation("p", "h", "x", "a", START, "t")]),
     "console writes posts": lambda s: s.store("console").index([scored(2)], START, 1),
     "console writes alerts": lambda s: s.store("console").put_alert("x", ALERT),
     "console writes state": lambda s: s.store("console").put_state("evaluator", {}),
     "training writes alerts": lambda s: s.store("training").put_alert("x", ALERT),
-    "a wrong password": lambda s: s.store("console", "wrong").counts(START, END, CountRule()),
+    "a wrong password": lambda s: s.store("console", "wrong").counts(START, END, NegativeDefinition()),
 }
 
 

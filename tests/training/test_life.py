@@ -18,7 +18,7 @@ from models import load_bundle
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.registry import CHAMPION, Registry
 from pipeline.cli.main import app
-from pipeline.domain.post import Label
+from pipeline.domain.annotation import Annotation
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_tokenizer, write_jsonl
@@ -173,8 +173,8 @@ def slang(n: int, seed: int) -> list[str]:
 
 
 def label(store: SqliteStore, texts: list[str], said: str, who: str = "ann") -> None:
-    store.put_labels(
-        [Label(f"p{who}{i}", "sentiment", said, who, START + timedelta(seconds=i), t) for i, t in enumerate(texts)]
+    store.put_annotations(
+        [Annotation(f"p{who}{i}", "sentiment", said, who, START + timedelta(seconds=i), t) for i, t in enumerate(texts)]
     )
 
 

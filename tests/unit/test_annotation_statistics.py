@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 
 from pipeline.alerting.alerts.grouping import group_document
 from pipeline.annotation.statistics import summary
-from pipeline.domain.post import Label
+from pipeline.domain.annotation import Annotation
 from tests.builders import START
 
 
-def said(annotator: str, classes: Sequence[str], *, order: Sequence[int] | None = None) -> list[Label]:
+def said(annotator: str, classes: Sequence[str], *, order: Sequence[int] | None = None) -> list[Annotation]:
     """One annotation per text; `order` is the order in which the texts were annotated."""
     return [
-        Label(f"p{i}", "sentiment", classes[i], annotator, START + timedelta(minutes=at), f"text {i}")
+        Annotation(f"p{i}", "sentiment", classes[i], annotator, START + timedelta(minutes=at), f"text {i}")
         for at, i in enumerate(order if order is not None else range(len(classes)))
     ]
 
@@ -39,7 +39,7 @@ def test_kappa_by_hand() -> None:
 
 @given(st.lists(st.sampled_from("ab"), min_size=1, max_size=8), st.integers(0, 8))
 def test_only_texts_of_both_count(classes: list[str], only_ann: int) -> None:
-    more = [Label(f"q{i}", "sentiment", "b", "ann", START, "") for i in range(only_ann)]
+    more = [Annotation(f"q{i}", "sentiment", "b", "ann", START, "") for i in range(only_ann)]
     found = summary([*said("ann", classes), *more, *said("ben", classes)])["agreement"]
     assert (found[0]["texts"], found[0]["kappa"]) == (len(classes), 1.0)
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipeline.alerting.counting.history import History, read_history
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
 from pipeline.alerting.evaluation.episodes import Policy
-from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.cli.backtest import Gaps, backtest
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 
@@ -82,7 +82,7 @@ def spiked(history: History, at: int, times: float) -> History:
 
 
 def test_calibrated_on_one_seed_the_rate_holds_on_another_and_spikes_are_found() -> None:
-    rule, policy = Rule.every(900), Policy()
+    rule, policy = DetectorConfig.every(900), Policy()
     quiet, other = simulated(1, keys=48), simulated(2, keys=48)
     by_tier = calibrate(quiet, negative_scores(quiet, rule), 0.1)
     fire = thresholds(other, 4.0, by_tier)
@@ -107,7 +107,7 @@ def test_a_spike_does_not_poison_its_own_baseline() -> None:
     at = 4 * 7 * 96
     twice = spiked(spiked(history, at - 96, 4), at, 4)
     begin = history.start + timedelta(seconds=900 * at)
-    found = episodes(twice, negative_scores(twice, Rule.every(900)), [5.0] * 12, Policy())
+    found = episodes(twice, negative_scores(twice, DetectorConfig.every(900)), [5.0] * 12, Policy())
     assert len({e.key for e in found if begin < e.fired_at <= begin + timedelta(hours=6)}) == 12
 
 
@@ -121,28 +121,28 @@ def test_volume_surges_are_the_volume_lanes() -> None:
     begin = history.start + timedelta(seconds=900 * at)
     loud = episodes(surge, volume_scores(surge), [6.0] * 12, Policy())
     assert {e.key for e in loud if begin < e.fired_at <= begin + timedelta(hours=2)} == set(history.keys)
-    share = episodes(surge, negative_scores(surge, Rule.every(900)), [5.0] * 12, Policy())
+    share = episodes(surge, negative_scores(surge, DetectorConfig.every(900)), [5.0] * 12, Policy())
     assert not [e for e in share if begin < e.fired_at <= begin + timedelta(hours=8)]
 
 
 def test_an_episode_of_a_backtest_is_plain_json() -> None:
     history = spiked(simulated(5, keys=1), 3000, 4)
-    found = episodes(history, negative_scores(history, Rule.every(900)), [5.0], Policy())
+    found = episodes(history, negative_scores(history, DetectorConfig.every(900)), [5.0], Policy())
     assert json.dumps([e.to_json() for e in found])
 
 
 def test_the_rules_of_some_keys_count_in_a_backtest_too() -> None:
     history = spiked(simulated(2), 4 * 7 * 96, 4)
-    scores = negative_scores(history, Rule.every(900))
+    scores = negative_scores(history, DetectorConfig.every(900))
     fire = [4.0] * len(history.keys)
     found = episodes(history, scores, fire, Policy())
     loud = found[0].key
     lift = found[0].peak.observed / found[0].peak.expected
     for rule in (
-        KeyRule((loud,), watch=False),
-        KeyRule((loud,), min_negatives=10_000),
-        KeyRule((loud,), min_lift=lift * 99),
+        KeyOverride((loud,), watch=False),
+        KeyOverride((loud,), min_negatives=10_000),
+        KeyOverride((loud,), min_lift=lift * 99),
     ):
         assert loud not in {e.key for e in episodes(history, scores, fire, Policy(), [rule])}
-    warned = episodes(history, scores, fire, Policy(), [KeyRule((loud,), at_most_warning=True)])
+    warned = episodes(history, scores, fire, Policy(), [KeyOverride((loud,), at_most_warning=True)])
     assert {e.severity for e in warned if e.key == loud} == {"warning"}

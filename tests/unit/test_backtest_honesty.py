@@ -14,15 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.simulator import brands
-from pipeline.alerting.counting.count_cache import KeptCounts
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.counting.count_cache import CountCache
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import calibrate, negative_scores
 from pipeline.alerting.evaluation.calibration import history_of
 from pipeline.alerting.evaluation.confirmed import deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.cli.backtest import backtest
 from pipeline.cli.common import guarded
-from pipeline.store.protocol import CountRule
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -84,7 +84,7 @@ def test_an_exception_that_is_none_is_a_usage_error(
 
 def test_quiet_history_is_not_suspected() -> None:
     history, _ = brands(80.0, 28, first=0, second=0, seed=1)
-    scores = negative_scores(history, Rule.every(history.bucket_s))
+    scores = negative_scores(history, DetectorConfig.every(history.bucket_s))
     assert deciding(history, scores, calibrate(history, scores, 0.1), Policy()) == []
     assert without_episode(history, scores, "topic:t0", datetime(2000, 1, 1, tzinfo=UTC), Policy()) is None
 
@@ -144,7 +144,7 @@ def test_every_post_in_the_range_is_counted_once(minutes: list[float], begin: fl
         first = begin // 5 * 5
         wanted = [m for m in minutes if first <= m and (start <= START + timedelta(minutes=m) < end)]
         if wanted:
-            history = history_of(KeptCounts(store, CountRule(), keep=False), start, end)
+            history = history_of(CountCache(store, NegativeDefinition(), keep=False), start, end)
             assert history.posts.shape[1] * 5 >= length
             assert int(np.asarray(history.posts).sum()) >= len(wanted)
         store.close()

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.classify.codec import decode
 from pipeline.domain.ledger import Ledger, current
-from pipeline.domain.post import EPOCH, Progress
+from pipeline.domain.post import EPOCH, Outcome
+from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import Outcome
 from tests.builders import START, record
 
 OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=30)

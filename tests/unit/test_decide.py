@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.alerting.alerts.terms import distinctive, spread
-from pipeline.alerting.notify.policy import Decision, Maintenance, Quiet, Tell, decide
+from pipeline.alerting.notify.policy import Action, Decision, Maintenance, QuietHours, decide
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
-NIGHT = Quiet(time(22), time(7), "Asia/Shanghai")
+NIGHT = QuietHours(time(22), time(7), "Asia/Shanghai")
 
 
-def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> Tell:
+def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> Action:
     alert = {"key": "subject:Nova", "severity": severity}
     operator = more.pop("operator", {})
     options = {"quiet": [], "maintenance": [], "now": NOW, **more}
@@ -24,27 +24,27 @@ def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> 
 
 
 def test_without_rules_everything_is_sent() -> None:
-    assert tell() is Tell.SEND
+    assert tell() is Action.SEND
 
 
 def test_quiet_hours_hold_warnings_over_midnight_and_let_critical_through() -> None:
-    assert tell(quiet=[NIGHT]) is Tell.HOLD
-    assert tell(quiet=[NIGHT], severity="critical") is Tell.SEND
-    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=5)) is Tell.HOLD
-    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=8)) is Tell.SEND
-    weekdays = Quiet(time(22), time(7), "Asia/Shanghai", ("mon",))
-    assert tell(quiet=[weekdays]) is Tell.SEND
+    assert tell(quiet=[NIGHT]) is Action.HOLD
+    assert tell(quiet=[NIGHT], severity="critical") is Action.SEND
+    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=5)) is Action.HOLD
+    assert tell(quiet=[NIGHT], now=NOW + timedelta(hours=8)) is Action.SEND
+    weekdays = QuietHours(time(22), time(7), "Asia/Shanghai", ("mon",))
+    assert tell(quiet=[weekdays]) is Action.SEND
     assert NIGHT.until(NOW) == datetime(2026, 11, 24, 23, tzinfo=UTC)
 
 
 def test_a_snooze_holds_until_it_ends_and_an_acknowledgement_stops_reminders_only() -> None:
     snoozed = {"snoozed_until": (NOW + timedelta(hours=1)).isoformat()}
-    assert tell(operator=snoozed, severity="critical") is Tell.HOLD
-    assert tell(operator=snoozed, now=NOW + timedelta(hours=1)) is Tell.SEND
+    assert tell(operator=snoozed, severity="critical") is Action.HOLD
+    assert tell(operator=snoozed, now=NOW + timedelta(hours=1)) is Action.SEND
     known = {"acknowledged_at": NOW.isoformat(), "acknowledged_by": "ann"}
-    assert tell("reminder", operator=known) is Tell.DROP
-    assert tell("escalated", "critical", operator=known) is Tell.SEND
-    assert tell("resolved", operator=known) is Tell.SEND
+    assert tell("reminder", operator=known) is Action.DROP
+    assert tell("escalated", "critical", operator=known) is Action.SEND
+    assert tell("resolved", operator=known) is Action.SEND
 
 
 def test_what_too_few_wrote_waits_for_more_authors() -> None:
@@ -54,27 +54,29 @@ def test_what_too_few_wrote_waits_for_more_authors() -> None:
     def of(transition: str, alert: dict[str, Any], min_authors: int = 3) -> Decision:
         return decide(transition, alert, {}, [], [], NOW, min_authors)
 
-    assert of("opened", alert) == Decision(Tell.HOLD, "1 of 3 authors (alerts.min_authors)")
-    assert of("resolved", alert).tell is Tell.DROP, "nobody heard that it began"
-    assert of("opened", alert, 1).tell is Tell.SEND
-    assert of("resolved", alert | {"first_notified_at": NOW.isoformat()}).tell is Tell.SEND
-    assert of("opened", troll).tell is Tell.SEND, "of an older release: nobody counted"
+    assert of("opened", alert) == Decision(Action.HOLD, "1 of 3 authors (alerts.min_authors)")
+    assert of("resolved", alert).tell is Action.DROP, "nobody heard that it began"
+    assert of("opened", alert, 1).tell is Action.SEND
+    assert of("resolved", alert | {"first_notified_at": NOW.isoformat()}).tell is Action.SEND
+    assert of("opened", troll).tell is Action.SEND, "of an older release: nobody counted"
     anonymous = [{"source": "weibo", "author": ""}] * 3
-    assert of("opened", troll | {"spread": spread(anonymous)}).tell is Tell.SEND, "a feed without authors must not hide"
+    assert of("opened", troll | {"spread": spread(anonymous)}).tell is Action.SEND, (
+        "a feed without authors must not hide"
+    )
 
 
 def test_maintenance_drops_the_keys_it_names() -> None:
     window = Maintenance(NOW - timedelta(hours=1), NOW + timedelta(hours=1), ("subject:No*",), "launch")
-    assert tell(maintenance=[window], severity="critical") is Tell.DROP
-    assert tell(maintenance=[Maintenance(window.start, window.end, ("topic:*",))]) is Tell.SEND
-    assert tell(maintenance=[window], now=window.end) is Tell.SEND
+    assert tell(maintenance=[window], severity="critical") is Action.DROP
+    assert tell(maintenance=[Maintenance(window.start, window.end, ("topic:*",))]) is Action.SEND
+    assert tell(maintenance=[window], now=window.end) is Action.SEND
 
 
 def test_a_false_alarm_is_not_told_but_its_end_is() -> None:
     said = {"false_alarm_at": NOW.isoformat(), "false_alarm_by": "ann"}
-    assert tell("escalated", "critical", operator=said) is Tell.DROP
-    assert tell("reminder", operator=said) is Tell.DROP
-    assert tell("resolved", operator=said) is Tell.SEND
+    assert tell("escalated", "critical", operator=said) is Action.DROP
+    assert tell("reminder", operator=said) is Action.DROP
+    assert tell("resolved", operator=said) is Action.SEND
 
 
 def test_terms_set_the_crisis_apart_in_both_languages() -> None:
@@ -108,14 +110,14 @@ def test_one_author_is_not_broad(authors: list[str], broad: bool) -> None:
 @pytest.mark.parametrize(
     ("quiet", "now", "ends"),
     [  # the clocks go from 2 to 3, and from 2 back to 1
-        (Quiet(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:00Z", "2026-03-08T06:30Z"),
-        (Quiet(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:55Z", "2026-03-08T06:30Z"),
-        (Quiet(time(22), time(1, 30), "America/New_York"), "2026-11-01T05:00Z", "2026-11-01T05:30Z"),
-        (Quiet(time(22), time(1, 30), "America/New_York"), "2026-11-01T06:10Z", "2026-11-01T06:30Z"),
-        (Quiet(time(22), time(7), "Europe/Berlin"), "2026-10-24T21:00Z", "2026-10-25T06:00Z"),
+        (QuietHours(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:00Z", "2026-03-08T06:30Z"),
+        (QuietHours(time(22), time(2, 30), "America/New_York"), "2026-03-08T06:55Z", "2026-03-08T06:30Z"),
+        (QuietHours(time(22), time(1, 30), "America/New_York"), "2026-11-01T05:00Z", "2026-11-01T05:30Z"),
+        (QuietHours(time(22), time(1, 30), "America/New_York"), "2026-11-01T06:10Z", "2026-11-01T06:30Z"),
+        (QuietHours(time(22), time(7), "Europe/Berlin"), "2026-10-24T21:00Z", "2026-10-25T06:00Z"),
     ],
 )
-def test_quiet_hours_end_no_later_than_the_clock_on_the_wall_says(quiet: Quiet, now: str, ends: str) -> None:
+def test_quiet_hours_end_no_later_than_the_clock_on_the_wall_says(quiet: QuietHours, now: str, ends: str) -> None:
     until = quiet.until(datetime.fromisoformat(now))
     assert until is not None
     assert until.astimezone(UTC) == datetime.fromisoformat(ends)

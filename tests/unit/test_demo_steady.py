@@ -13,17 +13,18 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import STATE, Evaluator, state_begun_at
 from pipeline.alerting.worker import AlertWorker
 from pipeline.cli.demo import demo
 from pipeline.demo.feed import Item
 from pipeline.demo.play import _Places
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Progress, ScoredPost
+from pipeline.domain.post import ScoredPost
+from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -46,7 +47,7 @@ def posts() -> list[ScoredPost]:
 def worker_of(store: SqliteStore, ceiling: Any, publish: Any) -> AlertWorker:
     return AlertWorker(
         store=store,
-        evaluator=Evaluator(store, CountRule(), Rule(), Policy()),
+        evaluator=Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy()),
         settings=AlertSettings(idle_s=60.0, calibrate_every_days=0),
         channels=[],
         publish=publish,

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import betabinom
 
-from pipeline.alerting.detection.negative_share import Detector, Rule, Verdicts
-from pipeline.alerting.detection.tail import log10_tail, rises
-from pipeline.alerting.evaluation.episodes import CRITICAL, Episode, Policy, Reading, Transition, step
-from pipeline.store.protocol import Scope
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
+from pipeline.alerting.detection.tail import exceeds_lift, log10_tail
+from pipeline.alerting.evaluation.episodes import CRITICAL, Episode, Observation, Policy, Transition, step
+from pipeline.domain.counting import Scope
 from tests.builders import START
 
-RULE = Rule()
+RULE = DetectorConfig()
 
 
 @given(st.integers(1, 300), st.floats(0.0, 1.0), st.floats(0.02, 0.9), st.floats(0.003, 0.3))
@@ -34,7 +34,7 @@ def test_the_tail_is_that_of_scipy(n: int, part: float, share: float, rho: float
 @given(st.integers(1, 400), st.floats(0.0, 1.0), st.floats(0.005, 0.95), st.floats(1.0, 5.0))
 def test_a_rise_is_more_negatives_or_so_many_fewer_others(n: int, part: float, share: float, lift: float) -> None:
     k = round(n * part)
-    risen = bool(rises(np.array([k]), np.array([n]), np.array([share]), lift)[0])
+    risen = bool(exceeds_lift(np.array([k]), np.array([n]), np.array([share]), lift)[0])
     if share * (1 + lift) < 0.999:
         assert risen == (k >= lift * (n * share))
     assert risen or k < n, "a key of which every post is negative has risen, whatever its share was"
@@ -109,15 +109,15 @@ def test_before_any_key_is_a_day_old_only_an_extreme_share_fires() -> None:
 POLICY = Policy()
 
 
-def reading(minute: int, score: float) -> Reading:
-    return Reading(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False)
+def observation(minute: int, score: float) -> Observation:
+    return Observation(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False)
 
 
 def play(scores: list[float]) -> list[tuple[Transition, Episode]]:
     episode: Episode | None = None
     told = []
     for number, score in enumerate(scores):
-        episode, transition = step(episode, reading(5 * number, score), POLICY, key="k", scope=Scope("t"))
+        episode, transition = step(episode, observation(5 * number, score), POLICY, key="k", scope=Scope("t"))
         if transition is not None and episode is not None:
             told.append((transition, episode))
         if transition is Transition.RESOLVED:

@@ -57,12 +57,12 @@ def test_labels_do_not_depend_on_batch_mates(engine: OnnxEngine) -> None:
 
 @pytest.mark.parametrize("how", ["head_tail", "windows"])
 def test_the_end_of_a_long_text_can_be_read(how: Any) -> None:
-    plain, reading = load_bundle(STARTER, device="cpu"), load_bundle(STARTER, device="cpu", long_texts=how)
+    plain, observation = load_bundle(STARTER, device="cpu"), load_bundle(STARTER, device="cpu", long_texts=how)
     dull = "The meeting about the schedule of the road works took place on Tuesday in the town hall. " * 12
     angry = dull + "Awful, the worst disaster ever, I hate this terrible broken company, shame on them! " * 5
-    before, after = (e.predict([angry])[0].probabilities("sentiment")["negative"] for e in (plain, reading))
+    before, after = (e.predict([angry])[0].probabilities("sentiment")["negative"] for e in (plain, observation))
     assert after > before + 0.1
-    assert plain.predict(["good"])[0].score("sentiment") == reading.predict(["good"])[0].score("sentiment")
+    assert plain.predict(["good"])[0].score("sentiment") == observation.predict(["good"])[0].score("sentiment")
 
 
 ARENA_FULL = "Failed to allocate memory for requested buffer of size 1"

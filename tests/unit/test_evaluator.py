@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
+from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Transient
-from pipeline.store.protocol import Cell, CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, SURGE, scored, surge
 
@@ -46,7 +46,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> SqliteStore:
 
 
 def evaluator(store: SqliteStore) -> Evaluator:
-    made = Evaluator(store, CountRule(), Rule(), Policy())
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
     made.resume()
     return made
 
@@ -123,16 +123,16 @@ def test_a_store_that_fails_while_history_is_learned_changes_nothing(
 @pytest.mark.parametrize(
     ("rule", "keys", "severities"),
     [
-        (KeyRule(("subject:Nova",), watch=False), set(), set()),
-        (KeyRule(("subject:Nova",), fire=1000.0), set(), set()),
-        (KeyRule(("subject:Nova",), min_negatives=1000), set(), set()),
-        (KeyRule(("subject:Nova",), at_most_warning=True), {"subject:Nova"}, {"warning"}),
-        (KeyRule(("subject:Nova",), fire=3.0), {"subject:Nova"}, {"warning", "critical"}),
+        (KeyOverride(("subject:Nova",), watch=False), set(), set()),
+        (KeyOverride(("subject:Nova",), fire=1000.0), set(), set()),
+        (KeyOverride(("subject:Nova",), min_negatives=1000), set(), set()),
+        (KeyOverride(("subject:Nova",), at_most_warning=True), {"subject:Nova"}, {"warning"}),
+        (KeyOverride(("subject:Nova",), fire=3.0), {"subject:Nova"}, {"warning", "critical"}),
     ],
 )
-def test_a_rule_for_one_key(store: SqliteStore, rule: KeyRule, keys: set[str], severities: set[str]) -> None:
-    others = KeyRule(("*",), watch=False)
-    made = Evaluator(store, CountRule(), Rule(), Policy(), [rule, others])
+def test_a_rule_for_one_key(store: SqliteStore, rule: KeyOverride, keys: set[str], severities: set[str]) -> None:
+    others = KeyOverride(("*",), watch=False)
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), [rule, others])
     made.resume()
     found = events(made, END)
     assert {e.episode.key for e in found} == keys
@@ -140,9 +140,9 @@ def test_a_rule_for_one_key(store: SqliteStore, rule: KeyRule, keys: set[str], s
     assert {e.tier for e in found} <= ({"by rule"} if rule.fire else {"under 10/h", "10 to 50/h"})
 
 
-def loud(store: SqliteStore, *keys: KeyRule) -> Evaluator:
+def loud(store: SqliteStore, *keys: KeyOverride) -> Evaluator:
     rule = Policy(fire=4.75, critical=7.0, calm=CALM)
-    made = Evaluator(store, CountRule(), Rule(), Policy(), keys, VolumeLane(rule, keys))
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), keys, VolumeLane(rule, keys))
     made.resume()
     return made
 
@@ -161,7 +161,7 @@ def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> Non
     assert episode.peak.observed > 2 * episode.peak.expected
     assert sum(series.posts) > sum(series.negatives) > 0
     assert [e.transition for e in at_once if e.episode.id == episode.id][-1] is Transition.RESOLVED
-    assert "topic:technology" in {k for e in at_once if e.episode.id == episode.id for k in e.muted}
+    assert "topic:technology" in {k for e in at_once if e.episode.id == episode.id for k in e.inhibited}
 
     store._db.connection.execute("DELETE FROM state")
     stepped = [
@@ -170,7 +170,7 @@ def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> Non
     assert [e.episode for e in stepped] == [e.episode for e in at_once], "restarts change nothing"
 
     store._db.connection.execute("DELETE FROM state")
-    unwatched = events(loud(store, KeyRule(("*",), watch=False)), START + timedelta(hours=1), end)
+    unwatched = events(loud(store, KeyOverride(("*",), watch=False)), START + timedelta(hours=1), end)
     assert unwatched == []
 
 

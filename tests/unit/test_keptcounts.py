@@ -9,8 +9,8 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alerting.counting.count_cache import KeptCounts, packed, unpacked
-from pipeline.store.protocol import Cell, CountRule
+from pipeline.alerting.counting.count_cache import CountCache, packed, unpacked
+from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -26,7 +26,7 @@ def opened(folder: str) -> SqliteStore:
     return store
 
 
-def cells(kept: KeptCounts) -> list[Cell]:
+def cells(kept: CountCache) -> list[Cell]:
     return sorted((c for _, _, part in kept.days(START, NOW) for c in part), key=str)
 
 
@@ -40,7 +40,7 @@ def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
 def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None:
     with TemporaryDirectory() as folder:
         store = opened(folder)
-        kept = KeptCounts(store, CountRule(), keep=True, now=lambda: NOW)
+        kept = CountCache(store, NegativeDefinition(), keep=True, now=lambda: NOW)
         for number, (action, minute) in enumerate(steps):
             at = START + timedelta(minutes=minute)
             if action == "index":
@@ -51,7 +51,7 @@ def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None
                 store.replace([{**d, **bad} for d in found], number + 2)
             else:
                 cells(kept)
-        assert cells(kept) == sorted(store.counts(START, NOW, CountRule()), key=str)
+        assert cells(kept) == sorted(store.counts(START, NOW, NegativeDefinition()), key=str)
         store.close()
 
 
@@ -61,7 +61,7 @@ def test_a_post_written_while_the_day_is_read_is_seen_the_next_time(tmp_path: Pa
 
         written = 0
 
-        def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+        def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
             found = super().counts(start, end, rule)
             if start == START and self.written < 3:
                 self.written += 1
@@ -70,7 +70,7 @@ def test_a_post_written_while_the_day_is_read_is_seen_the_next_time(tmp_path: Pa
 
     store = Slow(tmp_path / "store.sqlite")
     store.setup()
-    kept = KeptCounts(store, CountRule(), keep=True, now=lambda: NOW)
+    kept = CountCache(store, NegativeDefinition(), keep=True, now=lambda: NOW)
     for _ in range(4):
         cells(kept)
     assert sum(c.posts for c in cells(kept)) == 3
@@ -83,7 +83,7 @@ def test_another_rule_counts_a_day_anew_and_takes_its_place(tmp_path: Path) -> N
         [scored(i, minute=i, text=f"t{i}", sentiment="negative", negative_score=i / 9) for i in range(10)], NOW, 1
     )
     for score_from, wanted in ((0.0, 10), (0.5, 5), (0.5, 5), (0.0, 10)):
-        kept = KeptCounts(store, CountRule(score_from=score_from), keep=True, now=lambda: NOW)
+        kept = CountCache(store, NegativeDefinition(score_from=score_from), keep=True, now=lambda: NOW)
         assert sum(c.negatives for c in cells(kept)) == wanted
     names = [row[0] for row in store._db.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
     assert len(names) == len(set(names)) == 3, "one of each settled day"

@@ -34,7 +34,7 @@ def labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
 
 
 def stored(folder: Path) -> dict[tuple[str, str], str]:
-    return {(x.annotator, x.text): x.label for x in SqliteStore(folder / "s.sqlite").labels()}
+    return {(x.annotator, x.text): x.label for x in SqliteStore(folder / "s.sqlite").annotations()}
 
 
 def said(label: str, at: Any = None, **more: Any) -> dict[str, Any]:

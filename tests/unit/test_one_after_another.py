@@ -17,7 +17,7 @@ from benchmarks.simulator import brands
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import CountTable
 from pipeline.alerting.detection.dispersion import Swings, Usual
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import negative_scores
 from pipeline.alerting.evaluation.episodes import Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
@@ -25,7 +25,7 @@ from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import TOUCHED, Exclusions, touched
 from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
-from pipeline.store.protocol import CountRule, Scope
+from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -62,7 +62,7 @@ def events(store: SqliteStore, *minutes: float) -> list[Event]:
     """What is told, with a restart at each of these times."""
     found = []
     for minute in minutes:
-        made = Evaluator(store, CountRule(), Rule(), Policy())
+        made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
         made.resume()
         for chunk in made.advance(START + timedelta(minutes=minute)):
             found += chunk
@@ -84,9 +84,9 @@ def test_a_second_brand_is_told_of_a_sparse_index(tmp_path: Path, restarts: tupl
         told = opened(events(store, *restarts), SECOND)
         assert told & {"subject:Brand 1", "subject:Brand 1|topic:topic0"}
         at = START + timedelta(minutes=SECOND + 180)
-        seen, _ = Replay(store, CountRule(), Rule(), Policy()).observe("subject:Brand 1", at, [])
+        seen, _ = Replay(store, NegativeDefinition(), DetectorConfig(), Policy()).observe("subject:Brand 1", at, [])
         assert seen
-        scores[first] = seen.reading.score
+        scores[first] = seen.observation.score
         store.close()
     assert scores[True] > 6
     assert scores[True] > 0.8 * scores[False], "the first crisis costs the second nothing"
@@ -122,7 +122,7 @@ def test_nor_does_it_in_the_backtest(days: int, posts_per_h: float, named: bool)
         key = history.keys.index("subject:b1")
         if not named:
             history = replace(history, keys=tuple(f"key{i}" for i in range(len(history.keys))))
-        scores = negative_scores(history, Rule.every(history.bucket_s))
+        scores = negative_scores(history, DetectorConfig.every(history.bucket_s))
         best[first] = scores.score[key, begin : begin + 24].max()
     assert best[90] > 4
     assert best[90] > 0.75 * best[0]
@@ -191,7 +191,7 @@ def test_a_surge_of_the_topic_hides_no_later_one_of_a_brand(tmp_path: Path) -> N
     ]
     store.index(rows, START, 1)
     lane = VolumeLane(Policy(fire=4.75, critical=7.0, calm=CALM), ())
-    made = Evaluator(store, CountRule(), Rule(), Policy(), (), lane)
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), (), lane)
     made.resume()
     list(made.advance(START + timedelta(minutes=60)))
     found = [e for chunk in made.advance(START + timedelta(days=DAYS)) for e in chunk]
@@ -255,4 +255,4 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
 
 def test_a_history_without_names_has_no_relations() -> None:
     history = History(("x", "y"), START, 900, np.ones((2, 200), np.int64), np.zeros((2, 200), np.int64))
-    assert negative_scores(history, Rule.every(900)).score.max() == 0
+    assert negative_scores(history, DetectorConfig.every(900)).score.max() == 0

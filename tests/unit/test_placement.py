@@ -11,7 +11,7 @@ from pipeline.classify.placement import Placement
 from pipeline.domain.errors import Fatal
 from pipeline.domain.ledger import Ledger
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Progress
+from pipeline.domain.progress import Progress
 from pipeline.kafka.resume import Bounds, start_of
 from tests.builders import START
 

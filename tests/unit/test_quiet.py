@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from models.heads import Prediction
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.annotation.relabelling import relabel_last
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.post import ScoredPost
-from pipeline.store.protocol import CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, scored
 
@@ -79,7 +79,7 @@ def fresh(tmp_path: Path, indexed: list[ScoredPost]) -> tuple[SqliteStore, Evalu
     store = SqliteStore(tmp_path / "store.sqlite")
     store.setup()
     store.index(sorted(indexed, key=lambda p: p.post.event_time), START, 1)
-    made = Evaluator(store, CountRule(), Rule(), Policy())
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
     made.resume()
     return store, made
 
@@ -108,7 +108,7 @@ def test_another_model_is_not_told_once_the_last_days_are_labelled_by_it(tmp_pat
     store, evaluator = fresh(tmp_path, posts(random.Random(13), 0, ODD, 120))
     hours = (DAYS - 1) * 24
     assert told(store, evaluator, hours - 12, hours) == []
-    read, written = relabel_last(store, Pessimist(), CountRule(), 7)
+    read, written = relabel_last(store, Pessimist(), NegativeDefinition(), 7)
     assert written == read > 0
     store.index(posts(random.Random(14), ODD, DAYS * DAY, 120, share=0.4), START, 3)
     assert told(store, evaluator, hours + 1, DAYS * 24) == []

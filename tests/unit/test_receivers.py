@@ -35,7 +35,7 @@ from pipeline.alerting.notify.mail import MailChannel
 from pipeline.cli.alerts import _example
 from pipeline.cli.check import _channels
 from pipeline.domain.errors import Fatal, Transient
-from pipeline.settings import AlertSettings, ChannelSettings, Settings, WebhookSettings
+from pipeline.settings import AlertSettings, ChannelSettings, Settings
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105
 LOGIN_PAGE = "\n <!DOCTYPE html><html><title>Sign in</title></html>"
@@ -167,13 +167,10 @@ def test_words_are_one_line_and_short() -> None:
         ("ftp://hooks.example/x", "https://"),
     ],
 )
-@pytest.mark.parametrize("kind", ["webhooks", "slack", "alertmanager"])
+@pytest.mark.parametrize("kind", ["webhook", "slack", "alertmanager"])
 def test_a_url_with_a_typing_error_is_refused_by_the_settings(kind: str, url: str, problem: str) -> None:
     with pytest.raises(ValidationError) as refused:
-        if kind == "webhooks":
-            WebhookSettings(name="oncall", url=url)  # type: ignore[arg-type]
-        else:
-            ChannelSettings(name="oncall", kind=kind, url=url)  # type: ignore[arg-type]
+        ChannelSettings(name="oncall", kind=kind, url=url)  # type: ignore[arg-type]
     (error,) = refused.value.errors()
     assert error["loc"] == ("url",)
     assert problem in error["msg"]
@@ -341,8 +338,8 @@ def test_check_names_each_channel_and_what_is_wrong_with_it(tmp_path: Path) -> N
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         settings = AlertSettings(
-            webhooks=[{"name": "well", "url": f"http://127.0.0.1:{port}/", "allow_private": True}],  # type: ignore[list-item]
             channels=[
+                {"name": "well", "kind": "webhook", "url": f"http://127.0.0.1:{port}/", "allow_private": True},  # type: ignore[list-item]
                 {"name": "private", "kind": "slack", "url": "https://127.0.0.1/x"},  # type: ignore[list-item]
                 {"name": "plain", "kind": "slack", "url": "http://hooks.example/x"},  # type: ignore[list-item]
                 {"name": "away", "kind": "wecom", "url": "http://127.0.0.1:1/x", "allow_private": True},  # type: ignore[list-item]

@@ -11,14 +11,16 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from models.registry import Registry
-from pipeline.annotation.relabelling import CORRECTION, corrected, relabel_last, relabelled
+from pipeline.annotation.relabelling import corrected, relabel_last, relabelled
 from pipeline.cli.main import app
-from pipeline.store.protocol import CountRule, Outcome
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.document_version import DocumentVersion
+from pipeline.domain.post import Outcome
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, scored
 from tests.unit.test_registry import bundle
 
-RULE, POSTS = CountRule(), 1300
+RULE, POSTS = NegativeDefinition(), 1300
 
 
 class Named(DummyClassifier):
@@ -61,7 +63,7 @@ def test_a_correction_is_sure_of_what_it_says_and_keeps_how_sure_the_model_was_o
 
 def test_after_a_rollback_the_older_model_labels_again(store: SqliteStore) -> None:
     first = next(iter(store.documents(START, START + timedelta(days=1))))
-    store.replace([corrected(first, {"sentiment": "negative"}, RULE)], CORRECTION)
+    store.replace([corrected(first, {"sentiment": "negative"}, RULE)], DocumentVersion.CORRECTED)
     for model in ("new", "old", "new", "old"):
         assert relabel_last(store, Named(model), RULE, 0)[1] == POSTS - 1
         assert versions(store) == {model: POSTS - 1, "a person": 1}

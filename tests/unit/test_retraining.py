@@ -7,10 +7,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from models.files.annotation_files import PEOPLE, REHEARSAL
-from pipeline.annotation.relabelling import CORRECTION, corrected
+from pipeline.annotation.relabelling import corrected
 from pipeline.annotation.retraining_rows import write_rows
-from pipeline.domain.post import Label
-from pipeline.store.protocol import CountRule
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.document_version import DocumentVersion
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -26,13 +27,13 @@ def test_rehearsal_comes_from_all_of_the_time_and_people_come_first(tmp_path: Pa
     posts += [scored(HOURS + i, minute=5, text=f"burst {i}") for i in range(100)]
     store.index(posts, START, 1)
     first = next(iter(store.documents(START, START + timedelta(minutes=1))))
-    store.replace([corrected(first, {"sentiment": "negative"}, CountRule())], CORRECTION)
+    store.replace([corrected(first, {"sentiment": "negative"}, NegativeDefinition())], DocumentVersion.CORRECTED)
     said = [
-        Label(f"p{i}", "sentiment", "negative", "ann", START, text)
+        Annotation(f"p{i}", "sentiment", "negative", "ann", START, text)
         for i, text in enumerate(("hour 77", "another text"))
     ]
-    odd = Label("p", "intent", "refund", "ann", START, "of a head that the model has not")
-    store.put_labels([*said, odd])
+    odd = Annotation("p", "intent", "refund", "ann", START, "of a head that the model has not")
+    store.put_annotations([*said, odd])
     file = tmp_path / "rows.jsonl"
     assert write_rows(store, file, HEADS, 24) == {"labels": 2, "rehearsal": 48}
     rows = [json.loads(line) for line in file.read_text().splitlines()]
@@ -50,5 +51,5 @@ def test_rehearsal_comes_from_all_of_the_time_and_people_come_first(tmp_path: Pa
 def test_an_empty_index_has_none(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     store.setup()
-    store.put_labels([Label("p", "sentiment", "negative", "ann", START, "text")])
+    store.put_annotations([Annotation("p", "sentiment", "negative", "ann", START, "text")])
     assert write_rows(store, tmp_path / "rows.jsonl", HEADS, 4) == {"labels": 1}

@@ -66,7 +66,7 @@ def test_a_secret_comes_from_a_file_and_never_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("key", ["store.timeout_s", "model.poll_s", "training.relabel_days", "alerts.renotify_s",
-                                 "alerts.idle_s", "alerts.calibrate_every_days", "alerts.blind_after_s"])  # fmt: skip
+                                 "alerts.idle_s", "alerts.calibrate_every_days", "alerts.no_data_after_s"])  # fmt: skip
 @pytest.mark.parametrize("value", ["inf", "nan", "1e400", "9999999999999"])
 def test_no_number_is_longer_than_a_clock_can_wait(key: str, value: str) -> None:
     with pytest.raises(Fatal, match=key):

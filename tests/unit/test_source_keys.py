@@ -10,19 +10,19 @@ import pytest
 
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scopes_of
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.observations import beyond, shared_scope
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.settings.alerts import AlertSettings
-from pipeline.store.protocol import Cell, CountRule, Scope
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
 DAYS, LAST = 10, 9 * 24 * 60
-BY_SOURCE = CountRule(sources=("autoforum", "weibo"))
+BY_SOURCE = NegativeDefinition(sources=("autoforum", "weibo"))
 Post = tuple[float, str, str, str, str]
 
 
@@ -45,8 +45,8 @@ def store_of(path: Path, trouble: list[Post]) -> SqliteStore:
     return store
 
 
-def opened(store: SqliteStore, rule: CountRule) -> list[Event]:
-    made = Evaluator(store, rule, Rule(), Policy())
+def opened(store: SqliteStore, rule: NegativeDefinition) -> list[Event]:
+    made = Evaluator(store, rule, DetectorConfig(), Policy())
     made.resume()
     events: list[Event] = []
     for end in (timedelta(hours=1), timedelta(days=DAYS)):
@@ -74,7 +74,7 @@ def test_a_source_that_turns_sour_is_a_key_only_where_asked_for(tmp_path: Path) 
     (event,) = [e for e in opened(store, BY_SOURCE) if e.episode.scope.source]
     assert event.episode.key == "source:autoforum"
     store._db.connection.execute("DELETE FROM state")
-    assert not [e for e in opened(store, CountRule()) if e.episode.scope.source]
+    assert not [e for e in opened(store, NegativeDefinition()) if e.episode.scope.source]
 
 
 def test_a_brand_in_trouble_is_told_once_whatever_its_source(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_brand_in_trouble_is_told_once_whatever_its_source(tmp_path: Path) -> 
 
 def test_state_of_a_release_without_sources_is_taken_over(tmp_path: Path) -> None:
     store = store_of(tmp_path, [])
-    made = Evaluator(store, CountRule(), Rule(), Policy())
+    made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
     made.resume()
     for _ in made.advance(START + timedelta(days=2)):
         made.save()
@@ -194,7 +194,7 @@ def test_a_surge_of_one_source_is_no_second_alert_beside_its_subject() -> None:
         if told:
             break
     assert [e.episode.key for e in told] == ["subject:Nova"]
-    assert {item["source"] for item in lane.to_json() if item["muted_by"]} == {"", "weibo"}
+    assert {item["source"] for item in lane.to_json() if item["inhibited_by"]} == {"", "weibo"}
 
 
 def test_settings_name_the_sources() -> None:

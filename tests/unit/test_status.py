@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.domain.post import Progress
+from pipeline.domain.progress import Progress
 from pipeline.service.status import from_store
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START

@@ -24,7 +24,7 @@ from pipeline.domain.errors import Fatal
 from pipeline.kafka.commits import Commits
 from pipeline.kafka.consumer import make_app
 from pipeline.kafka.resume import Bounds
-from pipeline.kafka.strict import Prefix, StrictConsumer
+from pipeline.kafka.strict import CommitTracker, StrictConsumer
 from pipeline.settings import KafkaSettings
 
 TP = TopicPartition("t", 0)
@@ -33,7 +33,7 @@ TP = TopicPartition("t", 0)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=40), st.data())
 def test_the_commit_is_the_contiguous_settled_prefix(steps: list[tuple[int, int]], data: st.DataObject) -> None:
     """Chunks of several records, with gaps between them."""
-    prefix, places, at = Prefix(), [], 0
+    prefix, places, at = CommitTracker(), [], 0
     for gap, size in steps:
         places.append(prefix.deliver(at + gap, at + gap + size - 1, size, 10 * size))
         at += gap + size
@@ -51,7 +51,7 @@ def test_the_commit_is_the_contiguous_settled_prefix(steps: list[tuple[int, int]
 
 @given(st.sets(st.integers(0, 30), max_size=31))
 def test_what_is_not_settled_pins_the_commit(settled: set[int]) -> None:
-    prefix = Prefix()
+    prefix = CommitTracker()
     for offset in range(31):
         prefix.deliver(offset, offset, 1, 1).settled = offset in settled
     first_missing = next((o for o in range(31) if o not in settled), 31)
@@ -59,7 +59,7 @@ def test_what_is_not_settled_pins_the_commit(settled: set[int]) -> None:
 
 
 def test_a_seek_back_starts_the_later_offsets_anew() -> None:
-    prefix = Prefix()
+    prefix = CommitTracker()
     one, old = prefix.deliver(1, 2, 2, 2), prefix.deliver(3, 5, 3, 3)
     again = prefix.deliver(2, 5, 4, 4)
     one.settled = old.settled = True
@@ -311,7 +311,7 @@ def test_stock_faust_commits_past_a_message_that_was_not_acked() -> None:
 
 def test_a_position_past_what_was_delivered_is_committed_when_all_of_it_is_settled() -> None:
     """Markers and aborted records of transactions are never delivered."""
-    prefix = Prefix()
+    prefix = CommitTracker()
     prefix.passed(4)
     assert (prefix.durable, prefix.advance(), prefix.advance()) == (4, 4, None)
     place = prefix.deliver(6, 7, 2, 2)

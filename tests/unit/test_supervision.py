@@ -20,10 +20,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.errors import Fatal, Transient
-from pipeline.domain.post import Progress
+from pipeline.domain.progress import Progress
 from pipeline.kafka import consumer, writers
 from pipeline.kafka.commits import Commits
-from pipeline.kafka.stall import STALL_S, Movement, Place
+from pipeline.kafka.stall import STALL_S, Movement, PartitionPosition
 from pipeline.kafka.supervision import Supervisor, explained
 from tests.builders import START
 
@@ -241,7 +241,7 @@ def test_only_what_stood_still_with_work_waiting_is_stalled(found: list[tuple[fl
     movement, now, since, last = Movement(), 0.0, 0.0, None
     for seconds, position, open_records, end in found:
         now += seconds
-        place = Place(("t", 0), position, open_records, end)
+        place = PartitionPosition(("t", 0), position, open_records, end)
         if not place.waits or last is None or last[:3] != place[:3]:
             since = now
         last = place

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from pipeline.annotation.retraining_rows import TRAINED, labels_known
 from pipeline.cli.main import app
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.store.protocol import CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -60,7 +60,7 @@ class Labels:
         return [f"{d['sentiment']}{', a person' if d['corrected'] else ''}" for d in documents]
 
     def negatives(self) -> int:
-        cells = self.store.counts(START, END, CountRule())
+        cells = self.store.counts(START, END, NegativeDefinition())
         return sum(cell.negatives for cell in cells if cell.topic == "technology" and not cell.subject)
 
 
@@ -80,7 +80,7 @@ def test_what_one_person_said_is_taken_back(labels: Labels) -> None:
     assert done["heads"]["sentiment"]["classes"] == {"negative": 4}
     assert labels.found() == [MODEL, BOB, BOB, MODEL, MODEL, MODEL]
     assert labels.negatives() == 0
-    assert {x.annotator for x in labels.store.labels()} == {"bob"}
+    assert {x.annotator for x in labels.store.annotations()} == {"bob"}
     assert labels.run("drop", "--annotator", "ann", "--yes", "--json")["dropped"] == 0
     labels.give("ann", "negative", range(1), "2026-11-22T08:00:00Z")
     assert labels.found()[0] == ANN
@@ -89,7 +89,7 @@ def test_what_one_person_said_is_taken_back(labels: Labels) -> None:
 def test_by_time_and_only_after_it_was_shown(labels: Labels) -> None:
     assert "would drop 2 labels" in labels.run("drop", "--until", "2026-11-21", "--dry-run")
     assert "4 negative; 4 by ann" in labels.run("drop", "--since", "2026-11-21T00:00:00+00:00", "--dry-run")
-    assert len(list(labels.store.labels())) == 6
+    assert len(list(labels.store.annotations())) == 6
     labels.run("drop", "--until", "2026-11-21", "--yes")
     assert labels.found() == [ANN, ANN, ANN, ANN, MODEL, MODEL], "the newer label stays in force"
 
@@ -99,7 +99,7 @@ def test_a_drop_that_was_killed_is_ended_by_the_same_command(labels: Labels, mon
         raise Fatal("killed", "again")
 
     with monkeypatch.context() as broken, pytest.raises(Fatal, match="killed"):
-        broken.setattr(SqliteStore, "drop_labels", killed)
+        broken.setattr(SqliteStore, "drop_annotations", killed)
         labels.run("drop", "--annotator", "ann", "--yes")
     done = labels.run("drop", "--annotator", "ann", "--yes", "--json")
     assert (done["dropped"], done["posts"]) == (4, 0), "the posts were put back before"

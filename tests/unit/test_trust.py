@@ -28,8 +28,8 @@ from models.runtimes import EngineError
 from models.signing import new_key, sign
 from pipeline.classify.model_provider import bundle_in_service, open_classifier
 from pipeline.cli.main import app
+from pipeline.domain.annotation import Annotation
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import Label
 from pipeline.kafka.consumer import make_app
 from pipeline.settings import STARTER, KafkaSettings, ModelSettings
 from pipeline.store.sqlite.store import SqliteStore
@@ -444,7 +444,7 @@ def test_a_retraining_signs_nothing_that_comes_of_an_unsigned_champion(
     registry.point(CHAMPION, registry.register(made, by="ann").id, by="ann", reason="-")
     store = SqliteStore(tmp_path / "store.sqlite")
     store.setup()
-    store.put_labels([Label("p", "sentiment", "negative", "ann", START, "a text")])
+    store.put_annotations([Annotation("p", "sentiment", "negative", "ann", START, "a text")])
     for name, value in {
         "MODEL__REGISTRY": registry.url,
         "STORE__URL": f"sqlite:///{tmp_path}/store.sqlite",

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 
 from pipeline.alerting.alerts.document import alert_document
 from pipeline.alerting.counting.table import key_name, scope_of
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.evaluation.observations import reading_of
+from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.why import near
 from pipeline.cli.alerts import duration
 from pipeline.cli.common import guarded
 from pipeline.cli.why import why
+from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
-from pipeline.store.protocol import CountRule, Scope
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 
@@ -44,7 +44,7 @@ class Noted(Evaluator):
             names = [key_name(scope) for scope in self._table.scopes]
             if verdicts is not None and key in names:
                 at = datetime.fromtimestamp(bucket_end, UTC)
-                found[at] = reading_of(verdicts, names.index(key), at).score
+                found[at] = observation_of(verdicts, names.index(key), at).score
             return verdicts
 
         self._step = step  # type: ignore[method-assign]
@@ -65,13 +65,13 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[datetim
         for i, (at, bad, subject) in enumerate(sorted(posts))
     ]
     store.index(rows, START, 1)
-    made = Noted(store, CountRule(), Rule(), Policy())
+    made = Noted(store, NegativeDefinition(), DetectorConfig(), Policy())
     scores = made.note("subject:Nova")
     for until in (START + timedelta(days=9), CRISIS + timedelta(hours=2), END):
         made.resume()
         for events in made.advance(until):
             for event in events:
-                arguments = event.episode, [], "", "", event.muted, event.threshold, event.tier, event.series
+                arguments = event.episode, [], "", "", event.inhibited, event.threshold, event.tier, event.series
                 store.put_alert(event.episode.id, alert_document(*arguments, store.alert(event.episode.id)))
             made.save()
     store.close()
@@ -101,9 +101,11 @@ def test_at_any_time_the_score_is_the_evaluators(judged: tuple[Path, dict[dateti
     assert max(scores[at] for at in during) > 6
     others = [at for at in scores if START + timedelta(days=1) < at]
     for at in rng.sample(during, 4) + rng.sample(others, 3):
-        seen, known = Replay(store, CountRule(), Rule(), Policy()).observe("subject:Nova", at, alerts)
+        seen, known = Replay(store, NegativeDefinition(), DetectorConfig(), Policy()).observe(
+            "subject:Nova", at, alerts
+        )
         assert seen is not None
-        assert seen.reading.score == pytest.approx(scores[at], abs=0.002), at
+        assert seen.observation.score == pytest.approx(scores[at], abs=0.002), at
         assert "subject:Kestrel" in known
     store.close()
 
@@ -135,9 +137,9 @@ def test_when_it_fired_it_says_so_with_the_numbers_of_the_alert(
 @pytest.mark.parametrize(
     ("config", "gate"),
     [
-        ('[[alerts.rules]]\nkeys = ["subject:*"]\nwatch = false\n', "watch"),
-        ('[[alerts.rules]]\nkeys = ["subject:Nova"]\nfire = 90.0\n', "threshold"),
-        ('[[alerts.rules]]\nkeys = ["subject:Nova"]\nmin_negatives = 900\n', "rule"),
+        ('[[alerts.overrides]]\nkeys = ["subject:*"]\nwatch = false\n', "watch"),
+        ('[[alerts.overrides]]\nkeys = ["subject:Nova"]\nfire = 90.0\n', "threshold"),
+        ('[[alerts.overrides]]\nkeys = ["subject:Nova"]\nmin_negatives = 900\n', "rule"),
         ("[alerts]\nmin_negatives = 500\n", "min_negatives"),
         ("[alerts]\nmin_lift = 9.0\n", "min_lift"),
     ],

@@ -9,8 +9,9 @@ from typing import Any
 
 from pipeline.alerting.alerts.terms import distinctive, spread
 from pipeline.alerting.evaluation.episodes import VOLUME
+from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.post import text_of
-from pipeline.store.protocol import CountRule, Scope, Store
+from pipeline.store.protocol import Store
 
 SHOWN = 5
 #: Posts that terms, sources and authors are taken from.
@@ -20,7 +21,7 @@ EXPLAINED = 300
 class Evidence:
     """Of an alert of `scope` in a lane, from `start` to `end`; every method raises what the store raises."""
 
-    def __init__(self, store: Store, counting: CountRule) -> None:
+    def __init__(self, store: Store, counting: NegativeDefinition) -> None:
         self._store, self._counting = store, counting
 
     def posts(self, scope: Scope, lane: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
@@ -43,11 +44,11 @@ class Evidence:
         texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
         return {"terms": distinctive(texts, before), "spread": spread(counted)}
 
-    def voices(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
+    def distinct_authors(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
         """How many wrote its posts, of the strongest `EXPLAINED`; each post of nobody is one more."""
         found: int = spread(self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED))["voices"]
         return found
 
-    def _rule(self, lane: str) -> CountRule:
+    def _rule(self, lane: str) -> NegativeDefinition:
         """Of a volume surge every post is evidence."""
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting

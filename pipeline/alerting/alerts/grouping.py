@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipeline.alerting.evaluation.episodes import VOLUME
-from pipeline.store.protocol import EVERYTHING
+from pipeline.domain.counting import EVERYTHING
 
 EVIDENCE = 5
 

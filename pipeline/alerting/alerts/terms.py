@@ -77,8 +77,8 @@ def distinctive(inside: Iterable[str], outside: Iterable[str], limit: int = 6) -
 def spread(posts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How many sources and authors, the strongest of each with its share, and whether it is broad.
 
-    Broad: no source has over 60 % and no author over 20 % of the posts. `voices` are the authors, and each post of
-    none as one more.
+    Broad: no source has over 60 % and no author over 20 % of the posts. `distinct_authors` counts the
+    authors, and each post without an author as one more.
     """
     sources = Counter(p["source"] for p in posts)
     authors = Counter(p["author"] for p in posts if p["author"])

@@ -12,15 +12,21 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipeline.store.closed_days import DAY, day_start, is_settled, mark_name
-from pipeline.store.protocol import Cell, CountRule, Store
+from pipeline.domain.counting import Cell, NegativeDefinition
+from pipeline.store.closed_days import DAY, day_start, is_closed, token_name
+from pipeline.store.protocol import Store
 
 
-class KeptCounts:
+class CountCache:
     """Reads counts day by day; keeps those of settled days where `keep` is set (it needs the right to write state)."""
 
     def __init__(
-        self, store: Store, rule: CountRule, *, keep: bool, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self,
+        store: Store,
+        rule: NegativeDefinition,
+        *,
+        keep: bool,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store, self._rule, self._keep, self._now = store, rule, keep, now
         self._rule_id = hashlib.sha256(repr(rule).encode()).hexdigest()[:12]
@@ -31,13 +37,13 @@ class KeptCounts:
             midnight = day_start(start.astimezone(UTC).date()) + DAY
             until = min(end, midnight)
             whole = until == midnight and start == midnight - DAY
-            settled = whole and is_settled(start.date(), self._now())
+            settled = whole and is_closed(start.date(), self._now())
             yield start, until, self._day(start) if settled else self._store.counts(start, until, self._rule)
             start = until
 
     def _day(self, start: datetime) -> list[Cell]:
         day = start.date()
-        mark = (self._store.state(mark_name(day)) or {}).get("mark", "")
+        mark = (self._store.state(token_name(day)) or {}).get("mark", "")
         name = f"counts-{day.isoformat()}"
         kept = self._store.state(name)
         if kept is not None and (kept["mark"], kept.get("rule")) == (mark, self._rule_id):

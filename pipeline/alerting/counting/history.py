@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from models.files.rows import BadRow
 from models.files.tables import Format, rows_of_lines
+from pipeline.domain.counting import Scope
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.ingest.columns import read_count
-from pipeline.store.protocol import Scope
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS = ("timestamp", "key", "posts", "negative")

@@ -6,11 +6,12 @@ from collections import defaultdict
 from datetime import datetime, timedelta
 
 from pipeline.alerting.counting.table import key_name, scopes_of
-from pipeline.store.protocol import CountRule, Store
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.store.protocol import Store
 
 
 def key_shares(
-    store: Store, rule: CountRule, end: datetime, step: timedelta, steps: int
+    store: Store, rule: NegativeDefinition, end: datetime, step: timedelta, steps: int
 ) -> dict[str, tuple[list[int], list[int]]]:
     """Key (topic, subject or watched source) -> posts and negatives of the `steps` steps before `end`, no reposts."""
     start = end - steps * step

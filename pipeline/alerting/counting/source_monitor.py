@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from pipeline.alerting.counting.source_outage import Silence, history_start, silent_sources
+from pipeline.alerting.counting.source_outage import SourceOutage, history_start, silent_sources
 from pipeline.domain.metrics import Metrics
 from pipeline.store.protocol import Store
 
@@ -16,18 +16,18 @@ log = logging.getLogger(__name__)
 SILENT = "silent_sources"
 EVERY_S = 60.0
 #: While nothing is judged for want of sources: their first word is to count at once.
-EVERY_BLIND_S = 5.0
+EVERY_NO_DATA_S = 5.0
 
 
-class SourceWatch:
-    """`look` blocks, and looks at most once in `EVERY_S` seconds, in `EVERY_BLIND_S` while `blind`."""
+class SourceMonitor:
+    """`look` blocks, and looks at most once in `EVERY_S` seconds, in `EVERY_NO_DATA_S` while `no_data`."""
 
-    def __init__(self, store: Store, metrics: Metrics, retired: Collection[str], blind_share: float) -> None:
-        """`retired` may be silent; without sources of `blind_share` of the usual posts nothing can be judged."""
+    def __init__(self, store: Store, metrics: Metrics, retired: Collection[str], no_data_share: float) -> None:
+        """`retired` may be silent; without sources of `no_data_share` of the usual posts nothing can be judged."""
         self._store, self._metrics = store, metrics
-        self._retired, self._blind_share = frozenset(retired), blind_share
+        self._retired, self._no_data_share = frozenset(retired), no_data_share
         self._next_s = float("-inf")
-        self.silent: list[Silence] = []
+        self.silent: list[SourceOutage] = []
 
     def quiet_s(self, records: int, now: datetime) -> float:
         """For how long nothing had come when this process took over, with `records` read of all partitions.
@@ -61,14 +61,14 @@ class SourceWatch:
         shown = [{**asdict(s), "since": s.since.isoformat()} for s in found]
         last_news = {"at": (now - timedelta(seconds=quiet_s)).isoformat(), "records": records}
         self._store.put_state(SILENT, {"sources": shown, "last_news": last_news})
-        self._metrics.silent.clear()
+        self._metrics.source_outage.clear()
         for silence in found:
-            self._metrics.silent.labels(silence.source).set(silence.missing)
+            self._metrics.source_outage.set(silence.missing, silence.source)
         self.silent = found
-        self._next_s = now_s + (EVERY_BLIND_S if self.blind() else EVERY_S)
+        self._next_s = now_s + (EVERY_NO_DATA_S if self.no_data() else EVERY_S)
 
-    def blind(self) -> str | None:
+    def no_data(self) -> str | None:
         """Why what comes is too little to judge by; None where it is not."""
-        if sum(s.share for s in self.silent) < self._blind_share:
+        if sum(s.share for s in self.silent) < self._no_data_share:
             return None
         return f"nothing comes from {', '.join(s.source for s in self.silent[:5])}"

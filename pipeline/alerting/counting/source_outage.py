@@ -22,7 +22,7 @@ HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class SourceOutage:
     """`missing` posts were expected since `since`; `share` of all posts came from the source in its past."""
 
     source: str
@@ -31,7 +31,7 @@ class Silence:
     share: float
 
 
-def silent_sources(hours: Mapping[str, Mapping[int, int]], end: datetime) -> list[Silence]:
+def silent_sources(hours: Mapping[str, Mapping[int, int]], end: datetime) -> list[SourceOutage]:
     """Those silent at `end`, the largest first; `hours[source][start]` are posts in an hour (seconds since the epoch).
 
     The hour that `end` lies in counts by the part of it that has passed.
@@ -41,7 +41,7 @@ def silent_sources(hours: Mapping[str, Mapping[int, int]], end: datetime) -> lis
     return sorted(found, key=lambda s: -s.share)
 
 
-def _silence(source: str, counts: Mapping[int, int], end: datetime, total: int) -> Silence | None:
+def _silence(source: str, counts: Mapping[int, int], end: datetime, total: int) -> SourceOutage | None:
     seen = sorted(h for h, n in counts.items() if n > 0 and h < end.timestamp())
     if not seen:
         return None
@@ -58,7 +58,7 @@ def _silence(source: str, counts: Mapping[int, int], end: datetime, total: int) 
     if missing < EXPECTED:
         return None
     since = datetime.fromtimestamp((last + 1) * HOUR_S, UTC)
-    return Silence(source, since, round(missing, 1), round(sum(counts.values()) / total, 4))
+    return SourceOutage(source, since, round(missing, 1), round(sum(counts.values()) / total, 4))
 
 
 def _expected(past: NDArray[np.float64], first: int, begin: int, hours: float) -> float:

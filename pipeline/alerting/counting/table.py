@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.store.protocol import BUCKET_S, Cell, Scope
+from pipeline.domain.counting import BUCKET_S, Cell, Scope
 
 Counts = NDArray[np.int64]
 

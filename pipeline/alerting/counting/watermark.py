@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from pipeline.domain.ledger import Partition
-from pipeline.domain.post import EPOCH, Progress, same_log
+from pipeline.domain.post import EPOCH
+from pipeline.domain.progress import Progress, same_log
 
 #: A worker hears of a new record in Kafka within this many seconds (its fetches wait half a second).
 FETCH_S = 1.0

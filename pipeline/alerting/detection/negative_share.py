@@ -30,8 +30,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.detection.dispersion import Swings, Usual
-from pipeline.alerting.detection.tail import Floats, log10_tail, rises
-from pipeline.store.protocol import BUCKET_S
+from pipeline.alerting.detection.tail import Floats, exceeds_lift, log10_tail
+from pipeline.domain.counting import BUCKET_S
 
 _PER_HOUR = 3600 // BUCKET_S
 _DAY = 24 * _PER_HOUR
@@ -39,7 +39,7 @@ _WINDOWS_H = (1, 2, 3, 4, 6)
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class DetectorConfig:
     """Lengths in buckets of 5 minutes, shares in [0, 1]; the defaults are explained in the module."""
 
     windows: tuple[int, ...] = tuple(h * _PER_HOUR for h in _WINDOWS_H)
@@ -56,10 +56,10 @@ class Rule:
     first_day_spread: float = 0.1
 
     @classmethod
-    def every(cls, bucket_s: int, **changes: Any) -> Rule:
+    def every(cls, bucket_s: int, **changes: Any) -> DetectorConfig:
         """The same rule over buckets of another length (a divisor of an hour).
 
-        >>> Rule.every(3600).windows, Rule.every(3600).warm_after
+        >>> DetectorConfig.every(3600).windows, DetectorConfig.every(3600).warm_after
         ((1, 2, 3, 4, 6), 168)
         """
         hour = 3600 // bucket_s
@@ -113,7 +113,7 @@ class WindowVerdict:
 class Detector:
     """State of the baselines; give it every bucket once, in order."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: DetectorConfig) -> None:
         self.rule = rule
         self._n = np.zeros(0)
         self._k = np.zeros(0)
@@ -148,7 +148,7 @@ class Detector:
         least = rule.cold_spread if self._age.max(initial=0.0) >= rule.warm_after // 7 else rule.first_day_spread
         seen = self._swings.forecast(all_posts, all_negatives, share)
         posts, negatives = seen.posts, seen.negatives
-        gates = (negatives >= rule.min_negatives) & rises(negatives, posts, share, rule.min_lift)
+        gates = (negatives >= rule.min_negatives) & exceeds_lift(negatives, posts, share, rule.min_lift)
         gates &= ~cold | ((posts >= rule.cold_posts) & (negatives >= rule.cold_share * posts))
         spreads = np.where(cold, np.maximum(seen.spread, least), seen.spread)
         self._forecasts = {w: (seen.share[i], spreads[i]) for i, w in enumerate(rule.windows)}
@@ -169,7 +169,7 @@ class Detector:
 
     def score(self, row: int, window: int, n: int, k: int) -> float:
         """The score that key `row` would have now with `k` negatives of `n` posts in a window of `window` buckets."""
-        if k < self.rule.min_negatives or not self.rises(row, n, k):
+        if k < self.rule.min_negatives or not self.exceeds_lift(row, n, k):
             return 0.0
         return self._tail(row, window, n, k)
 
@@ -195,7 +195,7 @@ class Detector:
                     rho=rho,
                     score=self._tail(row, window, n, k) if k else 0.0,
                     few=k < rule.min_negatives,
-                    flat=not rises(k, n, share, rule.min_lift),
+                    flat=not exceeds_lift(k, n, share, rule.min_lift),
                     cold=bool(cold and (n < rule.cold_posts or k < rule.cold_share * n)),
                 )
             )
@@ -207,9 +207,9 @@ class Detector:
         weight = (1 - 0.5 ** (self._age[row] / half_life)) / (1 - 0.5 ** (1 / half_life))
         return float(self._n[row] / max(weight, 1.0))
 
-    def rises(self, row: int, n: int, k: int) -> bool:
+    def exceeds_lift(self, row: int, n: int, k: int) -> bool:
         """Whether `k` negatives of `n` posts lie above the key's baseline by the least lift that counts."""
-        return bool(rises(k, n, self._baseline()[row], self.rule.min_lift))
+        return bool(exceeds_lift(k, n, self._baseline()[row], self.rule.min_lift))
 
     def _handicap(self, window: int) -> float:
         """What a window's score is lowered by: the shorter it is, the more often chance has a try."""

@@ -42,13 +42,13 @@ def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: F
     return total
 
 
-def rises(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> NDArray[np.bool_]:
+def exceeds_lift(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> NDArray[np.bool_]:
     """Whether k negatives of n posts are `lift` (>= 1) times what `share` makes expected, or the others 1/`lift` of it.
 
     The second is for keys that are mostly negative: from a share of two thirds nothing is ever half as much again
     (docs/adr/0012). Below a share of 1 / (1 + `lift`) the first decides.
 
-    >>> rises(np.array([33, 48, 44]), np.array([100, 60, 60]), np.array([0.2, 0.7, 0.7]), 1.5).tolist()
+    >>> exceeds_lift(np.array([33, 48, 44]), np.array([100, 60, 60]), np.array([0.2, 0.7, 0.7]), 1.5).tolist()
     [True, True, False]
     """
     k, n, share = np.asarray(k), np.asarray(n), np.asarray(share)

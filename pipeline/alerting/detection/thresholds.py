@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from pipeline.domain.post import known_fields
+from pipeline.domain.known_fields import known_fields
 
 #: The store's state that holds the calibration.
 CALIBRATION = "calibration"

@@ -20,7 +20,7 @@ from scipy.stats import nbinom
 
 from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.tail import Floats
-from pipeline.store.protocol import BUCKET_S
+from pipeline.domain.counting import BUCKET_S
 
 _DAYS = 14
 _WARM_DAYS, _LEAST_DAYS = 7, 3

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import CountTable, scope_of
-from pipeline.alerting.detection.negative_share import Detector, Rule, Verdicts
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
 from pipeline.alerting.detection.tail import Floats, onset
 from pipeline.alerting.detection.thresholds import Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector
-from pipeline.alerting.evaluation.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
 from pipeline.alerting.evaluation.exclusions import touched
-from pipeline.alerting.evaluation.overrides import KeyRule, rule_of
+from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
 from pipeline.alerting.evaluation.volume_lane import CALM
-from pipeline.store.protocol import EVERYTHING, Scope
+from pipeline.domain.counting import EVERYTHING, Scope
 
 #: History has no episodes yet that could be left out: what scores as high as this may be one.
 LEARN_BELOW = 3.5
@@ -42,7 +42,7 @@ class Scores:
     cold: NDArray[np.bool_]
 
 
-def negative_scores(history: History, rule: Rule, tell: Callable[[float], None] = lambda _: None) -> Scores:
+def negative_scores(history: History, rule: DetectorConfig, tell: Callable[[float], None] = lambda _: None) -> Scores:
     """The negative lane; `tell`: the share done.
 
     Buckets that score over `LEARN_BELOW` teach nothing, neither their key nor those that hold much of its posts.
@@ -95,7 +95,7 @@ def tiers_of(history: History) -> list[str]:
 
 
 def episodes(
-    history: History, scores: Scores, fire: Sequence[float], policy: Policy, rules: Sequence[KeyRule] = ()
+    history: History, scores: Scores, fire: Sequence[float], policy: Policy, rules: Sequence[KeyOverride] = ()
 ) -> list[Episode]:
     """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open.
 
@@ -103,7 +103,7 @@ def episodes(
     """
     found: list[Episode] = []
     for k, key in enumerate(history.keys):
-        rule = rule_of(rules, key)
+        rule = override_of(rules, key)
         mine = rule.applied(policy.firing_at(fire[k]))
         current: Episode | None = None
         if scores.score[k].max(initial=0.0) < mine.fire:
@@ -111,10 +111,10 @@ def episodes(
         for b in range(history.posts.shape[1]):
             if current is None and scores.score[k, b] < mine.fire:
                 continue
-            reading = _reading(history, scores, k, b)
-            if current is None and not rule.admits(reading):
+            observation = _reading(history, scores, k, b)
+            if current is None and not rule.admits(observation):
                 continue
-            current, transition = step(current, reading, mine, key=key, scope=history.scopes.get(key, EVERYTHING))
+            current, transition = step(current, observation, mine, key=key, scope=history.scopes.get(key, EVERYTHING))
             if transition is Transition.OPENED and current is not None:
                 current = replace(current, started_at=_onset(history, scores, k, b, current))
             if transition is Transition.RESOLVED and current is not None:
@@ -166,8 +166,8 @@ def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64
     return np.cumsum(ends)
 
 
-def _reading(history: History, s: Scores, k: int, b: int) -> Reading:
-    return Reading(
+def _reading(history: History, s: Scores, k: int, b: int) -> Observation:
+    return Observation(
         at=history.end_of(b),
         score=round(float(s.score[k, b]), 3),
         posts=int(s.posts[k, b]),

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import is_watched, key_name, scopes_of
-from pipeline.alerting.detection.negative_share import Rule
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration, Threshold
 from pipeline.alerting.evaluation.backtest import Scores, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
 from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.notify.policy import operator_state
+from pipeline.domain.counting import BUCKET_S, Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
-from pipeline.store.protocol import BUCKET_S, Scope, Store
+from pipeline.store.protocol import Store
 
 DAYS = 28
 LEAST = timedelta(days=14)
@@ -32,7 +33,11 @@ LEAST_KEY_WEEKS = 20.0
 
 
 def calibrate_on_index(
-    store: Store, counts: KeptCounts, rule: Rule, target: float, tell: Callable[[float], None] = lambda _: None
+    store: Store,
+    counts: CountCache,
+    rule: DetectorConfig,
+    target: float,
+    tell: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days; `tell` hears the share done.
 
@@ -77,7 +82,7 @@ def extent(store: Store, now: datetime | None = None) -> tuple[datetime, datetim
     return bounds[0], (bounds[1] if bounds[0] > now else min(bounds[1], now)) + timedelta(microseconds=1)
 
 
-def history_of(counts: KeptCounts, start: datetime, end: datetime) -> History:
+def history_of(counts: CountCache, start: datetime, end: datetime) -> History:
     """The counts of the index, all keys up to `MAX_KEYS`, in whole buckets of `BUCKET_S` from `start` to before `end`.
 
     Raises `Fatal` (69) where nothing is counted in that time.

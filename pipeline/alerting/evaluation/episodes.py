@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
-from pipeline.domain.post import known_fields
-from pipeline.store.protocol import EVERYTHING, Scope
+from pipeline.domain.counting import EVERYTHING, Scope
+from pipeline.domain.known_fields import known_fields
 
 WARNING, CRITICAL = "warning", "critical"
 #: What an episode is about: the negative share, or how many posts there are.
@@ -40,7 +40,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Observation:
     """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds."""
 
     at: datetime
@@ -59,7 +59,7 @@ class Episode:
 
     `peak` is the reading with the highest score.
 
-    `muted_by` is the id of the episode that explains this one: it is followed, but nobody is told.
+    `inhibited_by` is the id of the episode that explains this one: it is followed, but nobody is told.
     """
 
     key: str
@@ -68,12 +68,12 @@ class Episode:
     started_at: datetime
     fired_at: datetime
     updated_at: datetime
-    peak: Reading
+    peak: Observation
     calm_since: datetime | None = None
     reminded_at: datetime | None = None
     resolved_at: datetime | None = None
     sequence: int = 0
-    muted_by: str = ""
+    inhibited_by: str = ""
     lane: str = NEGATIVE
 
     @property
@@ -90,8 +90,12 @@ class Episode:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Episode:
         """Passes over fields that it does not know; raises where one is missing."""
+        if "muted_by" in value:  # as the release before wrote it
+            value = {**value, "inhibited_by": value["muted_by"]}
         times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
-        peak = Reading(**{**known_fields(Reading, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])})
+        peak = Observation(
+            **{**known_fields(Observation, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])}
+        )
         scope = {name: value.get(name, "") for name in asdict(EVERYTHING)}
         rest = {k: v for k, v in {**value, **times}.items() if k not in scope}
         return cls(**{**known_fields(cls, rest), "peak": peak, "scope": Scope(**scope)})
@@ -99,7 +103,7 @@ class Episode:
 
 def step(
     episode: Episode | None,
-    reading: Reading,
+    observation: Observation,
     policy: Policy,
     *,
     key: str,
@@ -108,32 +112,32 @@ def step(
 ) -> tuple[Episode | None, Transition | None]:
     """The episode after one reading, and what is to be told; a resolved episode is returned once, with its end."""
     if episode is None:
-        if reading.score < policy.fire:
+        if observation.score < policy.fire:
             return None, None
         opened = Episode(
             key=key,
             scope=scope,
-            severity=_severity(reading.score, policy),
-            started_at=reading.at - timedelta(seconds=reading.window_s),
-            fired_at=reading.at,
-            updated_at=reading.at,
-            peak=reading,
-            reminded_at=reading.at,
+            severity=_severity(observation.score, policy),
+            started_at=observation.at - timedelta(seconds=observation.window_s),
+            fired_at=observation.at,
+            updated_at=observation.at,
+            peak=observation,
+            reminded_at=observation.at,
             lane=lane,
         )
         return opened, Transition.OPENED
-    peak = reading if reading.score > episode.peak.score else episode.peak
-    calm_since = None if reading.score >= policy.end_below else episode.calm_since or reading.at
-    episode = replace(episode, peak=peak, calm_since=calm_since, updated_at=reading.at)
-    if calm_since is not None and reading.at - calm_since >= policy.calm:
-        return replace(episode, resolved_at=reading.at, sequence=episode.sequence + 1), Transition.RESOLVED
-    if episode.severity != CRITICAL and _severity(reading.score, policy) == CRITICAL:
+    peak = observation if observation.score > episode.peak.score else episode.peak
+    calm_since = None if observation.score >= policy.end_below else episode.calm_since or observation.at
+    episode = replace(episode, peak=peak, calm_since=calm_since, updated_at=observation.at)
+    if calm_since is not None and observation.at - calm_since >= policy.calm:
+        return replace(episode, resolved_at=observation.at, sequence=episode.sequence + 1), Transition.RESOLVED
+    if episode.severity != CRITICAL and _severity(observation.score, policy) == CRITICAL:
         return (
-            replace(episode, severity=CRITICAL, reminded_at=reading.at, sequence=episode.sequence + 1),
+            replace(episode, severity=CRITICAL, reminded_at=observation.at, sequence=episode.sequence + 1),
             Transition.ESCALATED,
         )
-    if reading.at - (episode.reminded_at or episode.fired_at) >= policy.remind:
-        return replace(episode, reminded_at=reading.at, sequence=episode.sequence + 1), Transition.REMINDER
+    if observation.at - (episode.reminded_at or episode.fired_at) >= policy.remind:
+        return replace(episode, reminded_at=observation.at, sequence=episode.sequence + 1), Transition.REMINDER
     return episode, None
 
 

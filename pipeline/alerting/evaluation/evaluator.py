@@ -14,21 +14,22 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scope_of
-from pipeline.alerting.detection.negative_share import Detector, Rule, Verdicts
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
 from pipeline.alerting.detection.tail import onset
 from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration, Threshold, tier_of
 from pipeline.alerting.evaluation.backtest import LEARN_BELOW
 from pipeline.alerting.evaluation.calibration import calibrate_on_index
-from pipeline.alerting.evaluation.episodes import Episode, Policy, Reading, Transition, step
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import Exclusions, touched
-from pipeline.alerting.evaluation.observations import beyond, reading_of, series_of
-from pipeline.alerting.evaluation.overrides import BY_RULE, KeyRule, rule_of
+from pipeline.alerting.evaluation.observations import beyond, observation_of, series_of
+from pipeline.alerting.evaluation.overrides import BY_RULE, KeyOverride, override_of
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
+from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import BUCKET_S, RELABELLED, CountRule, Scope, Store
+from pipeline.store.protocol import RELABELLED, Store
 
 _CHUNK = 288
 #: Counts of this many buckets before the cursor are read again, so that late posts are seen.
@@ -46,16 +47,16 @@ class Evaluator:
     def __init__(
         self,
         store: Store,
-        counting: CountRule,
-        rule: Rule,
+        counting: NegativeDefinition,
+        rule: DetectorConfig,
         policy: Policy,
-        keys: Sequence[KeyRule] = (),
+        keys: Sequence[KeyOverride] = (),
         volume: VolumeLane | None = None,
     ) -> None:
         """`keys` are the rules for some keys only, of which the first that matches counts."""
         self._volume = volume or VolumeLane(policy, keys, enabled=False)
         self._store, self._counting, self._rule, self._policy, self._keys = store, counting, rule, policy, keys
-        self._kept = KeptCounts(store, counting, keep=True)
+        self._kept = CountCache(store, counting, keep=True)
         self._cursor: int | None = None
         self._saved: dict[str, Any] | None = None
         self._silent_until = 0
@@ -195,33 +196,35 @@ class Evaluator:
             row
             for row in scored
             if verdicts.score[row] >= self._threshold(row)[0].fire
-            and self._key_rule(row).admits(reading_of(verdicts, row, at))
+            and self._override(row).admits(observation_of(verdicts, row, at))
         }
         order = sorted(open_rows | firing, key=lambda r: (rank(scopes[r]), -verdicts.score[r]))
         for row in order:
             scope = scopes[row]
-            reading = reading_of(verdicts, row, at)
+            observation = observation_of(verdicts, row, at)
             window = slice(right - int(verdicts.window[row]), right)
             before = self._episodes.get(scope)
-            if before and row in firing and self._stands_alone(before, row, window, reading):
+            if before and row in firing and self._stands_alone(before, row, window, observation):
                 before = None
             threshold, tier = self._threshold(row)
-            policy = self._key_rule(row).applied(self._policy.firing_at(threshold.fire))
-            after, transition = step(before, reading, policy, key=key_name(scope), scope=scope)
+            policy = self._override(row).applied(self._policy.firing_at(threshold.fire))
+            after, transition = step(before, observation, policy, key=key_name(scope), scope=scope)
             if after is None:
                 continue
             if transition is Transition.OPENED:
                 if self._subject_within(row, window):
                     continue
-                since = self._onset(row, window, reading)
-                after = replace(after, started_at=since, muted_by=self._explained_by(row, window, since))
+                since = self._onset(row, window, observation)
+                after = replace(after, started_at=since, inhibited_by=self._inhibitor_of(row, window, since))
             self._episodes[scope] = after
             self._exclude(scope, after.started_at, right)
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
-            if transition is not None and not after.muted_by:
-                muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == after.id))
-                events.append(Event(after, transition, muted, threshold, tier, series_of(self._table, scope, right)))
+            if transition is not None and not after.inhibited_by:
+                inhibited = tuple(sorted(e.key for e in self._episodes.values() if e.inhibited_by == after.id))
+                events.append(
+                    Event(after, transition, inhibited, threshold, tier, series_of(self._table, scope, right))
+                )
         return events
 
     def _exclude(self, scope: Scope, since: datetime, right: int) -> None:
@@ -236,42 +239,46 @@ class Evaluator:
         at = self._table.time_of(right)
         for row in np.flatnonzero(verdicts.score >= LEARN_BELOW).tolist():
             window = slice(right - int(verdicts.window[row]), right)
-            self._exclude(self._table.scopes[row], self._onset(row, window, reading_of(verdicts, row, at)), right)
+            self._exclude(self._table.scopes[row], self._onset(row, window, observation_of(verdicts, row, at)), right)
 
-    def _key_rule(self, row: int) -> KeyRule:
-        return rule_of(self._keys, key_name(self._table.scopes[row]))
+    def _override(self, row: int) -> KeyOverride:
+        return override_of(self._keys, key_name(self._table.scopes[row]))
 
     def _threshold(self, row: int) -> tuple[Threshold, str]:
         """Of a key, and where it comes from: a rule of its own, or its volume tier."""
-        if (fire := self._key_rule(row).fire) is not None:
+        if (fire := self._override(row).fire) is not None:
             return Threshold(fire, float("nan"), 0.0), BY_RULE
         tier = tier_of(self._detector.volume(row) * 3600 / BUCKET_S)
         found = self.calibration.tiers.get(tier) if self.calibration else None
         return found or Threshold(self._policy.fire, float("nan"), 0.0), tier
 
-    def _onset(self, row: int, window: slice, reading: Reading) -> datetime:
-        first = onset(self._table.posts[row, window], self._table.negatives[row, window], reading.baseline)
-        return reading.at - timedelta(seconds=reading.window_s - first * BUCKET_S)
+    def _onset(self, row: int, window: slice, observation: Observation) -> datetime:
+        first = onset(self._table.posts[row, window], self._table.negatives[row, window], observation.baseline)
+        return observation.at - timedelta(seconds=observation.window_s - first * BUCKET_S)
 
-    def _explained_by(self, row: int, window: slice, since: datetime) -> str:
+    def _inhibitor_of(self, row: int, window: slice, since: datetime) -> str:
         """The open episode without whose posts key `row`, which rises since then, would not fire; empty for none.
 
         A topic or a source does not explain a subject that began to rise after it fired: it fired for another one.
         """
         scope = self._table.scopes[row]
         for other, episode in self._episodes.items():
-            if other == scope or episode.muted_by or (scope.subject and not other.subject and since > episode.fired_at):
+            if (
+                other == scope
+                or episode.inhibited_by
+                or (scope.subject and not other.subject and since > episode.fired_at)
+            ):
                 continue
             if not self._fires_without(row, other, window):
                 return episode.id
         return ""
 
-    def _stands_alone(self, muted: Episode, row: int, window: slice, reading: Reading) -> bool:
+    def _stands_alone(self, inhibited: Episode, row: int, window: slice, observation: Observation) -> bool:
         """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
-        scope, by = self._table.scopes[row], scope_of(muted.muted_by.rpartition("@")[0])
-        if not muted.muted_by or (by and by.holds(scope)) or self._subject_within(row, window):
+        scope, by = self._table.scopes[row], scope_of(inhibited.inhibited_by.rpartition("@")[0])
+        if not inhibited.inhibited_by or (by and by.holds(scope)) or self._subject_within(row, window):
             return False
-        return not self._explained_by(row, window, self._onset(row, window, reading))
+        return not self._inhibitor_of(row, window, self._onset(row, window, observation))
 
     def _subject_within(self, row: int, window: slice) -> str:
         """The subject that alone makes a topic or source rise, and is the key to watch then; empty for none."""
@@ -284,7 +291,7 @@ class Evaluator:
                 continue
             whole = Scope("", other.subject)
             subject = table.row(whole)
-            if subject is not None and self._detector.rises(
+            if subject is not None and self._detector.exceeds_lift(
                 subject, int(table.posts[subject, window].sum()), int(table.negatives[subject, window].sum())
             ):
                 return key_name(whole)

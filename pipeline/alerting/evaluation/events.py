@@ -27,7 +27,7 @@ class Event:
 
     episode: Episode
     transition: Transition
-    muted: tuple[str, ...]
+    inhibited: tuple[str, ...]
     threshold: Threshold
     tier: str
     series: Series
@@ -38,7 +38,7 @@ class Event:
         return {
             "episode": self.episode.to_json(),
             "transition": self.transition.value,
-            "muted": list(self.muted),
+            "inhibited": list(self.inhibited),
             "threshold": threshold,
             "tier": self.tier,
             "series": asdict(self.series),
@@ -51,7 +51,7 @@ class Event:
         return cls(
             Episode.from_json(value["episode"]),
             Transition(value["transition"]),
-            tuple(value["muted"]),
+            tuple(value["inhibited"] if "inhibited" in value else value["muted"]),
             Threshold(**threshold),
             value["tier"],
             Series(series["end"], series["step_s"], tuple(series["posts"]), tuple(series["negatives"])),

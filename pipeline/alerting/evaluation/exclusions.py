@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerting.counting.table import CountTable
 from pipeline.alerting.evaluation.observations import beyond
-from pipeline.store.protocol import Scope
+from pipeline.domain.counting import Scope
 
 #: A key is touched by an episode that this share of its negatives belongs to: below, the crisis drowns in the rest.
 TOUCHED = 0.2

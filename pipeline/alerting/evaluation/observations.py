@@ -7,17 +7,17 @@ from datetime import datetime
 
 from pipeline.alerting.counting.table import CountTable
 from pipeline.alerting.detection.negative_share import Verdicts
-from pipeline.alerting.evaluation.episodes import Reading
+from pipeline.alerting.evaluation.episodes import Observation
 from pipeline.alerting.evaluation.events import Series
-from pipeline.store.protocol import BUCKET_S, Scope
+from pipeline.domain.counting import BUCKET_S, Scope
 
 #: An alert shows a day, in half-hours.
 _STEPS, _STEP_BUCKETS = 48, 6
 
 
-def reading_of(v: Verdicts, row: int, at: datetime) -> Reading:
+def observation_of(v: Verdicts, row: int, at: datetime) -> Observation:
     """The verdict on one key at the end `at` of a bucket."""
-    return Reading(
+    return Observation(
         at=at,
         score=round(float(v.score[row]), 3),
         posts=int(v.posts[row]),

@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
-from pipeline.alerting.detection.tail import rises
-from pipeline.alerting.evaluation.episodes import Policy, Reading
+from pipeline.alerting.detection.tail import exceeds_lift
+from pipeline.alerting.evaluation.episodes import Observation, Policy
 
 #: What an alert says of where its threshold comes from.
 BY_RULE = "by rule"
 
 
 @dataclass(frozen=True, slots=True)
-class KeyRule:
+class KeyOverride:
     """For keys that one of the patterns `keys` matches (`subject:Nova`, `topic:*`, `subject:*|topic:*`).
 
     `fire` and `critical` stand in for the thresholds of everybody; `min_negatives`, `min_lift` and `min_authors` ask
@@ -30,12 +30,14 @@ class KeyRule:
     min_lift: float | None = None
     min_authors: int | None = None
 
-    def admits(self, reading: Reading) -> bool:
+    def admits(self, observation: Observation) -> bool:
         """Whether a key that fires may open an episode."""
-        if not self.watch or reading.observed < (self.min_negatives or 0):
+        if not self.watch or observation.observed < (self.min_negatives or 0):
             return False
-        share = reading.expected / max(reading.posts, 1)
-        return self.min_lift is None or bool(rises(reading.observed, reading.posts, share, self.min_lift))
+        share = observation.expected / max(observation.posts, 1)
+        return self.min_lift is None or bool(
+            exceeds_lift(observation.observed, observation.posts, share, self.min_lift)
+        )
 
     def applied(self, policy: Policy) -> Policy:
         """The policy, whose `fire` is the key's already, with what this rule says of severities."""
@@ -44,22 +46,22 @@ class KeyRule:
         return policy if self.critical is None else replace(policy, critical=max(self.critical, policy.fire))
 
 
-EVERYBODY = KeyRule(("*",))
+NO_OVERRIDE = KeyOverride(("*",))
 
 
-def rule_of(rules: Sequence[KeyRule], key: str) -> KeyRule:
-    """The first that matches; `EVERYBODY` where none does.
+def override_of(rules: Sequence[KeyOverride], key: str) -> KeyOverride:
+    """The first that matches; `NO_OVERRIDE` where none does.
 
-    >>> rule_of([KeyRule(("topic:*",), watch=False)], "topic:sports").watch
+    >>> override_of([KeyOverride(("topic:*",), watch=False)], "topic:sports").watch
     False
     """
-    return next((r for r in rules if any(fnmatchcase(key, pattern) for pattern in r.keys)), EVERYBODY)
+    return next((r for r in rules if any(fnmatchcase(key, pattern) for pattern in r.keys)), NO_OVERRIDE)
 
 
-def least_authors(everybody: int, rules: Sequence[KeyRule], key: str) -> int:
+def least_authors(everybody: int, rules: Sequence[KeyOverride], key: str) -> int:
     """How many must have written a key's posts before people are told: `alerts.min_authors`, or more by its rule.
 
-    >>> least_authors(2, [KeyRule(("topic:*",), min_authors=5)], "topic:sports")
+    >>> least_authors(2, [KeyOverride(("topic:*",), min_authors=5)], "topic:sports")
     5
     """
-    return max(everybody, rule_of(rules, key).min_authors or 1)
+    return max(everybody, override_of(rules, key).min_authors or 1)

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.counting.count_cache import KeptCounts
+from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import WindowVerdict
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Reading
+from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Observation
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.evaluation.observations import reading_of
-from pipeline.alerting.evaluation.overrides import KeyRule
-from pipeline.store.protocol import BUCKET_S, Scope
+from pipeline.alerting.evaluation.observations import observation_of
+from pipeline.alerting.evaluation.overrides import KeyOverride
+from pipeline.domain.counting import BUCKET_S, Scope
 
 
 @dataclass(frozen=True, slots=True)
-class Observation:
+class KeyVerdict:
     """One key at the end of one bucket, as the evaluator sees it.
 
     `admitted`: the key's own rule lets it fire. `subject_within` is the subject that alone makes a topic or a source
@@ -29,11 +29,11 @@ class Observation:
 
     key: str
     scope: Scope
-    reading: Reading
+    observation: Observation
     windows: tuple[WindowVerdict, ...]
     threshold: Threshold
     tier: str
-    rule: KeyRule
+    rule: KeyOverride
     admitted: bool
     learning: bool
     episode: Episode | None
@@ -44,7 +44,7 @@ class Observation:
     @property
     def fires(self) -> bool:
         """Whether the key's score and its rule are enough for an alert."""
-        return self.reading.score >= self.threshold.fire and self.admitted
+        return self.observation.score >= self.threshold.fire and self.admitted
 
 
 class Replay(Evaluator):
@@ -52,13 +52,13 @@ class Replay(Evaluator):
 
     def observe(
         self, key: str, at: datetime, alerts: Sequence[Mapping[str, Any]]
-    ) -> tuple[Observation | None, list[str]]:
+    ) -> tuple[KeyVerdict | None, list[str]]:
         """The key at the last bucket that ends by `at`, and all keys known by then; None for a key not among them.
 
         Of `alerts`, documents of the store, those that ran then count as episodes. The numbers are those of the
         evaluator at that time, but for posts that came later and for what it learned before the last 28 days.
         """
-        self._kept = KeptCounts(self._store, self._counting, keep=False)
+        self._kept = CountCache(self._store, self._counting, keep=False)
         self.resume()
         end = int(at.timestamp()) // BUCKET_S * BUCKET_S
         evaluated_to = self.cursor
@@ -76,23 +76,23 @@ class Replay(Evaluator):
         if verdicts is None or key not in names:
             return None, names
         row = names.index(key)
-        scope, reading = self._table.scopes[row], reading_of(verdicts, row, moment)
+        scope, observation = self._table.scopes[row], observation_of(verdicts, row, moment)
         window = slice(right - int(verdicts.window[row]), right)
         threshold, tier = self._threshold(row)
-        rule = self._key_rule(row)
-        admitted = rule.admits(reading)
-        fires = reading.score >= threshold.fire and admitted
+        rule = self._override(row)
+        admitted = rule.admits(observation)
+        fires = observation.score >= threshold.fire and admitted
         episode = self._episodes.get(scope)
-        inhibited_by = episode.muted_by if episode else ""
+        inhibited_by = episode.inhibited_by if episode else ""
         if fires and episode is None:
-            inhibited_by = self._explained_by(row, window, self._onset(row, window, reading))
+            inhibited_by = self._inhibitor_of(row, window, self._onset(row, window, observation))
         entering = end - (max(self._rule.windows) + self._rule.guard + 1) * BUCKET_S
         learning = not self._excluded.mask(self._table, entering)[row]
         return (
-            Observation(
+            KeyVerdict(
                 key=key,
                 scope=scope,
-                reading=reading,
+                observation=observation,
                 windows=tuple(
                     self._detector.windows(row, self._table.posts[:, :right], self._table.negatives[:, :right])
                 ),
@@ -131,7 +131,9 @@ def _running(alerts: Sequence[Mapping[str, Any]], at: datetime) -> list[Episode]
         started, ended = (datetime.fromisoformat(t) if (t := alert[n]) else None for n in ("started_at", "resolved_at"))
         if alert.get("lane", NEGATIVE) != NEGATIVE or started is None or started > at or (ended and ended <= at):
             continue
-        peak = Reading(at, alert["score"], alert["posts"], alert["observed"], alert["expected"], 0.0, 0, alert["cold"])
+        peak = Observation(
+            at, alert["score"], alert["posts"], alert["observed"], alert["expected"], 0.0, 0, alert["cold"]
+        )
         scope = Scope(alert["topic"], alert["subject"], alert.get("source", ""))
         fired = _fired_at(alert["id"]) or started + timedelta(seconds=alert["window_s"])
         found.append(Episode(alert["key"], scope, alert["severity"], started, fired, at, peak))

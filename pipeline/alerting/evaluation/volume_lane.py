@@ -18,10 +18,10 @@ from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.detection.volume import VolumeDetector
 from pipeline.alerting.evaluation.episodes import VOLUME, Episode, Policy, Transition, step
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.evaluation.observations import beyond, reading_of, series_of
-from pipeline.alerting.evaluation.overrides import KeyRule, rule_of
+from pipeline.alerting.evaluation.observations import beyond, observation_of, series_of
+from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
+from pipeline.domain.counting import Scope
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import Scope
 
 #: The posts of one story come in waves: calm for six hours ends it.
 CALM = timedelta(hours=6)
@@ -32,7 +32,7 @@ TIER = "volume"
 class VolumeLane:
     """Give it every bucket once, in order."""
 
-    def __init__(self, policy: Policy, keys: Sequence[KeyRule], *, enabled: bool = True) -> None:
+    def __init__(self, policy: Policy, keys: Sequence[KeyOverride], *, enabled: bool = True) -> None:
         """Of `keys` only `watch` counts here. Not `enabled`, it ends what it had open and looks at nothing."""
         self._policy, self._keys, self._enabled = policy, keys, enabled
         self._episodes: dict[Scope, Episode] = {}
@@ -73,47 +73,47 @@ class VolumeLane:
     def _events(self, table: CountTable, right: int, verdicts: Verdicts) -> list[Event]:
         at = table.time_of(right)
         firing = {int(i) for i in np.flatnonzero(verdicts.score >= self._policy.fire)}
-        firing = {i for i in firing if rule_of(self._keys, key_name(self._scopes[i])).watch}
+        firing = {i for i in firing if override_of(self._keys, key_name(self._scopes[i])).watch}
         running = {i for i, s in enumerate(self._scopes) if s in self._episodes}
         events = []
         for i in sorted(firing | running, key=lambda i: (rank(self._scopes[i]), -verdicts.score[i])):
             scope = self._scopes[i]
-            reading = reading_of(verdicts, i, at)
+            observation = observation_of(verdicts, i, at)
             before, key = self._episodes.get(scope), key_name(scope)
-            since = reading.at - timedelta(seconds=reading.window_s)
-            if before and i in firing and before.muted_by and self._stands_alone(before, table, right, i, since):
+            since = observation.at - timedelta(seconds=observation.window_s)
+            if before and i in firing and before.inhibited_by and self._stands_alone(before, table, right, i, since):
                 before = None
-            after, transition = step(before, reading, self._policy, key=key, scope=scope, lane=VOLUME)
+            after, transition = step(before, observation, self._policy, key=key, scope=scope, lane=VOLUME)
             if after is None:
                 continue
             if transition is Transition.OPENED:
-                after = replace(after, muted_by=self._explained_by(table, right, i, since))
+                after = replace(after, inhibited_by=self._inhibitor_of(table, right, i, since))
             self._episodes[scope] = after
             if transition is Transition.RESOLVED:
                 del self._episodes[scope]
-            if transition is not None and not after.muted_by:
+            if transition is not None and not after.inhibited_by:
                 events.append(self._event(after, transition, table, right))
         return events
 
     def _ended(self, table: CountTable, right: int) -> list[Event]:
         at = table.time_of(right)
-        left = [e for e in self._episodes.values() if not e.muted_by]
+        left = [e for e in self._episodes.values() if not e.inhibited_by]
         self._episodes = {}
         over = [replace(e, updated_at=at, resolved_at=at, sequence=e.sequence + 1) for e in left]
         return [self._event(e, Transition.RESOLVED, table, right) for e in over]
 
     def _event(self, episode: Episode, transition: Transition, table: CountTable, right: int) -> Event:
-        muted = tuple(sorted(e.key for e in self._episodes.values() if e.muted_by == episode.id))
+        inhibited = tuple(sorted(e.key for e in self._episodes.values() if e.inhibited_by == episode.id))
         threshold = Threshold(self._policy.fire, float("nan"), 0.0)
         series = series_of(table, episode.scope, right)
-        return Event(episode, transition, muted, threshold, TIER, series)
+        return Event(episode, transition, inhibited, threshold, TIER, series)
 
-    def _stands_alone(self, muted: Episode, table: CountTable, right: int, i: int, since: datetime) -> bool:
+    def _stands_alone(self, inhibited: Episode, table: CountTable, right: int, i: int, since: datetime) -> bool:
         """Whether a muted key fires by posts that no open episode explains by now, and that its own did not hold."""
-        by = scope_of(muted.muted_by.rpartition("@")[0].removeprefix(f"{VOLUME}:"))
-        return not (by and by.holds(self._scopes[i])) and not self._explained_by(table, right, i, since)
+        by = scope_of(inhibited.inhibited_by.rpartition("@")[0].removeprefix(f"{VOLUME}:"))
+        return not (by and by.holds(self._scopes[i])) and not self._inhibitor_of(table, right, i, since)
 
-    def _explained_by(self, table: CountTable, right: int, i: int, since: datetime) -> str:
+    def _inhibitor_of(self, table: CountTable, right: int, i: int, since: datetime) -> str:
         """The open episode without whose posts key `i`, which rises since then, would not fire; empty for none.
 
         A topic or a source does not explain a subject that began to rise after it fired.
@@ -121,7 +121,7 @@ class VolumeLane:
         hour, scope = slice(right - self._detector.hour, right), self._scopes[i]
         for other, episode in self._episodes.items():
             later = scope.subject and not other.subject and since > episode.fired_at
-            if episode.muted_by or other == scope or later:
+            if episode.inhibited_by or other == scope or later:
                 continue
             left = beyond(table, scope, other, hour)
             if left is not None and self._detector.score(i, left[0]) < self._policy.fire:

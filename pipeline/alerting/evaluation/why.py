@@ -11,8 +11,8 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from pipeline.alerting.evaluation.replay import Observation
-from pipeline.store.protocol import BUCKET_S
+from pipeline.alerting.evaluation.replay import KeyVerdict
+from pipeline.domain.counting import BUCKET_S
 
 #: Verdicts, as they stand in the JSON.
 ALERTING, INHIBITED, FIRES, QUIET = "alerting", "inhibited", "fires", "no alert"
@@ -36,13 +36,13 @@ class Surroundings:
     days: Mapping[str, tuple[int, int]]
 
 
-def explanation(seen: Observation, around: Surroundings) -> dict[str, Any]:
+def explanation(seen: KeyVerdict, around: Surroundings) -> dict[str, Any]:
     """`verdict` is one of this module's four; `reasons` are the gates that are shut, the deciding one first."""
-    reading, best = seen.reading, max(seen.windows, key=lambda w: (w.score, w.window))
-    evaluated = seen.evaluated_to is not None and reading.at <= seen.evaluated_to
-    running = around.alert is not None and _open_at(around.alert, reading.at)
+    observation, best = seen.observation, max(seen.windows, key=lambda w: (w.score, w.window))
+    evaluated = seen.evaluated_to is not None and observation.at <= seen.evaluated_to
+    running = around.alert is not None and _open_at(around.alert, observation.at)
     inhibited_by = seen.inhibited_by or seen.subject_within
-    if running or (seen.episode and not seen.episode.muted_by):
+    if running or (seen.episode and not seen.episode.inhibited_by):
         verdict = ALERTING
     elif inhibited_by:
         verdict = INHIBITED
@@ -50,19 +50,19 @@ def explanation(seen: Observation, around: Surroundings) -> dict[str, Any]:
         verdict = FIRES if seen.fires else QUIET
     return {
         "key": seen.key,
-        "at": reading.at.isoformat(),
+        "at": observation.at.isoformat(),
         "verdict": verdict,
         "reasons": [{"gate": gate, "says": says} for gate, says in _reasons(seen, around, verdict, evaluated)],
         "observed": best.negatives,
         "posts": best.posts,
         "expected": round(best.expected, 2),
         "window_s": best.window * BUCKET_S,
-        "usual_share": reading.baseline,
-        "lift": round(best.negatives / (reading.baseline * best.posts), 2) if best.posts else 0.0,
-        "score": reading.score,
+        "usual_share": observation.baseline,
+        "lift": round(best.negatives / (observation.baseline * best.posts), 2) if best.posts else 0.0,
+        "score": observation.score,
         "fire": seen.threshold.fire,
         "tier": seen.tier,
-        "cold": reading.cold,
+        "cold": observation.cold,
         "rule": {k: v for k, v in asdict(seen.rule).items() if k != "keys" and v is not None},
         "inhibited_by": inhibited_by,
         "learning": seen.learning,
@@ -91,7 +91,7 @@ def explanation(seen: Observation, around: Surroundings) -> dict[str, Any]:
     }
 
 
-def _reasons(seen: Observation, around: Surroundings, verdict: str, evaluated: bool) -> list[tuple[str, str]]:
+def _reasons(seen: KeyVerdict, around: Surroundings, verdict: str, evaluated: bool) -> list[tuple[str, str]]:
     found = _gates(seen, verdict)
     if verdict in {ALERTING, FIRES} and around.authors and around.authors[0] < around.authors[1]:
         wrote, needed = around.authors
@@ -111,13 +111,13 @@ def _reasons(seen: Observation, around: Surroundings, verdict: str, evaluated: b
     return found
 
 
-def _gates(seen: Observation, verdict: str) -> list[tuple[str, str]]:
+def _gates(seen: KeyVerdict, verdict: str) -> list[tuple[str, str]]:
     """The gates that are shut, by the window with the highest score before gates."""
     fire, rule = seen.threshold.fire, seen.rule
     best = max(seen.windows, key=lambda w: (w.score, w.window))
     shut: list[tuple[str, str]] = []
     if not rule.watch:
-        shut.append(("watch", "alerts.rules says watch = false for this key"))
+        shut.append(("watch", "alerts.overrides says watch = false for this key"))
     if verdict == INHIBITED:
         by = seen.inhibited_by
         shut.append(
@@ -133,11 +133,11 @@ def _gates(seen: Observation, verdict: str) -> list[tuple[str, str]]:
         shut.append(("min_lift", "that is less above the usual share than alerts.min_lift asks for"))
     if best.cold:
         shut.append(("cold", "the key is younger than a week: it takes 50 posts, 40 % of them negative"))
-    if seen.reading.score < fire and best.score < fire:
+    if seen.observation.score < fire and best.score < fire:
         source = "its rule" if rule.fire is not None else f"keys with {seen.tier}"
         shut.append(("threshold", f"score {best.score:.1f} is below {fire:.1f}, the threshold of {source}"))
-    if seen.reading.score >= fire and rule.watch and not seen.admitted:
-        shut.append(("rule", "its entry in alerts.rules asks for more negatives or a higher lift"))
+    if seen.observation.score >= fire and rule.watch and not seen.admitted:
+        shut.append(("rule", "its entry in alerts.overrides asks for more negatives or a higher lift"))
     return shut
 
 

@@ -19,11 +19,11 @@ from pipeline.alerting.notify.log import LOG, LogChannel
 from pipeline.alerting.notify.mail import MailChannel
 from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.domain.errors import Fatal, Transient
-from pipeline.settings import AlertSettings, ChannelSettings, WebhookSettings
+from pipeline.settings import AlertSettings, ChannelSettings
 
 
 def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The webhooks and the channels, and the log first where none of them is one.
+    """The channels, with the log first where none of them is one.
 
     Raises `Fatal` naming the channel and the field.
     """
@@ -31,14 +31,13 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
     logged = any(c.kind == "log" for c in settings.channels)
     return [
         *([] if logged else [LogChannel()]),
-        *(_open_webhook(w) for w in settings.webhooks),
         *(Routed(open_channel(c), c) for c in settings.channels),
     ]
 
 
 def check_names(settings: AlertSettings) -> list[str]:
     """The names of the channels; raises `Fatal` for one that two have, or that only the log may have."""
-    names = [*(w.name for w in settings.webhooks), *(c.name for c in settings.channels)]
+    names = [c.name for c in settings.channels]
     if twice := {n for n in names if names.count(n) > 1}:
         raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
     if LOG in names:
@@ -49,8 +48,6 @@ def check_names(settings: AlertSettings) -> list[str]:
 def check_channels(settings: AlertSettings) -> list[tuple[str, str | None]]:
     """Opens and reaches each channel and tells nobody: its name, and what is wrong with the remedy, or None."""
     made: list[tuple[str, Channel | str]] = []
-    for w in settings.webhooks:
-        made.append((w.name, _opened(lambda w=w: _open_webhook(w))))  # type: ignore[misc]
     for c in settings.channels:
         made.append((c.name, _opened(lambda c=c: open_channel(c))))  # type: ignore[misc]
     return [(name, asyncio.run(_problem(it)) if not isinstance(it, str) else it) for name, it in made]
@@ -71,16 +68,6 @@ async def _problem(channel: Channel) -> str | None:
     except Transient as error:
         return f"{error}; is the receiver up, and may this host reach it?"
     return None
-
-
-def _open_webhook(w: WebhookSettings) -> Channel:
-    return WebhookChannel(
-        w.name,
-        w.url.get_secret_value(),
-        secret=w.secret.get_secret_value(),
-        allow_private=w.allow_private,
-        timeout_s=w.timeout_s,
-    )
 
 
 def open_channel(c: ChannelSettings) -> Channel:

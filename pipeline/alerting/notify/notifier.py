@@ -9,15 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.alerting.alerts.evidence import Evidence
-from pipeline.alerting.evaluation.overrides import KeyRule
+from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.notify.channel import Channel
 from pipeline.alerting.notify.factory import Routed
 from pipeline.alerting.notify.outbox import Outbox, Retry
-from pipeline.alerting.notify.policy import Maintenance, NotificationPolicy, Quiet
+from pipeline.alerting.notify.policy import Maintenance, NotificationPolicy, QuietHours
 from pipeline.alerting.notify.queue import ChannelQueue, Surroundings
+from pipeline.domain.counting import Scope
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Scope, Store
+from pipeline.store.protocol import Store
 
 
 class Notifier:
@@ -33,7 +34,7 @@ class Notifier:
         evidence: Evidence,
         settings: AlertSettings,
         channels: Sequence[Channel],
-        rules: Sequence[KeyRule],
+        rules: Sequence[KeyOverride],
         metrics: Metrics,
         retry: Retry,
         holds: Callable[[], bool],
@@ -46,7 +47,7 @@ class Notifier:
         takes = {c.name: c.takes if isinstance(c, Routed) else _everything for c in channels}
         self._outbox = Outbox(store, takes, retry, now)
         policy = NotificationPolicy(
-            tuple(Quiet(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet),
+            tuple(QuietHours(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet),
             tuple(Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance),
             tuple(rules),
             settings.min_authors,

@@ -18,7 +18,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from pipeline.alerting.evaluation.overrides import KeyRule, least_authors
+from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -28,7 +28,7 @@ def operator_state(alert_id: str) -> str:
     return f"operator-{alert_id}"
 
 
-class Tell(Enum):
+class Action(Enum):
     """Now, not yet, or not at all."""
 
     SEND = "send"
@@ -40,13 +40,13 @@ class Tell(Enum):
 class Decision:
     """`reason` is for people: it stands in the alert while it is held; `until` when that ends, where anybody knows."""
 
-    tell: Tell
+    tell: Action
     reason: str = ""
     until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Quiet:
+class QuietHours:
     """Every day of `days` from `start` to `end` (over midnight where end <= start) in `zone`."""
 
     start: time
@@ -83,7 +83,7 @@ def decide(
     transition: str,
     alert: Mapping[str, Any],
     operator: Mapping[str, Any],
-    quiet: Sequence[Quiet],
+    quiet: Sequence[QuietHours],
     maintenance: Sequence[Maintenance],
     now: datetime,
     min_authors: int = 1,
@@ -94,50 +94,50 @@ def decide(
     """
     for window in maintenance:
         if window.start <= now < window.end and any(fnmatchcase(alert["key"], p) for p in window.keys):
-            return Decision(Tell.DROP, f"maintenance until {window.end.isoformat()}: {window.reason}".rstrip(": "))
-    if too_narrow(alert, min_authors):
+            return Decision(Action.DROP, f"maintenance until {window.end.isoformat()}: {window.reason}".rstrip(": "))
+    if below_min_authors(alert, min_authors):
         reason = f"{alert['spread']['voices']} of {min_authors} authors (alerts.min_authors)"
-        return Decision(Tell.DROP if transition == "resolved" else Tell.HOLD, reason)
+        return Decision(Action.DROP if transition == "resolved" else Action.HOLD, reason)
     snoozed = operator.get("snoozed_until")
     if snoozed and now < datetime.fromisoformat(snoozed):
-        return Decision(Tell.HOLD, f"snoozed until {snoozed}", datetime.fromisoformat(snoozed))
+        return Decision(Action.HOLD, f"snoozed until {snoozed}", datetime.fromisoformat(snoozed))
     if operator.get("false_alarm_at") and transition != "resolved":
-        return Decision(Tell.DROP, f"a false alarm, says {operator.get('false_alarm_by', '?')}")
+        return Decision(Action.DROP, f"a false alarm, says {operator.get('false_alarm_by', '?')}")
     if operator.get("acknowledged_at") and transition == "reminder":
-        return Decision(Tell.DROP, f"acknowledged by {operator.get('acknowledged_by', '?')}")
+        return Decision(Action.DROP, f"acknowledged by {operator.get('acknowledged_by', '?')}")
     if alert["severity"] != "critical":
         ends = [end for window in quiet if (end := window.until(now)) is not None]
         if ends:
-            return Decision(Tell.HOLD, f"quiet hours until {max(ends).isoformat()}", max(ends))
-    return Decision(Tell.SEND)
+            return Decision(Action.HOLD, f"quiet hours until {max(ends).isoformat()}", max(ends))
+    return Decision(Action.SEND)
 
 
-def too_narrow(alert: Mapping[str, Any], min_authors: int) -> bool:
+def below_min_authors(alert: Mapping[str, Any], min_authors: int) -> bool:
     """Whether nobody was told of the alert yet, and fewer than `min_authors` wrote its posts.
 
-    >>> too_narrow({"first_notified_at": None, "spread": {"voices": 1}}, 2)
+    >>> below_min_authors({"first_notified_at": None, "spread": {"voices": 1}}, 2)
     True
     """
-    voices = (alert.get("spread") or {}).get("voices", min_authors)
-    return bool(voices < min_authors and not alert["first_notified_at"])
+    distinct_authors = (alert.get("spread") or {}).get("voices", min_authors)
+    return bool(distinct_authors < min_authors and not alert["first_notified_at"])
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationPolicy:
     """`decide` with what the settings say."""
 
-    quiet: tuple[Quiet, ...] = ()
+    quiet: tuple[QuietHours, ...] = ()
     maintenance: tuple[Maintenance, ...] = ()
-    rules: tuple[KeyRule, ...] = ()
+    rules: tuple[KeyOverride, ...] = ()
     min_authors: int = 1
 
     def decide(self, transition: str, alert: Mapping[str, Any], operator: Mapping[str, Any], now: datetime) -> Decision:
         authors = self._authors(alert)
         return decide(transition, alert, operator, self.quiet, self.maintenance, now, authors)
 
-    def is_too_narrow(self, alert: Mapping[str, Any]) -> bool:
+    def is_below_min_authors(self, alert: Mapping[str, Any]) -> bool:
         """Whether the alert waits for more people to write."""
-        return too_narrow(alert, self._authors(alert))
+        return below_min_authors(alert, self._authors(alert))
 
     def _authors(self, alert: Mapping[str, Any]) -> int:
         return least_authors(self.min_authors, self.rules, alert["key"])

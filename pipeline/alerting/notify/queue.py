@@ -29,7 +29,7 @@ from pipeline.alerting.notify.deliveries import (
     transition_for,
 )
 from pipeline.alerting.notify.outbox import Outbox, Takes
-from pipeline.alerting.notify.policy import NotificationPolicy, Tell, operator_state
+from pipeline.alerting.notify.policy import Action, NotificationPolicy, operator_state
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 
@@ -166,15 +166,15 @@ class ChannelQueue:
         if not self._takes(alert):
             await shared.outbox.change(alert["id"], lambda a: queued(a, {name: self._takes}, now))
             return None
-        if shared.policy.is_too_narrow(alert):
+        if shared.policy.is_below_min_authors(alert):
             facts = await shared.facts(alert)
             if facts["spread"] != alert.get("spread"):
                 await shared.outbox.change(alert["id"], lambda a: {**a, **facts})
             alert = {**alert, **facts}
         tell, reason, until = await self._decision(alert, transition, delivery)
-        if tell is Tell.SEND:
+        if tell is Action.SEND:
             return alert
-        if tell is Tell.HOLD:
+        if tell is Action.HOLD:
             look = until or now + timedelta(seconds=POLL_S)
             await shared.outbox.change(alert["id"], lambda a: held(a, name, reason, look, now))
             return None
@@ -186,14 +186,14 @@ class ChannelQueue:
 
     async def _decision(
         self, alert: Mapping[str, Any], transition: str, delivery: Delivery
-    ) -> tuple[Tell, str, datetime | None]:
+    ) -> tuple[Action, str, datetime | None]:
         """Whether this channel is told, why not, and until when."""
         if isinstance(self.channel, StatefulChannel) and delivery.told:
             # What it holds is kept true, whatever people said; that an alert is still open its refresh says.
             refreshed = transition == "reminder" and delivery.told != RESOLVED
-            return (Tell.DROP if refreshed else Tell.SEND), "", None
+            return (Action.DROP if refreshed else Action.SEND), "", None
         if transition == RESOLVED and not delivery.told and (delivery.sequence >= 0 or alert.get("false_alarm")):
-            return Tell.DROP, "nobody was told that it began", None
+            return Action.DROP, "nobody was told that it began", None
         said = await self._shared.outbox.operator(operator_state(alert["id"]))
         decision = self._shared.policy.decide(transition, alert, said, self._shared.now())
         return decision.tell, decision.reason, decision.until

@@ -8,16 +8,19 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from models.cache import LruCache
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import current
-from pipeline.domain.post import Label, Progress, ScoredPost
+from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
-from pipeline.store.closed_days import marks
+from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
 from pipeline.store.elasticsearch.connection import PAGE, Connection
 from pipeline.store.elasticsearch.indices import Indices
-from pipeline.store.protocol import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
+from pipeline.store.protocol import SOURCES, may_replace
 
 _CANDIDATES = 500
 _KNOWN_HASHES = 200_000
@@ -131,7 +134,7 @@ class ElasticsearchStore:
     def refresh(self) -> None:
         self._c.call(lambda es: es.indices.refresh(index=names.POSTS, ignore_unavailable=True))
 
-    def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+    def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         bucket = {"bucket": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}}
         topic, subject, source = (
             {name: {"terms": {"field": field}}}
@@ -175,7 +178,7 @@ class ElasticsearchStore:
         return {b["key"]: {int(h["key"]) // 1000: h["doc_count"] for h in b["hours"]["buckets"]} for b in found}
 
     def evidence(
-        self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int
+        self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[dict[str, Any]]:
         query = _evidence(scope, start, end, rule)
         hits = self._c.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
@@ -188,7 +191,7 @@ class ElasticsearchStore:
         found = [{**h["_source"], "_id": h["_id"], "heat": heat.get(h["_source"]["content_hash"], 0)} for h in hits]
         return sorted(found, key=lambda d: (-d["heat"], -d["negative_score"], d["_id"]))[:limit]
 
-    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: CountRule) -> str:
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         body = json.dumps({"query": _evidence(scope, start, end, rule)}, ensure_ascii=False)
         return f"GET {names.POSTS}/_search {body}"
 
@@ -223,15 +226,15 @@ class ElasticsearchStore:
         self._mark(map(time_of, documents), datetime.now(UTC))
         return written
 
-    def put_labels(self, labels: Sequence[Label]) -> None:
+    def put_annotations(self, labels: Sequence[Annotation]) -> None:
         self._c.bulk([[{"index": {"_index": names.LABELS, "_id": x.id}}, x.to_json()] for x in labels])
         self._c.call(lambda es: es.indices.refresh(index=names.LABELS))
 
-    def labels(self) -> Iterator[Label]:
+    def annotations(self) -> Iterator[Annotation]:
         hits = self._c.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
-        return readable("labels in the store", hits, lambda h: Label.from_json(h["_source"]))
+        return readable("labels in the store", hits, lambda h: Annotation.from_json(h["_source"]))
 
-    def drop_labels(self, labels: Sequence[Label]) -> int:
+    def drop_annotations(self, labels: Sequence[Annotation]) -> int:
         dropped = self._c.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in labels])
         self._c.call(lambda es: es.indices.refresh(index=names.LABELS))
         return dropped.count(ItemVerdict.WRITTEN)
@@ -357,7 +360,7 @@ class ElasticsearchStore:
         }
 
     def _mark(self, times: Iterable[datetime], now: datetime) -> None:
-        states = marks(times, now)
+        states = invalidation_tokens(times, now)
         done = self._c.bulk(
             [[{"index": {"_index": names.STATE, "_id": f"state-{n}"}}, _state(n, value)] for n, value in states.items()]
         )
@@ -390,14 +393,14 @@ def _filter(clauses: list[dict[str, Any]]) -> dict[str, Any]:
     return {"bool": {"filter": clauses}}
 
 
-def _negative(rule: CountRule) -> dict[str, Any]:
+def _negative(rule: NegativeDefinition) -> dict[str, Any]:
     if not rule.negative:
         return {"match_all": {}}
     labelled = {"terms": {f"labels.{rule.head}": list(rule.negative)}}
     return _filter([labelled, {"range": {"negative_score": {"gte": rule.score_from}}}]) if rule.score_from else labelled
 
 
-def _evidence(scope: Scope, start: datetime, end: datetime, rule: CountRule) -> dict[str, Any]:
+def _evidence(scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> dict[str, Any]:
     clauses = [_range(start, end), {"term": {"repost": False}}, _negative(rule)]
     clauses += [{"term": {"topic": scope.topic}}] if scope.topic else []
     clauses += [{"term": {"subjects": scope.subject}}] if scope.subject else []

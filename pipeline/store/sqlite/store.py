@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.ledger import current
-from pipeline.domain.post import Label, Progress, ScoredPost
+from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
-from pipeline.store.closed_days import marks
-from pipeline.store.protocol import BUCKET_S, SOURCES, Cell, CountRule, Outcome, Scope, may_replace, time_of
+from pipeline.store.closed_days import invalidation_tokens
+from pipeline.store.protocol import SOURCES, may_replace
 from pipeline.store.sqlite.database import Database, each
 
 _PAGE = 2000
@@ -74,7 +77,7 @@ class SqliteStore:
                 outcomes.append(Outcome.INDEXED)
             self._forget(db, stale)
             self._insert(db, new, version)
-            self._put_states(db, marks((p.post.event_time for p in posts), ingested_at))
+            self._put_states(db, invalidation_tokens((p.post.event_time for p in posts), ingested_at))
         return outcomes
 
     @staticmethod
@@ -126,7 +129,7 @@ class SqliteStore:
     def refresh(self) -> None:
         """Nothing to do: a committed row is visible."""
 
-    def counts(self, start: datetime, end: datetime, rule: CountRule) -> list[Cell]:
+    def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         arguments = (*self._negative(rule)[1], start.timestamp(), end.timestamp())
         counted = f"count(*), sum({self._negative(rule)[0]})"
         posts, of_subjects = "posts p", "posts p JOIN post_subjects ON post = rowid"
@@ -156,7 +159,7 @@ class SqliteStore:
         return dict(found)
 
     def evidence(
-        self, scope: Scope, start: datetime, end: datetime, rule: CountRule, limit: int
+        self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[dict[str, Any]]:
         negative, labels = self._negative(rule)
         where, arguments = self._scope(scope, start, end)
@@ -167,7 +170,7 @@ class SqliteStore:
             rows = list(db.execute(query, (*arguments, *labels, limit)))
         return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
 
-    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: CountRule) -> str:
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         where, arguments = self._scope(scope, start, end)
         negative, labels = self._negative(rule)
         query = f"SELECT document FROM posts p WHERE {where} AND repost = 0 AND {negative}"  # noqa: S608
@@ -190,7 +193,7 @@ class SqliteStore:
         return where, arguments
 
     @staticmethod
-    def _negative(rule: CountRule) -> tuple[str, list[str | float]]:
+    def _negative(rule: NegativeDefinition) -> tuple[str, list[str | float]]:
         if not rule.negative:
             return "1", []
         labelled = f"json_extract(labels, ?) IN ({_marks(rule.negative)})"
@@ -242,22 +245,22 @@ class SqliteStore:
                     ),
                 )
                 written += row.rowcount
-            self._put_states(db, marks(map(time_of, documents), datetime.now(UTC)))
+            self._put_states(db, invalidation_tokens(map(time_of, documents), datetime.now(UTC)))
         return written
 
-    def put_labels(self, labels: Sequence[Label]) -> None:
+    def put_annotations(self, labels: Sequence[Annotation]) -> None:
         with self._db.writing() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO labels VALUES (?, ?, ?)",
                 [(x.id, x.at.isoformat(), json.dumps(x.to_json(), ensure_ascii=False)) for x in labels],
             )
 
-    def labels(self) -> Iterator[Label]:
+    def annotations(self) -> Iterator[Annotation]:
         with self._db.reading() as db:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
-        return readable("labels in the store", rows, lambda row: Label.from_json(json.loads(row[0])))
+        return readable("labels in the store", rows, lambda row: Annotation.from_json(json.loads(row[0])))
 
-    def drop_labels(self, labels: Sequence[Label]) -> int:
+    def drop_annotations(self, labels: Sequence[Annotation]) -> int:
         with self._db.writing() as db:
             return sum(db.execute("DELETE FROM labels WHERE id = ?", (x.id,)).rowcount for x in labels)
 

@@ -18,12 +18,13 @@ import orjson
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline.classify.stage import Labeller
+from pipeline.classify.stage import ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import ScoredPost
 from pipeline.kafka import consumer
-from pipeline.store.protocol import STREAMED, CountRule
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import DummyClassifier
 from tests.fuzz.texts import TEXTS
@@ -81,11 +82,13 @@ INPUTS = st.builds(
 
 
 @cache
-def _stage() -> tuple[Labeller, SqliteStore]:
+def _stage() -> tuple[ClassifyStage, SqliteStore]:
     store = SqliteStore(Path(tempfile.mkdtemp(prefix="opinionwatch-fuzz-")) / "store.sqlite")
     store.setup()
     metrics = Metrics(CollectorRegistry())
-    return Labeller(DummyClassifier(), SubjectMatcher({"Nova": ["nova", "诺瓦"]}), CountRule(), metrics, 0), store
+    return ClassifyStage(
+        DummyClassifier(), SubjectMatcher({"Nova": ["nova", "诺瓦"]}), NegativeDefinition(), metrics, 0
+    ), store
 
 
 def run(data: bytes) -> None:
@@ -95,14 +98,14 @@ def run(data: bytes) -> None:
         headers = [(name, None if v is None else v.encode("latin-1")) for name, v in made["headers"]]
     except (ValueError, TypeError, KeyError):
         made, headers = {"timestamp": 0}, []
-    labeller, store = _stage()
+    classify_stage, store = _stage()
     raw = SimpleNamespace(
         topic="opinion.forum", partition=0, offset=hash(data) & 0xFFFFFF, timestamp=made["timestamp"], value=value,
         key=b"", headers=headers,
     )  # fmt: skip
     record = consumer._record(raw)
-    results = labeller.finish(labeller.infer(labeller.prepare([record])))
+    results = classify_stage.finish(classify_stage.infer(classify_stage.prepare([record])))
     for _, item in results:
         if isinstance(item, ScoredPost):
             orjson.dumps(item.document("2026", repost=False))
-            store.index([item], datetime.now(UTC), STREAMED)
+            store.index([item], datetime.now(UTC), DocumentVersion.STREAMED)

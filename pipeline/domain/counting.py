@@ -1,0 +1,57 @@
+"""What is counted: keys, buckets, and which posts count as negative."""
+
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass
+
+BUCKET_S = 300
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeDefinition:
+    """Which classes of which head count as negative, and from what `negative_score` in [0, 1] on.
+
+    Without `negative`, evidence is every post. `sources` are counted by themselves as well.
+    """
+
+    head: str = "sentiment"
+    negative: tuple[str, ...] = ("negative",)
+    sources: tuple[str, ...] = ()
+    score_from: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """Posts (reposts left out) of one topic, and of one subject where `subject` is not empty, in one bucket.
+
+    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. Where `source` is not empty, of that
+    source only, and of a topic or a subject.
+    """
+
+    bucket: int
+    topic: str
+    subject: str
+    posts: int
+    negatives: int
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The posts an alert key stands for: a topic, a subject, a source, or two of them at once; empty means any."""
+
+    topic: str = ""
+    subject: str = ""
+    source: str = ""
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is one topic, one subject or one source as a whole."""
+        return [self.topic, self.subject, self.source].count("") == 2
+
+    def holds(self, other: Scope) -> bool:
+        """Whether every post of the other key is one of this key."""
+        return all(not mine or mine == its for mine, its in zip(astuple(self), astuple(other), strict=True))
+
+
+EVERYTHING = Scope()
