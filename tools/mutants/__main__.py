@@ -90,7 +90,7 @@ def _measured(copies: list[Path]) -> Judges:
     for file in judges.files_with_tests(root):
         kept = CACHE / "lines" / f"{digest(root, [file])}-{shared}.json"
         if kept.exists():
-            known.add(json.loads(kept.read_text("utf-8")))
+            known.add(file, json.loads(kept.read_text("utf-8")))
         else:
             wanted.append((file, kept))
 
@@ -104,7 +104,7 @@ def _measured(copies: list[Path]) -> Judges:
             _say(f"  {file} could not run (status {ended.status}); its tests do not judge")
             continue
         kept.write_text(json.dumps(ended.shown), "utf-8")
-        known.add(ended.shown)
+        known.add(file, ended.shown)
     for test in known.failed:
         _say(f"  {test} fails without a change and does not judge")
     return known

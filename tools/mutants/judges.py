@@ -16,77 +16,75 @@ from typing import Any
 
 TESTS = ["tests/unit", "tests/flow", "tests/contract", "tests/fuzz", "tests/integration", "tests/security"]
 MEASURED = ["pipeline", "models"]
-#: Seconds of tests that judge one mutant at most; the quickest ones are taken.
-MOST_S = 40.0
+#: Of the tests that could judge a mutant, at most so many files and seconds do.
+MOST_FILES, MOST_S = 15, 25.0
+LAST_LINE = 1 << 30
 
 
 @dataclass
 class Judges:
-    """Passed tests by the lines that they execute."""
+    """Passed tests by the lines that they execute, and the lines that an import executes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
+    imported: dict[str, set[int]] = field(default_factory=dict)
+    breadth: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, shown: dict[str, Any]) -> None:
+    def add(self, file: str, shown: dict[str, Any]) -> None:
         """Takes what one test file showed (see `trials.measure`)."""
         self.seconds |= shown["seconds"]
         self.failed += shown["failed"]
+        self.breadth[file] = sum(map(len, shown["lines"].values()))
         for module, lines in shown["lines"].items():
             of_module = self.lines.setdefault(module, {})
             for line, tests in lines.items():
                 of_module.setdefault(int(line), set()).update(test for test in tests if test in self.seconds)
+        for module, imported in shown["imported"].items():
+            self.imported.setdefault(module, set()).update(imported)
 
     def of(self, module: str, source: str, line: int, importers: Iterable[str]) -> list[str]:
-        """The tests that execute the statement at a line, the quickest first, `MOST_S` of them.
+        """The tests that execute the statement at a line; those whose file executes little else come first.
 
-        A statement that runs on import is judged by the tests that execute its function or its module, or where it has
-        no functions, a module that imports it.
+        Where an import executes it, the tests that execute its function or its module judge, or where none does, those
+        of the modules that import it.
         """
-        lines = self.lines.get(module, {})
-        found: set[str] = set()
-        for first, last in statement_lines(source, line):
-            found = set().union(*(lines.get(number, ()) for number in range(first, last + 1)))
-            if found:
-                break
-        if not found:
-            tests = [tests for other in importers for tests in self.lines.get(other, {}).values()]
-            found = set().union(*tests) if on_import(source, line) else set()
+        spans = statement_lines(source, line)
+        found = self._executing(module, *spans[0])
+        if not found and not self.imported.get(module, set()).isdisjoint(range(spans[0][0], spans[0][1] + 1)):
+            found = next((tests for span in spans[1:] if (tests := self._executing(module, *span))), set())
+            found = found or set().union(*(self._executing(other, 1, LAST_LINE) for other in importers))
+        return self._few(found)
+
+    def _executing(self, module: str, first: int, last: int) -> set[str]:
+        return set().union(*(tests for line, tests in self.lines.get(module, {}).items() if first <= line <= last))
+
+    def _few(self, tests: set[str]) -> list[str]:
+        """`MOST_FILES` files and `MOST_S` seconds of tests at most."""
+        files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (self.breadth[file], file))
+        order = {file: number for number, file in enumerate(files[:MOST_FILES])}
+        wanted = [test for test in tests if test.split("::")[0] in order]
         taken: list[str] = []
         total = 0.0
-        for test in sorted(found, key=lambda test: (self.seconds[test], test)):
+        for test in sorted(wanted, key=lambda test: (order[test.split("::")[0]], self.seconds[test], test)):
             total += self.seconds[test]
-            if taken and total > MOST_S:
-                break
-            taken.append(test)
+            if not taken or total <= MOST_S:
+                taken.append(test)
         return taken
 
 
 def statement_lines(source: str, line: int) -> list[tuple[int, int]]:
-    """Spans to look for tests in: the statement at the line; if it runs on import, its function, then the module."""
+    """Where tests of a line are looked for: its statement (of a compound one the header), its function, its module."""
     around = [
         node
         for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.stmt | ast.ExceptHandler) and _start(node) <= line <= (node.end_lineno or 0)
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) and _start(node) <= line <= _end(node)
     ]
-    inner = max(around, key=lambda node: (_start(node), -(node.end_lineno or 0)))
+    inner = max(around, key=lambda node: (_start(node), -_end(node)))
     body = getattr(inner, "body", None)
-    last = max(_start(inner), body[0].lineno - 1) if body else inner.end_lineno or line
-    spans = [(_start(inner), last)]
-    if on_import(source, line):
-        if isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
-            spans = [(_start(inner), inner.end_lineno or line)]
-        spans.append((1, source.count("\n") + 1))
-    return spans
-
-
-def on_import(source: str, line: int) -> bool:
-    """Whether a line is executed on import: it lies in no body of a function."""
-    return not any(
-        node.body[0].lineno <= line <= (node.end_lineno or 0)
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    )
+    spans = [(_start(inner), max(_start(inner), _start(body[0]) - 1) if body else _end(inner))]
+    functions = [node for node in around if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [*spans, *((_start(node), _end(node)) for node in functions[-1:]), (1, LAST_LINE)]
 
 
 @cache
@@ -130,6 +128,11 @@ def helpers(root: Path) -> list[str]:
     ]
 
 
-def _start(node: ast.stmt | ast.ExceptHandler) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
-    return min(part.lineno for part in [node, *decorators])
+def _start(node: ast.AST) -> int:
+    parts = [node, *getattr(node, "decorator_list", []), getattr(node, "pattern", node)]
+    return min(int(part.lineno) for part in parts if hasattr(part, "lineno"))
+
+
+def _end(node: ast.AST) -> int:
+    body = getattr(node, "body", None)
+    return int(getattr(node, "end_lineno", 0) or (body[-1].end_lineno if body else 0))

@@ -34,6 +34,7 @@ LIBRARIES = [
     "aiohttp", "aiokafka", "elasticsearch", "faust", "hypothesis", "kafka", "numpy", "onnx", "onnxruntime", "PIL.Image",
     "prometheus_client", "pydantic", "rjieba", "rich.console", "scipy.stats", "tokenizers", "typer",
 ]  # fmt: skip
+FIRST_FILES = 3
 MEMORY_BYTES = 8 << 30
 PASSED = 0
 #: pytest was used wrongly, found no tests, or did not come to an end.
@@ -145,12 +146,18 @@ def run(
 
 
 def judge(tests: list[str]) -> tuple[int, dict[str, Any]]:
-    """Runs the given tests in their order until one fails; shows which."""
+    """Runs the given tests in their order until one fails; shows which.
+
+    The files that come first run alone: when they kill a mutant, the others need not be loaded.
+    """
     sys.dont_write_bytecode = True
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
-    plugin = _Selected(tests)
-    status = _pytest(list(dict.fromkeys(test.split("::")[0] for test in tests)), plugin, "-x")
-    return status, {"killer": plugin.failed, "ran": plugin.ran}
+    files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+    for some in filter(None, (files[:FIRST_FILES], files[FIRST_FILES:])):
+        plugin = _Selected(tests)
+        if status := _pytest(some, plugin, "-x"):
+            return status, {"killer": plugin.failed}
+    return PASSED, {"killer": ""}
 
 
 def measure(copy: Path, test_file: str, measured: list[str]) -> tuple[int, dict[str, Any]]:
@@ -161,15 +168,15 @@ def measure(copy: Path, test_file: str, measured: list[str]) -> tuple[int, dict[
     status = _pytest([test_file], plugin)
     measuring.stop()
     data = measuring.get_data()
-    lines = {
-        Path(file).relative_to(copy).as_posix(): {
-            line: tests
-            for line, contexts in data.contexts_by_lineno(file).items()
-            if (tests := [c for c in contexts if c])
-        }
-        for file in data.measured_files()
+    executed = {
+        Path(file).relative_to(copy).as_posix(): data.contexts_by_lineno(file) for file in data.measured_files()
     }
-    return status, {"seconds": plugin.seconds, "failed": plugin.failed, "lines": lines}
+    tests = {
+        module: {line: tests for line, contexts in lines.items() if (tests := [name for name in contexts if name])}
+        for module, lines in executed.items()
+    }
+    imported = {module: [line for line, names in lines.items() if "" in names] for module, lines in executed.items()}
+    return status, {"seconds": plugin.seconds, "failed": plugin.failed, "lines": tests, "imported": imported}
 
 
 class _Selected:
@@ -177,7 +184,6 @@ class _Selected:
 
     def __init__(self, tests: list[str]) -> None:
         self.order = {test: number for number, test in enumerate(tests)}
-        self.ran = 0
         self.failed = ""
 
     @pytest.hookimpl(trylast=True)
@@ -187,7 +193,6 @@ class _Selected:
         )
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.ran += report.when == "call"
         if report.failed and not self.failed:
             self.failed = report.nodeid
 
