@@ -37,9 +37,9 @@ LIBRARIES = [
 FIRST_FILES = 3
 MEMORY_BYTES = 8 << 30
 PASSED = 0
-#: pytest was used wrongly, found no tests, or did not come to an end.
+#: pytest did not come to an end, and its exit status when it found no tests.
 BROKEN = 99
-NOT_JUDGED = {4, 5, BROKEN}
+NOT_JUDGED = {5, BROKEN}
 
 
 @dataclass(frozen=True)
