@@ -126,7 +126,7 @@ def _try(copies: list[Path], known: Judges, mutants: list[Mutant]) -> dict[str, 
     @contextmanager
     def start(copy: Path, trial: Trial) -> Iterator[Run]:
         with trials.changed(copy / trial.mutant.module, trial.mutant.source):
-            yield Run(copy, partial(trials.judge, trial.tests), limit_s=20 + 5 * trial.seconds)
+            yield Run(copy, partial(trials.judge, trial.tests), limit_s=15 + 3 * trial.seconds)
 
     with open(CACHE / "verdicts.jsonl", "a", encoding="utf-8") as kept:
         for number, (trial, ended) in enumerate(trials.run(copies, wanted, start), 1):

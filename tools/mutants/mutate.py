@@ -110,7 +110,7 @@ def sample(module: str, source: str, size: int, seed: int) -> list[Mutant]:
     for changes in places.values():
         draw.shuffle(changes)
     made: list[Mutant] = []
-    seen = {_meaning(source)}
+    seen = {_meaning(source), ""}
     while places and len(made) < size:
         for place in draw.sample(sorted(places), len(places)):
             mutant = _mutant(module, source, place[0], *places[place].pop())
