@@ -72,16 +72,24 @@ def test_the_same_seed_draws_the_same_changes_and_every_place_comes_before_a_sec
 
 
 def test_a_statement_is_judged_by_the_tests_that_execute_it() -> None:
-    known = Judges(
-        seconds={"t.py::slow": 2.0, "t.py::quick": 0.1, "other.py::far": 0.1, "t.py::long": 90.0},
-        lines={"box.py": {15: {"t.py::slow", "t.py::quick"}, 16: {"t.py::slow"}, 18: {"other.py::far", "t.py::long"}}},
-        imported={"box.py": {1, 2, 3, 5, 6, 9, 10, 11, 13}},
-        breadth={"t.py": 10, "other.py": 500},
-    )
+    known = Judges()
+    lines = {"9": ["t.py::long"], "15": ["t.py::slow", "t.py::quick"], "16": ["t.py::slow"], "18": ["t.py::long"]}
+    shown = {"lines": {"box.py": lines}, "imported": {"box.py": [5, 6, 11]}, "failed": []}
+    known.add("t.py", shown | {"seconds": {"t.py::slow": 2.0, "t.py::quick": 0.1, "t.py::long": 90.0}}, in_functions)
+    far = {"box.py": {"18": ["far.py::one"]}, "user.py": {str(n): ["far.py::one"] for n in range(50)}}
+    shown = {"lines": far, "imported": {}, "failed": [], "seconds": {"far.py::one": 0.1}}
+    known.add("far.py", shown, in_functions)
     assert known.of("box.py", SOURCE, 15, []) == ["t.py::quick", "t.py::slow"]
-    assert known.of("box.py", SOURCE, 18, []) == ["other.py::far"], "what takes longest is left out"
+    assert known.of("box.py", SOURCE, 18, []) == ["far.py::one"], "what takes longest is left out"
     assert known.of("box.py", SOURCE, 20, []) == [], "nobody raises it"
-    assert known.of("box.py", SOURCE, 11, [])[0] == "t.py::quick", "what an import executes is judged by the module's"
+    for line in (9, 11):
+        judged = known.of("box.py", SOURCE, line, [])
+        assert judged == ["far.py::one", "t.py::quick", "t.py::slow"], "an import is judged by the module's tests"
+    assert known.of("user.py", SOURCE, 20, ["box.py"]) == ["far.py::one"]
+
+
+def in_functions(module: str) -> frozenset[int]:
+    return frozenset(range(14, 22)) if module == "box.py" else frozenset(range(100))
 
 
 def test_the_lines_of_a_statement() -> None:

@@ -86,11 +86,12 @@ def _measured(copies: list[Path]) -> Judges:
     """What each fast test executes; test files that nobody measured since a change run first."""
     root, known, wanted = copies[0], Judges(), []
     (CACHE / "lines").mkdir(exist_ok=True)
+    in_functions = partial(judges.function_lines, root)
     shared = digest(root, [*judges.MEASURED, *judges.helpers(root)])
     for file in judges.files_with_tests(root):
         kept = CACHE / "lines" / f"{digest(root, [file])}-{shared}.json"
         if kept.exists():
-            known.add(file, json.loads(kept.read_text("utf-8")))
+            known.add(file, json.loads(kept.read_text("utf-8")), in_functions)
         else:
             wanted.append((file, kept))
 
@@ -104,7 +105,7 @@ def _measured(copies: list[Path]) -> Judges:
             _say(f"  {file} could not run (status {ended.status}); its tests do not judge")
             continue
         kept.write_text(json.dumps(ended.shown), "utf-8")
-        known.add(file, ended.shown)
+        known.add(file, ended.shown, in_functions)
     for test in known.failed:
         _say(f"  {test} fails without a change and does not judge")
     return known

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 TESTS = ["tests/unit", "tests/flow", "tests/contract", "tests/fuzz", "tests/integration", "tests/security"]
 MEASURED = ["pipeline", "models"]
 #: Of the tests that could judge a mutant, at most so many files and seconds do.
-MOST_FILES, MOST_S = 10, 15.0
+MOST_FILES, MOST_S = 10, 20.0
 LAST_LINE = 1 << 30
 
 
@@ -31,20 +31,26 @@ class Judges:
     breadth: dict[str, int] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
-    def add(self, file: str, shown: dict[str, Any]) -> None:
-        """Takes what one test file showed (see `trials.measure`)."""
+    def add(self, file: str, shown: dict[str, Any], in_functions: Callable[[str], frozenset[int]]) -> None:
+        """Takes what one test file showed (see `trials.measure`); `in_functions` gives the lines within functions.
+
+        The others are executed by an import, in whichever test that happens.
+        """
         self.seconds |= shown["seconds"]
         self.failed += shown["failed"]
         self.breadth[file] = sum(map(len, shown["lines"].values()))
         for module, lines in shown["lines"].items():
-            of_module = self.lines.setdefault(module, {})
+            of_module, within = self.lines.setdefault(module, {}), in_functions(module)
             for line, tests in lines.items():
-                of_module.setdefault(int(line), set()).update(test for test in tests if test in self.seconds)
+                if int(line) in within:
+                    of_module.setdefault(int(line), set()).update(test for test in tests if test in self.seconds)
+                else:
+                    self.imported.setdefault(module, set()).add(int(line))
         for module, imported in shown["imported"].items():
             self.imported.setdefault(module, set()).update(imported)
 
     def of(self, module: str, source: str, line: int, importers: Iterable[str]) -> list[str]:
-        """The tests that execute the statement at a line; those whose file executes little else come first.
+        """The tests that execute the statement at a line, of files that execute little else, the quickest first.
 
         Where an import executes it, the tests that execute its function or its module judge, or where none does, those
         of the modules that import it.
@@ -62,9 +68,9 @@ class Judges:
     def _few(self, tests: set[str]) -> list[str]:
         """`MOST_FILES` files and `MOST_S` seconds of tests at most."""
         files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (self.breadth[file], file))
-        order = {file: number for number, file in enumerate(files[:MOST_FILES])}
-        wanted = [test for test in tests if test.split("::")[0] in order]
-        wanted.sort(key=lambda test: (order[test.split("::")[0]], self.seconds[test], test))
+        near = set(files[:MOST_FILES])
+        wanted = [test for test in tests if test.split("::")[0] in near]
+        wanted.sort(key=lambda test: (self.seconds[test], test))
         taken: list[str] = []
         left_s = MOST_S
         for test in wanted:
@@ -86,6 +92,17 @@ def statement_lines(source: str, line: int) -> list[tuple[int, int]]:
     spans = [(_start(inner), max(_start(inner), _start(body[0]) - 1) if body else _end(inner))]
     functions = [node for node in around if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     return [*spans, *((_start(node), _end(node)) for node in functions[-1:]), (1, LAST_LINE)]
+
+
+@cache
+def function_lines(root: Path, module: str) -> frozenset[int]:
+    """The lines of a module that lie in the body of a function."""
+    return frozenset(
+        line
+        for node in ast.walk(ast.parse((root / module).read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for line in range(node.body[0].lineno, _end(node) + 1)
+    )
 
 
 @cache

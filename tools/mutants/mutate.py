@@ -62,7 +62,8 @@ class Mutant:
         return self._first("+")
 
     def _first(self, sign: str) -> str:
-        return next((line[1:].strip() for line in self.diff.splitlines()[2:] if line.startswith(sign)), "")
+        lines = (line[1:].strip() for line in self.diff.splitlines()[2:] if line.startswith(sign))
+        return next(filter(None, lines), "")
 
 
 class RemoveStatement(Operator):  # type: ignore[misc]
