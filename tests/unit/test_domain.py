@@ -13,12 +13,15 @@ import pytest
 from pipeline.domain import readable as records
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import BUCKET_S, EVERYTHING, Scope
-from pipeline.domain.errors import EXIT_CONFIG, Fatal, Poison, Transient
-from pipeline.domain.post import EARLIEST, LATEST, Origin, Record, document_id, rounded, scores_of, text_of
+from pipeline.domain.document_version import DocumentVersion
+from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Poison, Transient
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import Origin, Record, document_id, rounded, scores_of, text_of
 from pipeline.domain.progress import Progress, is_named, same_log
 from pipeline.domain.readable import readable
 from pipeline.domain.retry import CAP_S, delay_s, retried
 from pipeline.domain.threads import DaemonThreads
+from tests.builders import scored
 
 AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
 
@@ -49,11 +52,11 @@ def test_a_bucket_is_five_minutes() -> None:
 @pytest.mark.parametrize(
     ("stamp_ms", "time"),
     [
-        (int(EARLIEST.timestamp()) * 1000, EARLIEST),
-        (int(EARLIEST.timestamp()) * 1000 - 1, None),
-        (int(LATEST.timestamp()) * 1000 - 1, LATEST - timedelta(milliseconds=1)),
-        (int(LATEST.timestamp()) * 1000, None),
-        (int(EARLIEST.timestamp()) * 1_000_000, EARLIEST),
+        (946_684_800_000, datetime(2000, 1, 1, tzinfo=UTC)),
+        (946_684_799_999, None),
+        (4_102_444_799_999, datetime(2100, 1, 1, tzinfo=UTC) - timedelta(milliseconds=1)),
+        (4_102_444_800_000, None),
+        (946_684_800_000_000, datetime(2000, 1, 1, tzinfo=UTC)),
         (int(AT.timestamp()) * 1_000_000, AT),
         (-1, None),
         (0, None),
@@ -73,6 +76,41 @@ def test_text_and_scores_of_a_document_are_those_of_its_post() -> None:
     assert scores_of(document) == {"topic": 0.75}
     assert rounded({"mood": 0.123456}) == {"mood": 0.1235}
     assert document_id("weibo", "1") != document_id("weib", "o1")
+
+
+def test_a_document_has_scores_with_four_digits_and_none_where_a_model_has_no_such_head() -> None:
+    post = scored(1)._replace(labels={"topic": "x"}, scores={"topic": 0.123456}, negative_score=0.987654)
+    document = post.document(AT.isoformat(), repost=True)
+    assert (document["topic_score"], document["sentiment_score"], document["negative_score"]) == (0.1235, 0.0, 0.9877)
+    assert (document["scores"], document["sentiment"], document["repost"]) == ({"topic": 0.1235}, "", True)
+    other = scored(1)._replace(labels={"sentiment": "y"}, scores={"sentiment": 0.123456}).document("", repost=False)
+    assert (other["topic"], other["topic_score"], other["sentiment_score"]) == ("", 0.0, 0.1235)
+    assert (other["corrected"], other["repost"]) == (False, False)
+
+
+def test_versions_of_documents_rank_the_stream_before_relabelling_before_people() -> None:
+    """The numbers stand in documents of every release, and so do those of the times that corrections add."""
+    assert [int(v) for v in DocumentVersion] == [1, 1_000, 1_000_000_000]
+
+
+def test_exit_codes_are_those_of_the_contract() -> None:
+    assert (EXIT_USAGE, EXIT_UNAVAILABLE, EXIT_BUG, EXIT_CONFIG) == (2, 69, 70, 78)
+
+
+def test_histograms_reach_from_milliseconds_to_what_an_alert_may_wait_for() -> None:
+    """Dashboards and alerting rules name these buckets."""
+    metrics = Metrics()
+    buckets = {
+        family.name: [float(s.labels["le"]) for s in family.samples if s.name.endswith("_bucket")]
+        for family in metrics.registry.collect()
+        if family.type == "histogram"
+    }
+    seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300]
+    end = [float("inf")]
+    assert buckets["opinionwatch_batch_size"] == [*(2.0**n for n in range(11)), *end]
+    for name in ("inference_seconds", "index_seconds", "received_to_indexed_seconds"):
+        assert buckets[f"opinionwatch_{name}"] == seconds + end
+    assert buckets["opinionwatch_published_to_indexed_seconds"] == [*seconds, 3600, 86400, *end]
 
 
 def test_the_lag_is_what_lies_between_and_never_negative() -> None:

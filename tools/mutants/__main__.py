@@ -135,8 +135,9 @@ def _try(copies: list[Path], known: Judges, mutants: list[Mutant]) -> dict[str, 
             outcome = _outcome(ended)
             verdict = Verdict(mutant.key, outcome, killer, digest(root, _judging(killer, trial)))
             found[mutant.key] = verdict
-            kept.write(json.dumps(asdict(verdict)) + "\n")
-            kept.flush()
+            if ended.status not in trials.NOT_JUDGED:
+                kept.write(json.dumps(asdict(verdict)) + "\n")
+                kept.flush()
             _say(f"{number} of {len(wanted)}: {mutant.module}:{mutant.line} {mutant.operator} {outcome} {killer}")
     return found
 
