@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.batching import FEW_SHAPES, GPU_SHAPES, by_length, padded, shared_evenly
+from models.batching import FEW_SHAPES, GPU_SHAPES, balance_batches, by_length, padded
 from models.bundle import HeadEntry
 from models.cache import LruCache
 from models.engine import memory_is_short
@@ -127,11 +127,11 @@ def test_batches_fill_their_budget() -> None:
 
 
 def test_streams_get_groups_alike() -> None:
-    assert [len(g) for g in shared_evenly([4] * 30, 40, 1)] == [10, 10, 10], "one stream needs no sharing"
-    assert [len(g) for g in shared_evenly([4] * 10, 40, 2)] == [5, 5]
-    assert [len(g) for g in shared_evenly([4], 40, 2)] == [1]
-    assert [len(g) for g in shared_evenly([10] * 6, 30, 3)] == [2, 2, 2]
-    assert [len(g) for g in shared_evenly([10] * 5, 40, 4)] == [4, 1], "five are not shared evenly by four"
+    assert [len(g) for g in balance_batches([4] * 30, 40, 1)] == [10, 10, 10], "one stream needs no sharing"
+    assert [len(g) for g in balance_batches([4] * 10, 40, 2)] == [5, 5]
+    assert [len(g) for g in balance_batches([4], 40, 2)] == [1]
+    assert [len(g) for g in balance_batches([10] * 6, 30, 3)] == [2, 2, 2]
+    assert [len(g) for g in balance_batches([10] * 5, 40, 4)] == [4, 1], "five are not shared evenly by four"
 
 
 def test_rows_are_padded_with_nothing_that_is_read() -> None:
