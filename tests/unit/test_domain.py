@@ -131,6 +131,7 @@ def test_logs_differ_where_both_say_so() -> None:
     assert same_log("c/1", "d/1"), "a topic's id is its own in any cluster"
     assert same_log("/1", "c/")
     assert same_log("/", "c/")
+    assert same_log("c/1/x", "d/1/x"), "an id may hold anything"
     assert not same_log("c/", "d/1")
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from tokenizers import Tokenizer
 
+from models import load_bundle, runtimes
 from models.batching import FEW_SHAPES, GPU_SHAPES, balance_batches, by_length, padded
 from models.bundle import HeadEntry
 from models.cache import LruCache
 from models.engine import memory_is_short
 from models.heads import Head, Prediction, predictions
+from models.runtimes import EngineError
 from models.tokenizer import BundleTokenizer
 from models.truncation import MAX_WINDOWS, pieces, reach
 from pipeline.settings import STARTER
@@ -146,3 +149,38 @@ def test_memory_that_is_short_is_told_by_what_runtimes_say() -> None:
     assert memory_is_short(RuntimeError("CUDA error: device lost"))
     assert memory_is_short(RuntimeError("std::bad_alloc"))
     assert not memory_is_short(RuntimeError("shape mismatch"))
+
+
+def test_a_tokenizer_that_was_saved_with_padding_pads_nothing() -> None:
+    padding = Tokenizer.from_str(TOKENIZER)
+    padding.enable_padding(length=16)
+    short, long = BundleTokenizer(padding.to_str(), 16).encode(["good", "good news of a good phone"])
+    assert len(short[0]) < len(long[0]) < 16
+
+
+def test_a_runtime_is_chosen_by_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(runtimes, "_openvino", lambda *_: opened.append("openvino"))
+    monkeypatch.setattr(runtimes, "_onnxruntime", lambda *_: opened.append("onnxruntime"))
+
+    def choose(device: str, *, cuda: bool, standard: bool = True, runtime: str = "auto") -> str:
+        monkeypatch.setattr(runtimes, "_has_cuda", lambda: cuda)
+        runtimes.open_runtime(b"", device, runtime, 1, standard=standard)  # type: ignore[arg-type]
+        return opened[-1]
+
+    assert choose("auto", cuda=False) == "openvino"
+    assert choose("cpu", cuda=True) == "openvino"
+    assert choose("auto", cuda=True) == "onnxruntime", "a GPU goes before"
+    assert choose("auto", cuda=False, standard=False) == "onnxruntime", "OpenVINO knows the standard's operators only"
+    assert choose("auto", cuda=False, runtime="onnxruntime") == "onnxruntime"
+    monkeypatch.setattr(runtimes, "find_spec", lambda _: None)
+    assert choose("auto", cuda=False) == "onnxruntime"
+    for device, standard, words in (("cpu", False, "operators of ONNX Runtime"), ("cuda", True, "runs on the CPU")):
+        with pytest.raises(EngineError, match=words):
+            choose(device, cuda=False, standard=standard, runtime="openvino")
+
+
+def test_an_engine_on_a_cpu_that_was_asked_for_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    engine = load_bundle(STARTER, device="cpu", runtime="onnxruntime")
+    assert engine.provider == "CPUExecutionProvider"
+    assert caplog.text == ""

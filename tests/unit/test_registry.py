@@ -238,3 +238,13 @@ def test_a_challenger_that_fails_is_left_alone_for_twice_as_long_each_time() -> 
     assert asked[:5] == [1, 4, 9, 18, 19], "two, four and eight batches are left out"
     assert counted == [1] * 4, "two heads, twice"
     assert asked[5:] == [20, 23], "after a success the pauses begin again"
+
+
+def test_a_registration_that_was_interrupted_is_made_good_by_the_next(registry: Registry, tmp_path: Path) -> None:
+    left = tmp_path / "registry" / "versions" / "starter-1"
+    left.mkdir(parents=True)
+    (left / "tokenizer.json").write_text("half")
+    entry = Registry(str(tmp_path / "registry")).register(bundle(tmp_path, "1"), by="ann")
+    assert (entry.id, entry.sequence) == ("starter-1", 1)
+    assert Registry(str(tmp_path / "registry")).verify("starter-1").manifest.version == "1"
+    assert registry.register(tmp_path / "bundle-1", by="ann").sequence == 1

@@ -2,7 +2,7 @@
 
 The operators are cosmic-ray's, one or two of a family (`<` becomes `<=` and `>=`, not every other comparison), and one
 of our own that removes a statement. Changes that no test can see are left out: annotations, log lines, the arguments
-of decorators.
+of decorators, and what guards against a wrong call alone (`strict=`, keyword-only parameters).
 """
 
 from __future__ import annotations
@@ -130,14 +130,20 @@ def sample(module: str, source: str, size: int, seed: int) -> list[Mutant]:
 def _places(source: str) -> dict[tuple[int, int], list[tuple[str, int]]]:
     """Start of a place (line, column) -> the changes that can be made there: operator and its occurrence."""
     found: dict[tuple[int, int], list[tuple[str, int]]] = defaultdict(list)
-    hidden = _hidden_lines(source)
+    hidden, lines = _hidden_lines(source), source.splitlines()
     nodes = list(ast_nodes(get_ast(source)))
     for name, operator in operators().items():
         positions = (position for node in nodes for position in operator.mutation_positions(node))
         for occurrence, (start, _) in enumerate(positions):
-            if name == "RemoveDecorator" or start[0] not in hidden:
+            if name == "RemoveDecorator" or (start[0] not in hidden and not _is_for_programmers(lines, *start)):
                 found[start].append((name, occurrence))
     return dict(found)
+
+
+def _is_for_programmers(lines: list[str], line: int, column: int) -> bool:
+    """Whether a place is the value of `strict=`, or the `*` that only keywords follow."""
+    before, here = lines[line - 1][:column], lines[line - 1][column:]
+    return before.rstrip().endswith("strict=") or here.startswith(("*,", "/,", "/)"))
 
 
 def _hidden_lines(source: str) -> set[int]:
