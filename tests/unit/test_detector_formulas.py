@@ -11,7 +11,10 @@ from scipy.special import logsumexp
 from scipy.stats import betabinom, nbinom
 
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
+from pipeline.alerting.detection.tail import log10_tail, onset
+from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector
+from tests.builders import START
 
 WINDOWS, RECENT, GUARD, WEEK = (1, 2, 3, 4, 6), 2, 2, 168
 SPAN = 6 + RECENT + GUARD + 6
@@ -269,3 +272,67 @@ def test_the_volume_rule_counts_the_hour_that_ends_now_in_buckets_of_five_minute
     assert verdicts.expected[0] == pytest.approx(sum(past) / len(past))
     assert verdicts.window[0] == 12
     assert verdicts.score[0] > 3
+
+
+def test_the_tail_of_many_rows_is_that_of_each() -> None:
+    rng = np.random.default_rng(4)
+    n = rng.integers(1, 400, 700)
+    k = rng.integers(0, n + 1)
+    share, rho = rng.uniform(0.01, 0.9, 700), rng.uniform(0.002, 0.4, 700)
+    m = 1 / rho - 1
+    found = log10_tail(k, n, share * m, (1 - share) * m)
+    expected = [-tail(*row) for row in zip(n, k, share, rho, strict=True)]
+    assert found == pytest.approx(np.array(expected), abs=1e-6)
+    assert log10_tail(*np.empty((4, 0), np.int64)).shape == (0,)
+
+
+def test_a_rise_began_with_the_suffix_that_is_least_like_the_baseline() -> None:
+    rng = np.random.default_rng(8)
+    found = set()
+    for _ in range(200):
+        posts = rng.poisson(4, 12)
+        negatives = rng.binomial(posts, np.where(np.arange(12) < rng.integers(0, 12), 0.2, 0.6))
+        ratios = []
+        for start in range(12):
+            n, k = int(posts[start:].sum()), int(negatives[start:].sum())
+            share = min(max(k / max(n, 1), 1e-9), 1 - 1e-9)
+            gain = k * math.log(share / 0.25) + (n - k) * math.log((1 - share) / 0.75)
+            ratios.append(gain if share > 0.25 else 0.0)
+        found.add(onset(posts, negatives, 0.25))
+        assert onset(posts, negatives, 0.25) == int(np.argmax(ratios))
+    assert len(found) > 5
+    assert onset(np.zeros(3, np.int64), np.zeros(3, np.int64), 0.2) == 0
+    assert onset(np.array([5, 5, 5]), np.array([0, 1, 5]), 0.9) == 2, "all of the last posts are negative"
+
+
+@pytest.mark.parametrize(
+    ("posts_per_h", "tier"),
+    [
+        (0, "under 10/h"), (9.99, "under 10/h"), (10, "10 to 50/h"), (49.9, "10 to 50/h"), (50, "50 to 200/h"),
+        (199.9, "50 to 200/h"), (200, "over 200/h"), (1e9, "over 200/h"),
+    ],
+)  # fmt: skip
+def test_a_key_belongs_to_the_tier_of_its_posts_an_hour(posts_per_h: float, tier: str) -> None:
+    assert tier_of(posts_per_h) == tier
+
+
+def test_a_calibration_survives_its_json_and_fields_of_a_newer_release() -> None:
+    found = Calibration(START, 0.1, {"under 10/h": Threshold(4.5, 0.08, 120.0)})
+    written = found.to_json()
+    assert written == {
+        "at": START.isoformat(),
+        "target": 0.1,
+        "tiers": {"under 10/h": {"fire": 4.5, "per_key_week": 0.08, "key_weeks": 120.0}},
+    }
+    written["tiers"]["under 10/h"]["new"] = 1
+    assert Calibration.from_json(written) == found
+
+
+def test_the_constants_of_the_rule_are_those_of_its_documents() -> None:
+    """The figures of the back-tests hold for these alone."""
+    rule = DetectorConfig()
+    assert rule.windows == (12, 24, 36, 48, 72)
+    assert (rule.guard, rule.recent, rule.half_life, rule.warm_after) == (24, 24, 7 * 288, 7 * 288)
+    assert (rule.prior_weight, rule.min_negatives, rule.min_lift) == (20, 10, 1.5)
+    assert (rule.cold_share, rule.cold_posts) == (0.4, 50)
+    assert rule.span == 72 + 24 + 24 + 72

@@ -79,3 +79,8 @@ def test_the_watch_reports_a_class_that_the_reference_never_had() -> None:
     watch = Watch({"mood": {"other": 1.0}}, lambda _, found: reported.append(found), every=1)
     watch.add([said(0.9)])
     assert reported == [0.5], "half of the distance to a share of nothing"
+
+
+def test_one_text_has_a_profile() -> None:
+    found = profile(["fine"], [said(0.2)], 0.0)
+    assert (found.rows, found.classes, found.languages) == (1, {"mood": {"good": 1.0}}, {"latin": 1.0})

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
-from models.engine import OnnxEngine, OutOfMemoryError
+from models.engine import OnnxEngine, OutOfMemoryError, usable_cores
 from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
 from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
@@ -271,3 +271,22 @@ def test_tokens_are_counted_with_and_without_their_padding() -> None:
     engine.infer(encoded)
     assert engine.tokens - tokens == short + long
     assert engine.padded_tokens - padded == 2 * engine._session.shapes.width(long)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("1600000 100000", 8),
+        ("?", 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_within_the_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_: quota)
+    assert usable_cores() == cores
