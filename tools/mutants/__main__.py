@@ -4,8 +4,8 @@
 
 Each target is a package or a module. The tool draws `--sample` changes of each module, the same ones for the same code
 and seed, makes each in a copy of the tree and runs the fast tests that execute the changed statement. It prints a line
-per module (killed: a test failed; timeout: the tests took too long, which counts as killed; survived) and each survivor
-as a diff. A survivor is a test that is missing, unless nobody can see the change: then `tests/mutants_equivalent.toml`
+per module (killed: a test failed; timeout: the tests took too long, which counts as killed; survived; uncovered: no fast
+test executes the statement) and each mutant that lives as a diff. A survivor is a test that is missing, unless nobody can see the change: then `tests/mutants_equivalent.toml`
 says why, and the tool leaves it out of the figures.
 
 Results are kept in `.cache/mutants`: a run that was interrupted goes on where it stopped, and after new tests only the
@@ -26,7 +26,7 @@ from pathlib import Path
 from tools.mutants import judges, report, trials
 from tools.mutants.judges import Judges, digest
 from tools.mutants.mutate import Mutant, sample
-from tools.mutants.report import KILLED, SURVIVED, TIMEOUT, Verdict
+from tools.mutants.report import KILLED, SURVIVED, TIMEOUT, UNCOVERED, Verdict
 from tools.mutants.trials import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,7 +118,7 @@ def _try(copies: list[Path], known: Judges, mutants: list[Mutant]) -> dict[str, 
     for mutant in mutants:
         trial = _trial(root, known, mutant, before.get(mutant.key))
         if not trial.tests:
-            found[mutant.key] = Verdict(mutant.key, SURVIVED, "", "")
+            found[mutant.key] = Verdict(mutant.key, UNCOVERED, "", "")
         elif _holds(root, before.get(mutant.key), trial):
             found[mutant.key] = before[mutant.key]
         else:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from tools.mutants.mutate import Mutant
 
-KILLED, SURVIVED, TIMEOUT, EQUIVALENT = "killed", "survived", "timeout", "equivalent"
-OUTCOMES = [KILLED, SURVIVED, TIMEOUT, EQUIVALENT]
+KILLED, SURVIVED, TIMEOUT, UNCOVERED, EQUIVALENT = "killed", "survived", "timeout", "uncovered", "equivalent"
+OUTCOMES = [KILLED, SURVIVED, TIMEOUT, UNCOVERED, EQUIVALENT]
+#: No fast test executes the statement of an uncovered mutant.
+LIVE = {SURVIVED, UNCOVERED}
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,10 @@ def show(mutants: dict[str, list[Mutant]], verdicts: dict[str, Verdict], excused
         outcomes = Counter[str]()
         for mutant in drawn:
             outcome = verdicts[mutant.key].outcome
-            if outcome == SURVIVED and (mutant.module, mutant.before, mutant.after) in excused:
+            if outcome in LIVE and (mutant.module, mutant.before, mutant.after) in excused:
                 outcome = EQUIVALENT
             outcomes[outcome] += 1
-            if outcome == SURVIVED:
+            if outcome in LIVE:
                 survivors.append(mutant)
         counts[module] = outcomes
         package = "/".join(module.split("/")[: 1 if module.startswith("models") else 2])
@@ -59,6 +61,6 @@ def _changes(diff: str) -> str:
 
 
 def _share(outcomes: Counter[str]) -> str:
-    """Of the mutants that somebody can see, how many survived."""
+    """Of the mutants that somebody can see, how many live."""
     seen = outcomes.total() - outcomes[EQUIVALENT]
-    return f"{outcomes[SURVIVED] / seen:>9.1%}" if seen else f"{'':>9}"
+    return f"{sum(outcomes[outcome] for outcome in LIVE) / seen:>9.1%}" if seen else f"{'':>9}"
