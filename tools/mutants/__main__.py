@@ -3,10 +3,14 @@
     python -m tools.mutants models pipeline/classify/codec.py --sample 20 --seed 1
 
 Each target is a package or a module. The tool draws `--sample` changes of each module, the same ones for the same code
-and seed, makes each in a copy of the tree and runs the fast tests that execute the changed statement. It prints a line
-per module (killed: a test failed; timeout: the tests took too long, which counts as killed; survived; uncovered: no fast
-test executes the statement) and each mutant that lives as a diff. A survivor is a test that is missing, unless nobody can see the change: then `tests/mutants_equivalent.toml`
-says why, and the tool leaves it out of the figures.
+and seed, makes each in a copy of the tree and runs the fast tests that execute the changed statement. It prints each
+mutant that lives as a diff, and a line per module:
+
+    killed      a test failed
+    survived    no test failed
+    timeout     the tests took too long, which counts as killed
+    uncovered   no fast test executes the statement, so that it lives as well
+    equivalent  nobody can see the change: `tests/mutants_equivalent.toml` says why, and it does not count
 
 Results are kept in `.cache/mutants`: a run that was interrupted goes on where it stopped, and after new tests only the
 mutants that they can judge are tried again. `--fresh` forgets them.
