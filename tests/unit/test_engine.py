@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
-from models.engine import OnnxEngine, OutOfMemoryError
+from models.engine import OnnxEngine, OutOfMemoryError, usable_cores
 from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
 from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
@@ -220,3 +222,71 @@ def test_what_is_tokenised_by_one_model_is_not_inferred_by_another(engine: OnnxE
     assert encoded.only([2, 0]).texts == [TEXTS[2], TEXTS[0]]
     some = engine.infer(encoded.only([2, 0]))
     assert [p.label("topic") for p in some] == [engine.predict([TEXTS[i]])[0].label("topic") for i in (2, 0)]
+
+
+def test_batches_run_side_by_side_in_as_many_streams_as_there_are() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    run, both = engine._session.run, threading.Barrier(2, timeout=10)
+    engine._session = engine._session._replace(run=lambda ids, mask: (both.wait(), run(ids, mask))[1], streams=2)
+    engine._pool = ThreadPoolExecutor(2)
+    engine.tune(8)
+    assert len(engine.predict(["good", "bad"])) == 2, "one batch waits for the other to begin"
+    threads: list[str] = []
+    engine._session = engine._session._replace(
+        run=lambda ids, mask: (threads.append(threading.current_thread().name), run(ids, mask))[1]
+    )
+    engine.predict(["good"])
+    engine._session = engine._session._replace(streams=1)
+    engine.predict(["good", "bad"])
+    assert set(threads) == {threading.current_thread().name}, "one batch or one stream needs no other thread"
+
+
+def test_after_a_batch_that_did_not_fit_batches_are_half_as_large() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    sizes: list[int] = []
+    run = engine._session.run
+
+    def seen(ids: Any, mask: Any) -> Any:
+        sizes.append(ids.size)
+        if len(sizes) == 1:
+            raise RuntimeError(ARENA_FULL)
+        return run(ids, mask)
+
+    engine._session = engine._session._replace(run=seen, streams=1)
+    engine.tune(240)
+    engine.predict(["good"] * 400)
+    sizes.clear()
+    sizes.append(0)
+    engine.predict(["good"] * 400)
+    assert 80 < max(sizes) <= 120
+
+
+def test_tokens_are_counted_with_and_without_their_padding() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    engine._session = engine._session._replace(streams=1)
+    encoded = engine.encode(["good", "good " * 30])
+    short, long = (len(parts[0]) for parts in encoded.rows)
+    engine.tune(10_000)
+    tokens, padded = engine.tokens, engine.padded_tokens
+    engine.infer(encoded)
+    assert engine.tokens - tokens == short + long
+    assert engine.padded_tokens - padded == 2 * engine._session.shapes.width(long)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("1600000 100000", 8),
+        ("?", 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_within_the_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_: quota)
+    assert usable_cores() == cores

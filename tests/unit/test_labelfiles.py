@@ -267,3 +267,19 @@ def test_a_head_may_have_the_name_of_a_column_that_tools_have(tmp_path: Path) ->
     assert read_label_file(file, "label", {"status": ["open", "closed"]}).rows[0].labels == {"status": "open"}
     assert read_label_file(file, "status").rows[0].labels == {"status": "open"}
     assert read_label_file(file, "label").rows == []
+
+
+def test_a_column_of_eight_rows_that_all_differ_holds_no_classes(tmp_path: Path) -> None:
+    def heads(rows: int) -> list[str]:
+        lines = "".join(f"t{n},{'good' if n % 2 else 'bad'},word {chr(97 + n)}\n" for n in range(rows))
+        return list(heads_of(read_labelled(write(tmp_path, "a.csv", f"text,mood,impression\n{lines}"))[0]))
+
+    assert heads(7) == ["mood", "impression"]
+    assert heads(8) == ["mood"]
+
+
+def test_the_first_user_of_a_flat_row_is_its_annotator(tmp_path: Path) -> None:
+    row = {"text": "bad", "mood.responses": ["low"], "mood.responses.users": ["ann", "bob"],
+           "mood.responses.status": ["submitted"]}  # fmt: skip
+    assert read_labelled(write(tmp_path, "a.jsonl", [row]))[0][0].annotator == "ann"
+    assert read_labelled(write(tmp_path, "a.jsonl", [row | {"mood.responses.users": []}]))[0][0].annotator == ""
