@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -14,10 +15,10 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.post import rounded, scores_of, text_of
-from pipeline.store.protocol import RELABELLED, AnnotatedPostStore, CountingStore, PostStore, StateStore
+from pipeline.domain.states import RELABELLED, RELABELLING, Relabelled, RelabellingRun
+from pipeline.store.protocol import AnnotatedPostStore, CountingStore, PostStore, StateStore
 
 _BATCH = 512
-_STATE = "relabelling"
 
 
 def relabel_posts(
@@ -51,21 +52,21 @@ def relabel_last(
     start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
     run = _begun(store, f"{classifier.name} {classifier.version}")
     read = written = 0
-    for done, new in relabel_posts(store, classifier, rule, start, end, run["version"]):
+    for done, new in relabel_posts(store, classifier, rule, start, end, run.version):
         read, written = read + done, written + new
         tell(done)
-    store.put_state(_STATE, {**run, "done": True})
-    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "model": run["model"], "posts": written})
+    store.put_state(RELABELLING, replace(run, done=True))
+    store.put_state(RELABELLED, Relabelled(datetime.now(UTC), run.model, written))
     return read, written
 
 
-def _begun(store: StateStore, model: str) -> dict[str, Any]:
-    """The run that another process began with this model and did not end, or a new one."""
-    last = store.state(_STATE) or {"version": DocumentVersion.RELABELLED - 1, "done": True}
-    if not last["done"] and last["model"] == model:
+def _begun(store: StateStore, model: str) -> RelabellingRun:
+    """The run that another process began with this model and did not finish, or a new one."""
+    last = store.state(RELABELLING) or RelabellingRun(version=DocumentVersion.RELABELLED - 1)
+    if not last.done and last.model == model:
         return last
-    run = {"version": last["version"] + 1, "model": model, "done": False}
-    store.put_state(_STATE, run)
+    run = RelabellingRun(last.version + 1, model, done=False)
+    store.put_state(RELABELLING, run)
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
@@ -23,11 +25,10 @@ from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.post import text_of, time_of
+from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
-#: The store's state that tells of the last training.
-TRAINED = "retrain"
 #: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
 REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
@@ -36,11 +37,10 @@ BACKTEST_DAYS = 7
 
 def labels_known(store: StateStore, there: int) -> int:
     """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
-    last = store.state(TRAINED) or {}
-    known = int(last.get("labels", 0))
-    if known > there:
-        store.put_state(TRAINED, {**last, "labels": there})
-    return min(known, there)
+    last = store.state(LAST_TRAINING) or LastTraining()
+    if last.labels > there:
+        store.put_state(LAST_TRAINING, replace(last, labels=there))
+    return min(last.labels, there)
 
 
 def write_rows(
@@ -50,8 +50,7 @@ def write_rows(
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for x in labels:
             row = {
                 "id": x.post,
@@ -66,7 +65,6 @@ def write_rows(
         for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
-    partial.replace(path)
     return written
 
 

@@ -18,6 +18,7 @@ from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.settings import ModelSettings
 from pipeline.store.protocol import StateStore
 
@@ -79,7 +80,7 @@ def serve_classifier(
         metrics.serves(engine.name, engine.version)
         metrics.swaps.labels("taken").inc()
         try:
-            store.put_state("model", {"name": engine.name, "version": engine.version})
+            store.put_state(SERVED_MODEL, ServedModel(engine.name, engine.version))
         except PipelineError as error:
             log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
 

@@ -11,6 +11,7 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.progress import Progress
+from pipeline.domain.states import StateKey, T
 from pipeline.store.protocol import AlertStore, AnnotationStore, PostStore, ProgressStore, StateStore
 
 
@@ -106,14 +107,14 @@ class ComposedStore:
     def open_alerts(self) -> dict[str, int]:
         return self._alerts.open_alerts()
 
-    def put_state(self, name: str, value: Mapping[str, Any]) -> None:
-        self._states.put_state(name, value)
+    def put_state(self, key: StateKey[T], value: T) -> None:
+        self._states.put_state(key, value)
 
-    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
-        return self._states.swap_state(name, before, value)
+    def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
+        return self._states.swap_state(key, before, value)
 
-    def state(self, name: str) -> dict[str, Any] | None:
-        return self._states.state(name)
+    def state(self, key: StateKey[T]) -> T | None:
+        return self._states.state(key)
 
-    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        return self._states.states(names)
+    def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
+        return self._states.states(keys)

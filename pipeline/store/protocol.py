@@ -17,13 +17,13 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.progress import Progress
+from pipeline.domain.states import RELABELLED, StateKey, T
 
 #: `PostStore.source_hours` reports on this many sources: those with the most posts.
 SOURCES = 100
 
 
-#: The state that records the last relabelling: baselines that were learned before it belong to another model.
-RELABELLED = "relabelled"
+__all__ = ["RELABELLED"]  # moves to pipeline.domain.states
 
 
 class PostStore(Protocol):
@@ -163,24 +163,23 @@ class AlertStore(Protocol):
 class StateStore(Protocol):
     """Named documents that processes of one installation share."""
 
-    def put_state(self, name: str, value: Mapping[str, Any]) -> None:
+    def put_state(self, key: StateKey[T], value: T) -> None:
         """Writes a state, whatever is stored."""
         ...
 
-    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+    def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
         """Writes `value` if `before` is stored (None: nothing); otherwise returns False and changes nothing.
 
-        Both values are as JSON decodes them. It also returns True if `value` is stored already, so that a call can be
-        repeated after its answer was lost.
+        It also returns True if `value` is stored already, so that a call can be repeated after its answer was lost.
         """
         ...
 
-    def state(self, name: str) -> dict[str, Any] | None:
-        """The state of this name, or None."""
+    def state(self, key: StateKey[T]) -> T | None:
+        """The state under this key, or None; raises `Fatal` if it cannot be read."""
         ...
 
-    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The states that exist among `names`, by name, in one request."""
+    def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
+        """The states that exist under these keys, in one request."""
         ...
 
 

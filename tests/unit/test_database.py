@@ -13,7 +13,7 @@ from pipeline.domain.errors import Fatal, PipelineError, Transient
 from pipeline.store.sqlite import database
 from pipeline.store.sqlite.database import failure
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 
 @pytest.fixture
@@ -87,9 +87,9 @@ def test_a_lock_of_another_process_is_waited_for(store: SqliteStore, tmp_path: P
     other.execute("BEGIN IMMEDIATE")
     store.database.connection.execute("PRAGMA busy_timeout = 20")
     with pytest.raises(Transient, match="locked; another process"):
-        store.put_state("x", {})
+        store.put_state(json_key("x"), {})
     other.execute("ROLLBACK")
-    store.put_state("x", {})
+    store.put_state(json_key("x"), {})
 
 
 def test_tables_of_another_release_are_named_before_anything_is_written(tmp_path: Path) -> None:

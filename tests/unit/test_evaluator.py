@@ -19,7 +19,7 @@ from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Transient
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, SURGE, scored, surge
+from tests.builders import START, SURGE, json_key, scored, surge
 
 CRISIS = START + timedelta(days=9)
 END = START + timedelta(days=10)
@@ -97,10 +97,10 @@ def test_a_store_that_fails_while_history_is_learned_changes_nothing(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events(evaluator(store), START + timedelta(hours=1), CRISIS)
-    state = store.state("evaluator")
+    state = store.state(json_key("evaluator"))
     assert state
     whole = events(evaluator(store), END)
-    store.put_state("evaluator", state)
+    store.put_state(json_key("evaluator"), state)
     calls = iter(range(1000))
     counts = store.counts
 

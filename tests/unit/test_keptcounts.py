@@ -32,7 +32,7 @@ def cells(kept: CountCache) -> list[Cell]:
 
 @given(st.lists(cell, max_size=20))
 def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
-    assert sorted(unpacked(packed(given_cells)), key=str) == sorted(given_cells, key=str)
+    assert sorted(unpacked(*packed(given_cells)), key=str) == sorted(given_cells, key=str)
 
 
 @settings(max_examples=40)

@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 from pipeline.alerting.counting.source_outage import SourceOutage, history_start, silent_sources
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import json_key
 from pipeline.store.protocol import CountingStore
 
 log = logging.getLogger(__name__)
 #: The state document that the console and `status` read.
-SILENT = "silent_sources"
+SILENT = json_key("silent_sources")
 EVERY_S = 60.0
 #: While nothing is judged for want of sources: their first word is to count at once.
 EVERY_NO_DATA_S = 5.0

@@ -16,6 +16,7 @@ from models.json_types import JsonObject
 from pipeline.alerting.notify.changes import queued
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import Delivery, DeliveryState
+from pipeline.domain.states import StateKey
 from pipeline.store.protocol import NotificationStore
 
 #: Open alerts that are refreshed at a channel that keeps state.
@@ -66,9 +67,10 @@ class Outbox:
         """The open alerts, newest first."""
         return await self._retry(lambda: self._store.alerts(open_only=True, limit=MAX_OPEN))
 
-    async def operator(self, name: str) -> JsonObject:
-        """The word of people on an alert, from the store's state of that name."""
-        return await self._retry(lambda: self._store.state(name)) or {}
+    async def operator(self, key: StateKey[JsonObject]) -> JsonObject:
+        """What people said about an alert."""
+        said = await self._retry(lambda: self._store.state(key))
+        return said or {}
 
     async def resume(self) -> None:
         """Queues what the settings add or remove; call it when this process begins to notify."""

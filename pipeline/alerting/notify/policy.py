@@ -20,15 +20,17 @@ from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from models.json_types import JsonObject
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors
 from pipeline.domain.alert import CRITICAL, RESOLVED, Alert
+from pipeline.domain.states import StateKey, json_key
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def operator_state(alert_id: str) -> str:
-    """The name of the store's state that holds the word of people on an alert; only their commands write it."""
-    return f"operator-{alert_id}"
+def operator_state(alert_id: str) -> StateKey[JsonObject]:
+    """The key of what people said about an alert; only their commands write it."""
+    return json_key(f"operator-{alert_id}")
 
 
 class Action(Enum):

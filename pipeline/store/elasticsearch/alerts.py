@@ -28,7 +28,7 @@ class ElasticsearchAlerts:
                 return False
             if self._c.put(names.ALERTS, alert.id, alert.to_json(), **unchanged(there)):
                 return True
-        raise Transient(f"alert {alert.id} changes all the time")
+        raise Transient(f"store {self._c.url}: alert {alert.id} changed during {MAX_ATTEMPTS} attempts to write it")
 
     def alert(self, alert_id: str) -> Alert | None:
         found = self._c.get(names.ALERTS, alert_id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.errors import Transient
+from pipeline.domain.states import StateKey, T
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
@@ -19,41 +20,52 @@ class ElasticsearchStates:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def put_state(self, name: str, value: Mapping[str, Any]) -> None:
-        self._c.call(lambda es: es.index(index=names.STATE, id=f"state-{name}", document=_state(name, value)))
+    def put_state(self, key: StateKey[T], value: T) -> None:
+        self._c.call(lambda es: es.index(index=names.STATE, id=_id(key), document=_document(key, value)))
 
-    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+    def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
         for _ in range(MAX_ATTEMPTS):
-            there = self._c.get(names.STATE, f"state-{name}")
-            known = there["_source"]["value"] if there else None
+            there = self._c.get(names.STATE, _id(key))
+            known = key.read(there["_source"]["value"]) if there else None
             if known != before:
-                return bool(known == value)
-            if self._c.put(names.STATE, f"state-{name}", _state(name, value), **unchanged(there)):
+                return known == value
+            if self._c.put(names.STATE, _id(key), _document(key, value), **unchanged(there)):
                 return True
-        raise Transient(f"state {name} changes all the time")
+        raise Transient(
+            f"state {key.name} in store {self._c.url} changed during each of {MAX_ATTEMPTS} attempts to write it"
+        )
 
-    def state(self, name: str) -> dict[str, Any] | None:
-        found = self._c.get(names.STATE, f"state-{name}")
-        return dict(found["_source"]["value"]) if found else None
+    def state(self, key: StateKey[T]) -> T | None:
+        found = self._c.get(names.STATE, _id(key))
+        return key.read(found["_source"]["value"]) if found else None
 
-    def states(self, wanted: Sequence[str]) -> dict[str, dict[str, Any]]:
-        if not wanted:
+    def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
+        if not keys:
             return {}
-        found = self._c.entries([{"_index": names.STATE, "_id": f"state-{name}"} for name in wanted])
-        return {
-            name: dict(document["_source"]["value"])
-            for name, document in zip(wanted, found, strict=True)
-            if document.get("found")
+        entries = self._c.entries([{"_index": names.STATE, "_id": _id(key)} for key in keys])
+        found = {
+            key: key.read(entry["_source"]["value"])
+            for key, entry in zip(keys, entries, strict=True)
+            if entry.get("found")
         }
+        return {key: state for key, state in found.items() if state is not None}
 
     def invalidate_days(self, times: Iterable[datetime], now: datetime) -> None:
-        states = invalidation_tokens(times, now)
+        """Gives every closed day in `times` a new invalidation token."""
+        tokens = invalidation_tokens(times, now)
         done = self._c.bulk(
-            [[{"index": {"_index": names.STATE, "_id": f"state-{n}"}}, _state(n, value)] for n, value in states.items()]
+            [[{"index": {"_index": names.STATE, "_id": _id(key)}}, _document(key, t)] for key, t in tokens.items()]
         )
-        if done.count(ItemVerdict.WRITTEN) < len(states):
-            raise Transient(f"store {self._c.url} did not take the marks of {len(states)} days", retry_after_s=1.0)
+        if done.count(ItemVerdict.WRITTEN) < len(tokens):
+            raise Transient(
+                f"store {self._c.url} did not take the invalidation tokens of {len(tokens)} closed days",
+                retry_after_s=1.0,
+            )
 
 
-def _state(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
-    return {"kind": "state", "name": name, "value": dict(value)}
+def _id(key: StateKey[T]) -> str:
+    return f"state-{key.name}"
+
+
+def _document(key: StateKey[T], value: T) -> JsonObject:
+    return {"kind": "state", "name": key.name, "value": key.encode(value)}
