@@ -167,7 +167,7 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     assert sent.peak.share is sent.peak.expected_share is None
     assert sent.peak.observed == sent.peak.posts > 2 * sent.peak.expected
     assert len(sent.evidence) == 5
-    assert any(store.post(e.id)["sentiment"] == "neutral" for e in sent.evidence)  # type: ignore[index]
+    assert any(store.post(e.id).labels["sentiment"] == "neutral" for e in sent.evidence)  # type: ignore[union-attr]
     assert "labels" not in sent.query
     assert sent.series is not None
     assert sent.series.posts[-1] > 3 * sent.series.posts[0]
