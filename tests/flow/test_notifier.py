@@ -678,9 +678,9 @@ def test_in_the_end_every_channel_knows_how_every_alert_stands(
     for name, alert in stand.items():
         status = rig.status(name)
         assert status.pending == ()
-        assert {d.notified_as for d in status.by_channel.values()} == {alert.standing}
+        assert {d.notified_as for d in status.by_channel.values()} == {alert.level}
         for channel in channels.values():
             heard = [n for n in channel.got if n.alert.key == name]
-            assert heard[-1].alert.standing == alert.standing
+            assert heard[-1].alert.level == alert.level
             assert [n.alert.sequence for n in heard] == sorted({n.alert.sequence for n in heard})
     store.close()

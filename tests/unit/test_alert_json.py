@@ -86,7 +86,7 @@ def test_every_part_of_an_alert_is_read() -> None:
     assert alert.source_profile is not None
     assert alert.source_profile.distinct_authors == RELEASES["0.11.0 false alarm"]["spread"]["voices"]
     assert alert.false_alarm is not None
-    assert (alert.false_alarm.by, alert.false_alarm.note, alert.standing) == ("ann", "a joke", "resolved")
+    assert (alert.false_alarm.by, alert.false_alarm.note, alert.level) == ("ann", "a joke", "resolved")
     delivery = alert.notifications.by_channel["fake"]
     assert (delivery.notified_as, delivery.state, delivery.due_at) == ("critical", DeliveryState.PENDING, AT_ONCE)
 

@@ -97,8 +97,8 @@ class Outbox:
         older = status.deliveries is None
         if older and status.first_at and not status.pending:
             # Release 0.10.0 notified every channel of an alert or none.
-            told = Delivery("", DeliveryState.DELIVERED, status.last_at, 1, "", alert.sequence, alert.standing)
-            everyone = tuple(replace(told, channel=name) for name in self._routes)
+            settled = Delivery("", DeliveryState.DELIVERED, status.last_at, 1, "", alert.sequence, alert.level)
+            everyone = tuple(replace(settled, channel=name) for name in self._routes)
             alert = replace(alert, notifications=replace(status, deliveries=everyone))
         pending = status.pending or ()
         asked = {n: route for n, route in self._routes.items() if alert.is_open or older or n in pending}

@@ -62,7 +62,7 @@ class Screening:
 
     async def _decide(self, alert: Alert, transition: str, delivery: Delivery) -> Decision:
         if isinstance(self._channel, StatefulChannel) and delivery.notified_as:
-            # The receiver must know how the alert stands, whatever people said. A refresh takes the place of reminders.
+            # The receiver must know the current level, whatever people said. A refresh takes the place of reminders.
             refreshed = transition == "reminder" and delivery.notified_as != RESOLVED
             return Decision(Action.DROP if refreshed else Action.SEND)
         never_began = transition == RESOLVED and not delivery.notified_as
