@@ -21,7 +21,7 @@ from models.registry import CHALLENGER, Registry
 from models.text import content_hash
 from pipeline.annotation.queue import Candidate, candidates, frequencies, in_turns, new_words
 from pipeline.annotation.relabelling import correct_posts, retract
-from pipeline.annotation.retraining_rows import labels_known
+from pipeline.annotation.retraining_rows import annotations_trained_on
 from pipeline.annotation.statistics import exported, summary
 from pipeline.classify.model_provider import open_classifier, refused
 from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_of
@@ -183,7 +183,7 @@ def drop(
             raise typer.Exit(1)
         classifier = open_classifier(settings.model)
         dropped, posts = retract(store, classifier, chosen, settings.alerts.counting, datetime.now(UTC))
-        labels_known(store, len(there) - dropped)
+        annotations_trained_on(store, len(there) - dropped)
     if as_json:
         print_json({"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **said})
     else:

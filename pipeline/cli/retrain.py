@@ -17,7 +17,7 @@ from models.folders import private_folder
 from models.registry import CHALLENGER, CHAMPION, Registry
 from models.signing import public_of, sign
 from pipeline.annotation.relabelling import relabel_last
-from pipeline.annotation.retraining_rows import alert_rates, labels_known, write_rows
+from pipeline.annotation.retraining_rows import alerts_per_key_week, annotations_trained_on, write_training_rows
 from pipeline.cli.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.cli.models import refusing as registry_refusing
 from pipeline.cli.models import registry_of
@@ -83,7 +83,7 @@ def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> di
         err.print(f"going on with the run of {run['at']}", markup=False)
     else:
         labels = list(store.annotations())
-        fresh = len(labels) - labels_known(store, len(labels))
+        fresh = len(labels) - annotations_trained_on(store, len(labels))
         if fresh < settings.training.min_new_labels:
             wanted = settings.training.min_new_labels
             return {"outcome": "nothing new", "reason": f"{fresh} new labels, {wanted} wanted", "new_labels": fresh}
@@ -100,7 +100,7 @@ def _begin(
     """Freezes the data of the run, so that one that was killed goes on with the same."""
     manifest = registry_refusing(lambda: registry.verify(champion)).manifest
     heads = {h.name: h.labels for h in manifest.heads}
-    counts = write_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal)
+    counts = write_training_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal)
     at = datetime.now(UTC)
     run = {
         "at": at.isoformat(timespec="seconds"),
@@ -135,7 +135,7 @@ def _train_and_judge(
     entry = registry_refusing(lambda: registry.register(target, by=_BY))
     registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
     challenger = load_bundle(target, settings.model.device)
-    rates = alert_rates(store, challenger, settings.alerts)
+    rates = alerts_per_key_week(store, challenger, settings.alerts)
     policy = gate.Policy(worse_by=settings.training.worse_by, class_falls_by=settings.training.class_falls_by)
     golden = [Path(p) for p in settings.training.golden]
     compare = training("evaluation.comparison").compare

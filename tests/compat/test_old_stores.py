@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.metrics import Metrics
-from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings, StoreSettings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store

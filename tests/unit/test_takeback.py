@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.annotation.retraining_rows import labels_known
+from pipeline.annotation.retraining_rows import annotations_trained_on
 from pipeline.cli.main import app
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
@@ -119,7 +119,7 @@ def test_labels_that_the_last_training_had_are_not_waited_for_again(labels: Labe
     labels.store.put_state(json_key("retrain"), {"labels": 6, "outcome": "refused"})
     labels.run("drop", "--annotator", "ann", "--yes")
     assert labels.store.state(json_key("retrain")) == {"labels": 2, "outcome": "refused"}
-    assert labels_known(labels.store, 5) == 2, "the next three count"
+    assert annotations_trained_on(labels.store, 5) == 2, "the next three count"
 
 
 def test_an_older_annotation_of_another_head_that_comes_later_reaches_its_post(labels: Labels) -> None:
