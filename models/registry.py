@@ -26,12 +26,12 @@ from typing import Any
 
 import fsspec
 
+from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.errors import BundleUnreadableError
 from models.folders import private_cache
 
 log = logging.getLogger(__name__)
-CHAMPION, CHALLENGER = "champion", "challenger"
 #: What clients put into their errors: users and passwords of proxies, parameters of signed URLs.
 _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
 _MOST_WORDS = 500

@@ -27,7 +27,7 @@ from pipeline.alerting.notify.chart_png import chart_png
 from pipeline.alerting.notify.factory import make_channels, open_channel
 from pipeline.alerting.notify.message import Language, cut, fitted, markdown, message
 from pipeline.alerting.notify.rate_limit import RateLimit
-from pipeline.cli.alerts import _example
+from pipeline.cli.alerts.example import example_alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
 
@@ -39,12 +39,12 @@ def alert(**changes: Any) -> dict[str, Any]:
     evidence = [
         {**LONG, "text": "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270} for _ in range(30)
     ]
-    plain = {k: v for k, v in _example().items() if k != "series"}
+    plain = {k: v for k, v in example_alert(datetime.now(UTC)).items() if k != "series"}
     return {**plain, "evidence": evidence, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}, **changes}
 
 
 def charted() -> dict[str, Any]:
-    return alert(series=_example()["series"])
+    return alert(series=example_alert(datetime.now(UTC))["series"])
 
 
 def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | None = None, **options: Any) -> None:

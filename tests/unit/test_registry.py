@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from models.aliases import CHAMPION
 from models.bundle import BundleError, load_bundle
 from models.hotswap import HotSwap
-from models.registry import CHAMPION, Registry, RegistryError
+from models.registry import Registry, RegistryError
 from models.shadow import Shadow, shadowed
 from pipeline.classify.model_provider import bundle_in_service
 from pipeline.domain.errors import Fatal
