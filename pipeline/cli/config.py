@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 
-import typer
 from rich.table import Table
 
+from pipeline.cli.groups import group
 from pipeline.cli.options import AsJson, Config, resolved
 from pipeline.cli.presenter import Presenter
 from pipeline.cli.terminal import err
 
-app = typer.Typer(help="Show the settings.", no_args_is_help=True, add_completion=False)
+app = group("Show the settings.")
 
 
 @app.command()

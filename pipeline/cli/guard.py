@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from models.text import clean
 from pipeline.domain.errors import EXIT_BUG, EXIT_UNAVAILABLE, Fatal, Transient
 
 _RIGHTS = "give this user the right to use it, or choose another place"
@@ -66,5 +65,7 @@ def guarded(command: Callable[[], None]) -> int:
 
 
 def _report(message: str, exit_code: int) -> int:
+    from models.text import clean
+
     sys.stderr.write(clean(f"opinionwatch: {message}\n"))
     return exit_code

@@ -5,17 +5,16 @@ from __future__ import annotations
 import io
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from pipeline.cli import alerts, bench, config, dead, labels, models
 from pipeline.cli.backtest.command import backtest
 from pipeline.cli.check.command import check
 from pipeline.cli.classify.command import classify
 from pipeline.cli.demo.command import demo
+from pipeline.cli.groups import Group
 from pipeline.cli.guard import guarded
 from pipeline.cli.ingest import ingest
 from pipeline.cli.run.command import run
@@ -51,7 +50,7 @@ _COMMANDS: dict[str, typer.Typer | Callable[..., None]] = {
 }
 
 
-class _InOrder(TyperGroup):
+class _InOrder(Group):
     """Lists groups and commands in one order; Typer lists all groups first."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -72,6 +71,8 @@ for _name, _command in _COMMANDS.items():
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"opinionwatch {version('opinionwatch')}")
         raise typer.Exit
 

@@ -9,8 +9,6 @@ from collections.abc import Iterable
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-from models.text import clean
-
 
 class Terminal(Console):
     """A console that prints its own styles and drops control and format characters from the text that it prints."""
@@ -20,6 +18,8 @@ class Terminal(Console):
             if segment.control or segment.text.isprintable() or segment.text == "\n":
                 yield segment
             else:
+                from models.text import clean
+
                 yield Segment(clean(segment.text), segment.style)
 
 

@@ -1,7 +1,5 @@
 """`opinionwatch alerts list|show|why|ack|unack|snooze|unsnooze|false|test-channel`."""
 
-import typer
-
 from pipeline.cli.alerts.acknowledge import ack, unack
 from pipeline.cli.alerts.channel import send_test_alert
 from pipeline.cli.alerts.false_alarm import false_alarm
@@ -9,8 +7,9 @@ from pipeline.cli.alerts.list import list_
 from pipeline.cli.alerts.show import show
 from pipeline.cli.alerts.snooze import snooze, unsnooze
 from pipeline.cli.alerts.why import why
+from pipeline.cli.groups import group
 
-app = typer.Typer(help="List, explain, acknowledge and mute alerts.", no_args_is_help=True, add_completion=False)
+app = group("List, explain, acknowledge and mute alerts.")
 app.command()(why)
 app.command("list")(list_)
 app.command()(show)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -22,6 +21,8 @@ def send_test_alert(
 
     Example: opinionwatch alerts test-channel oncall
     """
+    import asyncio
+
     from pipeline.alerting.notify.channel import Notice
     from pipeline.alerting.notify.factory import make_channels
     from pipeline.cli.alerts.example import example_alert

@@ -1,7 +1,6 @@
 """`opinionwatch models list|show|register|keygen|sign|promote|rollback|relabel|drift`."""
 
-import typer
-
+from pipeline.cli.groups import group
 from pipeline.cli.models.drift import drift
 from pipeline.cli.models.keys import keygen, sign_bundle
 from pipeline.cli.models.list import list_
@@ -10,11 +9,7 @@ from pipeline.cli.models.register import register
 from pipeline.cli.models.relabel import relabel
 from pipeline.cli.models.show import show
 
-app = typer.Typer(
-    help="Manage the registry of models: which one serves, and how to go back.",
-    no_args_is_help=True,
-    add_completion=False,
-)
+app = group("Manage the registry of models: which one serves, and how to go back.")
 app.command("list")(list_)
 app.command()(show)
 app.command()(register)
