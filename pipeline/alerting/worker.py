@@ -33,7 +33,7 @@ from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress
 from pipeline.domain.retry import retried
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class AlertWorker:
     def __init__(
         self,
         *,
-        store: Store,
+        store: MonitoringStore,
         evaluator: Evaluator,
         settings: AlertSettings,
         channels: Sequence[Channel],

@@ -66,8 +66,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(path: Path) -> Iterator[SqliteStore]:
     opened = SqliteStore(path)
     yield opened
-    opened._db.connection.execute("DELETE FROM state")
-    opened._db.connection.execute("DELETE FROM alerts")
+    opened.database.connection.execute("DELETE FROM state")
+    opened.database.connection.execute("DELETE FROM alerts")
     opened.close()
 
 
@@ -127,7 +127,7 @@ def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> No
 
 def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(store: SqliteStore) -> None:
     def keys_told(tiers: dict[str, Threshold]) -> set[str]:
-        store._db.connection.execute("DELETE FROM state")
+        store.database.connection.execute("DELETE FROM state")
         store.put_state(CALIBRATION, Calibration(START, 0.1, tiers).to_json())
         made = evaluator(store)
         events = []

@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from pipeline.domain.known_fields import known_fields
+from pipeline.domain.states import json_key
 
 #: The store's state that holds the calibration.
-CALIBRATION = "calibration"
+CALIBRATION = json_key("calibration")
 #: Upper ends, posts an hour.
 TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
 

@@ -16,11 +16,11 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration, Threshold
 from pipeline.alerting.evaluation.backtest import Scores, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
-from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.notify.policy import operator_state
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore
 
 DAYS = 28
 LEAST = timedelta(days=14)
@@ -33,7 +33,7 @@ LEAST_KEY_WEEKS = 20.0
 
 
 def calibrate_on_index(
-    store: Store,
+    store: EvaluationStore,
     counts: CountCache,
     rule: DetectorConfig,
     target: float,
@@ -71,7 +71,7 @@ def calibrate_on_index(
     return Calibration(end, target, enough)
 
 
-def extent(store: Store, now: datetime | None = None) -> tuple[datetime, datetime] | None:
+def extent(store: PostStore, now: datetime | None = None) -> tuple[datetime, datetime] | None:
     """From the first event time of the index to just after the last; posts dated after `now` (the clock) do not count.
 
     Where all of them are, the clock is the one that is wrong.
@@ -122,7 +122,7 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> History:
     )
 
 
-def leave_out_confirmed(store: Store, history: History, scores: Scores) -> Scores:
+def leave_out_confirmed(store: NotificationStore, history: History, scores: Scores) -> Scores:
     """The scores without the alerts that people acknowledged, and without what these touched."""
     for alert in store.alerts():
         if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:

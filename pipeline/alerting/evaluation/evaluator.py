@@ -29,7 +29,8 @@ from pipeline.alerting.evaluation.overrides import BY_RULE, KeyOverride, overrid
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import RELABELLED, Store
+from pipeline.domain.states import RELABELLED, Relabelled, json_key
+from pipeline.store.protocol import EvaluationStore
 
 _CHUNK = 288
 #: Counts of this many buckets before the cursor are read again, so that late posts are seen.
@@ -38,7 +39,7 @@ _HISTORY = timedelta(days=28)
 #: At the very first start, what is older is only learned from.
 _FIRST_LOOK = timedelta(days=1)
 #: The store's state that holds the cursor and the episodes.
-STATE = "evaluator"
+STATE = json_key("evaluator")
 
 
 class Evaluator:
@@ -46,7 +47,7 @@ class Evaluator:
 
     def __init__(
         self,
-        store: Store,
+        store: EvaluationStore,
         counting: NegativeDefinition,
         rule: DetectorConfig,
         policy: Policy,
@@ -61,7 +62,7 @@ class Evaluator:
         self._saved: dict[str, Any] | None = None
         self._silent_until = 0
         self._learned = False
-        self._labelled: dict[str, Any] | None = None
+        self._labelled: Relabelled | None = None
         self._table = CountTable(rule.span + _CHUNK)
         self._detector = Detector(rule)
         self._episodes: dict[Scope, Episode] = {}

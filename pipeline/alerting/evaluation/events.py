@@ -9,16 +9,7 @@ from typing import Any
 
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Transition
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Posts and negatives of the key in steps of `step_s` seconds, the last of which ends at `end` (epoch seconds)."""
-
-    end: int
-    step_s: int
-    posts: tuple[int, ...]
-    negatives: tuple[int, ...]
+from pipeline.domain.alert_evidence import Series
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import WindowVerdict
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Observation
+from pipeline.alerting.evaluation.episodes import Episode, Observation
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.overrides import KeyOverride
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 
 

@@ -16,10 +16,11 @@ from pipeline.alerting.counting.table import CountTable, key_name, rank, scope_o
 from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.detection.volume import VolumeDetector
-from pipeline.alerting.evaluation.episodes import VOLUME, Episode, Policy, Transition, step
+from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition, step
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.observations import beyond, observation_of, series_of
 from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import Scope
 from pipeline.domain.readable import readable
 

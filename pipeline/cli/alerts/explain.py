@@ -12,12 +12,12 @@ from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
-from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.evaluation.evaluator import STATE
 from pipeline.alerting.evaluation.overrides import least_authors
 from pipeline.alerting.evaluation.replay import KeyVerdict, Replay
 from pipeline.alerting.evaluation.why import Surroundings, explanation, near
 from pipeline.alerting.notify.status import told, with_operator
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.service.workers import evaluator_of, key_overrides

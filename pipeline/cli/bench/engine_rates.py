@@ -38,7 +38,7 @@ def engine_rates(model: ModelSettings, names: Sequence[str], data: Path | None, 
         raise Fatal(
             f"--against {unknown[0]!r} does not exist", f"write one of {', '.join(baselines.NAMES)}", EXIT_USAGE
         )
-    peers = refusing(lambda: baselines.open_peers(Path(model.bundle), names))
+    peers = refusing(lambda: baselines.open_baselines(Path(model.bundle), names))
     ours = open_classifier(model)
     runners = {"engine": lambda given: baselines.labels_of(ours, given), **peers.by_name}
     seconds: dict[str, list[float]] = {name: [] for name in runners}

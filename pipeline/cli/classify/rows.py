@@ -18,6 +18,7 @@ from models.files.rows import BadRow, Row
 from models.files.tables import Format, format_of, lines_of, rows_of_lines
 from models.heads import Prediction
 from models.json_types import JsonObject
+from models.text import full_text
 from pipeline.cli.out_file import open_for_writing
 from pipeline.cli.progress import progress_bar
 from pipeline.cli.terminal import err
@@ -139,7 +140,7 @@ def _text(row: JsonObject, text_field: str | None) -> str | None:
         return None
     title, text = row.get(title_column), row.get(text_column)
     title, text = (x if x.strip() else "" for x in map(_as_text, (title, text)))
-    return f"{title}\n{text}" if title and text else text or title
+    return full_text(title, text)
 
 
 def _as_text(value: object) -> str:

@@ -26,13 +26,13 @@ def drop(
     Example: opinionwatch dead drop --reason not_json --dry-run
     """
     from pipeline.cli.dead.letters import chosen_letters
-    from pipeline.kafka import admin
+    from pipeline.kafka import dead_letters
 
     kafka = settings_of(config).kafka
     chosen = chosen_letters(kafka, letter_id, reason, stage)
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} dead letters?", err=True):
             raise typer.Exit(1)
-        admin.drop(kafka, chosen, getpass.getuser())
+        dead_letters.drop(kafka, chosen, getpass.getuser())
     line = f"{'would drop' if dry_run else 'dropped'} {len(chosen)}"
     Presenter(as_json).show({"dropped": len(chosen), "dry_run": dry_run}, [line])

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from models.json_types import JsonObject
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.kafka import admin
-from pipeline.kafka.admin import Letter
+from pipeline.kafka import dead_letters
+from pipeline.kafka.dead_letters import Letter
 from pipeline.settings import KafkaSettings
 
 
 def letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> list[Letter]:
     """The letters that pass the filters, oldest first, each origin once, without those that somebody dropped."""
     kept: dict[str, Letter] = {}
-    for letter in admin.dead_letters(kafka):
+    for letter in dead_letters.dead_letters(kafka):
         if letter.dropped:
             kept.pop(letter.origin, None)
         elif reason in {None, letter.reason} and stage in {None, letter.stage}:
@@ -27,7 +27,7 @@ def chosen_letters(kafka: KafkaSettings, letter_id: str | None, reason: str | No
 
 def letter_with(kafka: KafkaSettings, letter_id: str) -> Letter:
     """Raises `Fatal` where no letter has this id."""
-    found = next((x for x in admin.dead_letters(kafka) if x.id == letter_id and not x.dropped), None)
+    found = next((x for x in dead_letters.dead_letters(kafka) if x.id == letter_id and not x.dropped), None)
     if found is None:
         raise Fatal(f"dead letter {letter_id} does not exist", "take an id from 'opinionwatch dead list'", EXIT_USAGE)
     return found

@@ -11,7 +11,7 @@ from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from pipeline.kafka.admin import Letter
+    from pipeline.kafka.dead_letters import Letter
 
 
 def list_(reason: Reason = None, stage: Stage = None, as_json: AsJson = False, config: Config = None) -> None:

@@ -24,12 +24,12 @@ def replay(
     Example: opinionwatch dead replay --reason unknown_version --dry-run
     """
     from pipeline.cli.dead.letters import chosen_letters
-    from pipeline.kafka import admin
+    from pipeline.kafka import dead_letters
 
     kafka = settings_of(config).kafka
     chosen = chosen_letters(kafka, letter_id, reason, stage)
-    again = sum(admin.replayable(kafka, letter) for letter in chosen)
-    sent, refused = (again, len(chosen) - again) if dry_run else admin.replay(kafka, chosen)
-    why = f" (already replayed {admin.MAX_REPLAYS} times, or their topic is unknown)" if refused else ""
+    again = sum(dead_letters.replayable(kafka, letter) for letter in chosen)
+    sent, refused = (again, len(chosen) - again) if dry_run else dead_letters.replay(kafka, chosen)
+    why = f" (already replayed {dead_letters.MAX_REPLAYS} times, or their topic is unknown)" if refused else ""
     line = f"{'would replay' if dry_run else 'replayed'} {sent}, refused {refused}{why}"
     Presenter(as_json).show({"replayed": sent, "refused": refused, "dry_run": dry_run}, [line])

@@ -21,10 +21,10 @@ def show(
     Example: opinionwatch dead show 0-17
     """
     from pipeline.cli.dead.letters import letter_json, letter_with
-    from pipeline.kafka import admin
+    from pipeline.kafka import dead_letters
 
     kafka = settings_of(config).kafka
-    letter = admin.with_value(kafka, letter_with(kafka, letter_id))
+    letter = dead_letters.with_value(kafka, letter_with(kafka, letter_id))
     if raw:
         typer.get_binary_stream("stdout").write(letter.value)
         return

@@ -18,8 +18,9 @@ from pipeline.cli.run.role import Role
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.domain.threads import DaemonThreads
-from pipeline.kafka import admin
+from pipeline.kafka import topic_check
 from pipeline.service.health import add_health, serving
 from pipeline.service.workers import Workers
 from pipeline.settings import Settings
@@ -85,7 +86,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
         log.info("the console is at http://%s:%d/", http.host, port)
     log.info(await step("connecting to the store", store.check))
     if role is not Role.console:
-        log.info(await step("connecting to Kafka", lambda: admin.check_topics(settings.kafka)))
+        log.info(await step("connecting to Kafka", lambda: topic_check.check_topics(settings.kafka)))
     workers = Workers(settings, settings.kafka.bootstrap_servers, store, metrics)
     if role.classifies:
         log.info("the worker is loading the model")
@@ -114,7 +115,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
 
 def _classifier(settings: Settings, metrics: Metrics, store: Store) -> Classifier:
     found = serve_classifier(settings.model, settings.alerts.counting, metrics, store)
-    store.put_state("model", {"name": found.name, "version": found.version})
+    store.put_state(SERVED_MODEL, ServedModel(found.name, found.version))
     return found
 
 

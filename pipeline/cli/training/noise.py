@@ -30,9 +30,9 @@ def noise(
     if not data:
         raise Fatal("noise has no labelled file", "give --data FILE", EXIT_USAGE)
     with extra_train():
-        from training.train import noise_report
+        from training.train import label_error_report
 
-    rows = refusing(lambda: noise_report(data, head, limit))
+    rows = refusing(lambda: label_error_report(data, head, limit))
     Presenter(as_json).show(rows, _lines(rows))
 
 
