@@ -13,7 +13,6 @@ from pipeline.annotation.queue import Candidate, candidates, frequencies, in_tur
 from pipeline.classify.model_provider import open_classifier
 from pipeline.cli.terminal import err
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import text_of
 from pipeline.settings import Settings
 from pipeline.store.protocol import Store
 
@@ -60,21 +59,21 @@ def _challenger(settings: Settings) -> OnnxEngine | None:
 def _judged(found: list[Candidate], challenger: OnnxEngine, head: str) -> list[Candidate]:
     labels: list[str] = []
     for start in range(0, len(found), _BATCH):
-        texts = [text_of(c.document) for c in found[start : start + _BATCH]]
+        texts = [c.document.post.full_text for c in found[start : start + _BATCH]]
         labels += [p.label(head) for p in challenger.predict(texts)]
     return [
-        replace(c, challenger=label) if label != c.document["labels"].get(head) else c
+        replace(c, challenger=label) if label != c.document.labels.get(head) else c
         for c, label in zip(found, labels, strict=True)
     ]
 
 
 def candidate_json(candidate: Candidate) -> JsonObject:
-    document, shown = candidate.document, ("title", "text", "url", "source", "lang")
+    body = candidate.document.to_json()
     return {
-        "post": document["_id"],
-        **{k: document[k] for k in shown},
+        "post": candidate.document.id,
+        **{name: body[name] for name in ("title", "text", "url", "source", "lang")},
         "worth": round(candidate.worth, 4),
         "why": candidate.why,
-        "suggested": document["labels"],
-        "model": document["model"],
+        "suggested": body["labels"],
+        "model": body["model"],
     }

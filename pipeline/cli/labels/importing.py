@@ -109,8 +109,8 @@ def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annota
     now = datetime.now(UTC)
     # An unreadable time makes the annotation older than any other; a time ahead of the clock counts as now.
     at = min(read_time(_number(row.at)) or EPOCH, now) if row.at else now
-    suggested = {**(post["labels"] if post and not post["corrected"] else {}), **row.suggested}
-    model = f"{post['model']['name']} {post['model']['version']}" if post else ""
+    suggested = {**(post.labels if post and not post.corrected else {}), **row.suggested}
+    model = post.model if post else ""
     return [
         Annotation(
             post=row.id if post else content_hash(row.full_text),
@@ -119,8 +119,8 @@ def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annota
             annotator=row.annotator or annotator,
             at=at,
             text=row.full_text,
-            source=row.source or (post["source"] if post else ""),
-            lang=row.lang or (post["lang"] if post else ""),
+            source=row.source or (post.post.source if post else ""),
+            lang=row.lang or (post.post.lang if post else ""),
             suggested=suggested.get(head, ""),
             model=model,
         )

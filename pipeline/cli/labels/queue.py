@@ -44,9 +44,10 @@ def queue(
 
 def _lines(chosen: Sequence[Candidate]) -> Iterator[RenderableType]:
     for candidate in chosen:
-        post = candidate.document
-        text = " ".join((post["title"] or post["text"]).split())[:80]
-        yield f"{post['_id'][:12]}  {candidate.worth:.2f}  {', '.join(post['labels'].values())}  {text}"
+        post = candidate.document.post
+        text = " ".join((post.title or post.text).split())[:80]
+        labels = ", ".join(candidate.document.labels.values())
+        yield f"{post.id[:12]}  {candidate.worth:.2f}  {labels}  {text}"
         yield Text(f"{'':14}{'; '.join(candidate.why)}", style="dim")
     if not chosen:
         yield "nothing to label: every post of that time has a label"

@@ -8,7 +8,6 @@ from datetime import timedelta
 from models.drift import distances, profile
 from models.json_types import JsonObject
 from pipeline.classify.stage import Classifier
-from pipeline.domain.post import text_of
 from pipeline.store.protocol import Store
 
 
@@ -21,10 +20,10 @@ def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> JsonO
     documents = []
     if bounds is not None:
         end = bounds[1] + timedelta(seconds=1)
-        documents = [d for d in store.documents(end - timedelta(days=days), end) if not d["repost"]][-limit:]
+        documents = [d for d in store.documents(end - timedelta(days=days), end) if not d.repost][-limit:]
     if then is None or not documents:
         return {"posts": 0}
-    texts = [text_of(d) for d in documents]
+    texts = [d.post.full_text for d in documents]
     now = profile(texts, engine.predict(texts), engine.unknown_share(texts))
     newest: dict[str, list[bool]] = {}
     for annotation in list(store.annotations())[-1000:]:
