@@ -107,7 +107,7 @@ def test_a_drop_that_was_killed_is_ended_by_the_same_command(labels: Labels, mon
 
 
 @pytest.mark.parametrize(
-    ("words", "why"), [((), "all labels"), (("--since", "monday"), "'monday' is no time.*2026-11-20")]
+    ("words", "why"), [((), "all labels"), (("--since", "monday"), "'monday' is not a time.*2026-11-20")]
 )
 def test_what_to_drop_is_to_be_said(labels: Labels, words: tuple[str, ...], why: str) -> None:
     with pytest.raises(Fatal, match=why) as refused:

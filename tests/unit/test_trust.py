@@ -18,12 +18,13 @@ import pytest
 from typer.testing import CliRunner
 
 from models import bundle as bundles
+from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.errors import BundleUnreadableError
 from models.folders import private_cache, private_folder
 from models.hotswap import HotSwap
-from models.registry import CHAMPION, Entry, Registry, RegistryUnavailableError
+from models.registry import Entry, Registry, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.signing import new_key, sign
 from pipeline.classify.model_provider import bundle_in_service, open_classifier
