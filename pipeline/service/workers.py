@@ -26,7 +26,7 @@ from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
-from pipeline.domain.ledger import NO_CLOCK
+from pipeline.domain.ledger import NO_HORIZON
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
@@ -91,7 +91,7 @@ class Workers:
             executor=self._executor,
             start_offsets=start_offsets,
             # The demo's feed has days of its own.
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         flow = self.flow
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
@@ -125,7 +125,7 @@ class Workers:
             holds=lambda: 0 in assigned(app, kafka.progress_topic),
             ceiling=ceiling,
             metrics=self.metrics,
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         worker = self.alerts
 

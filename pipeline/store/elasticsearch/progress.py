@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.domain.ledger import current
+from pipeline.domain.ledger import current_progress
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.store.elasticsearch import templates as names
@@ -36,7 +36,7 @@ class ElasticsearchProgress:
         self._c.bulk(operations)
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
-        return current(self.all_progress())
+        return current_progress(self.all_progress())
 
     def all_progress(self) -> list[Progress]:
         self._c.call(lambda es: es.indices.refresh(index=names.STATE))
