@@ -125,11 +125,11 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> History:
 def leave_out_confirmed(store: NotificationStore, history: History, scores: Scores) -> Scores:
     """The scores without the alerts that people acknowledged, and without what these touched."""
     for alert in store.alerts():
-        if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
+        if alert.key not in history.keys or alert.lane != NEGATIVE:
             continue
-        said = store.state(operator_state(alert["id"])) or {}
-        if not said.get("acknowledged_at") or said.get("false_alarm_at") or alert.get("false_alarm"):
+        said = store.state(operator_state(alert.id)) or {}
+        if not said.get("acknowledged_at") or said.get("false_alarm_at") or alert.false_alarm:
             continue
-        over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
-        scores = without(history, scores, alert["key"], datetime.fromisoformat(alert["started_at"]), over + AFTER)
+        over = alert.resolved_at or alert.updated_at
+        scores = without(history, scores, alert.key, alert.started_at, over + AFTER)
     return scores
