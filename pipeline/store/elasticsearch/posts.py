@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from models.cache import LruCache
 from models.json_types import JsonObject
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
@@ -143,17 +142,18 @@ class ElasticsearchPosts:
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[RepostedPost]:
         query = queries.evidence(scope, start, end, rule)
         hits = self._connection.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
-        hashes = [h["_source"]["content_hash"] for h in hits]
-        heat: dict[str, int] = {}
+        documents = [_document(hit) for hit in hits]
+        hashes = [document.post.content_hash for document in documents]
+        reposts: dict[str, int] = {}
         if hashes:
             groups = {"groups": {"terms": {"field": "content_hash", "size": len(hashes)}}}
             answer = self._connection.search(query={"terms": {"content_hash": hashes}}, size=0, aggs=groups)
-            heat = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
-        found = [{**h["_source"], "_id": h["_id"], "heat": heat.get(h["_source"]["content_hash"], 0)} for h in hits]
-        return sorted(found, key=lambda d: (-d["heat"], -d["negative_score"], d["_id"]))[:limit]
+            reposts = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
+        found = [RepostedPost(document, reposts.get(document.post.content_hash, 0)) for document in documents]
+        return sorted(found, key=lambda f: (-f.reposts, -f.document.scored.negative_score, f.document.id))[:limit]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         body = json.dumps({"query": queries.evidence(scope, start, end, rule)}, ensure_ascii=False)

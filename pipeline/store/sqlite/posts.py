@@ -8,13 +8,13 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.protocol import SOURCES
 from pipeline.store.sqlite import queries
@@ -168,15 +168,15 @@ class SqlitePosts:
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[RepostedPost]:
         negative, labels = queries.negative(rule)
         where, arguments = queries.in_scope(scope, start, end)
         query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
-            AS heat FROM posts p WHERE {where} AND repost = 0 AND {negative}
-            ORDER BY heat DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
+            AS reposts FROM posts p WHERE {where} AND repost = 0 AND {negative}
+            ORDER BY reposts DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
         with self._db.reading() as db:
             rows = list(db.execute(query, (*arguments, *labels, limit)))
-        return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
+        return [RepostedPost(PostDocument.from_json(key, json.loads(body)), reposts) for key, body, reposts in rows]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         where, arguments = queries.in_scope(scope, start, end)
