@@ -43,7 +43,9 @@ def why(
 
     Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
     """
-    from pipeline.service.workers import evaluator_of  # Faust is slow to load: the other commands on alerts do without
+    from pipeline.alerting.evaluation.factory import (
+        evaluator_of,  # Faust is slow to load: the other commands on alerts do without
+    )
 
     settings = settings_of(config)
     store = open_store(settings.store)
@@ -101,7 +103,7 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 def _surroundings(
     store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
-    from pipeline.service.workers import key_overrides
+    from pipeline.alerting.evaluation.factory import key_overrides
 
     at = seen.observation.at
     mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]

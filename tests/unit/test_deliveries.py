@@ -15,6 +15,7 @@ from pipeline.alerting.notify.status import notification_status
 from pipeline.domain.alert import Alert
 from pipeline.domain.alert_evidence import SourceProfile
 from pipeline.domain.delivery import AT_ONCE, Delivery, DeliveryState, NotificationStatus
+from pipeline.domain.operator_state import OperatorState
 from tests.builders import an_alert
 
 NOW = datetime(2026, 11, 27, 12, 0, 0, 500, tzinfo=UTC)
@@ -153,9 +154,11 @@ def test_below_the_minimum_of_authors_counts_only_before_anybody_was_notified() 
 
 
 def test_the_status_of_an_alert_of_release_0_10_0_says_what_that_release_knew() -> None:
-    assert notification_status(an_alert(), {}, NOW) == "nobody was notified: release 0.10.0 did not say why"
+    assert (
+        notification_status(an_alert(), OperatorState(), NOW) == "nobody was notified: release 0.10.0 did not say why"
+    )
     waits = an_alert(pending=["0-opened"], held="quiet hours")
-    assert notification_status(waits, {}, NOW) == "not notified yet: quiet hours"
+    assert notification_status(waits, OperatorState(), NOW) == "not notified yet: quiet hours"
     nobody = queued(an_alert(), {}, NOW)
     expected = "nobody was notified: no channel is configured (alerts.channels)"
-    assert notification_status(nobody, {}, NOW) == expected
+    assert notification_status(nobody, OperatorState(), NOW) == expected
