@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
+from models.json_types import JsonObject
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import key_name
@@ -70,7 +70,7 @@ def write_rows(
 
 def _rehearsal(
     store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """At most `wanted` posts of the last days, from all of that time alike."""
     bounds = store.bounds()
     if bounds is None:

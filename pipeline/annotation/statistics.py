@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 from models.agreement import cohen_kappa
+from models.json_types import JsonObject
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
 
 
-def summary(labels: list[Annotation]) -> dict[str, Any]:
+def summary(labels: list[Annotation]) -> JsonObject:
     """Counts per head and annotator, the model's share of right suggestions, Cohen's kappa per pair."""
-    heads: dict[str, dict[str, Any]] = {}
+    heads: dict[str, JsonObject] = {}
     by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for x in labels:
         by_head[x.head][x.annotator][x.post] = x.label
@@ -38,9 +38,9 @@ def summary(labels: list[Annotation]) -> dict[str, Any]:
     return {"labels": len(labels), "texts": len({x.post for x in labels}), "heads": heads, "agreement": agreement}
 
 
-def exported(store: AnnotationStore) -> Iterator[dict[str, Any]]:
+def exported(store: AnnotationStore) -> Iterator[JsonObject]:
     """One row per text and annotator."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], JsonObject] = {}
     for x in store.annotations():
         row = rows.setdefault(
             (x.post, x.annotator),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.store.elasticsearch.refusals import DOCUMENT_ERRORS, TRANSIENT_ERRORS, Refusal, item
 
 
@@ -53,7 +54,7 @@ def verdict(status: object, error_type: object = "") -> ItemVerdict:
 
 def item_verdicts(response: object, n_items: int) -> list[ItemVerdict]:
     """One verdict per item that was sent; all are RETRY if the response is malformed or has another number of items."""
-    items = response.get("items") if isinstance(response, Mapping) else None
+    items = response.get("items") if isinstance(response, dict) else None
     if not isinstance(items, list) or len(items) != n_items:
         return [ItemVerdict.RETRY] * n_items
     return [_item(item) for item in items]
@@ -61,10 +62,10 @@ def item_verdicts(response: object, n_items: int) -> list[ItemVerdict]:
 
 def first_refusal(response: object, verdicts: Sequence[ItemVerdict], verdict: ItemVerdict) -> Refusal | None:
     """The refusal of the first item with `verdict`; None if the response has no error for it."""
-    items = response.get("items") if isinstance(response, Mapping) else None
+    items = response.get("items") if isinstance(response, dict) else None
     for entry, got in zip(items if isinstance(items, list) else (), verdicts, strict=False):
         body = _body(entry)
-        if got is verdict and isinstance(error := body.get("error"), Mapping):
+        if got is verdict and isinstance(error := body.get("error"), dict):
             status = body.get("status")
             return item(status if isinstance(status, int) else 0, error)
     return None
@@ -75,7 +76,7 @@ def _item(entry: Any) -> ItemVerdict:
     if body.get("result") == "not_found":  # a delete of a missing document: 404, but no index is missing
         return ItemVerdict.CONFLICT
     error = body.get("error")
-    if not isinstance(error, Mapping):
+    if not isinstance(error, dict):
         return verdict(body.get("status"))
     if body.get("status") == 400 and _IMMENSE in str(error.get("reason")):
         return ItemVerdict.REJECTED
@@ -83,6 +84,6 @@ def _item(entry: Any) -> ItemVerdict:
     return verdict(body.get("status"), kind if isinstance(kind, str) else "")
 
 
-def _body(entry: Any) -> Mapping[str, Any]:
-    body = next(iter(entry.values())) if isinstance(entry, Mapping) and len(entry) == 1 else None
-    return body if isinstance(body, Mapping) else {}
+def _body(entry: Any) -> JsonObject:
+    body = next(iter(entry.values())) if isinstance(entry, dict) and len(entry) == 1 else None
+    return body if isinstance(body, dict) else {}

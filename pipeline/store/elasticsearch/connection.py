@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
@@ -152,7 +152,7 @@ class Connection:
         """The entry of each document, found or not; raises if the index of one cannot be read."""
         answer: list[JsonObject] = self.call(lambda es: es.mget(docs=docs))["docs"]
         for entry in answer:
-            if isinstance(error := entry.get("error"), Mapping):
+            if isinstance(error := entry.get("error"), dict):
                 raise refused(self.url, entry_refusal(error))
         return answer
 

@@ -7,10 +7,11 @@ server, is `Transient`: the worker waits and reports it. A problem of opinionwat
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.connection_errors import Cause, Kind, printable
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal, PipelineError, Transient
 
@@ -67,8 +68,8 @@ class Refusal:
 
 def read(status: int, body: object) -> Refusal:
     """Reads the refusal in any body: an error object, a string, a page of HTML, or nothing."""
-    error = body.get("error") if isinstance(body, Mapping) else None
-    if isinstance(error, Mapping):
+    error = body.get("error") if isinstance(body, dict) else None
+    if isinstance(error, dict):
         return item(status, error)
     if isinstance(error, str):
         return Refusal(status, "", printable(error))
@@ -76,7 +77,7 @@ def read(status: int, body: object) -> Refusal:
     return Refusal(status, "", printable(_TAGS.sub(" ", text[:4000]), 160))
 
 
-def item(status: int, error: Mapping[str, Any]) -> Refusal:
+def item(status: int, error: JsonObject) -> Refusal:
     """Reads the refusal in the error of one item of a bulk response."""
     kind = printable(str(error.get("type") or ""), 80)
     found = list(_reasons(error, 0))
@@ -94,7 +95,7 @@ def item(status: int, error: Mapping[str, Any]) -> Refusal:
     return Refusal(status, kind, said, printable(index, 100) or (named.group().rstrip(".") if named else ""))
 
 
-def entry_refusal(error: Mapping[str, Any]) -> Refusal:
+def entry_refusal(error: JsonObject) -> Refusal:
     """Reads the refusal in an entry without a status, as a request for many documents has them."""
     return item(_STATUS.get(str(error.get("type")), 400), error)
 
@@ -193,15 +194,15 @@ def unreachable(url: str, cause: Cause, timeout_s: float) -> PipelineError:
     return Transient(message, remedy="start Elasticsearch, or correct store.url")
 
 
-def _reasons(error: Mapping[str, Any], depth: int) -> Iterator[Mapping[str, Any]]:
+def _reasons(error: JsonObject, depth: int) -> Iterator[JsonObject]:
     """The error and the errors inside it: root causes, `caused_by`, failed shards."""
     yield error
     if depth >= _MAX_DEPTH:
         return
     below = [*_listed(error.get("root_cause")), error.get("caused_by")]
-    below += [s.get("reason") for s in _listed(error.get("failed_shards")) if isinstance(s, Mapping)]
+    below += [s.get("reason") for s in _listed(error.get("failed_shards")) if isinstance(s, dict)]
     for each in below:
-        if isinstance(each, Mapping):
+        if isinstance(each, dict):
             yield from _reasons(each, depth + 1)
 
 
