@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
+from models.json_types import JsonObject
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import key_name
@@ -72,7 +72,7 @@ def write_training_rows(
 
 def _rehearsal(
     store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[JsonObject]:
     """At most `wanted` posts, spread evenly over the last days."""
     bounds = store.bounds()
     if bounds is None:

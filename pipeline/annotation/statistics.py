@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 from models.agreement import cohen_kappa
+from models.json_types import JsonObject
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
 
 
-def summary(annotations: list[Annotation]) -> dict[str, Any]:
+def summary(annotations: list[Annotation]) -> JsonObject:
     """Counts per head and annotator, the share of the model's suggestions that were right, Cohen's kappa per pair."""
-    heads: dict[str, dict[str, Any]] = {}
+    heads: dict[str, JsonObject] = {}
     by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
     for annotation in annotations:
         by_head[annotation.head][annotation.annotator][annotation.post] = annotation.label
@@ -45,9 +45,9 @@ def summary(annotations: list[Annotation]) -> dict[str, Any]:
     }
 
 
-def exported(store: AnnotationStore) -> Iterator[dict[str, Any]]:
+def exported(store: AnnotationStore) -> Iterator[JsonObject]:
     """Yields one row per text and annotator."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    rows: dict[tuple[str, str], JsonObject] = {}
     for annotation in store.annotations():
         row = rows.setdefault(
             (annotation.post, annotation.annotator),

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.classify.codec import decode
-from pipeline.domain.ledger import Ledger, current
+from pipeline.domain.ledger import Ledger, current_progress
 from pipeline.domain.post import EPOCH, Outcome
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
@@ -29,15 +29,15 @@ def test_redeliveries_from_any_offset_change_no_count(outcomes: list[Outcome], r
         for offset in range(start, len(outcomes)):
             item = record(offset)
             post = None if outcomes[offset] is Outcome.REJECTED else decode(item)
-            ledger.enter([(item, outcomes[offset], post)])
+            ledger.record([(item, outcomes[offset], post)])
 
     ledger = Ledger({})
     play(ledger, 0)
-    once = ledger.seen(("opinion.forum", 0), end_offset=40, in_flight=0, partitions=1)
+    once = ledger.report(("opinion.forum", 0), end_offset=40, in_flight=0, partitions=1)
     for restart in restarts:
         ledger = Ledger({("opinion.forum", 0): once})
         play(ledger, min(restart, len(outcomes) - 1))
-    again = ledger.seen(("opinion.forum", 0), end_offset=40, in_flight=0, partitions=1)
+    again = ledger.report(("opinion.forum", 0), end_offset=40, in_flight=0, partitions=1)
     assert again == once
     assert once.indexed + once.duplicate + once.dead == len(outcomes) == once.next_offset
 
@@ -46,8 +46,8 @@ def test_a_suspect_time_does_not_carry_the_clock() -> None:
     ledger = Ledger({})
     good, bad = record(0), record(1, published_at="2099-01-01T00:00:00Z")
     for item in (good, bad):
-        ledger.enter([(item, Outcome.INDEXED, decode(item))])
-    entry = ledger.seen(("opinion.forum", 0), end_offset=2, in_flight=0, partitions=1)
+        ledger.record([(item, Outcome.INDEXED, decode(item))])
+    entry = ledger.report(("opinion.forum", 0), end_offset=2, in_flight=0, partitions=1)
     assert entry.event_time == START
 
 
@@ -176,18 +176,18 @@ ONE, TWO, ELSEWHERE = "cluster/1f", "cluster/2e", "elsewhere/3d"
 def play(ledger: Ledger, log: str, offsets: range, end: int) -> Progress:
     for offset in offsets:
         item = record(offset)
-        ledger.locate(PLACE, log, end)
-        ledger.enter([(item, Outcome.INDEXED, decode(item))])
-    ledger.locate(PLACE, log, end)
-    return ledger.seen(PLACE, end_offset=end, in_flight=0, partitions=1)
+        ledger.select_log(PLACE, log, end)
+        ledger.record([(item, Outcome.INDEXED, decode(item))])
+    ledger.select_log(PLACE, log, end)
+    return ledger.report(PLACE, end_offset=end, in_flight=0, partitions=1)
 
 
 def restarted(rows: dict[str, Progress]) -> Ledger:
-    return Ledger(current(rows.values()), rows.values())
+    return Ledger(current_progress(rows.values()), rows.values())
 
 
 @given(st.lists(st.tuples(st.sampled_from([ONE, TWO, ELSEWHERE]), st.integers(1, 20)), min_size=1, max_size=12))
-def test_books_belong_to_a_log_and_every_record_counts_once(logs: list[tuple[str, int]]) -> None:
+def test_ledger_entries_belong_to_a_log_and_every_record_counts_once(logs: list[tuple[str, int]]) -> None:
     """The topic is created again, or read in another cluster, or in the former one again; the worker starts again."""
     rows: dict[str, Progress] = {}
     length: dict[str, int] = defaultdict(int)
@@ -199,22 +199,22 @@ def test_books_belong_to_a_log_and_every_record_counts_once(logs: list[tuple[str
         row = play(ledger, log, range(length[log]), length[log])
         rows[log] = replace(row, reported_at=START + timedelta(seconds=moment))
         assert (row.next_offset, row.lag, row.log) == (length[log], 0, log)
-        assert current(rows.values())[PLACE].log == log
+        assert current_progress(rows.values())[PLACE].log == log
     assert sum(p.indexed for p in rows.values()) == sum(length.values())
 
 
 def test_a_partition_that_a_worker_gets_later_is_of_the_former_log_all_the_same() -> None:
-    """Another worker has booked the new log in another partition by then."""
+    """Another worker has recorded the new log in another partition by then."""
     former = [replace(progress(p, 0, next_offset=8000, end=8000), log=ONE) for p in range(2)]
     rows = [*former, replace(progress(0, 1, next_offset=4, end=9), log=TWO, reported_at=START)]
-    ledger = Ledger(current(rows), rows)
+    ledger = Ledger(current_progress(rows), rows)
     assert ledger.next_offset(("t", 1), TWO) is None
-    assert ledger.locate(("t", 1), TWO, 200) == former[1]
-    assert ledger.locate(("t", 0), TWO, 200) is None
-    assert Ledger(current(rows), rows).next_offset(("t", 0), "") == 4
+    assert ledger.select_log(("t", 1), TWO, 200) == former[1]
+    assert ledger.select_log(("t", 0), TWO, 200) is None
+    assert Ledger(current_progress(rows), rows).next_offset(("t", 0), "") == 4
 
 
-def test_books_of_a_release_that_named_no_log_go_on_and_count_once() -> None:
+def test_entries_of_a_release_that_named_no_log_go_on_and_count_once() -> None:
     old = replace(play(Ledger({}), "", range(30), 30), reported_at=START)
     new = play(restarted({"": old}), ONE, range(25, 40), 40)
     assert (new.log, new.next_offset, new.indexed) == (ONE, 40, 10)
@@ -223,7 +223,7 @@ def test_books_of_a_release_that_named_no_log_go_on_and_count_once() -> None:
 
 
 @pytest.mark.parametrize("log", ["", ONE])
-def test_a_log_that_ends_before_its_books_is_another_one_where_nobody_names_it(log: str) -> None:
+def test_a_log_that_ends_before_its_entry_is_another_one_where_nobody_names_it(log: str) -> None:
     old = replace(play(Ledger({}), "", range(30), 30), reported_at=START)
     new = play(restarted({"": old}), log, range(5), 8)
     assert (new.next_offset, new.indexed, new.lag) == (5, 5, 3)
@@ -233,19 +233,19 @@ def test_a_log_that_ends_before_its_books_is_another_one_where_nobody_names_it(l
 def test_the_clock_of_the_progress_is_the_one_that_is_behind() -> None:
     ahead = record(0, published_at=(START + timedelta(minutes=59)).isoformat(), minute=0)
     ledger = Ledger({})
-    ledger.enter([(ahead, Outcome.INDEXED, decode(ahead))])
-    assert ledger.seen(PLACE, end_offset=1, in_flight=0, partitions=1).event_time == START
+    ledger.record([(ahead, Outcome.INDEXED, decode(ahead))])
+    assert ledger.report(PLACE, end_offset=1, in_flight=0, partitions=1).event_time == START
     producer = record(1, minute=600)
-    ledger.enter([(producer, Outcome.INDEXED, decode(producer))], START + timedelta(minutes=3))
-    assert ledger.seen(PLACE, end_offset=2, in_flight=0, partitions=1).event_time == START + timedelta(minutes=3)
+    ledger.record([(producer, Outcome.INDEXED, decode(producer))], START + timedelta(minutes=3))
+    assert ledger.report(PLACE, end_offset=2, in_flight=0, partitions=1).event_time == START + timedelta(minutes=3)
     crept = replace(progress(0, 59, next_offset=9, end=9), topic="opinion.forum")
-    assert Ledger({PLACE: crept}, (), START).seen(PLACE, end_offset=9, in_flight=0, partitions=1).event_time == START
+    assert Ledger({PLACE: crept}, (), START).report(PLACE, end_offset=9, in_flight=0, partitions=1).event_time == START
 
 
 def test_positions_count_where_nothing_is_delivered() -> None:
     ledger = Ledger({})
     play(ledger, ONE, range(3), 3)
-    entry = ledger.seen(PLACE, end_offset=9, in_flight=0, partitions=1, position=9, skipped=2)
+    entry = ledger.report(PLACE, end_offset=9, in_flight=0, partitions=1, position=9, skipped=2)
     assert (entry.next_offset, entry.lag, entry.indexed, entry.skipped) == (9, 0, 3, 2)
 
 
@@ -254,11 +254,11 @@ def test_since_when_a_partition_stands_still() -> None:
     play(ledger, ONE, range(3), 3)
 
     def seen(end: int, now: datetime) -> datetime:
-        return ledger.seen(PLACE, end_offset=end, in_flight=0, partitions=1, now=now).advanced_at
+        return ledger.report(PLACE, end_offset=end, in_flight=0, partitions=1, now=now).advanced_at
 
     assert seen(3, at[0]) == at[0]
     assert seen(5, at[1]) == seen(5, at[2]) == at[0]
-    ledger.enter([(record(3), Outcome.INDEXED, decode(record(3)))])
+    ledger.record([(record(3), Outcome.INDEXED, decode(record(3)))])
     assert seen(5, at[3]) == at[3]
 
 
