@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from pipeline.classify.backlog import BacklogEstimator
 from pipeline.classify.dead_letter_limit import DeadLetterLimit
+from pipeline.classify.dead_lettering import DeadLettering
 from pipeline.classify.isolation import BUG, MIN_BUGS, Bug, BugLimit, isolate_bugs, poison_of
 from pipeline.classify.json_object import json_object, shown
-from pipeline.domain.errors import Fatal, Poison
+from pipeline.classify.retries import Retries
+from pipeline.classify.stage_order import StageOrder
+from pipeline.domain.errors import Fatal, Poison, Transient
+from pipeline.domain.metrics import Metrics
 
 
 def test_the_backlog_is_what_waits_at_the_moving_average_less_the_preparation() -> None:
@@ -214,3 +221,74 @@ def test_a_value_is_shown_by_its_first_characters() -> None:
     assert shown({"a": [1, "手"]}, 100) == '{"a": [1, "手"]}'
     assert shown({"a": [1, 2]}, 5) == json.dumps({"a": [1, 2]})[:5]
     assert shown(["x" * 50] * 1000, 3) == '["x'
+
+
+class Silent:
+    """A dead-letter topic that does not know what was sent before."""
+
+    async def send(self, letter: object) -> None:
+        pass
+
+    async def sent_within(self, seconds: float) -> int | None:
+        return None
+
+
+def retries(waits: list[float]) -> Retries:
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    return Retries(ThreadPoolExecutor(1), Metrics(CollectorRegistry()), sleep)
+
+
+def test_what_a_topic_does_not_know_counts_as_no_letters() -> None:
+    letters = DeadLettering(Silent(), DeadLetterLimit(1, 1.0, clock=Clock()), retries([]), Metrics(CollectorRegistry()))
+
+    async def admit() -> None:
+        await letters.admit(1, 10)
+        with pytest.raises(Fatal, match="2 dead letters"):
+            await letters.admit(1, 10)
+
+    asyncio.run(admit())
+
+
+def test_a_retry_is_logged_at_first_then_seldom_and_named_while_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    waits: list[float] = []
+    kept = retries(waits)
+    stalled: list[str | None] = []
+
+    async def call() -> str:
+        stalled.append(kept.stalled)
+        if len(stalled) <= 22:
+            raise Transient("away")
+        return "there"
+
+    assert asyncio.run(kept.run("index", call)) == "there"
+    assert stalled == [None, *["away"] * 22]
+    assert (kept.stalled, len(waits)) == (None, 22)
+    said = [r.getMessage() for r in caplog.records if "retrying" in r.getMessage()]
+    assert [message.split("attempt=")[1].split()[0] for message in said] == ["1", "4", "11", "21"]
+
+
+def test_batches_that_wait_for_inference_are_told_of_before_they_are_prepared() -> None:
+    clock = Clock()
+    order, seen = StageOrder(clock), []
+
+    async def batch(seconds: float) -> None:
+        async def prepare() -> None:
+            seen.append(round(order.slack_s(), 2))
+            clock.s += 1.0
+
+        async def infer(_: None) -> None:
+            clock.s += seconds
+
+        async def index(_: None) -> None:
+            seen.append(round(order.slack_s(), 2))
+
+        await order.run(10, prepare=prepare, infer=infer, index=index)
+
+    async def both() -> None:
+        await batch(20.0)
+        await batch(20.0)
+
+    asyncio.run(both())
+    assert seen == [0.0, 0.0, 18.5, 0.0], "ten records at two seconds less one and a half preparations"

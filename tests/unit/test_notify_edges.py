@@ -146,7 +146,8 @@ def test_a_wait_is_a_day_at_the_most(header: str, wait_s: float | None) -> None:
 @pytest.mark.parametrize(
     ("address", "public"),
     [("8.8.8.8", True), ("10.0.0.1", False), ("::ffff:10.0.0.1", False), ("::ffff:8.8.8.8", True),
-     ("2002:a00:1::", False), ("2002:808:808::", True), ("64:ff9b::808:808", True), ("64:ff9b:1::808:808", False), ("::ffff:0:a00:1", False),
+     ("2002:a00:1::", False), ("2002:808:808::", True), ("64:ff9b::808:808", True),
+     ("64:ff9b:1::808:808", False), ("::ffff:0:a00:1", False),
      ("fe80::1%eth0", False), ("2606:4700::1111", True), ("ff0e::1", False), ("169.254.169.254", False)],
 )  # fmt: skip
 def test_an_address_that_carries_another_is_judged_by_that_one(address: str, public: bool) -> None:
