@@ -161,7 +161,7 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     assert told["share"] is told["expected_share"] is None
     assert told["observed"] == told["posts"] > 2 * told["expected"]
     assert len(told["evidence"]) == 5
-    assert any(store.post(e["id"])["sentiment"] == "neutral" for e in told["evidence"])  # type: ignore[index]
+    assert any(store.post(e["id"]).labels["sentiment"] == "neutral" for e in told["evidence"])  # type: ignore[union-attr]
     assert "labels" not in told["query"]
     assert told["series"]["posts"][-1] > 3 * told["series"]["posts"][0]
     assert not [n for n in channel.got if n.alert["lane"] == "negative"]

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from models.text import full_text
 from pipeline.alerting.alerts.terms import distinctive, spread
 from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import NegativeDefinition, Scope
-from pipeline.domain.post import text_of
 from pipeline.store.protocol import PostStore
 
 SHOWN = 5
@@ -41,7 +41,7 @@ class Evidence:
         """
         counted = self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED) or shown
         week = self._store.evidence(scope, start - timedelta(days=7), start, self._rule(lane), EXPLAINED)
-        texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
+        texts, before = ([full_text(p["title"], p["text"]) for p in posts] for posts in (counted, week))
         return {"terms": distinctive(texts, before), "spread": spread(counted)}
 
     def distinct_authors(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
