@@ -41,7 +41,7 @@ demo: $(SERVE)       ## two weeks of posts in a minute, one crisis, one alert; A
 venv: $(SERVE)       ## what serving, the demo and the console need
 venv-all: $(ALL)     ## the same, plus training and development
 
-lint: $(ALL)         ## formatter, linter, types, import rules
+lint: $(ALL) docs     ## formatter, linter, types, import rules, the site
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy

@@ -144,7 +144,7 @@ def test_openvino_is_first_called_by_one_thread_and_tells_nobody() -> None:
 
 
 def test_a_runtime_that_cannot_run_the_graph_says_so() -> None:
-    with pytest.raises(EngineError, match="operators of ONNX Runtime; use onnxruntime"):
+    with pytest.raises(EngineError, match="operators of ONNX Runtime. Set model.runtime to onnxruntime"):
         open_runtime(b"", "cpu", "openvino", 1, standard=False)
     with pytest.raises(EngineError, match=r"set model\.device to cpu"):
         open_runtime(b"", "cuda", "openvino", 1, standard=True)
@@ -160,7 +160,7 @@ def test_a_gpu_that_does_not_start_is_refused_where_asked_for_and_told_elsewhere
         with pytest.raises(EngineError, match="CUDA does not start: see 'nvidia-smi'"):
             open_runtime(model, "cuda", "onnxruntime", 1, standard=True)
         assert open_runtime(model, "auto", "onnxruntime", 1, standard=True).name == "CPUExecutionProvider"
-    assert "runs on the CPU, though this onnxruntime is for GPUs" in caplog.text
+    assert "runs on the CPU although onnxruntime-gpu is installed" in caplog.text
 
 
 def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
@@ -173,7 +173,7 @@ def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
     assert caplog.text == ""
     monkeypatch.setattr("models.engine.open_runtime", on_gpu)
     load_bundle(STARTER, device="cpu")
-    assert "starter is int8, made for a CPU" in caplog.text
+    assert "starter is int8, which suits a CPU" in caplog.text
     assert "--for-gpu" in caplog.text
 
 

@@ -105,10 +105,10 @@ def test_who_and_when_come_along(tmp_path: Path) -> None:
         ('{"text": "x"}', "no label"),
         ('{"text": "x", "label": ["a", "b"]}', "2 labels"),
         ('{"text": "x", "label": {"a": 1}}', "a dict"),
-        ('{"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices"}]}]}', "'from_name' needs the name"),
-        ('{"data": {"text": "x"}, "annotations": [{"result": "bad"}]}', "'result' needs an array of objects"),
+        ('{"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices"}]}]}', "'from_name' must name a head"),
+        ('{"data": {"text": "x"}, "annotations": [{"result": "bad"}]}', "'result' must be an array of objects"),
         ('{"fields": {"text": "x"}, "responses": {"mood": [{"user_id": 1}]}}', "an annotation without a label"),
-        ('{"fields": {"text": "x"}, "responses": 3}', "'responses' is a int: it needs an object"),
+        ('{"fields": {"text": "x"}, "responses": 3}', "'responses' is a int but must be an object"),
         ('{"text": ' + "[" * 100_000, "not JSON"),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_text_in_a_field_of_its_own_name(tmp_path: Path) -> None:
     task = studio("negative")
     task[0]["data"] = {"question": "how?", "reply": "bad"}
     found = read_label_file(write(tmp_path, "a.json", task), "label", CLASSES)
-    assert "--text-field names it: question, reply" in found.problems[0].reason
+    assert "name it with --text-field: question, reply" in found.problems[0].reason
     found = read_label_file(write(tmp_path, "a.json", task), "label", CLASSES, text_field="reply")
     assert found.rows[0].text == "bad"
 

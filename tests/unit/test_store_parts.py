@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Transient
 from pipeline.domain.states import invalidation_key
@@ -15,7 +16,6 @@ from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch.bulk import ItemVerdict, first_refusal, item_verdicts
 from pipeline.store.elasticsearch.refusals import Refusal, item, read, refused
 from pipeline.store.elasticsearch.templates import Layout, layout_of, templates
-from pipeline.store.protocol import may_replace
 from tests.builders import START
 
 DAY = date(2026, 11, 21)
@@ -178,16 +178,20 @@ def test_how_long_a_refusal_is_waited_for(status: int, kind: str, reason: str, w
     assert error.retry_after_s == wait_s
 
 
-def test_a_document_is_replaced_by_its_successor_or_by_one_that_is_as_far_along() -> None:
-    assert may_replace({"revision": 3}, {"revision": 4})
-    assert not may_replace({"revision": 4}, {"revision": 4})
-    assert may_replace({}, {"revision": 1}), "what an older release wrote has no revision"
-    assert not may_replace({}, {"revision": 0})
-    assert may_replace({"sequence": 1}, {"sequence": 1})
-    assert not may_replace({"sequence": 2}, {"sequence": 1})
-    assert may_replace({}, {"sequence": 0})
-    assert may_replace({"sequence": 0}, {})
-    assert not may_replace({"sequence": 1}, {})
-    assert not may_replace({"revision": 1}, {"sequence": 9}), "an older release does not undo what a newer one wrote"
-    assert may_replace({"sequence": 1, "pending": ["x"]}, {"sequence": 1})
-    assert not may_replace({"sequence": 1}, {"sequence": 1, "pending": ["x"]})
+def test_an_alert_is_replaced_by_its_successor_or_by_one_that_is_as_far_along() -> None:
+    def replaces(there: dict[str, Any], new: dict[str, Any]) -> bool:
+        old, other = (Alert.from_json("a", {"started_at": START.isoformat(), **each}) for each in (there, new))
+        return other.may_replace(old)
+
+    assert replaces({"revision": 3}, {"revision": 4})
+    assert not replaces({"revision": 4}, {"revision": 4})
+    assert replaces({}, {"revision": 1}), "what an older release wrote has no revision"
+    assert not replaces({}, {"revision": 0})
+    assert replaces({"sequence": 1}, {"sequence": 1})
+    assert not replaces({"sequence": 2}, {"sequence": 1})
+    assert replaces({}, {"sequence": 0})
+    assert replaces({"sequence": 0}, {})
+    assert not replaces({"sequence": 1}, {})
+    assert not replaces({"revision": 1}, {"sequence": 9}), "an older release does not undo what a newer one wrote"
+    assert replaces({"sequence": 1, "pending": ["x"]}, {"sequence": 1})
+    assert not replaces({"sequence": 1}, {"sequence": 1, "pending": ["x"]})
