@@ -110,7 +110,7 @@ def engine(
     every, rng = [_text(item) for item in items], random.Random(17)  # noqa: S311
     texts = min(texts, len(every))
     names = [n for n in against.split(",") if n]
-    peers = training("evaluation.baselines")
+    peers = training("baselines")
     if unknown := [n for n in names if n not in peers.NAMES]:
         raise Fatal(f"--against {unknown[0]!r}", f"there are {', '.join(peers.NAMES)}", EXIT_USAGE)
     made = refusing(lambda: peers.open_baselines(Path(settings.model.bundle), names))
