@@ -15,7 +15,7 @@ from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.kafka.agent import consume
-from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import send
@@ -30,7 +30,7 @@ class AlertRole:
 
     def __init__(self, context: WorkerContext, ceiling: Callable[[], datetime | None]) -> None:
         settings, kafka = context.settings, context.settings.kafka
-        self._progress_topic = kafka.progress_topic
+        self._brokers, self._progress_topic = context.brokers, kafka.progress_topic
         self.topics: Sequence[str] = [kafka.progress_topic]
         self.app: StrictApp = make_app("alert", kafka, context.brokers)
         self._alerts_topic = raw_topic(self.app, kafka.alerts_topic)
@@ -52,6 +52,9 @@ class AlertRole:
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
         return [self.worker.run]
+
+    async def start(self) -> None:
+        await start(self.app, self._brokers)
 
     def waits_for(self) -> str | None:
         return f"no data: {self.worker.no_data}" if self.worker.no_data else None

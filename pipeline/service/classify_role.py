@@ -17,7 +17,7 @@ from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import NO_HORIZON, Partition
 from pipeline.domain.threads import DaemonThreads
 from pipeline.kafka.agent import choose_start_offsets, consume
-from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned, log_identities
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import DeadTopic, ProgressTopic
@@ -38,7 +38,7 @@ class ClassifyRole:
         self.classifier = classifier
         self.topics: Sequence[str] = kafka.topics
         self.app: StrictApp = make_app("classify", kafka, context.brokers)
-        self._metrics = metrics
+        self._brokers, self._metrics = context.brokers, metrics
         self._executor = DaemonThreads(_THREADS, "flow")
         self._start_offsets = StartOffsets(kafka.on_deleted, metrics)
         for topic in kafka.topics:
@@ -75,6 +75,9 @@ class ClassifyRole:
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
         return [self._heartbeat, self._keep_lag]
+
+    async def start(self) -> None:
+        await start(self.app, self._brokers)
 
     def waits_for(self) -> str | None:
         return f"retrying: {self.flow.stalled}" if self.flow.stalled else None
