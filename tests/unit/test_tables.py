@@ -263,8 +263,8 @@ def test_where_an_error_ends_an_array_its_line_is_named() -> None:
 
 
 def test_a_row_keeps_the_line_that_it_was_written_in() -> None:
-    lines = '{"id": 1}\n{"data": [{"id": 2}]}\n3\n'
-    assert [row.text for row in rows_of(io.StringIO(lines), "a.jsonl")] == ['{"id": 1}', "", "3"]
+    lines = '{"id": 1}\n{"data": [{"id": 2}]}\n 3.50\n'
+    assert [row.text for row in rows_of(io.StringIO(lines), "a.jsonl")] == ['{"id": 1}', "", " 3.50"]
     assert not any(row.structural for row in rows_of(io.StringIO(lines), "a.jsonl") if isinstance(row, BadRow))
 
 
