@@ -47,7 +47,7 @@ class Notifier:
         takes = {c.name: c.takes if isinstance(c, Routed) else _everything for c in channels}
         self._outbox = Outbox(store, takes, retry, now)
         policy = NotificationPolicy(
-            tuple(QuietHours(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet),
+            tuple(QuietHours(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet_hours),
             tuple(Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance),
             tuple(rules),
             settings.min_authors,
