@@ -10,12 +10,13 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.alerts.origin import origin
 from pipeline.alerting.counting.shares import key_shares
-from pipeline.alerting.notify.message import origin
-from pipeline.alerting.notify.status import by_channel, operators, told
+from pipeline.alerting.notify.status import by_channel, notification_status, operators
 from pipeline.console.shared import Shared
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError
+from pipeline.domain.operator_state import OperatorState
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
@@ -94,11 +95,16 @@ def console_app(
 def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts with their notification status and the origin of their posts in words."""
     found = store.alerts(limit=100)
-    said = operators(store, (alert for alert in found if alert["state"] == "open"))
-    shown = [{**alert, "operator": said.get(alert["id"], {})} for alert in found]
+    said = operators(store, (alert for alert in found if alert.is_open))
     return [
-        {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
-        for alert in shown
+        {
+            **alert.to_json_with_id(),
+            "operator": (words := said.get(alert.id, OperatorState())).to_json(),
+            "told": notification_status(alert, words, now),
+            "channels": by_channel(alert),
+            "origin": "; ".join(origin(alert, "en")),
+        }
+        for alert in found
     ]
 
 

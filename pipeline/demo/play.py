@@ -17,6 +17,7 @@ from pipeline.alerting.evaluation.evaluator import STATE, state_begun_at
 from pipeline.classify.codec import decode
 from pipeline.classify.stage import Classifier
 from pipeline.demo.feed import Item
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import EXIT_BUG, EXIT_USAGE, Fatal, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
@@ -141,21 +142,25 @@ async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None
     session.finished = time.monotonic()
     deadline = time.monotonic() + DRAIN_S
     bounds = session.store.bounds()
-    alerts = session.workers.alerts
-    while bounds and alerts and not alerts.evaluated_to(_last_bucket(session)):
+    alerts = session.workers.alert
+    while bounds and alerts and not alerts.worker.evaluated_to(_last_bucket(session)):
         if time.monotonic() > deadline:
             raise Fatal(f"the alert role did not finish within {DRAIN_S:.0f} s", "run the demo again", EXIT_BUG)
         await asyncio.sleep(0.05)
     deadline = time.monotonic() + _NOTIFY_S
-    while any(a.get("pending") and not a.get("held") for a in session.store.alerts()) and time.monotonic() < deadline:
+    while any(_awaits_channels(alert) for alert in session.store.alerts()) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     session.drained = True
+
+
+def _awaits_channels(alert: Alert) -> bool:
+    return bool(alert.notifications.pending) and not alert.notifications.held
 
 
 async def _all_done(session: Session) -> None:
     """Returns when every record that was sent has its outcome."""
     deadline = time.monotonic() + DRAIN_S
-    while session.done < session.sent or (session.workers.flow and session.workers.flow.in_flight):
+    while session.done < session.sent or (session.workers.classify and session.workers.classify.flow.in_flight):
         if time.monotonic() > deadline:
             left = session.sent - session.done
             raise Fatal(f"{left} records had no outcome within {DRAIN_S:.0f} s", "run the demo again", EXIT_BUG)
@@ -233,16 +238,16 @@ def summarise(session: Session) -> dict[str, Any]:
     """The object that `--once --json` prints."""
     metrics = session.workers.metrics
     counts = {name: total(metrics, name) for name in ("consumed", "indexed", "duplicate", "dead")}
-    alerts = sorted(session.store.alerts(), key=lambda a: a["started_at"])
+    alerts = sorted((alert.to_json() for alert in session.store.alerts()), key=lambda alert: alert["started_at"])
     elapsed = (session.finished or time.monotonic()) - session.started
     names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
-    classifier = session.workers.classifier
+    classify = session.workers.classify
     return {
         **counts,
-        "in_flight": session.workers.flow.in_flight if session.workers.flow else 0,
+        "in_flight": classify.flow.in_flight if classify else 0,
         "alerts": [{name: alert[name] for name in names} for alert in alerts],
         "posts_per_s": round(counts["consumed"] / elapsed, 1),
-        "model": f"{classifier.name} {classifier.version}" if classifier else "",
+        "model": f"{classify.classifier.name} {classify.classifier.version}" if classify else "",
     }
 
 

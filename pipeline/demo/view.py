@@ -15,6 +15,7 @@ from models.json_types import JsonObject
 from pipeline.alerting.alerts.terminal import alert_text
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.demo.play import Session, total
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -28,7 +29,7 @@ class View:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._shares: list[tuple[str, int, list[float | None]]] = []
-        self._alerts: list[JsonObject] = []
+        self._alerts: list[Alert] = []
         self._read_at = 0.0
 
     def __rich__(self) -> RenderableType:
@@ -95,7 +96,7 @@ def sparkline(shares: list[float | None]) -> str:
     return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
 
 
-def summary_lines(summary: JsonObject, alerts: Sequence[JsonObject]) -> Iterator[RenderableType]:
+def summary_lines(summary: JsonObject, alerts: Sequence[Alert]) -> Iterator[RenderableType]:
     """The summary of a demo for people."""
     yield (
         f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "

@@ -31,7 +31,7 @@ class Alert:
     """One alert; it is made from an episode, and every change gives a new one. Times are event times.
 
     `key` and `scope` name the posts that it is about, `sequence` counts its transitions from 0. `related` are the keys
-    that it inhibits, `source_profile`, `series` and `last_hour` are None where there are none. `note` says why it was
+    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. `note` says why it was
     closed without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the
     fields of a newer release.
     """
@@ -67,9 +67,22 @@ class Alert:
         return self.state == OPEN
 
     @property
-    def standing(self) -> str:
-        """How the alert stands now: resolved, or open with its severity."""
+    def level(self) -> str:
+        """What people should know now: `resolved`, or the severity of an open alert."""
         return RESOLVED if self.state == RESOLVED else self.severity
+
+    def may_replace(self, there: Alert) -> bool:
+        """Whether this alert may take the place of the one that the store has.
+
+        An alert with a `revision` must be the successor of the stored revision. One without comes from an older
+        release; it must be at least as far along, judged by its transition and by whether anybody was notified.
+        """
+        if self.revision is not None:
+            return (there.revision or 0) < self.revision
+        return there._progress() <= self._progress()
+
+    def _progress(self) -> tuple[int, int, bool]:
+        return self.revision or 0, self.sequence, not self.notifications.pending
 
     def for_receivers(self) -> Alert:
         """The alert without what only its channels and its store need to know."""

@@ -106,7 +106,7 @@ def test_no_secret_is_found_anywhere(system: System) -> None:
     system.env |= {"OPINIONWATCH_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
     letters = list(dead_letters.dead_letters(kafka_of(system)))
     assert letters
-    said += "".join(str(x) for x in letters) + json.dumps([*system.store.alerts()])
+    said += "".join(str(x) for x in letters) + json.dumps([alert.to_json() for alert in system.store.alerts()])
     assert CANARY not in said
     assert CANARY not in system.logs()
 

@@ -8,7 +8,6 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +32,11 @@ from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.factory import check_channels, make_channels
 from pipeline.alerting.notify.http import Poster, is_public
 from pipeline.alerting.notify.mail import MailChannel
-from pipeline.cli.alerts.example import example_alert
+from pipeline.alerting.notify.smtp import MailServer
 from pipeline.cli.check.checks import _channels
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings, Settings
+from tests.builders import example_alert
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105
 LOGIN_PAGE = "\n <!DOCTYPE html><html><title>Sign in</title></html>"
@@ -308,15 +308,16 @@ def test_mail_checks_the_certificate_before_it_logs_in(
     stranger: tuple[int, Path, list[bytes]], host: str, trusted: bool
 ) -> None:
     port, certificate, got = stranger
-    options = {"sender": "a@b.c", "to": ["d@e.f"], "username": "user", "password": "S3cret", "tls": "tls"}
-    channel = MailChannel("m", host, port, ca_file=str(certificate) if trusted else "", **options)  # type: ignore[arg-type]
+    authority = str(certificate) if trusted else ""
+    server = MailServer("m", host, port, ca_file=authority, username="user", password="S3cret", tls="tls")  # noqa: S106
+    channel = MailChannel("m", server, sender="a@b.c", to=["d@e.f"])
     if trusted and host == "localhost":
         with pytest.raises(Transient):  # it takes the log-in, and knows no more
-            asyncio.run(channel.send(Notice("k", "opened", example_alert(datetime.now(UTC)))))
+            asyncio.run(channel.send(Notice("k", "opened", example_alert())))
         assert any(line.startswith(b"AUTH") for line in got)
         return
     with pytest.raises(Fatal, match="is not trusted"):
-        asyncio.run(channel.send(Notice("k", "opened", example_alert(datetime.now(UTC)))))
+        asyncio.run(channel.send(Notice("k", "opened", example_alert())))
     assert not got, "nothing is said to a stranger"
 
 
@@ -354,8 +355,8 @@ def test_check_names_each_channel_and_what_is_wrong_with_it(tmp_path: Path) -> N
     assert list(found) == ["well", "private", "plain", "away", "unnamed", "mail", "pem", "reader"]
     assert found["well"] is found["reader"] is None
     for name, words in {
-        "private": "allow_private", "plain": "https", "away": "is the receiver up", "unnamed": "mount the file",
-        "mail": "is the receiver up", "pem": "ca_file",
+        "private": "allow_private", "plain": "https", "away": "check that the receiver is running",
+        "unnamed": "mount the file", "mail": "check that the receiver is running", "pem": "ca_file",
     }.items():  # fmt: skip
         assert words in str(found[name]), found[name]
         assert name in str(found[name])
@@ -375,7 +376,7 @@ MAIL = {"kind": "email", "host": "127.0.0.1", "port": 1, "sender": "a@b.c", "to"
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"kind": "slack", "url_file": "a\0b"}, "url_file cannot name a file"),
+        ({"kind": "slack", "url_file": "a\0b"}, "url_file is not the name of a file"),
         ({**MAIL, "ca_file": "a\0b"}, "ca_file ab cannot be used"),
         ({**MAIL, "username": "u"}, "secret is missing"),
     ],
@@ -396,8 +397,8 @@ def test_what_a_channel_lacks_is_named_at_the_start_and_by_check(wrong: dict[str
         {"channels": [{"name": "On Call", "kind": "log"}]},
         {"channels": [{"name": "a", "kind": "log", "keys": []}]},
         {"channels": [{"name": "a", "kind": "log", "severities": []}]},
-        {"quiet_hours": [{"start": "22:00+02:00", "end": "07:00"}]},
-        {"quiet_hours": [{"start": "22:00", "end": "07:00", "days": []}]},
+        {"quiet": [{"start": "22:00+02:00", "end": "07:00"}]},
+        {"quiet": [{"start": "22:00", "end": "07:00", "days": []}]},
         {"maintenance": [{"start": "2026-01-02T00:00Z", "end": "2026-01-01T00:00Z"}]},
         *({name: float("inf")} for name in ("renotify_s", "calibrate_every_days", "evaluate_every_s", "min_lift")),
         {"renotify_s": 1e300},

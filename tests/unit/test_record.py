@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
+from pipeline.alerting.alerts.document import _evidence
 
 from models.text import MAX_NAME, clean, compatible, content_hash
-from pipeline.alerting.alerts.document import _evidence
 from pipeline.alerting.alerts.terms import spread
 from pipeline.classify.codec import MAX_ID, MAX_LANG, MAX_URL, decode
 from pipeline.classify.subjects import SubjectMatcher

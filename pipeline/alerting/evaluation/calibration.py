@@ -16,10 +16,10 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration, Threshold
 from pipeline.alerting.evaluation.backtest import Scores, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore
 
 DAYS = 28
@@ -125,11 +125,11 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> History:
 def leave_out_confirmed(store: NotificationStore, history: History, scores: Scores) -> Scores:
     """The scores without the alerts that people acknowledged, and without what these touched."""
     for alert in store.alerts():
-        if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
+        if alert.key not in history.keys or alert.lane != NEGATIVE:
             continue
-        said = store.state(operator_state(alert["id"])) or {}
-        if not said.get("acknowledged_at") or said.get("false_alarm_at") or alert.get("false_alarm"):
+        said = store.state(operator_key(alert.id)) or OperatorState()
+        if not said.acknowledged_at or said.false_alarm_at or alert.false_alarm:
             continue
-        over = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
-        scores = without(history, scores, alert["key"], datetime.fromisoformat(alert["started_at"]), over + AFTER)
+        over = alert.resolved_at or alert.updated_at
+        scores = without(history, scores, alert.key, alert.started_at, over + AFTER)
     return scores

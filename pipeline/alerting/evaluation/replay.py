@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import key_name
@@ -15,7 +14,7 @@ from pipeline.alerting.evaluation.episodes import Episode, Observation
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.overrides import KeyOverride
-from pipeline.domain.alert import NEGATIVE
+from pipeline.domain.alert import NEGATIVE, Alert
 from pipeline.domain.counting import BUCKET_S, Scope
 
 
@@ -51,9 +50,7 @@ class KeyVerdict:
 class Replay(Evaluator):
     """An evaluator that looks at one time only; what it looks at may lie before or after the alert role's cursor."""
 
-    def observe(
-        self, key: str, at: datetime, alerts: Sequence[Mapping[str, Any]]
-    ) -> tuple[KeyVerdict | None, list[str]]:
+    def observe(self, key: str, at: datetime, alerts: Sequence[Alert]) -> tuple[KeyVerdict | None, list[str]]:
         """The key at the last bucket that ends by `at`, and all keys known by then; None for a key not among them.
 
         Of `alerts`, documents of the store, those that ran then count as episodes. The numbers are those of the
@@ -125,19 +122,17 @@ class Replay(Evaluator):
         self._table.refill(self._store.counts(since, until, self._counting), start)
 
 
-def _running(alerts: Sequence[Mapping[str, Any]], at: datetime) -> list[Episode]:
+def _running(alerts: Sequence[Alert], at: datetime) -> list[Episode]:
     """The episodes of these alerts that were open at that time."""
     found = []
     for alert in alerts:
-        started, ended = (datetime.fromisoformat(t) if (t := alert[n]) else None for n in ("started_at", "resolved_at"))
-        if alert.get("lane", NEGATIVE) != NEGATIVE or started is None or started > at or (ended and ended <= at):
+        ended = alert.resolved_at
+        if alert.lane != NEGATIVE or alert.started_at > at or (ended and ended <= at):
             continue
-        peak = Observation(
-            at, alert["score"], alert["posts"], alert["observed"], alert["expected"], 0.0, 0, alert["cold"]
-        )
-        scope = Scope(alert["topic"], alert["subject"], alert.get("source", ""))
-        fired = _fired_at(alert["id"]) or started + timedelta(seconds=alert["window_s"])
-        found.append(Episode(alert["key"], scope, alert["severity"], started, fired, at, peak))
+        counts = alert.peak
+        peak = Observation(at, counts.score, counts.posts, counts.observed, counts.expected, 0.0, 0, counts.cold)
+        fired = _fired_at(alert.id) or alert.started_at + timedelta(seconds=counts.window_s)
+        found.append(Episode(alert.key, alert.scope, alert.severity, alert.started_at, fired, at, peak))
     return found
 
 

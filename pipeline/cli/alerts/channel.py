@@ -32,7 +32,7 @@ def send_test_alert(
         raise Fatal(f"channel {name!r} is not configured", f"name one of these: {', '.join(channels)}", EXIT_USAGE)
     alert = example_alert(datetime.now(UTC))
     try:
-        asyncio.run(channels[name].send(Notice(f"{alert['id']}#0-test", "test", alert)))
+        asyncio.run(channels[name].send(Notice(f"{alert.id}#0-test", "test", alert)))
     except Transient as error:
         raise Fatal(str(error), "check that the receiver is running", EXIT_UNAVAILABLE) from None
     Presenter(as_json).show({"channel": name, "sent": True}, [f"channel {name} accepted the test alert"])

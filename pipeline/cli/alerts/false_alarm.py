@@ -26,14 +26,14 @@ def false_alarm(
 
     Example: opinionwatch alerts false 'subject:Nova@20260315T0930Z' --by ann --note "a joke that went round"
     """
-    from pipeline.alerting.notify.deliveries import closed_by_hand, reopened
+    from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
     from pipeline.cli.alerts.operators import alert_with, record
     from pipeline.store.factory import open_store
 
     store = open_store(settings_of(config).store)
     alert = alert_with(store, alert_id)
     if undo:
-        if not alert.get("false_alarm"):
+        if alert.false_alarm is None:
             raise Fatal(
                 f"alert {alert_id} is not marked as a false alarm", "see 'opinionwatch alerts show'", EXIT_USAGE
             )
@@ -42,6 +42,6 @@ def false_alarm(
     else:
         who, now = by or getpass.getuser(), datetime.now(UTC)
         entries = {"false_alarm_at": now.isoformat(timespec="seconds"), "false_alarm_by": who}
-        found = record(store, alert_id, entries, lambda alert: closed_by_hand(alert, who, note, now))
+        found = record(store, alert_id, entries, lambda alert: closed_as_false_alarm(alert, who, note, now))
         line = f"{alert_id} closed as a false alarm by {who}"
     Presenter(as_json).show(found, [line])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +14,8 @@ from pipeline.cli.presenter import Presenter
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from models.json_types import JsonObject
+    from pipeline.domain.alert import Alert
+    from pipeline.domain.operator_state import OperatorState
 
 
 def list_(
@@ -32,18 +33,18 @@ def list_(
 
     store = open_store(settings_of(config).store)
     alerts = store.alerts(open_only=open_only, limit=limit)
-    said = operators(store, alerts)
-    found = [{**alert, "operator": said[alert["id"]]} for alert in alerts]
-    Presenter(as_json).show(found, _lines(found, "no open alert" if open_only else "no alert yet"))
+    states = operators(store, alerts)
+    found = [{**alert.to_json_with_id(), "operator": states[alert.id].to_json()} for alert in alerts]
+    Presenter(as_json).show(found, _lines(alerts, states, "no open alert" if open_only else "no alert yet"))
 
 
-def _lines(found: Sequence[JsonObject], none: str) -> Iterator[RenderableType]:
+def _lines(alerts: Sequence[Alert], states: Mapping[str, OperatorState], none: str) -> Iterator[RenderableType]:
     from pipeline.alerting.alerts.terminal import alert_text
-    from pipeline.alerting.notify.status import told
+    from pipeline.alerting.notify.status import notification_status
 
-    for alert in found:
-        yield alert["id"]
+    for alert in alerts:
+        yield alert.id
         yield alert_text(alert)
-        yield f"  {told(alert, datetime.now(UTC))}"
-    if not found:
+        yield f"  {notification_status(alert, states[alert.id], datetime.now(UTC))}"
+    if not alerts:
         yield none

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from models.json_types import JsonObject
-from pipeline.alerting.notify.deliveries import looked_at_again
-from pipeline.alerting.notify.policy import operator_state
+from pipeline.alerting.notify.changes import due_now
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import EXIT_USAGE, Fatal
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.protocol import Store
 
 
-def alert_with(store: Store, alert_id: str) -> JsonObject:
+def alert_with(store: Store, alert_id: str) -> Alert:
     """Raises `Fatal` where no alert has this id."""
     alert = store.alert(alert_id)
     if alert is None:
@@ -23,7 +25,7 @@ def record(
     store: Store,
     alert_id: str,
     entries: JsonObject,
-    change: Callable[[JsonObject], JsonObject] = looked_at_again,
+    change: Callable[[Alert], Alert] = due_now,
 ) -> JsonObject:
     """Writes the entries of an operator, where None removes an entry, and applies `change` to the alert.
 
@@ -31,14 +33,14 @@ def record(
     """
     alert_with(store, alert_id)
     while True:  # two operators may write at once, and neither entry may be lost
-        before = store.state(operator_state(alert_id))
-        merged = {k: v for k, v in {**(before or {}), **entries}.items() if v is not None}
-        if store.swap_state(operator_state(alert_id), before, merged):
+        before = store.state(operator_key(alert_id))
+        merged = {k: v for k, v in {**(before.to_json() if before else {}), **entries}.items() if v is not None}
+        if store.swap_state(operator_key(alert_id), before, OperatorState.from_json(merged)):
             break
     while True:  # the alert role may write the alert meanwhile
-        alert = {k: v for k, v in alert_with(store, alert_id).items() if k != "id"}
+        alert = alert_with(store, alert_id)
         if (changed := change(alert)) == alert:
             break
-        if store.put_alert(alert_id, {**changed, "revision": alert.get("revision", 0) + 1}):
+        if store.put_alert(replace(changed, revision=(alert.revision or 0) + 1)):
             break
     return {"id": alert_id, **merged}

@@ -13,7 +13,8 @@ from pipeline.cli.presenter import Presenter
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from models.json_types import JsonObject
+    from pipeline.domain.alert import Alert
+    from pipeline.domain.operator_state import OperatorState
 
 
 def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> None:
@@ -21,24 +22,26 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
 
     Example: opinionwatch alerts show 'subject:Nova@20260315T0930Z'
     """
-    from pipeline.alerting.notify.status import with_operator
+    from pipeline.alerting.notify.status import operators
     from pipeline.cli.alerts.operators import alert_with
     from pipeline.store.factory import open_store
 
     store = open_store(settings_of(config).store)
-    alert = with_operator(store, alert_with(store, alert_id))
-    Presenter(as_json).show(alert, _lines(alert))
+    alert = alert_with(store, alert_id)
+    operator = operators(store, [alert])[alert.id]
+    found = {**alert.to_json_with_id(), "operator": operator.to_json()}
+    Presenter(as_json).show(found, _lines(alert, operator))
 
 
-def _lines(alert: JsonObject) -> Iterator[RenderableType]:
+def _lines(alert: Alert, operator: OperatorState) -> Iterator[RenderableType]:
     from pipeline.alerting.alerts.terminal import alert_text
-    from pipeline.alerting.notify.status import by_channel, told
+    from pipeline.alerting.notify.status import by_channel, notification_status
 
     yield alert_text(alert)
-    yield f"  {told(alert, datetime.now(UTC))}"
+    yield f"  {notification_status(alert, operator, datetime.now(UTC))}"
     for line in by_channel(alert):
         yield f"    {line}"
-    rate = alert.get("false_alerts_per_key_week")
-    usual = f"; keys of this volume alerted {rate:.2f} times a week in the backtest" if rate is not None else ""
-    yield f"model {alert['model']}, score {alert['score']}, threshold {alert['fire']:.1f}{usual}"
-    yield alert["query"]
+    rate = alert.threshold.false_alerts_per_key_week
+    usual = f"; keys with this volume alert {rate:.2f} times a week in the back-test" if rate is not None else ""
+    yield f"model {alert.model}, score {alert.peak.score}, threshold {alert.threshold.fire:.1f}{usual}"
+    yield alert.query

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
-from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.detection.negative_share import DetectorConfig
@@ -14,6 +14,7 @@ from pipeline.alerting.evaluation import backtest as rule_over
 from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.confirmed import Deciding, deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Episode, Policy
+from pipeline.alerting.evaluation.factory import key_overrides
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
 from pipeline.alerting.evaluation.why import near
 from pipeline.cli.backtest.history import history_of_file, history_of_index
@@ -22,7 +23,6 @@ from pipeline.cli.backtest.result import Backtest
 from pipeline.cli.progress import progress_bar
 from pipeline.cli.terminal import err
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.service.workers import key_overrides
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -55,9 +55,9 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
         for key, usual in zip(history.keys, rule_over.thresholds(history, policy.fire, thresholds), strict=True)
     ]
     episodes = rule_over.episodes(history, scores, fire, policy, overrides)
-    held = (
-        _held(Evidence(store, alerts.counting), alerts.min_authors, overrides, episodes) if store and negative else None
-    )
+    held = None
+    if store and negative:
+        held = _held(EvidenceReader(store, alerts.counting), alerts.min_authors, overrides, episodes)
     if request.file and negative and any(least_authors(alerts.min_authors, overrides, k) > 1 for k in history.keys):
         err.print("a CSV has no authors, so alerts.min_authors holds no episode back; --index counts authors")
     _warn(suspects, thresholds, indexed=store is not None and request.calibrate_on is None)
@@ -132,7 +132,7 @@ def _warn(suspects: Sequence[Deciding], by_tier: Mapping[str, Threshold], *, ind
 
 
 def _held(
-    evidence: Evidence, everyone: int, overrides: Sequence[KeyOverride], found: Sequence[Episode]
+    evidence: EvidenceReader, everyone: int, overrides: Sequence[KeyOverride], found: Sequence[Episode]
 ) -> dict[str, str]:
     """By id of each episode that too few authors wrote: how many wrote it, and how many it needs."""
     held = {}

@@ -19,7 +19,7 @@ from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from training.evaluation.baselines import Labels
+    from training.baselines import Labels
 
 #: Texts that each engine sees before it is timed; NNCF finds its scales on them (300 is its own default).
 _WARM_UP = 300
@@ -30,7 +30,7 @@ _MAX_ITEMS = 100_000
 def engine_rates(model: ModelSettings, names: Sequence[str], data: Path | None, texts: int, repeat: int) -> JsonObject:
     """Medians over `repeat` repetitions with `texts` texts each; raises `Fatal` for a name that does not exist."""
     with extra_train():
-        from training.evaluation import baselines
+        from training import baselines
 
     every, rng = [text_of_item(item) for item in distinct_items(data, _MAX_ITEMS)], random.Random(17)  # noqa: S311
     texts = min(texts, len(every))

@@ -69,7 +69,7 @@ def _whole(settings: Settings, items: list[Item]) -> float:
         nonlocal began, finished
 
         async def first() -> float:
-            while not (session.workers.flow and session.workers.flow.in_flight):
+            while not (session.workers.classify and session.workers.classify.flow.in_flight):
                 await asyncio.sleep(0.002)
             return time.monotonic()
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from rich.live import Live
 
-from models.json_types import JsonObject
 from pipeline.classify.model_provider import open_classifier
 from pipeline.cli.presenter import Presenter
 from pipeline.cli.terminal import err, out
@@ -19,6 +18,7 @@ from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, summary_lines
+from pipeline.domain.alert import Alert
 from pipeline.service.health import add_health, serving
 from pipeline.settings import DEFAULT_FILE, Settings
 
@@ -42,7 +42,7 @@ def show_demo(
                 markup=False,
             )
     live = not as_json and out.is_terminal
-    final: list[JsonObject] = []
+    final: list[Alert] = []
 
     @asynccontextmanager
     async def attend(session: Session) -> AsyncIterator[None]:

@@ -30,7 +30,7 @@ def candidates_to_label(settings: Settings, store: Store, period: timedelta, hea
     found = candidates(
         store.documents(start, end),
         labelled=frozenset(x.post for x in store.annotations()),
-        evidence=frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"]),
+        evidence=frozenset(post.id for alert in store.alerts(limit=100) for post in alert.evidence),
         new=new_words(frequencies(store.documents(start, end)), frequencies(store.documents(start - period, start))),
         head=head,
         per_topic=limit,

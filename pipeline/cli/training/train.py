@@ -18,7 +18,7 @@ from pipeline.cli.training.scores import score_lines
 
 if TYPE_CHECKING:
     from models.json_types import JsonObject
-    from training.loop.progress import Progress
+    from training.progress import Progress
     from training.request import Request
 
 
