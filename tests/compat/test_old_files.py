@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from models.bundle import load_bundle
-from models.registry import CHALLENGER, CHAMPION, Registry
+from models.aliases import CHALLENGER, CHAMPION
+from models.registry import Registry
 from pipeline.domain.progress import Progress
 from pipeline.kafka import admin
 from pipeline.settings import resolve
