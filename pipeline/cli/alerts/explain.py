@@ -84,7 +84,6 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 def _surroundings(
     store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
-
     at = seen.observation.at
     mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]
     alert = max(mine, key=lambda alert: alert.started_at) if mine else None
