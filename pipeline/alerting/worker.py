@@ -232,10 +232,10 @@ class AlertWorker:
         else:
             self._evaluator.calibration = found
             self._show_thresholds()
-            log.info("thresholds calibrated: %s", ", ".join(f"{n} {t.fire:.1f}" for n, t in found.tiers.items()))
+            log.info("thresholds calibrated: %s", ", ".join(f"{n} {t.fire:.1f}" for n, t in found.thresholds.items()))
 
     def _show_thresholds(self) -> None:
-        for name, tier in self._evaluator.calibration.tiers.items() if self._evaluator.calibration else ():
+        for name, tier in self._evaluator.calibration.thresholds.items() if self._evaluator.calibration else ():
             self._metrics.threshold.labels(name).set(tier.fire)
             self._metrics.false_alerts.labels(name).set(tier.per_key_week)
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import episodes, negative_scores
@@ -130,7 +130,7 @@ def _rate(documents: Sequence[Mapping[str, Any]], rule: NegativeDefinition, aler
     return len(found) / history.key_weeks
 
 
-def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition) -> History:
+def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition) -> CountHistory:
     """Counts per topic and subject in buckets of 5 minutes, as the store would count these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
@@ -149,4 +149,4 @@ def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition)
         for bucket, n in cells[key].items():
             posts[k, bucket - first] = n
             bad_posts[k, bucket - first] = negatives[key][bucket]
-    return History(keys, datetime.fromtimestamp(first * BUCKET_S, UTC), BUCKET_S, posts, bad_posts)
+    return CountHistory(keys, datetime.fromtimestamp(first * BUCKET_S, UTC), BUCKET_S, posts, bad_posts)

@@ -16,12 +16,12 @@ from models.files.tables import lines_of
 from pipeline.alerting.alerts.evidence import Evidence
 from pipeline.alerting.alerts.terminal_chart import share_chart
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.history import History, read_history
+from pipeline.alerting.counting.history import CountHistory, read_history
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Threshold
 from pipeline.alerting.evaluation import backtest as rule_over
 from pipeline.alerting.evaluation import calibration
-from pipeline.alerting.evaluation.confirmed import Deciding, deciding, without_episode
+from pipeline.alerting.evaluation.confirmed import DecidingEpisode, deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Episode, Policy
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
 from pipeline.alerting.evaluation.why import near
@@ -90,9 +90,9 @@ def backtest(
         store = open_store(settings.store)
         history = _of_index(store, alerts, days)
     scores = _scores(history, lane, alerts)
-    policy = rule_over.VOLUME_LANE if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
+    policy = rule_over.VOLUME_POLICY if lane is Lane.volume else Policy(alerts.fire, alerts.critical)
     by_tier: dict[str, Threshold] = {}
-    suspects: list[Deciding] = []
+    suspects: list[DecidingEpisode] = []
     if save and store and target is not None:
         by_tier = dict(_save(store, alerts, target))
     elif target is not None:
@@ -163,7 +163,7 @@ def _check_calibration(
         )
 
 
-def _read(file: Path, gaps: Gaps) -> History:
+def _read(file: Path, gaps: Gaps) -> CountHistory:
     try:
         with opened(file) as source, text_of(source, str(file)) as lines:
             history = read_history(lines_of(lines, str(file)), str(file))
@@ -179,7 +179,7 @@ def _read(file: Path, gaps: Gaps) -> History:
     return history
 
 
-def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
+def _of_index(store: Store, alerts: AlertSettings, days: int) -> CountHistory:
     store.refresh()
     bounds = calibration.extent(store)
     if bounds is None:
@@ -188,7 +188,9 @@ def _of_index(store: Store, alerts: AlertSettings, days: int) -> History:
     return calibration.history_of(counts, max(bounds[0], bounds[1] - timedelta(days=days)), bounds[1])
 
 
-def _without(history: History, scores: rule_over.Scores, episode: str, policy: Policy) -> rule_over.Scores:
+def _without(
+    history: CountHistory, scores: rule_over.ScoreHistory, episode: str, policy: Policy
+) -> rule_over.ScoreHistory:
     """`episode` is the KEY@TIME of `--except`."""
     key, _, text = episode.rpartition("@")
     try:
@@ -211,7 +213,7 @@ def _without(history: History, scores: rule_over.Scores, episode: str, policy: P
     return found
 
 
-def _warn(suspects: Sequence[Deciding], by_tier: Mapping[str, Threshold], *, indexed: bool) -> None:
+def _warn(suspects: Sequence[DecidingEpisode], by_tier: Mapping[str, Threshold], *, indexed: bool) -> None:
     """Says on standard error which episodes a high threshold comes from."""
     for tier in dict.fromkeys(d.tier for d in suspects):
         mine = [d for d in suspects if d.tier == tier]
@@ -253,17 +255,17 @@ def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Th
             store, counts, rule, target, lambda done: bar.update(task, completed=done)
         )
     store.put_state(CALIBRATION, found.to_json())
-    for name, threshold in found.tiers.items():
+    for name, threshold in found.thresholds.items():
         err.print(
             f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
             f"{threshold.key_weeks:.0f} key-weeks; the alert role takes it over within an hour"
         )
-    if not found.tiers:
+    if not found.thresholds:
         err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet: alerts.fire stays the threshold")
-    return found.tiers
+    return found.thresholds
 
 
-def _scores(history: History, lane: Lane, alerts: AlertSettings) -> rule_over.Scores:
+def _scores(history: CountHistory, lane: Lane, alerts: AlertSettings) -> rule_over.ScoreHistory:
     if lane is Lane.volume:
         return rule_over.volume_scores(history)
     rule = DetectorConfig.every(history.bucket_s, min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)

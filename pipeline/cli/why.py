@@ -15,13 +15,13 @@ from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
 from pipeline.alerting.evaluation.episodes import NEGATIVE
-from pipeline.alerting.evaluation.evaluator import STATE
+from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
-from pipeline.alerting.evaluation.replay import KeyVerdict, Replay
+from pipeline.alerting.evaluation.state import evaluated_to
 from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
 from pipeline.alerting.notify.status import told, with_operator
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
-from pipeline.domain.counting import BUCKET_S, Scope
+from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
 from pipeline.store.factory import open_store
@@ -43,7 +43,7 @@ def why(
 
     Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
     """
-    from pipeline.service.workers import evaluator_of  # Faust is slow to load: the other commands on alerts do without
+    from pipeline.service.workers import make_replay  # Faust is slow to load: the other commands on alerts do without
 
     settings = settings_of(config)
     store = open_store(settings.store)
@@ -52,7 +52,7 @@ def why(
     bounds = extent(store, now)
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    replay = evaluator_of(Replay, store, settings.alerts)
+    replay = make_replay(store, settings.alerts)
     moment = _moment(at, bounds, store)
     alerts = [a for a in store.alerts() if a.get("lane", NEGATIVE) == NEGATIVE]
     seen, known = replay.observe(key, moment, alerts)
@@ -80,10 +80,10 @@ def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[
 
 def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -> datetime:
     """The end of the bucket to look at."""
-    newest = datetime.fromtimestamp((int(bounds[1].timestamp()) // BUCKET_S + 1) * BUCKET_S, UTC)
+    newest = datetime.fromtimestamp(bucket_start(bounds[1].timestamp()) + BUCKET_S, UTC)
     if text is None:
-        cursor = (store.state(STATE) or {}).get("cursor")
-        return newest if cursor is None else max(newest, datetime.fromtimestamp(cursor, UTC))
+        cursor = evaluated_to(store)
+        return newest if cursor is None else max(newest, cursor)
     try:
         at = datetime.fromisoformat(text)
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -118,6 +118,7 @@ def _surroundings(
         outage=[s["source"] for s in (store.state(SILENT) or {}).get("sources", ())],
         authors=(wrote, least) if least > 1 else None,
         days=_days(store, settings, seen.scope, at),
+        evaluated_to=evaluated_to(store),
     )
 
 

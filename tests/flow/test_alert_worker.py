@@ -18,7 +18,7 @@ from pipeline.alerting import worker as module
 from pipeline.alerting.counting.source_monitor import EVERY_NO_DATA_S
 from pipeline.alerting.counting.watermark import FETCH_S, Watermark
 from pipeline.alerting.detection.negative_share import DetectorConfig
-from pipeline.alerting.evaluation.backtest import VOLUME_LANE
+from pipeline.alerting.evaluation.backtest import VOLUME_POLICY
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
@@ -148,7 +148,7 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     store.setup()
     store.index(surge(), START, 1)
     channel = FakeChannel()
-    made = worker(store, channel, [], VolumeLane(VOLUME_LANE, []))
+    made = worker(store, channel, [], VolumeLane(VOLUME_POLICY, []))
     for number, end in enumerate(
         (*(SURGE + timedelta(minutes=m) for m in range(0, 90, 15)), START + timedelta(days=9))
     ):

@@ -17,7 +17,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration, Threshold
 from pipeline.alerting.evaluation import calibration
@@ -97,7 +97,7 @@ def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
 
 def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
     heard: list[float] = []
-    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).tiers["10 to 50/h"]
+    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).thresholds["10 to 50/h"]
     assert before.per_key_week == 0
     assert before.fire > 6, "the storm counts as false: nobody said that it was real"
     assert heard[-1] == 1.0
@@ -106,11 +106,11 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
         alert = {"key": key, "started_at": storm.isoformat(), "updated_at": storm.isoformat(), "resolved_at": None}
         store.put_alert(key, {**alert, "state": "open", "pending": []})
         store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
-    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
+    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert after.fire < before.fire - 1
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_state(operator_state(key), {"acknowledged_at": "x", "false_alarm_at": storm.isoformat()})
-    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
+    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert taken_back.fire == before.fire, "who acknowledged it found out that it was none"
 
 
@@ -169,10 +169,10 @@ def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(sto
 
     asyncio.run(look())
     saved = Calibration.from_json(store.state(CALIBRATION) or {})
-    assert saved.tiers["10 to 50/h"].per_key_week <= 0.1
+    assert saved.thresholds["10 to 50/h"].per_key_week <= 0.1
     assert end - saved.at < timedelta(minutes=10)
     assert made._evaluator.calibration == saved
-    by_hand = replace(saved, tiers={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
+    by_hand = replace(saved, thresholds={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
     store.put_state(CALIBRATION, by_hand.to_json())
     made._calibrate_at = 0.0
     asyncio.run(made.tick())
@@ -223,7 +223,7 @@ def test_a_chart_marks_the_episode() -> None:
     posts = rng.poisson(50, (2, 14 * 24))
     negatives = rng.binomial(posts, 0.2)
     negatives[1, 300:306] = posts[1, 300:306] * 9 // 10
-    history = History(("calm", "storm"), START, 3600, posts, negatives)
+    history = CountHistory(("calm", "storm"), START, 3600, posts, negatives)
     found = episodes(history, negative_scores(history, DetectorConfig.every(3600)), [5.0, 5.0], Policy())
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(share_chart(history, found))

@@ -28,7 +28,7 @@ FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
 
 
 @dataclass(frozen=True)
-class History:
+class CountHistory:
     """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
 
     `scopes` are what the keys of an index stand for; a file has none.
@@ -50,7 +50,7 @@ class History:
         return float(self.posts.size * self.bucket_s / (7 * 86_400))
 
 
-def read_history(lines: Iterable[str], name: str) -> History:
+def read_history(lines: Iterable[str], name: str) -> CountHistory:
     """Raises `Fatal` naming the row (the header is row 1) and the field, and `FileError`."""
     rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
     offsets: set[timedelta | None] = set()
@@ -81,7 +81,7 @@ def read_history(lines: Iterable[str], name: str) -> History:
     return _gridded(rows, name)
 
 
-def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> History:
+def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> CountHistory:
     steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
     bucket_s = int(min(steps, default=3600))
     first_row = next(iter(rows.values()))[0][3]
@@ -107,7 +107,7 @@ def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -
                 gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
             posts[k, int(place)], negatives[k, int(place)] = n, negative
             before = at
-    return History(keys, start, bucket_s, posts, negatives, tuple(gaps))
+    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps))
 
 
 def _time(text: str, name: str, number: int) -> datetime:

@@ -11,7 +11,7 @@ from datetime import datetime
 from difflib import get_close_matches
 from typing import Any
 
-from pipeline.alerting.evaluation.replay import KeyVerdict
+from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.domain.counting import BUCKET_S
 
 #: Verdicts, as they stand in the JSON.
@@ -22,10 +22,11 @@ ALERTING, INHIBITED, FIRES, QUIET = "alerting", "inhibited", "fires", "no alert"
 class Surroundings:
     """What is known besides the counts.
 
-    `alert` is the newest document of the key that began by the time asked for, with `notified`: what came of its
-    messages. `lag` are records that wait per partition (`topic/partition`), `outage` sources that send nothing,
-    `authors` how many wrote the posts and how many it takes, None where it takes one. `days` are posts and negatives
-    per day, the oldest first.
+    `alert` is the newest document of the key that began by the time asked for, and `notified` describes the state of
+    its notifications. `lag` counts the records that wait per partition (`topic/partition`), and `outage` names the
+    sources that send nothing. `authors` are the distinct authors of the posts and the required number, None where one
+    is enough. `days` are posts and negatives per day, the oldest first. `evaluated_to` is the cursor of the alert role,
+    None before its first evaluation.
     """
 
     alert: Mapping[str, Any] | None
@@ -34,12 +35,13 @@ class Surroundings:
     outage: Sequence[str]
     authors: tuple[int, int] | None
     days: Mapping[str, tuple[int, int]]
+    evaluated_to: datetime | None
 
 
 def explanation(seen: KeyVerdict, around: Surroundings) -> dict[str, Any]:
     """`verdict` is one of this module's four; `reasons` are the gates that are shut, the deciding one first."""
     observation, best = seen.observation, max(seen.windows, key=lambda w: (w.score, w.window))
-    evaluated = seen.evaluated_to is not None and observation.at <= seen.evaluated_to
+    evaluated = around.evaluated_to is not None and observation.at <= around.evaluated_to
     running = around.alert is not None and _open_at(around.alert, observation.at)
     inhibited_by = seen.inhibited_by or seen.subject_within
     if running or (seen.episode and not seen.episode.inhibited_by):
@@ -63,7 +65,7 @@ def explanation(seen: KeyVerdict, around: Surroundings) -> dict[str, Any]:
         "fire": seen.threshold.fire,
         "tier": seen.tier,
         "cold": observation.cold,
-        "rule": {k: v for k, v in asdict(seen.rule).items() if k != "keys" and v is not None},
+        "rule": {k: v for k, v in asdict(seen.override).items() if k != "keys" and v is not None},
         "inhibited_by": inhibited_by,
         "learning": seen.learning,
         "windows": [
@@ -80,7 +82,7 @@ def explanation(seen: KeyVerdict, around: Surroundings) -> dict[str, Any]:
             for w in seen.windows
         ],
         "evaluated": evaluated,
-        "evaluated_to": seen.evaluated_to.isoformat() if seen.evaluated_to else None,
+        "evaluated_to": around.evaluated_to.isoformat() if around.evaluated_to else None,
         "lag": dict(around.lag),
         "source_outage": list(around.outage),
         "alert": {"id": around.alert["id"], "state": "open" if running else around.alert["state"]}
@@ -99,7 +101,7 @@ def _reasons(seen: KeyVerdict, around: Surroundings, verdict: str, evaluated: bo
     if verdict == ALERTING and around.notified:
         found.append(("notification", around.notified))
     if not evaluated:
-        to = f"has judged up to {_moment(seen.evaluated_to)}" if seen.evaluated_to else "has judged nothing yet"
+        to = f"has judged up to {_moment(around.evaluated_to)}" if around.evaluated_to else "has judged nothing yet"
         found.append(("evaluated", f"the alert role {to}: is 'opinionwatch run alert' up, and does it keep pace?"))
         found += [
             ("lag", f"{n} records of {partition} are not indexed yet") for partition, n in around.lag.items() if n
@@ -113,7 +115,7 @@ def _reasons(seen: KeyVerdict, around: Surroundings, verdict: str, evaluated: bo
 
 def _gates(seen: KeyVerdict, verdict: str) -> list[tuple[str, str]]:
     """The gates that are shut, by the window with the highest score before gates."""
-    fire, rule = seen.threshold.fire, seen.rule
+    fire, rule = seen.threshold.fire, seen.override
     best = max(seen.windows, key=lambda w: (w.score, w.window))
     shut: list[tuple[str, str]] = []
     if not rule.watch:

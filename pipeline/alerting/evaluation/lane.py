@@ -1,0 +1,50 @@
+"""What the evaluator asks of a lane. A lane applies one rule to every key and follows the episodes that it finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.alerting.counting.table import CountTable
+from pipeline.alerting.evaluation.episodes import Episode
+from pipeline.alerting.evaluation.events import Event
+from pipeline.alerting.evaluation.exclusions import Period
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """What a lane needs besides the counts to go on after a restart.
+
+    In the `exclusions` a key does not learn.
+    """
+
+    episodes: tuple[Episode, ...] = ()
+    exclusions: tuple[Period, ...] = ()
+
+
+class Lane(Protocol):
+    """The caller passes every bucket once, in order, as the column of the table that follows it."""
+
+    def forget(self) -> None:
+        """Drops the baselines, because the caller starts again with an empty table. Episodes go on."""
+        ...
+
+    def learn(self, table: CountTable, column: int) -> None:
+        """Learns from the bucket before `column` and evaluates nothing."""
+        ...
+
+    def step(self, table: CountTable, column: int, *, judged: bool) -> list[Event]:
+        """Evaluates the bucket before `column`; where it is not `judged`, old spikes are only recognised."""
+        ...
+
+    def restore(self, state: LaneState) -> None:
+        """Goes on with the state that another lane of this kind, in this process or another, returned."""
+        ...
+
+    def state(self, learned_from: int) -> LaneState:
+        """The state to save; exclusions that ended by `learned_from` (seconds since the epoch) are dropped."""
+        ...
+
+    def followed(self) -> set[str]:
+        """The ids of the episodes that go on."""
+        ...
