@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.domain.counting import Cell
+from pipeline.domain.states import StateKey, T
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 BUCKET_S = 900
@@ -141,21 +142,21 @@ class CountedStore:
     """As much of a store as the evaluator needs, over the counts of `brands`."""
 
     def __init__(self, history: CountHistory) -> None:
-        self._history, self._states = history, dict[str, dict[str, Any]]()
+        self._history, self._states = history, dict[StateKey[Any], Any]()
 
     def refresh(self) -> None: ...
 
     def bounds(self) -> tuple[datetime, datetime]:
         return START, self._history.end_of(self._history.posts.shape[1] - 1)
 
-    def state(self, name: str) -> dict[str, Any] | None:
-        return self._states.get(name)
+    def state(self, key: StateKey[T]) -> T | None:
+        return self._states.get(key)
 
-    def put_state(self, name: str, value: dict[str, Any]) -> None:
-        self._states[name] = value
+    def put_state(self, key: StateKey[T], value: T) -> None:
+        self._states[key] = value
 
-    def swap_state(self, name: str, before: object, value: dict[str, Any]) -> bool:
-        self._states[name] = value
+    def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
+        self._states[key] = value
         return True
 
     def counts(self, start: datetime, end: datetime, rule: object) -> list[Cell]:

@@ -13,15 +13,22 @@ import numpy as np
 
 from models.engine import Encoded
 from models.heads import Head, Prediction
+from models.json_types import JsonObject
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.domain.post import Origin, Record, ScoredPost
+from pipeline.domain.states import StateKey
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 HEADS = {
     "topic": Head("topic", ("sports", "technology")),
     "sentiment": Head("sentiment", ("negative", "neutral", "positive")),
 }
+
+
+def json_key(name: str) -> StateKey[JsonObject]:
+    """The key of a state whose JSON a test reads or writes as it is stored."""
+    return StateKey(name, dict, dict)
 
 
 def record(offset: int, partition: int = 0, topic: str = "opinion.forum", **fields: Any) -> Record:

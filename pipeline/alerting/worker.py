@@ -33,7 +33,7 @@ from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress
 from pipeline.domain.retry import retried
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -58,7 +58,7 @@ class AlertWorker:
     def __init__(
         self,
         *,
-        store: Store,
+        store: MonitoringStore,
         evaluator: Evaluator,
         settings: AlertSettings,
         channels: Sequence[Channel],
@@ -226,7 +226,7 @@ class AlertWorker:
     async def _calibrate(self) -> None:
         try:
             found = await self._retry(lambda: self._evaluator.calibrate(self._settings.target_false_alerts))
-            await self._retry(lambda: self._store.put_state(CALIBRATION, found.to_json()))
+            await self._retry(lambda: self._store.put_state(CALIBRATION, found))
         except Fatal as error:
             log.info("thresholds are not calibrated: %s", error)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -14,14 +15,14 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.post import rounded, scores_of, text_of
-from pipeline.store.protocol import RELABELLED, Store
+from pipeline.domain.states import RELABELLED, RELABELLING, Relabelled, RelabellingRun
+from pipeline.store.protocol import AnnotatedPostStore, CountingStore, PostStore, StateStore
 
 _BATCH = 512
-_STATE = "relabelling"
 
 
 def relabel_posts(
-    store: Store, classifier: Classifier, rule: NegativeDefinition, start: datetime, end: datetime, version: int
+    store: PostStore, classifier: Classifier, rule: NegativeDefinition, start: datetime, end: datetime, version: int
 ) -> Iterator[tuple[int, int]]:
     """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
     documents = iter(store.documents(start, end))
@@ -33,7 +34,7 @@ def relabel_posts(
 
 
 def relabel_last(
-    store: Store,
+    store: CountingStore,
     classifier: Classifier,
     rule: NegativeDefinition,
     days: float,
@@ -51,21 +52,21 @@ def relabel_last(
     start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
     run = _begun(store, f"{classifier.name} {classifier.version}")
     read = written = 0
-    for done, new in relabel_posts(store, classifier, rule, start, end, run["version"]):
+    for done, new in relabel_posts(store, classifier, rule, start, end, run.version):
         read, written = read + done, written + new
         tell(done)
-    store.put_state(_STATE, {**run, "done": True})
-    store.put_state(RELABELLED, {"at": datetime.now(UTC).isoformat(), "model": run["model"], "posts": written})
+    store.put_state(RELABELLING, replace(run, done=True))
+    store.put_state(RELABELLED, Relabelled(datetime.now(UTC), run.model, written))
     return read, written
 
 
-def _begun(store: Store, model: str) -> dict[str, Any]:
-    """The run that another process began with this model and did not end, or a new one."""
-    last = store.state(_STATE) or {"version": DocumentVersion.RELABELLED - 1, "done": True}
-    if not last["done"] and last["model"] == model:
+def _begun(store: StateStore, model: str) -> RelabellingRun:
+    """The run that another process began with this model and did not finish, or a new one."""
+    last = store.state(RELABELLING) or RelabellingRun(version=DocumentVersion.RELABELLED - 1)
+    if not last.done and last.model == model:
         return last
-    run = {"version": last["version"] + 1, "model": model, "done": False}
-    store.put_state(_STATE, run)
+    run = RelabellingRun(last.version + 1, model, done=False)
+    store.put_state(RELABELLING, run)
     return run
 
 
@@ -91,7 +92,9 @@ def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: Nega
     return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
 
 
-def correct_posts(store: Store, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime) -> int:
+def correct_posts(
+    store: AnnotatedPostStore, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime
+) -> int:
     """Posts of these labels as people have them, the newest label of each head; how many were changed.
 
     The labels are in the store, and all that it has of these posts count: so it is all one which of them came last.
@@ -108,7 +111,11 @@ def correct_posts(store: Store, labels: Sequence[Annotation], rule: NegativeDefi
 
 
 def retract(
-    store: Store, classifier: Classifier, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime
+    store: AnnotatedPostStore,
+    classifier: Classifier,
+    labels: Sequence[Annotation],
+    rule: NegativeDefinition,
+    now: datetime,
 ) -> tuple[int, int]:
     """Takes labels out of the store, their posts first; (labels dropped, posts written).
 

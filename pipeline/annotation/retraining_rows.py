@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -23,27 +24,27 @@ from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.post import text_of, time_of
+from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
-#: The store's state that tells of the last training.
-TRAINED = "retrain"
 #: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
 REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
 
-def labels_known(store: Store, there: int) -> int:
+def labels_known(store: StateStore, there: int) -> int:
     """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
-    last = store.state(TRAINED) or {}
-    known = int(last.get("labels", 0))
-    if known > there:
-        store.put_state(TRAINED, {**last, "labels": there})
-    return min(known, there)
+    last = store.state(LAST_TRAINING) or LastTraining()
+    if last.labels > there:
+        store.put_state(LAST_TRAINING, replace(last, labels=there))
+    return min(last.labels, there)
 
 
-def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int) -> Counter[str]:
+def write_rows(
+    store: AnnotatedPostStore, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int
+) -> Counter[str]:
     """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
@@ -69,7 +70,7 @@ def write_rows(store: Store, path: Path, heads: Mapping[str, Sequence[str]], reh
 
 
 def _rehearsal(
-    store: Store, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
+    store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
 ) -> Iterator[dict[str, Any]]:
     """At most `wanted` posts of the last days, from all of that time alike."""
     bounds = store.bounds()
@@ -95,7 +96,7 @@ def _rehearsal(
 
 
 def _usable(
-    store: Store, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
+    store: PostStore, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
 ) -> Iterator[dict[str, Any]]:
     for document in store.documents(start, end):
         known = any(x in heads.get(h, ()) for h, x in document["labels"].items())
@@ -103,7 +104,7 @@ def _usable(
             yield document
 
 
-def alert_rates(store: Store, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
+def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
     """Episodes per key-week over the last days under the index's own labels and under the challenger's.
 
     None where the index holds less than a day. At most `BACKTEST_POSTS` posts, the newest, are scored.

@@ -9,7 +9,7 @@ from typing import Any
 
 from models.agreement import cohen_kappa
 from pipeline.domain.annotation import Annotation
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AnnotationStore
 
 
 def summary(labels: list[Annotation]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def summary(labels: list[Annotation]) -> dict[str, Any]:
     return {"labels": len(labels), "texts": len({x.post for x in labels}), "heads": heads, "agreement": agreement}
 
 
-def exported(store: Store) -> Iterator[dict[str, Any]]:
+def exported(store: AnnotationStore) -> Iterator[dict[str, Any]]:
     """One row per text and annotator."""
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for x in store.annotations():

@@ -30,7 +30,7 @@ from pipeline.domain.post import DeadLetter, Outcome, Record, ScoredPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.retry import retried
 from pipeline.kafka.resume import Bounds
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import IndexingStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class Flow:
         self,
         *,
         classify_stage: ClassifyStage,
-        store: Store,
+        store: IndexingStore,
         dead_letters: DeadLetters,
         progress: ProgressLog,
         guard: DeadLetterGuard,

@@ -18,8 +18,9 @@ from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.settings import ModelSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StateStore
 
 log = logging.getLogger(__name__)
 #: Between two looks for a challenger.
@@ -66,7 +67,9 @@ def refused(settings: ModelSettings, error: Exception) -> Fatal:
     return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
 
 
-def serve_classifier(settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: Store) -> Classifier:
+def serve_classifier(
+    settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: StateStore
+) -> Classifier:
     """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
     if not settings.registry:
         engine = open_classifier(settings)
@@ -77,7 +80,7 @@ def serve_classifier(settings: ModelSettings, rule: NegativeDefinition, metrics:
         metrics.serves(engine.name, engine.version)
         metrics.swaps.labels("taken").inc()
         try:
-            store.put_state("model", {"name": engine.name, "version": engine.version})
+            store.put_state(SERVED_MODEL, ServedModel(engine.name, engine.version))
         except PipelineError as error:
             log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
 

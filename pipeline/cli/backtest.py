@@ -254,7 +254,7 @@ def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Th
         found = calibration.calibrate_on_index(
             store, counts, rule, target, lambda done: bar.update(task, completed=done)
         )
-    store.put_state(CALIBRATION, found.to_json())
+    store.put_state(CALIBRATION, found)
     for name, threshold in found.thresholds.items():
         err.print(
             f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "

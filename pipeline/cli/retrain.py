@@ -17,12 +17,13 @@ from models.folders import private_folder
 from models.registry import CHALLENGER, CHAMPION, Registry
 from models.signing import public_of, sign
 from pipeline.annotation.relabelling import relabel_last
-from pipeline.annotation.retraining_rows import TRAINED, alert_rates, labels_known, write_rows
+from pipeline.annotation.retraining_rows import alert_rates, labels_known, write_rows
 from pipeline.cli.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.cli.models import refusing as registry_refusing
 from pipeline.cli.models import registry_of
 from pipeline.cli.training import refusing, training
 from pipeline.domain.errors import Fatal
+from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -88,7 +89,7 @@ def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> di
             return {"outcome": "nothing new", "reason": f"{fresh} new labels, {wanted} wanted", "new_labels": fresh}
         run = _begin(settings, registry, store, work, champion, len(labels), fresh)
     done = _train_and_judge(settings, registry, store, work, run)
-    store.put_state(TRAINED, {"labels": run["labels"], "at": run["at"], "outcome": done["outcome"]})
+    store.put_state(LAST_TRAINING, LastTraining(run["labels"], datetime.fromisoformat(run["at"]), done["outcome"]))
     begun.unlink()
     return done
 

@@ -19,6 +19,7 @@ from pipeline.cli.ending import Ending, StoppedError, end_at_once_on_signals, le
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.domain.threads import DaemonThreads
 from pipeline.kafka import admin
 from pipeline.service.health import add_health, serving
@@ -147,7 +148,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
 
 def _classifier(settings: Settings, metrics: Metrics, store: Store) -> Classifier:
     found = serve_classifier(settings.model, settings.alerts.counting, metrics, store)
-    store.put_state("model", {"name": found.name, "version": found.version})
+    store.put_state(SERVED_MODEL, ServedModel(found.name, found.version))
     return found
 
 

@@ -19,7 +19,7 @@ from pipeline.domain.errors import Fatal, PipelineError
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import MonitoringStore, NotificationStore, PostStore
 
 _TYPES = {"index.html": "text/html", "console.js": "text/javascript", "console.css": "text/css"}
 _HEADERS = {
@@ -50,7 +50,7 @@ def refuse_open_host(http: HttpSettings) -> None:
 
 
 def console_app(
-    store: Store,
+    store: MonitoringStore,
     rule: NegativeDefinition,
     *,
     behind_proxy: bool = False,
@@ -89,7 +89,7 @@ def console_app(
     return app
 
 
-def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
+def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts, and in words who heard of each and where its posts come from."""
     found = store.alerts(limit=100)
     said = operators(store, (alert for alert in found if alert["state"] == "open"))
@@ -100,7 +100,7 @@ def shown_alerts(store: Store, now: datetime) -> list[dict[str, Any]]:
     ]
 
 
-def two_weeks(store: Store, rule: NegativeDefinition) -> list[dict[str, Any]]:
+def two_weeks(store: PostStore, rule: NegativeDefinition) -> list[dict[str, Any]]:
     """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
     bounds = store.bounds()
     if bounds is None:

@@ -20,6 +20,7 @@ from pipeline.demo.feed import Item
 from pipeline.domain.errors import Fatal, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
+from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.ingest.columns import Rules
 from pipeline.ingest.post_files import Intake, checked, posts_of
 from pipeline.kafka.embedded import EmbeddedBroker
@@ -110,7 +111,7 @@ async def play(
         settings = demo_settings(settings, Path(folder), subjects)
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
-        store.put_state("model", {"name": classifier.name, "version": classifier.version})
+        store.put_state(SERVED_MODEL, ServedModel(classifier.name, classifier.version))
         store.put_state(STATE, EvaluatorState.begun_at(items[0].at).to_json())
         broker = EmbeddedBroker()
         kafka = settings.kafka

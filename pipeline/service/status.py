@@ -10,14 +10,15 @@ from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.domain.ledger import current
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
-from pipeline.store.protocol import Store
+from pipeline.domain.states import SERVED_MODEL, ServedModel
+from pipeline.store.protocol import StatusStore
 
 #: For so long a partition may stand still before `status` says that it is waited for.
 PATIENCE = timedelta(seconds=60)
 
 
 def from_store(
-    store: Store,
+    store: StatusStore,
     topics: Collection[str] | None = None,
     now: datetime | None = None,
     logs: Mapping[str, str] | None = None,
@@ -33,7 +34,7 @@ def from_store(
     read = [p for p in progress.values() if topics is None or p.topic in topics]
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)
-    info = store.state("model") or {}
+    model = store.state(SERVED_MODEL) or ServedModel("")
     open_alerts = store.alerts(open_only=True)
     return {
         "consumed": sum(counts.values()),
@@ -44,7 +45,7 @@ def from_store(
         "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
         "open_alerts": len(open_alerts),
         "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
-        "model": " ".join(filter(None, (info.get("name"), info.get("version")))),
+        "model": " ".join(filter(None, (model.name, model.version))),
     }
 
 

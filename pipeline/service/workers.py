@@ -38,7 +38,7 @@ from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.supervision import Supervisor
 from pipeline.kafka.writers import DeadTopic, ProgressTopic, durable
 from pipeline.settings import AlertSettings, Settings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, MonitoringStore
 
 log = logging.getLogger(__name__)
 HEARTBEAT_S = 2.0
@@ -52,7 +52,7 @@ LOGS_EVERY = 5
 class Workers:
     """The roles of one process. `start`, then `wait` until `stop` is called or something fails."""
 
-    def __init__(self, settings: Settings, brokers: str, store: Store, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, brokers: str, store: MonitoringStore, metrics: Metrics) -> None:
         self._settings, self._brokers, self._store, self.metrics = settings, brokers, store, metrics
         self._apps: list[StrictApp] = []
         self._supervisors: list[Supervisor] = []
@@ -232,7 +232,7 @@ def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:
     return reload
 
 
-def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
+def make_evaluator(store: EvaluationStore, settings: AlertSettings) -> Evaluator:
     """An evaluator over a store, with the detector configuration and the policy of the settings."""
     overrides, loud, policy = key_overrides(settings), settings.volume, _policy(settings)
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
@@ -240,7 +240,7 @@ def make_evaluator(store: Store, settings: AlertSettings) -> Evaluator:
     return Evaluator(store, settings.counting, _detector_config(settings), policy, overrides, volume)
 
 
-def make_replay(store: Store, settings: AlertSettings) -> Replay:
+def make_replay(store: EvaluationStore, settings: AlertSettings) -> Replay:
     """A replay of the evaluator that these settings make."""
     overrides = key_overrides(settings)
     return Replay(store, settings.counting, _detector_config(settings), _policy(settings), overrides)

@@ -1,7 +1,8 @@
-"""Days (UTC) whose posts have all come, as far as one can tell: their counts may be kept. Pure.
+"""Closed days (UTC): their posts are expected to be complete, so that their counts may be cached. Pure.
 
-Whoever writes a post of such a day all the same puts a fresh mark on it, after the write. Counts are kept with the mark
-that stood before they were read, and hold only while the same mark stands: what was written meanwhile is never missed.
+A writer that still writes a post of a closed day gives the day a new invalidation token after the write. A reader
+caches counts together with the token that it read before the counts, and trusts them only while the day has that
+token. So a reader never misses a post that was written while it counted.
 """
 
 from __future__ import annotations
@@ -10,34 +11,37 @@ import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 
+from pipeline.domain.states import InvalidationToken, StateKey, invalidation_key
+
 DAY = timedelta(days=1)
-#: Writers mark a day from `_LATE` after its end on, readers keep it from `_KEPT` on: clocks may differ by the gap.
+#: Writers invalidate a day from `_LATE` after its end, readers cache it from `_CLOSED` after its end: the gap is how
+#: far their clocks may differ.
 _LATE = timedelta(days=1)
-_KEPT = timedelta(days=2)
+_CLOSED = timedelta(days=2)
 
 
 def day_start(day: date) -> datetime:
+    """Midnight (UTC) at which the day begins."""
     return datetime.combine(day, time(), UTC)
 
 
 def is_closed(day: date, now: datetime) -> bool:
-    """Whether the counts of `day` may be kept.
+    """Whether the counts of `day` may be cached.
 
     >>> is_closed(date(2026, 11, 21), datetime(2026, 11, 24, 1, tzinfo=UTC))
     True
     """
-    return _over(day, _KEPT, now)
+    return _over(day, _CLOSED, now)
 
 
-def token_name(day: date) -> str:
-    """The store's state that holds the mark of a day."""
-    return f"changed-{day.isoformat()}"
-
-
-def invalidation_tokens(times: Iterable[datetime], now: datetime) -> dict[str, dict[str, str]]:
-    """State name -> value for every day in `times` that may have been kept; empty for what comes in time."""
+def invalidation_tokens(
+    times: Iterable[datetime], now: datetime
+) -> dict[StateKey[InvalidationToken], InvalidationToken]:
+    """A new token for every day in `times` whose counts may be cached; none for posts that come in time."""
     days = {at.astimezone(UTC).date() for at in times}
-    return {token_name(day): {"mark": uuid.uuid4().hex} for day in sorted(days) if _over(day, _LATE, now)}
+    return {
+        invalidation_key(day): InvalidationToken(uuid.uuid4().hex) for day in sorted(days) if _over(day, _LATE, now)
+    }
 
 
 def _over(day: date, since: timedelta, now: datetime) -> bool:

@@ -1,6 +1,9 @@
-"""The store's contract. Every call is synchronous, may block, and raises `Transient` or `Fatal` only.
+"""The contracts of the store, one protocol per kind of document.
 
-All writes are idempotent: the same call twice leaves the same documents.
+Every call is synchronous, may block, and raises only `Transient` or `Fatal`. All writes are idempotent: repeating a
+call leaves the same documents. Times are aware UTC datetimes, and time ranges are half open.
+
+A caller asks for the protocols that it uses; only what opens or closes a store needs `Store`.
 """
 
 from __future__ import annotations
@@ -13,20 +16,20 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.progress import Progress
+from pipeline.domain.states import RELABELLED, StateKey, T
 
-#: Sources whose habit is known: those that sent most.
+#: `PostStore.source_hours` reports on this many sources: those with the most posts.
 SOURCES = 100
 
 
-#: The store's state that says when documents were labelled anew: baselines learned before are of another model.
-RELABELLED = "relabelled"
+__all__ = ["RELABELLED"]  # moves to pipeline.domain.states
 
 
 def may_replace(there: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether an alert document may take the place of the one that stands there.
+    """Whether an alert document may replace the stored one.
 
-    One with a `revision` was made from the revision before it, or is out of date. Without one, as an older release
-    writes it, it must have got as far: by its transition, and by whether people were told of it.
+    A document with a `revision` must be the successor of the stored revision. A document without one comes from an
+    older release; it must be at least as far along, judged by its transition and by whether anybody was notified.
     """
     if "revision" in document:
         return bool(there.get("revision", 0) < document["revision"])
@@ -37,102 +40,116 @@ def _progress(alert: Mapping[str, Any]) -> tuple[int, int, bool]:
     return alert.get("revision", 0), alert.get("sequence", 0), not alert.get("pending")
 
 
-class Store(Protocol):
-    """See the module's docstring; times are aware UTC datetimes, ranges are half open."""
-
-    def setup(self) -> list[str]:
-        """Creates what is missing and says what, a line each; idempotent."""
-        ...
-
-    def check(self) -> str:
-        """A line about the store; raises where it cannot be used, with the remedy."""
-        ...
+class PostStore(Protocol):
+    """Indexed posts, and what is counted from them."""
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
-        """Durable when it returns. A higher `version` (>= 1) overwrites; an equal or lower one does not.
+        """Writes posts durably before it returns; one outcome per post, in order.
 
-        Marks every settled day that it writes to, as `replace` does (`settled.py`).
+        A higher `version` (>= 1) overwrites a document; an equal or lower one leaves it as it is. Every closed day
+        that a post belongs to gets a new invalidation token (`closed_days.py`).
+        """
+        ...
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        """Overwrites the documents (given with their `_id`) that have a lower version; returns how many.
+
+        Every closed day that a document belongs to gets a new invalidation token.
         """
         ...
 
     def refresh(self) -> None:
-        """Makes all that was indexed visible to the reads below."""
+        """Makes everything that was written visible to the reads below."""
         ...
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
-        """Cells of all buckets in the range: rows per topic, then rows per topic and subject.
+        """The cells of all buckets in the range, reposts left out: per topic, and per topic and subject.
 
-        For each source of `rule.sources` then rows per topic, and rows per subject (of any topic).
+        Each source in `rule.sources` has cells of its own: per topic, and per subject over all topics.
         """
         ...
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
-        """Posts per hour (its start, seconds since the epoch) of the `SOURCES` sources that sent most."""
+        """Posts per source and hour (its start in seconds since the epoch), for the `SOURCES` largest sources."""
         ...
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[dict[str, Any]]:
-        """Negative posts, one per repost group, those reposted most first, then the most negative."""
+        """Negative posts, one per repost group: the most reposted first, then the most negative."""
         ...
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
-        """A query that a person can run to see the posts counted."""
+        """A query that a person can run to see the posts that were counted."""
         ...
 
     def search(self, text: str, limit: int) -> list[dict[str, Any]]:
-        """Documents with all words of `text` (a run of Han as a phrase), newest first."""
+        """Documents that contain every word of `text` (a run of Han characters is one phrase), newest first."""
         ...
 
-    def post(self, document_id: str) -> dict[str, Any] | None: ...
+    def post(self, document_id: str) -> dict[str, Any] | None:
+        """The document with this id, or None."""
+        ...
 
     def documents(self, start: datetime, end: datetime) -> Iterable[dict[str, Any]]:
-        """Post documents with their `_id`, by event time; read in pages."""
-        ...
-
-    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
-        """Overwrites documents (given with their `_id`) that have a lower version; how many were."""
-        ...
-
-    def put_annotations(self, labels: Sequence[Annotation]) -> None:
-        """A label with the id of an older one takes its place."""
-        ...
-
-    def annotations(self) -> Iterable[Annotation]:
-        """Every label, the oldest first."""
-        ...
-
-    def drop_annotations(self, labels: Sequence[Annotation]) -> int:
-        """Takes these out, by their ids; how many were there."""
+        """Post documents with their `_id`, ordered by event time and read page by page."""
         ...
 
     def ids(self) -> Iterable[str]:
-        """Every document id, each once."""
+        """The id of every document, each once."""
         ...
 
-    def post_count(self) -> int: ...
+    def post_count(self) -> int:
+        """How many documents are indexed."""
+        ...
 
     def bounds(self) -> tuple[datetime, datetime] | None:
-        """The first and the last event time, or None where nothing is indexed."""
+        """The first and the last event time, or None if nothing is indexed."""
         ...
+
+
+class AnnotationStore(Protocol):
+    """What people said about posts."""
+
+    def put_annotations(self, annotations: Sequence[Annotation]) -> None:
+        """Writes annotations; one with the id of a stored annotation replaces it."""
+        ...
+
+    def annotations(self) -> Iterable[Annotation]:
+        """Every annotation, the oldest first; one that cannot be read is logged and skipped."""
+        ...
+
+    def drop_annotations(self, annotations: Sequence[Annotation]) -> int:
+        """Deletes these annotations by their ids; returns how many there were."""
+        ...
+
+
+class ProgressStore(Protocol):
+    """How far the classify workers have read each source partition."""
 
     def save_progress(self, progress: Sequence[Progress]) -> None:
         """Keeps the furthest progress per source partition and log: one with a lower offset changes nothing."""
         ...
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
-        """Of each source partition the progress in the log that it is now, as far as workers have said."""
+        """The progress of each source partition in its current log, as far as workers have reported it."""
         ...
 
     def all_progress(self) -> list[Progress]:
-        """With that in former logs. A record that cannot be read is passed over."""
+        """The progress in every log, former ones included; a record that cannot be read is logged and skipped."""
         ...
+
+
+class AlertStore(Protocol):
+    """The alert documents."""
 
     def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        """False where the one that stands there may not be replaced by it (`may_replace`): it stays."""
+        """Writes an alert; returns False and changes nothing if it may not replace the stored one (`may_replace`)."""
         ...
 
-    def alert(self, alert_id: str) -> dict[str, Any] | None: ...
+    def alert(self, alert_id: str) -> dict[str, Any] | None:
+        """The alert with this id, or None."""
+        ...
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
         """Alert documents with their `id`, newest first."""
@@ -141,31 +158,81 @@ class Store(Protocol):
     def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
         """Alert documents with their `id` that have a delivery to `channel` due by `now` (`notifications.due_at`).
 
-        Those tried least often come first, then the oldest.
+        Those with the fewest attempts come first, then the oldest.
         """
         ...
 
     def unsettled_alerts(self) -> Iterable[dict[str, Any]]:
-        """Every alert document, with its `id`, that is open or has something due for any channel."""
+        """Every alert document, with its `id`, that is open or has a delivery due on any channel."""
         ...
 
     def open_alerts(self) -> dict[str, int]:
-        """How many are open: by `warning` and `critical`, and `unnotified`."""
+        """How many alerts are open, by severity (`warning`, `critical`), and how many of them are `unnotified`."""
         ...
 
-    def put_state(self, name: str, value: Mapping[str, Any]) -> None: ...
 
-    def swap_state(self, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
-        """Puts `value` where `before` stands (None: nothing); False where another has written, and that stays.
+class StateStore(Protocol):
+    """Named documents that processes of one installation share."""
 
-        Both as they come from JSON. Asked again after a lost answer, it says True: what it was to write stands there.
+    def put_state(self, key: StateKey[T], value: T) -> None:
+        """Writes a state, whatever is stored."""
+        ...
+
+    def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
+        """Writes `value` if `before` is stored (None: nothing); otherwise returns False and changes nothing.
+
+        It also returns True if `value` is stored already, so that a call can be repeated after its answer was lost.
         """
         ...
 
-    def state(self, name: str) -> dict[str, Any] | None: ...
-
-    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """Those of the states that are there, by name, in one question."""
+    def state(self, key: StateKey[T]) -> T | None:
+        """The state under this key, or None; raises `Fatal` if it cannot be read."""
         ...
 
-    def close(self) -> None: ...
+    def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
+        """The states that exist under these keys, in one request."""
+        ...
+
+
+class Store(PostStore, AnnotationStore, AlertStore, ProgressStore, StateStore, Protocol):
+    """The whole store, for those who open, set up or close it."""
+
+    def setup(self) -> list[str]:
+        """Creates what is missing; returns one line per thing created."""
+        ...
+
+    def check(self) -> str:
+        """One line about the store; raises with a remedy if the store cannot be used."""
+        ...
+
+    def close(self) -> None:
+        """Releases connections and files."""
+        ...
+
+
+class CountingStore(PostStore, StateStore, Protocol):
+    """For those who count posts and keep what they counted."""
+
+
+class AnnotatedPostStore(PostStore, AnnotationStore, Protocol):
+    """For those who read or relabel posts by what people said about them."""
+
+
+class NotificationStore(AlertStore, StateStore, Protocol):
+    """For those who notify people of alerts and respect what operators said about them."""
+
+
+class EvaluationStore(PostStore, AlertStore, StateStore, Protocol):
+    """For those who evaluate counts into alerts, or backtest that."""
+
+
+class StatusStore(AlertStore, ProgressStore, StateStore, Protocol):
+    """For those who report how far the installation has come."""
+
+
+class IndexingStore(PostStore, ProgressStore, Protocol):
+    """For those who index posts and report how far they are."""
+
+
+class MonitoringStore(EvaluationStore, ProgressStore, Protocol):
+    """For the workers and the console: everything but the annotations."""

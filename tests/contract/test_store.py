@@ -18,12 +18,12 @@ from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.post import Outcome
 from pipeline.domain.progress import Progress
-from pipeline.store.closed_days import token_name
+from pipeline.domain.states import invalidation_key
 from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 RULE = NegativeDefinition()
 DAY = timedelta(days=1)
@@ -350,40 +350,40 @@ def test_alerts_and_state_are_read_back(store: Store) -> None:
     assert store.alerts(open_only=True) == [{**early, "id": "a"}]
     store.put_alert("a", {**early, "state": "resolved"})
     assert store.alerts(open_only=True) == []
-    assert store.state("evaluator") is None
-    store.put_state("evaluator", {"cursor": 5, "episodes": []})
-    assert store.state("evaluator") == {"cursor": 5, "episodes": []}
-    store.put_state("other", {"x": 1})
-    both = {"evaluator": {"cursor": 5, "episodes": []}, "other": {"x": 1}}
-    assert store.states(["evaluator", "none", "other"]) == both
+    assert store.state(json_key("evaluator")) is None
+    store.put_state(json_key("evaluator"), {"cursor": 5, "episodes": []})
+    assert store.state(json_key("evaluator")) == {"cursor": 5, "episodes": []}
+    store.put_state(json_key("other"), {"x": 1})
+    both = {json_key("evaluator"): {"cursor": 5, "episodes": []}, json_key("other"): {"x": 1}}
+    assert store.states([json_key(n) for n in ("evaluator", "none", "other")]) == both
     assert store.states([]) == {}
 
 
 def test_state_is_exchanged_only_where_nobody_else_wrote(store: Store) -> None:
     first, second, other = {"cursor": 1, "past": [["a", 0.1]]}, {"cursor": 2}, {"cursor": 9}
-    assert store.swap_state("evaluator", None, first)
-    assert not store.swap_state("evaluator", None, second), "somebody was there first"
-    assert store.swap_state("evaluator", first, second)
-    assert store.swap_state("evaluator", first, second), "asked again after a lost answer"
-    store.put_state("evaluator", other)
-    assert not store.swap_state("evaluator", second, first)
-    assert store.state("evaluator") == other
+    assert store.swap_state(json_key("evaluator"), None, first)
+    assert not store.swap_state(json_key("evaluator"), None, second), "somebody was there first"
+    assert store.swap_state(json_key("evaluator"), first, second)
+    assert store.swap_state(json_key("evaluator"), first, second), "asked again after a lost answer"
+    store.put_state(json_key("evaluator"), other)
+    assert not store.swap_state(json_key("evaluator"), second, first)
+    assert store.state(json_key("evaluator")) == other
 
 
 def test_of_those_who_exchange_state_at_once_each_counts(store: Store) -> None:
     def add(_: int) -> None:
         while True:
-            before = store.state("sum")
-            if store.swap_state("sum", before, {"n": (before or {"n": 0})["n"] + 1, "by": random.random()}):
+            before = store.state(json_key("sum"))
+            if store.swap_state(json_key("sum"), before, {"n": (before or {"n": 0})["n"] + 1, "by": random.random()}):
                 return
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, range(20)))
-    assert (store.state("sum") or {})["n"] == 20
+    assert (store.state(json_key("sum")) or {})["n"] == 20
 
 
 def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    for page in ("sqlite.store._PAGE", "elasticsearch.connection.PAGE"):
+    for page in ("sqlite.posts._PAGE", "elasticsearch.connection.PAGE"):
         monkeypatch.setattr(f"pipeline.store.{page}", 2)
     index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
     found = list(store.documents(START, START + timedelta(minutes=9)))
@@ -409,17 +409,17 @@ def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store
 
 def test_who_writes_to_a_settled_day_marks_it(store: Store) -> None:
     now = START + 10 * DAY
-    names = [token_name((START + i * DAY).date()) for i in (0, 1, 9)]
+    keys = [invalidation_key((START + i * DAY).date()) for i in (0, 1, 9)]
     store.index([scored(0, minute=0), scored(1, minute=9 * 1440)], now, 1)
-    first = store.state(names[0])
+    first = store.state(keys[0])
     assert first
-    assert store.state(names[1]) is store.state(names[2]) is None, "nothing was written, and what is in time"
+    assert store.state(keys[1]) is store.state(keys[2]) is None, "nothing was written, and what is in time"
     store.index([scored(0, minute=0)], now, 1)
-    second = store.state(names[0])
+    second = store.state(keys[0])
     assert second != first, "a redelivery may be of a write whose mark was lost"
     store.refresh()
     store.replace([d for d in store.documents(START, START + DAY)], 7)
-    assert store.state(names[0]) != second
+    assert store.state(keys[0]) != second
 
 
 def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) -> None:
@@ -501,6 +501,6 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
     new.index([scored(1)], START, 1)
     new.refresh()
     doubtful = {"range": {"scores.sentiment": {"lt": "0.75"}}}
-    assert [hit["_source"]["scores"] for hit in new._c.search(query=doubtful)["hits"]["hits"]] == [
+    assert [hit["_source"]["scores"] for hit in new.connection.search(query=doubtful)["hits"]["hits"]] == [
         {"topic": 0.8, "sentiment": 0.7}
     ]

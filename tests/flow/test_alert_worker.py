@@ -32,10 +32,11 @@ from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import EPOCH, ScoredPost
 from pipeline.domain.progress import Progress
+from pipeline.domain.states import StateKey, T
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.templates import ALERTS, Layout, templates
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, SURGE, scored, surge
+from tests.builders import START, SURGE, json_key, scored, surge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -216,7 +217,7 @@ def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
         tick(before)
     monkeypatch.undo()
     told_before = [n.key for n in channel.got]
-    (saved,) = [e for e in (store.state("evaluator") or {})["episodes"] if e["key"] == "subject:Nova"]
+    (saved,) = [e for e in (store.state(json_key("evaluator")) or {})["episodes"] if e["key"] == "subject:Nova"]
     store.index(late, START, 1)
     after = worker(store, channel, [])
     after.on_progress([Progress("t", 0, 4002, 4002, START + timedelta(minutes=begin + 95))])
@@ -276,8 +277,8 @@ def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
     tick(made)
     (alert,) = store.alerts()
     store.put_alert(alert["id"], closed_by_hand({k: v for k, v in alert.items() if k != "id"}, "ann", "note", NOW))
-    state = store.state("evaluator") or {}
-    store.put_state("evaluator", {**state, "episodes": []})
+    state = store.state(json_key("evaluator")) or {}
+    store.put_state(json_key("evaluator"), {**state, "episodes": []})
     store.put_alert("orphan", {**written[0], "key": "subject:Orphan"})
     tick(worker(store, channel, []))
     assert any(a.get("false_alarm") for a in written)
@@ -311,7 +312,7 @@ def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteSt
     channel, published = FakeChannel(), list[str]()
     tick(worker(store, channel, published))
     first = [n.key for n in channel.got]
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     tick(worker(store, channel, published))
     assert [n.key for n in channel.got] == first
 
@@ -471,7 +472,7 @@ def test_no_verdict_while_most_of_what_comes_usually_does_not_come(
     tick(made)
     assert (made._evaluator.cursor is None) is no_data
     assert bool(made.no_data and "nothing comes from weibo" in made.no_data) is no_data
-    assert [s["source"] for s in (half_silent.state("silent_sources") or {})["sources"]] == (
+    assert [s["source"] for s in (half_silent.state(json_key("silent_sources")) or {})["sources"]] == (
         ["weibo"] if no_data else []
     )
     assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is no_data
@@ -612,10 +613,10 @@ def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) 
 def test_who_loses_the_evaluation_tells_nobody_and_the_next_goes_on_from_what_was_saved(store: SqliteStore) -> None:
     channel = FakeChannel()
     made = worker(store, channel, [])
-    made._holds = lambda: store.state("evaluator") is None
+    made._holds = lambda: store.state(json_key("evaluator")) is None
     tick(made)
     assert channel.got == []
-    assert (store.state("evaluator") or {})["unrecorded"] == []
+    assert (store.state(json_key("evaluator")) or {})["unrecorded"] == []
     tick(worker(store, channel, []))
     assert channel.got
     assert len({n.key for n in channel.got}) == len(channel.got)
@@ -631,12 +632,12 @@ def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
         stopped.setattr(frozen._evaluator, "advance", lambda watermark: iter(()))
         tick(frozen)
     tick(worker(store, channel, []))
-    saved, told = store.state("evaluator") or {}, [n.key for n in channel.got]
+    saved, told = store.state(json_key("evaluator")) or {}, [n.key for n in channel.got]
     assert told
     saved["cursor"] += BUCKET_S
-    store.put_state("evaluator", saved)  # it goes on
+    store.put_state(json_key("evaluator"), saved)  # it goes on
     tick(frozen)
-    assert store.state("evaluator") == saved
+    assert store.state(json_key("evaluator")) == saved
     assert not frozen._held, "it begins again, from what the other saved"
     tick(frozen)
     assert [n.key for n in channel.got] == told
@@ -685,10 +686,10 @@ class Away(SqliteStore):
 
     away = False
 
-    def state(self, name: str) -> dict[str, Any] | None:
+    def state(self, key: StateKey[T]) -> T | None:
         if self.away:
             raise Transient("store cannot be reached: ConnectionError")
-        return super().state(name)
+        return super().state(key)
 
 
 def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tmp_path: Path) -> None:

@@ -66,8 +66,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def store(path: Path) -> Iterator[SqliteStore]:
     opened = SqliteStore(path)
     yield opened
-    opened._db.connection.execute("DELETE FROM state")
-    opened._db.connection.execute("DELETE FROM alerts")
+    opened.database.connection.execute("DELETE FROM state")
+    opened.database.connection.execute("DELETE FROM alerts")
     opened.close()
 
 
@@ -127,8 +127,8 @@ def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> No
 
 def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(store: SqliteStore) -> None:
     def keys_told(tiers: dict[str, Threshold]) -> set[str]:
-        store._db.connection.execute("DELETE FROM state")
-        store.put_state(CALIBRATION, Calibration(START, 0.1, tiers).to_json())
+        store.database.connection.execute("DELETE FROM state")
+        store.put_state(CALIBRATION, Calibration(START, 0.1, tiers))
         made = evaluator(store)
         events = []
         for end in (START + timedelta(hours=1), START + timedelta(days=DAYS)):
@@ -168,12 +168,13 @@ def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(sto
         assert made._calibrating is None, "a week has not gone by"
 
     asyncio.run(look())
-    saved = Calibration.from_json(store.state(CALIBRATION) or {})
+    saved = store.state(CALIBRATION)
+    assert saved
     assert saved.thresholds["10 to 50/h"].per_key_week <= 0.1
     assert end - saved.at < timedelta(minutes=10)
     assert made._evaluator.calibration == saved
     by_hand = replace(saved, thresholds={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
-    store.put_state(CALIBRATION, by_hand.to_json())
+    store.put_state(CALIBRATION, by_hand)
     made._calibrate_at = 0.0
     asyncio.run(made.tick())
     assert made._evaluator.calibration == by_hand, "what 'backtest --save' wrote is taken over"

@@ -23,10 +23,11 @@ from pipeline.console.shared import Shared
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.states import StateKey, T
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 
 def answered(folder: Path, host: str, *, behind_proxy: bool = False, allowed: Sequence[str] = ()) -> tuple[int, str]:
@@ -111,13 +112,13 @@ class Slow(SqliteStore):
         self.asked["alerts"] += 1
         return super().alerts(**given)
 
-    def state(self, name: str) -> dict[str, Any] | None:
+    def state(self, key: StateKey[T]) -> T | None:
         self.asked["state"] += 1
-        return super().state(name)
+        return super().state(key)
 
-    def states(self, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
         self.asked["states"] += 1
-        return super().states(names)
+        return super().states(keys)
 
 
 def asked(store: Slow, path: str, pages: int) -> list[tuple[int, Any]]:
@@ -202,19 +203,19 @@ def test_an_answer_is_kept_ten_times_as_long_as_it_took() -> None:
 
 def test_reading_blocks_no_write(slow: Slow) -> None:
     """A reader that is in the middle of its rows, and a writer of the same process."""
-    with slow._db.reading() as db:
+    with slow.database.reading() as db:
         rows = db.execute("SELECT id FROM posts")
         first = rows.fetchone()
-        writer = threading.Thread(target=lambda: slow.put_state("x", {"y": 1}))
+        writer = threading.Thread(target=lambda: slow.put_state(json_key("x"), {"y": 1}))
         writer.start()
         writer.join(5)
         assert first
         assert len(rows.fetchall()) == 49
         assert not writer.is_alive()
-    assert slow.state("x") == {"y": 1}
-    with slow._db.writing() as db, slow._db.reading() as inner:
+    assert slow.state(json_key("x")) == {"y": 1}
+    with slow.database.writing() as db, slow.database.reading() as inner:
         assert inner is db, "what a transaction reads is its own"
-    with pytest.raises(Transient), slow._db.reading() as db:
+    with pytest.raises(Transient), slow.database.reading() as db:
         db.execute("DELETE FROM posts")
 
 
@@ -223,7 +224,7 @@ def test_the_files_of_the_store_are_closed_to_other_users(tmp_path: Path, caplog
     try:
         store = SqliteStore(path)
         store.setup()
-        store.put_state("x", {})
+        store.put_state(json_key("x"), {})
         files = {f.name: stat.S_IMODE(f.stat().st_mode) for f in path.parent.iterdir()}
         assert files == dict.fromkeys(("store.sqlite", "store.sqlite-wal", "store.sqlite-shm"), 0o600)
         assert not caplog.records

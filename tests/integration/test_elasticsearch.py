@@ -13,7 +13,7 @@ import pytest
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from tests.builders import scored
+from tests.builders import json_key, scored
 from tests.system import System
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -67,15 +67,15 @@ def test_a_feed_that_reaches_back_to_2000_meets_no_limit_of_shards(url: str, per
 
 def test_days_of_the_past_are_marked_in_one_request(store: ElasticsearchStore, monkeypatch: pytest.MonkeyPatch) -> None:
     requests: list[str] = []
-    perform = store._c._es.transport.perform_request
+    perform = store.connection._es.transport.perform_request
     monkeypatch.setattr(
-        store._c._es.transport, "perform_request",
+        store.connection._es.transport, "perform_request",
         lambda method, path, **more: (requests.append(path), perform(method, path, **more))[1],
     )  # fmt: skip
     days = [datetime(2015, 1, 1, tzinfo=UTC) + timedelta(days=i) for i in range(512)]
     store.index([at(i, day) for i, day in enumerate(days)], NOW, 1)
     assert len(requests) < 30
-    assert store.state("changed-2015-06-01")
+    assert store.state(json_key("changed-2015-06-01"))
 
 
 def test_a_limit_of_shards_is_waited_for_and_raising_it_is_enough(url: str, store: ElasticsearchStore) -> None:
@@ -193,10 +193,12 @@ def test_more_alerts_may_be_asked_for_than_a_window_holds(system: System) -> Non
 
 
 def test_a_state_that_cannot_be_read_is_not_taken_for_missing(url: str, store: ElasticsearchStore) -> None:
-    store.put_state("operator-x", {"acknowledged_by": "ann"})
+    store.put_state(json_key("operator-x"), {"acknowledged_by": "ann"})
     ask(url, "POST", "opinion-state/_close")
-    for read in (lambda: store.state("operator-x"), lambda: store.states(["operator-x"])):
+    for read in (lambda: store.state(json_key("operator-x")), lambda: store.states([json_key("operator-x")])):
         with pytest.raises(Transient, match="opinion-state"):
             read()
     ask(url, "POST", "opinion-state/_open")
-    assert store.states(["operator-x", "none"]) == {"operator-x": {"acknowledged_by": "ann"}}
+    assert store.states([json_key("operator-x"), json_key("none")]) == {
+        json_key("operator-x"): {"acknowledged_by": "ann"}
+    }

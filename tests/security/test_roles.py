@@ -27,7 +27,7 @@ from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 from tests.services.elasticsearch import ElasticsearchServer
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -97,7 +97,7 @@ def test_each_role_does_its_work(secured: Secured) -> None:
     assert classify.index(earlier, START, 1) == [Outcome.REDELIVERED] * 5
     classify.save_progress([Progress("t", 0, 5, 5, START, 5)])
     assert classify.load_progress()
-    classify.put_state("model", {"name": "starter"})
+    classify.put_state(json_key("model"), {"name": "starter"})
     alert.check()
     evaluate(alert)
     alert.put_alert("a", ALERT)
@@ -125,7 +125,7 @@ REFUSED: dict[str, Callable[[Secured], Any]] = {
     "alert writes labels": lambda s: s.store("alert").put_annotations([Annotation("p", "h", "x", "a", START, "t")]),
     "console writes posts": lambda s: s.store("console").index([scored(2)], START, 1),
     "console writes alerts": lambda s: s.store("console").put_alert("x", ALERT),
-    "console writes state": lambda s: s.store("console").put_state("evaluator", {}),
+    "console writes state": lambda s: s.store("console").put_state(json_key("evaluator"), {}),
     "training writes alerts": lambda s: s.store("training").put_alert("x", ALERT),
     "a wrong password": lambda s: s.store("console", "wrong").counts(START, END, NegativeDefinition()),
 }

@@ -13,7 +13,7 @@ from pipeline.domain.errors import Fatal, PipelineError, Transient
 from pipeline.store.sqlite import database
 from pipeline.store.sqlite.database import failure
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def test_a_damaged_file_is_fatal_with_the_way_to_rescue_it(store: SqliteStore, t
 
 
 def test_a_full_disk_is_waited_for_and_nothing_is_half_written(store: SqliteStore) -> None:
-    pages = store._db.connection.execute("PRAGMA page_count").fetchone()[0]
-    store._db.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+    pages = store.database.connection.execute("PRAGMA page_count").fetchone()[0]
+    store.database.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
     posts = [scored(i, text=f"post {i} " * 100) for i in range(300)]
     with pytest.raises(Transient, match="full; free space"):
         store.index(posts, START, 1)
     assert store.post_count() == 0
-    store._db.connection.execute("PRAGMA max_page_count = 1000000")
+    store.database.connection.execute("PRAGMA max_page_count = 1000000")
     assert len(store.index(posts, START, 1)) == 300
     assert store.post_count() == 300
 
@@ -85,11 +85,11 @@ def test_a_full_disk_is_waited_for_and_nothing_is_half_written(store: SqliteStor
 def test_a_lock_of_another_process_is_waited_for(store: SqliteStore, tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "s.sqlite", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    store._db.connection.execute("PRAGMA busy_timeout = 20")
+    store.database.connection.execute("PRAGMA busy_timeout = 20")
     with pytest.raises(Transient, match="locked; another process"):
-        store.put_state("x", {})
+        store.put_state(json_key("x"), {})
     other.execute("ROLLBACK")
-    store.put_state("x", {})
+    store.put_state(json_key("x"), {})
 
 
 def test_tables_of_another_release_are_named_before_anything_is_written(tmp_path: Path) -> None:

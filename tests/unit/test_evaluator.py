@@ -19,7 +19,7 @@ from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Transient
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, SURGE, scored, surge
+from tests.builders import START, SURGE, json_key, scored, surge
 
 CRISIS = START + timedelta(days=9)
 END = START + timedelta(days=10)
@@ -62,7 +62,7 @@ def events(made: Evaluator, *watermarks: datetime) -> list[Event]:
 
 @pytest.fixture(autouse=True)
 def _no_state(store: SqliteStore) -> None:
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
 
 
 def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
@@ -77,7 +77,7 @@ def test_the_subject_is_told_and_its_topic_muted(store: SqliteStore) -> None:
 @pytest.mark.long
 def test_steps_and_restarts_of_any_size_give_the_same_events(store: SqliteStore) -> None:
     whole = events(evaluator(store), START + timedelta(hours=1), END)
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     rng, at, pieces = random.Random(5), START + timedelta(hours=1), []
     while at < END:
         pieces += events(evaluator(store), at)
@@ -97,10 +97,10 @@ def test_a_store_that_fails_while_history_is_learned_changes_nothing(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events(evaluator(store), START + timedelta(hours=1), CRISIS)
-    state = store.state("evaluator")
+    state = store.state(json_key("evaluator"))
     assert state
     whole = events(evaluator(store), END)
-    store.put_state("evaluator", state)
+    store.put_state(json_key("evaluator"), state)
     calls = iter(range(1000))
     counts = store.counts
 
@@ -163,13 +163,13 @@ def test_a_surge_is_told_in_the_volume_lane_only_and_once(tmp_path: Path) -> Non
     assert [e.transition for e in at_once if e.episode.id == episode.id][-1] is Transition.RESOLVED
     assert "topic:technology" in {k for e in at_once if e.episode.id == episode.id for k in e.inhibited}
 
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     stepped = [
         e for hours in range(1, 9 * 24 + 1, 29) for e in events(loud(store), START + timedelta(hours=hours))
     ] + events(loud(store), end)
     assert [e.episode for e in stepped] == [e.episode for e in at_once], "restarts change nothing"
 
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     unwatched = events(loud(store, KeyOverride(("*",), watch=False)), START + timedelta(hours=1), end)
     assert unwatched == []
 

@@ -32,7 +32,7 @@ def cells(kept: CountCache) -> list[Cell]:
 
 @given(st.lists(cell, max_size=20))
 def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
-    assert sorted(unpacked(packed(given_cells)), key=str) == sorted(given_cells, key=str)
+    assert sorted(unpacked(*packed(given_cells)), key=str) == sorted(given_cells, key=str)
 
 
 @settings(max_examples=40)
@@ -85,6 +85,6 @@ def test_another_rule_counts_a_day_anew_and_takes_its_place(tmp_path: Path) -> N
     for score_from, wanted in ((0.0, 10), (0.5, 5), (0.5, 5), (0.0, 10)):
         kept = CountCache(store, NegativeDefinition(score_from=score_from), keep=True, now=lambda: NOW)
         assert sum(c.negatives for c in cells(kept)) == wanted
-    names = [row[0] for row in store._db.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
+    names = [row[0] for row in store.database.connection.execute("SELECT name FROM state WHERE name LIKE 'counts-%'")]
     assert len(names) == len(set(names)) == 3, "one of each settled day"
     store.close()

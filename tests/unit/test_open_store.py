@@ -19,7 +19,7 @@ def test_an_address_that_no_host_can_have_is_no_bug(host: str) -> None:
 def test_user_and_address_are_taken_apart() -> None:
     store = open_store(StoreSettings(url="http://es%40team@[::1]:9201/es", timeout_s=1.0))
     assert isinstance(store, ElasticsearchStore)
-    assert store._c.url == "http://[::1]:9201/es"
+    assert store.connection.url == "http://[::1]:9201/es"
 
 
 def test_an_authority_that_cannot_be_read_is_named() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.cli.main import app
+from pipeline.domain.states import StateKey, T
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START
 from tests.flow.test_notifier import Fake, Rig, document
@@ -25,11 +26,11 @@ def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: py
     config.write_text(f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n')
     swap, others = SqliteStore.swap_state, [{"snoozed_by": "bob"}]
 
-    def late(self: SqliteStore, name: str, before: Mapping[str, Any] | None, value: Mapping[str, Any]) -> bool:
+    def late(self: SqliteStore, key: StateKey[T], before: T | None, value: T) -> bool:
         """Bob's word arrives between Ann's reading and her writing."""
         if others:
-            store.put_state(name, others.pop())
-        return swap(self, name, before, value)
+            store.put_state(key, others.pop())
+        return swap(self, key, before, value)
 
     monkeypatch.setattr(SqliteStore, "swap_state", late)
     said = CliRunner().invoke(app, ["alerts", "ack", "a", "--by", "ann", "--config", str(config)])

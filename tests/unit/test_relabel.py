@@ -17,7 +17,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.post import Outcome
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, DummyClassifier, scored
+from tests.builders import START, DummyClassifier, json_key, scored
 from tests.unit.test_registry import bundle
 
 RULE, POSTS = NegativeDefinition(), 1300
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_and_another_model_starts_anew(store: SqliteStore) 
     with pytest.raises(KilledError):
         relabel_last(store, Named("new"), RULE, 0, kill)
     assert versions(store) == {"new": 512, "1": POSTS - 512}
-    assert store.state("relabelled") is None, "the alert role is not to learn from half of it"
+    assert store.state(json_key("relabelled")) is None, "the alert role is not to learn from half of it"
     assert relabel_last(store, Named("new"), RULE, 0) == (POSTS, POSTS - 512)
     with pytest.raises(KilledError):
         relabel_last(store, Named("newer"), RULE, 0, kill)

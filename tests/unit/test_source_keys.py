@@ -19,7 +19,7 @@ from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.settings.alerts import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 DAYS, LAST = 10, 9 * 24 * 60
 BY_SOURCE = NegativeDefinition(sources=("autoforum", "weibo"))
@@ -53,7 +53,7 @@ def opened(store: SqliteStore, rule: NegativeDefinition) -> list[Event]:
         for chunk in made.advance(START + end):
             events += chunk
             made.save()
-    state = store.state("evaluator")
+    state = store.state(json_key("evaluator"))
     assert state
     assert [Episode.from_json(item).to_json() for item in state["episodes"]] == state["episodes"]
     found = [e for e in events if e.transition is Transition.OPENED]
@@ -73,7 +73,7 @@ def test_a_source_that_turns_sour_is_a_key_only_where_asked_for(tmp_path: Path) 
     store = store_of(tmp_path, trouble)
     (event,) = [e for e in opened(store, BY_SOURCE) if e.episode.scope.source]
     assert event.episode.key == "source:autoforum"
-    store._db.connection.execute("DELETE FROM state")
+    store.database.connection.execute("DELETE FROM state")
     assert not [e for e in opened(store, NegativeDefinition()) if e.episode.scope.source]
 
 
@@ -83,7 +83,7 @@ def test_a_brand_in_trouble_is_told_once_whatever_its_source(tmp_path: Path) -> 
     store = store_of(tmp_path, trouble)
     # All of it is there, where it stands out five minutes before it does among all that is said of the brand.
     assert [e.episode.key for e in opened(store, BY_SOURCE)] == ["subject:Nova|source:weibo"]
-    state = store.state("evaluator")
+    state = store.state(json_key("evaluator"))
     assert state
     assert {(source, subject) for _, subject, source, _, _ in state["past"] if subject} >= {
         ("", "Nova"),
@@ -97,13 +97,13 @@ def test_state_of_a_release_without_sources_is_taken_over(tmp_path: Path) -> Non
     made.resume()
     for _ in made.advance(START + timedelta(days=2)):
         made.save()
-    state = store.state("evaluator")
+    state = store.state(json_key("evaluator"))
     assert state
     row = ["autos", "", START.isoformat(), (START + timedelta(days=1)).isoformat()]
-    store.put_state("evaluator", {**state, "past": [row]})
+    store.put_state(json_key("evaluator"), {**state, "past": [row]})
     made.resume()
     made.save()
-    kept = store.state("evaluator")
+    kept = store.state(json_key("evaluator"))
     assert kept
     assert kept["past"] == [["autos", "", "", *row[2:]]]
 

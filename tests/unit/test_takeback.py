@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.annotation.retraining_rows import TRAINED, labels_known
+from pipeline.annotation.retraining_rows import labels_known
 from pipeline.cli.main import app
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, json_key, scored
 
 TEXTS = [f"What a lovely phone, I am happy with it, number {i}" for i in range(6)]
 END = START + timedelta(days=1)
@@ -116,9 +116,9 @@ def test_what_to_drop_is_to_be_said(labels: Labels, words: tuple[str, ...], why:
 
 
 def test_labels_that_the_last_training_had_are_not_waited_for_again(labels: Labels) -> None:
-    labels.store.put_state(TRAINED, {"labels": 6, "outcome": "refused"})
+    labels.store.put_state(json_key("retrain"), {"labels": 6, "outcome": "refused"})
     labels.run("drop", "--annotator", "ann", "--yes")
-    assert labels.store.state(TRAINED) == {"labels": 2, "outcome": "refused"}
+    assert labels.store.state(json_key("retrain")) == {"labels": 2, "outcome": "refused"}
     assert labels_known(labels.store, 5) == 2, "the next three count"
 
 

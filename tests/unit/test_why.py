@@ -114,7 +114,7 @@ def test_when_it_fired_it_says_so_with_the_numbers_of_the_alert(
 ) -> None:
     path, scores = judged
     store = SqliteStore(path)
-    before = store._db.connection.execute("SELECT name, value FROM state").fetchall()
+    before = store.database.connection.execute("SELECT name, value FROM state").fetchall()
     [alert] = [a for a in store.alerts() if a["key"] == "subject:Nova" and a["started_at"] > CRISIS.isoformat()[:10]]
     fired = next(at for at in sorted(scores) if at > CRISIS and scores[at] >= 4)
     told = asked(capsys, path, "subject:Nova", fired)
@@ -129,7 +129,7 @@ def test_when_it_fired_it_says_so_with_the_numbers_of_the_alert(
     peak = max((at for at in scores if at > CRISIS), key=lambda at: scores[at])
     inside = asked(capsys, path, "subject:Nova|topic:technology", peak)
     assert (inside["verdict"], inside["inhibited_by"]) == ("inhibited", alert["id"])
-    assert store._db.connection.execute("SELECT name, value FROM state").fetchall() == before, "nothing is written"
+    assert store.database.connection.execute("SELECT name, value FROM state").fetchall() == before, "nothing is written"
     store.close()
 
 
@@ -152,7 +152,7 @@ def test_each_shut_gate_is_named(
 ) -> None:
     path = tmp_path / "store.sqlite"
     path.write_bytes(judged[0].read_bytes())
-    with SqliteStore(path)._db.connection as connection:
+    with SqliteStore(path).database.connection as connection:
         connection.execute("DELETE FROM alerts")
         connection.execute("DELETE FROM state WHERE name = 'evaluator'")
     peak = max((at for at in judged[1] if at > CRISIS), key=lambda at: judged[1][at])

@@ -11,7 +11,7 @@ from pipeline.alerting.alerts.terms import distinctive, spread
 from pipeline.alerting.evaluation.episodes import VOLUME
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.post import text_of
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import PostStore
 
 SHOWN = 5
 #: Posts that terms, sources and authors are taken from.
@@ -21,7 +21,7 @@ EXPLAINED = 300
 class Evidence:
     """Of an alert of `scope` in a lane, from `start` to `end`; every method raises what the store raises."""
 
-    def __init__(self, store: Store, counting: NegativeDefinition) -> None:
+    def __init__(self, store: PostStore, counting: NegativeDefinition) -> None:
         self._store, self._counting = store, counting
 
     def posts(self, scope: Scope, lane: str, start: datetime, end: datetime) -> list[dict[str, Any]]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 import numpy as np
 import orjson
 
 from pipeline.domain.counting import Cell, NegativeDefinition
-from pipeline.store.closed_days import DAY, day_start, is_closed, token_name
-from pipeline.store.protocol import Store
+from pipeline.domain.states import CachedCounts, InvalidationToken, counts_key, invalidation_key
+from pipeline.store.closed_days import DAY, day_start, is_closed
+from pipeline.store.protocol import CountingStore
 
 
 class CountCache:
@@ -22,7 +22,7 @@ class CountCache:
 
     def __init__(
         self,
-        store: Store,
+        store: CountingStore,
         rule: NegativeDefinition,
         *,
         keep: bool,
@@ -43,23 +43,22 @@ class CountCache:
 
     def _day(self, start: datetime) -> list[Cell]:
         day = start.date()
-        mark = (self._store.state(token_name(day)) or {}).get("mark", "")
-        name = f"counts-{day.isoformat()}"
-        kept = self._store.state(name)
-        if kept is not None and (kept["mark"], kept.get("rule")) == (mark, self._rule_id):
-            return unpacked(kept)
+        token = self._store.state(invalidation_key(day)) or InvalidationToken()
+        cached = self._store.state(counts_key(day))
+        if cached is not None and (cached.mark, cached.rule) == (token.mark, self._rule_id):
+            return unpacked(cached.cells, cached.body)
         # A write that was marked before the mark was read is to be seen.
         self._store.refresh()
         cells = self._store.counts(start, start + DAY, self._rule)
         if self._keep:
-            self._store.put_state(name, {"mark": mark, "rule": self._rule_id, **packed(cells)})
+            self._store.put_state(counts_key(day), CachedCounts(token.mark, self._rule_id, *packed(cells)))
         return cells
 
 
-def packed(cells: Sequence[Cell]) -> dict[str, Any]:
-    """Cells as JSON of few bytes: names once, numbers column by column, compressed.
+def packed(cells: Sequence[Cell]) -> tuple[int, str]:
+    """The number of cells, and the cells in few bytes: names once, numbers column by column, compressed.
 
-    >>> unpacked(packed([Cell(300, "autos", "", 7, 2)]))
+    >>> unpacked(*packed([Cell(300, "autos", "", 7, 2)]))
     [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='')]
     """
     names = sorted({(c.topic, c.subject, c.source) for c in cells})
@@ -67,13 +66,13 @@ def packed(cells: Sequence[Cell]) -> dict[str, Any]:
     rows = sorted((place[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
     columns = np.array(rows, "<i8").reshape(len(rows), 4).T
     body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes())
-    return {"cells": len(rows), "body": base64.b64encode(body).decode()}
+    return len(rows), base64.b64encode(body).decode()
 
 
-def unpacked(kept: Mapping[str, Any]) -> list[Cell]:
-    """What `packed` was given, sorted by topic, subject and source."""
-    head, _, body = zlib.decompress(base64.b64decode(kept["body"])).partition(b"\n")
+def unpacked(count: int, packed_cells: str) -> list[Cell]:
+    """The cells that `packed` was given, sorted by topic, subject and source."""
+    head, _, body = zlib.decompress(base64.b64decode(packed_cells)).partition(b"\n")
     names = orjson.loads(head)
-    columns = np.frombuffer(body, "<i8").reshape(4, kept["cells"]).tolist()
+    columns = np.frombuffer(body, "<i8").reshape(4, count).tolist()
     rows = ((*names[name], *numbers) for name, *numbers in zip(*columns, strict=True))
     return [Cell(bucket, topic, subject, n, k, source) for topic, subject, source, bucket, n, k in rows]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from models.json_types import JsonObject
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import CountTable
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, bucket_start
-from pipeline.store.protocol import RELABELLED, Store
+from pipeline.domain.states import RELABELLED, Relabelled
+from pipeline.store.protocol import CountingStore
 
 #: How far back the lanes learn.
 HISTORY = timedelta(days=28)
@@ -24,11 +24,11 @@ class RecentCounts:
     A yielded column is the one after the bucket that is complete: the bucket ends at `table.time_of(column)`.
     """
 
-    def __init__(self, store: Store, definition: NegativeDefinition, span: int, *, keep: bool) -> None:
+    def __init__(self, store: CountingStore, definition: NegativeDefinition, span: int, *, keep: bool) -> None:
         """The table keeps `span` buckets before each column. With `keep`, counts of closed days are saved."""
         self._store, self._definition, self._span = store, definition, span
         self.cache = CountCache(store, definition, keep=keep)
-        self._relabelled: JsonObject | None = None
+        self._relabelled: Relabelled | None = None
         self.clear()
 
     def clear(self) -> None:

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 
 from pipeline.alerting.counting.table import key_name, scopes_of
 from pipeline.domain.counting import NegativeDefinition
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import PostStore
 
 
 def key_shares(
-    store: Store, rule: NegativeDefinition, end: datetime, step: timedelta, steps: int
+    store: PostStore, rule: NegativeDefinition, end: datetime, step: timedelta, steps: int
 ) -> dict[str, tuple[list[int], list[int]]]:
     """Key (topic, subject or watched source) -> posts and negatives of the `steps` steps before `end`, no reposts."""
     start = end - steps * step

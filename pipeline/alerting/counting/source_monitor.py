@@ -9,11 +9,12 @@ from datetime import datetime, timedelta
 
 from pipeline.alerting.counting.source_outage import SourceOutage, history_start, silent_sources
 from pipeline.domain.metrics import Metrics
-from pipeline.store.protocol import Store
+from pipeline.domain.states import json_key
+from pipeline.store.protocol import CountingStore
 
 log = logging.getLogger(__name__)
 #: The state document that the console and `status` read.
-SILENT = "silent_sources"
+SILENT = json_key("silent_sources")
 EVERY_S = 60.0
 #: While nothing is judged for want of sources: their first word is to count at once.
 EVERY_NO_DATA_S = 5.0
@@ -22,7 +23,7 @@ EVERY_NO_DATA_S = 5.0
 class SourceMonitor:
     """`look` blocks, and looks at most once in `EVERY_S` seconds, in `EVERY_NO_DATA_S` while `no_data`."""
 
-    def __init__(self, store: Store, metrics: Metrics, retired: Collection[str], no_data_share: float) -> None:
+    def __init__(self, store: CountingStore, metrics: Metrics, retired: Collection[str], no_data_share: float) -> None:
         """`retired` may be silent; without sources of `no_data_share` of the usual posts nothing can be judged."""
         self._store, self._metrics = store, metrics
         self._retired, self._no_data_share = frozenset(retired), no_data_share

@@ -8,9 +8,8 @@ from datetime import datetime
 
 from models.json_types import JsonObject
 from pipeline.domain.known_fields import known_fields
+from pipeline.domain.states import StateKey
 
-#: The store's state that holds the calibration.
-CALIBRATION = "calibration"
 #: The volume tiers with their upper ends, in posts per hour.
 TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
 
@@ -56,3 +55,6 @@ class Calibration:
             name: Threshold(**known_fields(Threshold, threshold)) for name, threshold in value["tiers"].items()
         }
         return cls(datetime.fromisoformat(value["at"]), value["target"], thresholds)
+
+
+CALIBRATION = StateKey("calibration", Calibration.from_json, Calibration.to_json, expendable=True)

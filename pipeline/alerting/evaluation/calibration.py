@@ -20,7 +20,7 @@ from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore
 
 DAYS = 28
 LEAST = timedelta(days=14)
@@ -33,7 +33,7 @@ LEAST_KEY_WEEKS = 20.0
 
 
 def calibrate_on_index(
-    store: Store,
+    store: EvaluationStore,
     counts: CountCache,
     config: DetectorConfig,
     target: float,
@@ -68,7 +68,7 @@ def calibrate_on_index(
     return Calibration(end, target, {tier: t for tier, t in found.items() if t.key_weeks >= LEAST_KEY_WEEKS})
 
 
-def extent(store: Store, now: datetime | None = None) -> tuple[datetime, datetime] | None:
+def extent(store: PostStore, now: datetime | None = None) -> tuple[datetime, datetime] | None:
     """From the first event time of the index to just after the last.
 
     Posts that are dated after `now` (the clock) do not count. Where all posts are, the clock itself must be wrong.
@@ -119,7 +119,7 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> CountHisto
     )
 
 
-def leave_out_confirmed(store: Store, history: CountHistory, scores: ScoreHistory) -> ScoreHistory:
+def leave_out_confirmed(store: NotificationStore, history: CountHistory, scores: ScoreHistory) -> ScoreHistory:
     """The scores without those of acknowledged alerts and of the keys that these touched."""
     for alert in store.alerts():
         if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:

@@ -13,17 +13,17 @@ from datetime import datetime, timedelta
 from models.json_types import JsonObject
 from pipeline.alerting.counting.recent_counts import HISTORY, RecentCounts, time_of
 from pipeline.alerting.detection.negative_share import DetectorConfig
-from pipeline.alerting.detection.thresholds import Calibration
+from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration
 from pipeline.alerting.evaluation.calibration import calibrate_on_index
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.lane import Lane
 from pipeline.alerting.evaluation.negative_lane import NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
-from pipeline.alerting.evaluation.state import STATE, EvaluatorState, saved_calibration
+from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import NegativeDefinition, bucket_start
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore
 
 #: At the very first start the lanes only learn from what is older than this.
 _FIRST_LOOK = timedelta(days=1)
@@ -34,7 +34,7 @@ class Evaluator:
 
     def __init__(
         self,
-        store: Store,
+        store: EvaluationStore,
         definition: NegativeDefinition,
         config: DetectorConfig,
         policy: Policy,
@@ -89,7 +89,7 @@ class Evaluator:
 
     def load_calibration(self) -> None:
         """Takes the thresholds from the store, where 'backtest --save' may have written new ones."""
-        self.calibration = saved_calibration(self._store)
+        self.calibration = self._store.state(CALIBRATION)
 
     def calibrate(self, target: float) -> Calibration:
         """Finds new thresholds on the index and does not use them yet; raises `Fatal` where it holds too little."""

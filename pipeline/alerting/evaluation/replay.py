@@ -9,13 +9,14 @@ from typing import Any
 from pipeline.alerting.counting.recent_counts import RecentCounts, time_of
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import DetectorConfig
+from pipeline.alerting.detection.thresholds import CALIBRATION
 from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Observation, Policy
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict, NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
-from pipeline.alerting.evaluation.state import STATE, EvaluatorState, saved_calibration
+from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope, bucket_start
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore
 
 
 class Replay:
@@ -23,7 +24,7 @@ class Replay:
 
     def __init__(
         self,
-        store: Store,
+        store: EvaluationStore,
         definition: NegativeDefinition,
         config: DetectorConfig,
         policy: Policy,
@@ -49,7 +50,7 @@ class Replay:
         negative = LaneState() if state is None else state.negative
         episodes = (*_open_at(alerts, moment), *negative.episodes)
         self._lane.restore(LaneState(tuple(e for e in episodes if e.fired_at <= moment), negative.exclusions))
-        self._lane.calibration = saved_calibration(self._store)
+        self._lane.calibration = self._store.state(CALIBRATION)
         self._learn(end - BUCKET_S, evaluated=state is not None)
         column, table = self._counts.last_bucket(end), self._counts.table
         verdicts = self._lane.verdicts(table, column)

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from models.json_types import JsonObject
-from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import Period
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.domain.counting import bucket_start
 from pipeline.domain.readable import readable
-from pipeline.store.protocol import Store
+from pipeline.domain.states import json_key
+from pipeline.store.protocol import StateStore
 
-#: The store's state that holds the document.
-STATE = "evaluator"
+#: The evaluator decodes the document itself, because it has to pass the JSON that it read to `swap_state`.
+STATE = json_key("evaluator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,14 +63,7 @@ def _episodes(items: Sequence[JsonObject]) -> tuple[Episode, ...]:
     return tuple(readable("episodes in the store", items, Episode.from_json))
 
 
-def evaluated_to(store: Store) -> datetime | None:
+def evaluated_to(store: StateStore) -> datetime | None:
     """The event time up to which the alert role has evaluated; None before its first evaluation. Blocking."""
     value = store.state(STATE)
     return None if value is None else datetime.fromtimestamp(value["cursor"], UTC)
-
-
-def saved_calibration(store: Store) -> Calibration | None:
-    """The thresholds that 'backtest --save' or the evaluator before this one wrote. Blocking."""
-    value = store.state(CALIBRATION)
-    values = () if value is None else (value,)
-    return next(readable("the calibration in the store", values, Calibration.from_json), None)

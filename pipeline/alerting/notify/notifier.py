@@ -18,7 +18,7 @@ from pipeline.alerting.notify.queue import ChannelQueue, Surroundings
 from pipeline.domain.counting import Scope
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import NotificationStore
 
 
 class Notifier:
@@ -30,7 +30,7 @@ class Notifier:
     def __init__(
         self,
         *,
-        store: Store,
+        store: NotificationStore,
         evidence: Evidence,
         settings: AlertSettings,
         channels: Sequence[Channel],

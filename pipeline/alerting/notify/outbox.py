@@ -11,8 +11,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.alerting.notify.deliveries import Delivery, State, of, queued, standing
-from pipeline.store.protocol import Store
+from pipeline.domain.states import StateKey
+from pipeline.store.protocol import NotificationStore
 
 #: Open alerts that a channel which keeps state is told of again.
 OPEN = 5000
@@ -27,7 +29,9 @@ class Outbox:
     `filling` is held while alerts are added that belong together, and while a channel looks for what is due.
     """
 
-    def __init__(self, store: Store, takes: Mapping[str, Takes], retry: Retry, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: NotificationStore, takes: Mapping[str, Takes], retry: Retry, now: Callable[[], datetime]
+    ) -> None:
         self._store, self._takes, self._retry, self._now = store, takes, retry, now
         self.filling = asyncio.Lock()
 
@@ -70,9 +74,9 @@ class Outbox:
         found: list[dict[str, Any]] = await self._retry(lambda: self._store.alerts(open_only=True, limit=OPEN))
         return found
 
-    async def operator(self, name: str) -> dict[str, Any]:
-        """What people said of an alert, from the store's state of that name."""
-        return dict(await self._retry(lambda: self._store.state(name)) or {})
+    async def operator(self, key: StateKey[JsonObject]) -> JsonObject:
+        """What people said of an alert, from the store."""
+        return dict(await self._retry(lambda: self._store.state(key)) or {})
 
     async def resume(self) -> None:
         """Call when this process begins to notify: channels may have been added, mended or taken away meanwhile."""

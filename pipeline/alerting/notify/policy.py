@@ -18,14 +18,16 @@ from fnmatch import fnmatchcase
 from typing import Any
 from zoneinfo import ZoneInfo
 
+from models.json_types import JsonObject
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors
+from pipeline.domain.states import StateKey, json_key
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-def operator_state(alert_id: str) -> str:
-    """The name of the store's state that holds what people said of an alert; nobody but people writes it."""
-    return f"operator-{alert_id}"
+def operator_state(alert_id: str) -> StateKey[JsonObject]:
+    """The key of the store's state that holds what people said of an alert; nobody but people writes it."""
+    return json_key(f"operator-{alert_id}")
 
 
 class Action(Enum):

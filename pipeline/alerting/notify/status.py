@@ -9,17 +9,17 @@ from typing import Any
 from pipeline.alerting.notify.deliveries import Delivery, State, of
 from pipeline.alerting.notify.log import LOG
 from pipeline.alerting.notify.policy import operator_state
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StateStore
 
 
-def operators(store: Store, alerts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def operators(store: StateStore, alerts: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
     """What people said of each alert, by its id; the store is asked once."""
     names = {alert["id"]: operator_state(alert["id"]) for alert in alerts}
     said = store.states(list(names.values()))
     return {alert_id: said.get(name, {}) for alert_id, name in names.items()}
 
 
-def with_operator(store: Store, alert: Mapping[str, Any]) -> dict[str, Any]:
+def with_operator(store: StateStore, alert: Mapping[str, Any]) -> dict[str, Any]:
     """The alert with what people said of it, `operator`."""
     return {**alert, "operator": operators(store, [alert])[alert["id"]]}
 

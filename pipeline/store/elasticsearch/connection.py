@@ -30,6 +30,8 @@ from pipeline.store.elasticsearch.refusals import SETUP, TooLargeError, entry_re
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 PAGE = 5000
+#: Attempts at a write whose document changes between the read and the write.
+MAX_ATTEMPTS = 20
 #: How long the server keeps the view of a search that is read page by page.
 _VIEW = "2m"
 
@@ -194,6 +196,13 @@ class Connection:
                 "correct store.url: OpenSearch, a proxy or another service answers there",
             )
         return refused(self.url, read(error.meta.status, error.body))
+
+
+def unchanged(there: dict[str, Any] | None) -> dict[str, Any]:
+    """The condition that a document is still as it was read, or still not there."""
+    if there is None:
+        return {"op_type": "create"}
+    return {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
 
 
 def _trusting(ca_file: str) -> ssl.SSLContext:

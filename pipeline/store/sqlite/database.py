@@ -44,6 +44,8 @@ CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
 _MAGIC = b"SQLite format 3\0"
 #: Values that one statement takes.
 _VARIABLES = 500
+#: More rows than a table can have: the largest LIMIT.
+MOST_ROWS = 1 << 62
 #: Bytes below which a disk counts as full when it is checked.
 _LEAST_FREE = 100_000_000
 _WRITABLE = "give the path of a file in store.url that this user may write, in a folder that it may write"

@@ -1,0 +1,214 @@
+"""Posts in Elasticsearch: an index per period behind one alias, and the first document of each content hash."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from models.cache import LruCache
+from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
+from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.store.elasticsearch import queries
+from pipeline.store.elasticsearch import templates as names
+from pipeline.store.elasticsearch.bulk import ItemVerdict
+from pipeline.store.elasticsearch.connection import PAGE, Connection
+from pipeline.store.elasticsearch.indices import Indices
+from pipeline.store.elasticsearch.states import ElasticsearchStates
+from pipeline.store.protocol import SOURCES
+
+_CANDIDATES = 500
+_KNOWN_HASHES = 200_000
+_OLDEST_FIRST = [{"@timestamp": "asc"}]
+
+
+class ElasticsearchPosts:
+    """Implements `PostStore`."""
+
+    def __init__(self, connection: Connection, indices: Indices, states: ElasticsearchStates) -> None:
+        self._c, self._indices, self._states = connection, indices, states
+        self._owners: LruCache[str, str] = LruCache(_KNOWN_HASHES)
+
+    def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
+        self._indices.make_ready(self._index_of(p) for p in posts)
+        stamp = ingested_at.isoformat()
+        owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
+        outcomes: list[Outcome | None] = [None] * len(posts)
+        operations: list[list[dict[str, Any]]] = [
+            [
+                {
+                    "index": {
+                        "_index": self._index_of(p),
+                        "_id": p.post.id,
+                        "version": version,
+                        "version_type": "external",
+                    }
+                },
+                p.document(stamp, repost=owners[p.post.content_hash] != p.post.id),
+            ]
+            for p in posts
+        ]
+        conflicts: list[int] = []
+        for number, got in enumerate(self._c.bulk(operations)):
+            if got is ItemVerdict.WRITTEN:
+                outcomes[number] = Outcome.INDEXED
+            elif got is ItemVerdict.CONFLICT:
+                conflicts.append(number)
+            else:
+                outcomes[number] = Outcome.REJECTED
+        for number, outcome in zip(conflicts, self._conflicting([posts[i] for i in conflicts]), strict=True):
+            outcomes[number] = outcome
+        self._states.invalidate_days((p.post.event_time for p in posts), ingested_at)
+        return [outcome for outcome in outcomes if outcome is not None]
+
+    def _conflicting(self, posts: Sequence[ScoredPost]) -> list[Outcome]:
+        """Whether each document that is there came from the very record (redelivered) or from another."""
+        wanted = [{"_index": self._index_of(p), "_id": p.post.id, "_source": ["origin"]} for p in posts]
+        found = self._c.mget(wanted)
+        outcomes = []
+        for post, document in zip(posts, found, strict=True):
+            origin = post.post.origin
+            same = document.get("origin") == {
+                "topic": origin.topic,
+                "partition": origin.partition,
+                "offset": origin.offset,
+            }
+            outcomes.append(Outcome.REDELIVERED if same else Outcome.DUPLICATE)
+        return outcomes
+
+    def _claim(self, firsts: dict[str, str]) -> dict[str, str]:
+        """Owner (document id) of each content hash; the first to claim one owns it for good."""
+        owners = {h: owner for h in firsts if (owner := self._owners.get(h)) is not None}
+        unknown = [h for h in firsts if h not in owners]
+        operations: list[list[dict[str, Any]]] = [
+            [{"create": {"_index": names.ORIGINALS, "_id": h}}, {"owner": firsts[h]}] for h in unknown
+        ]
+        taken = []
+        for content_hash, got in zip(unknown, self._c.bulk(operations), strict=True):
+            if got is ItemVerdict.CONFLICT:
+                taken.append(content_hash)
+            else:
+                owners[content_hash] = firsts[content_hash]
+        for content_hash, document in zip(
+            taken, self._c.mget([{"_index": names.ORIGINALS, "_id": h} for h in taken]), strict=True
+        ):
+            owners[content_hash] = document["owner"]
+        for content_hash in unknown:
+            self._owners.put(content_hash, owners[content_hash])
+        return owners
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        operations: list[list[dict[str, Any]]] = []
+        for document in documents:
+            index = self._indices.layout().index(time_of(document))
+            target = {"_index": index, "_id": document["_id"], "version": version}
+            operations.append(
+                [
+                    {"index": {**target, "version_type": "external"}},
+                    {k: v for k, v in document.items() if k != "_id"},
+                ]
+            )
+        written = self._c.bulk(operations).count(ItemVerdict.WRITTEN)
+        self._states.invalidate_days(map(time_of, documents), datetime.now(UTC))
+        return written
+
+    def refresh(self) -> None:
+        self._c.call(lambda es: es.indices.refresh(index=names.POSTS, ignore_unavailable=True))
+
+    def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
+        bucket = {"bucket": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}}
+        topic, subject, source = (
+            {name: {"terms": {"field": field}}}
+            for name, field in (("topic", "topic"), ("subject", "subjects"), ("source", "source"))
+        )
+        posts = [queries.in_range(start, end), {"term": {"repost": False}}]
+        kinds = [([bucket, topic], posts), ([bucket, topic, subject], posts)]
+        if rule.sources:
+            theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
+            kinds += [([bucket, topic, source], theirs), ([bucket, subject, source], theirs)]
+        negative = {"negative": {"filter": queries.negative(rule)}}
+        cells = []
+        for keys, clauses in kinds:
+            after: dict[str, Any] | None = None
+            while True:
+                composite = {"size": PAGE, "sources": keys, **({"after": after} if after else {})}
+                answer = self._c.search(
+                    query=queries.all_of(clauses), size=0, aggs={"cells": {"composite": composite, "aggs": negative}}
+                )["aggregations"]["cells"]
+                cells += [
+                    Cell(
+                        int(b["key"]["bucket"]) // 1000,
+                        b["key"].get("topic", ""),
+                        b["key"].get("subject", ""),
+                        b["doc_count"],
+                        b["negative"]["doc_count"],
+                        b["key"].get("source", ""),
+                    )
+                    for b in answer["buckets"]
+                ]
+                after = answer.get("after_key")
+                if not after or len(answer["buckets"]) < PAGE:
+                    break
+        return cells
+
+    def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
+        hours = {"hours": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}}}
+        sources = {"sources": {"terms": {"field": "source", "size": SOURCES}, "aggs": hours}}
+        answer = self._c.search(query=queries.all_of([queries.in_range(start, end)]), size=0, aggs=sources)
+        found = answer["aggregations"]["sources"]["buckets"] if "aggregations" in answer else []
+        return {b["key"]: {int(h["key"]) // 1000: h["doc_count"] for h in b["hours"]["buckets"]} for b in found}
+
+    def evidence(
+        self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
+    ) -> list[dict[str, Any]]:
+        query = queries.evidence(scope, start, end, rule)
+        hits = self._c.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
+        hashes = [h["_source"]["content_hash"] for h in hits]
+        heat: dict[str, int] = {}
+        if hashes:
+            groups = {"groups": {"terms": {"field": "content_hash", "size": len(hashes)}}}
+            answer = self._c.search(query={"terms": {"content_hash": hashes}}, size=0, aggs=groups)
+            heat = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
+        found = [{**h["_source"], "_id": h["_id"], "heat": heat.get(h["_source"]["content_hash"], 0)} for h in hits]
+        return sorted(found, key=lambda d: (-d["heat"], -d["negative_score"], d["_id"]))[:limit]
+
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
+        body = json.dumps({"query": queries.evidence(scope, start, end, rule)}, ensure_ascii=False)
+        return f"GET {names.POSTS}/_search {body}"
+
+    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+        words = text.split()
+        if not words:
+            return []
+        must = [{"multi_match": {"query": w, "fields": ["title", "text"], "type": "phrase"}} for w in words]
+        hits = self._c.hits(names.POSTS, limit, query={"bool": {"must": must}}, sort=[{"@timestamp": "desc"}])
+        return [{**h["_source"], "_id": h["_id"]} for h in hits]
+
+    def post(self, document_id: str) -> dict[str, Any] | None:
+        hits = self._c.search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
+        return {**hits[0]["_source"], "_id": document_id} if hits else None
+
+    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+        hits = self._c.scan(
+            names.POSTS, query=queries.all_of([queries.in_range(start, end)]), sort=[{"@timestamp": "asc"}]
+        )
+        return ({**h["_source"], "_id": h["_id"]} for h in hits)
+
+    def ids(self) -> Iterator[str]:
+        hits = self._c.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
+        return (h["_id"] for h in hits)
+
+    def post_count(self) -> int:
+        return int(self._c.call(lambda es: es.count(index=names.POSTS, ignore_unavailable=True))["count"])
+
+    def bounds(self) -> tuple[datetime, datetime] | None:
+        ends = {"first": {"min": {"field": "@timestamp"}}, "last": {"max": {"field": "@timestamp"}}}
+        answer = self._c.search(query={"match_all": {}}, size=0, aggs=ends)["aggregations"]
+        if answer["first"]["value"] is None:
+            return None
+        first, last = (datetime.fromtimestamp(answer[end]["value"] / 1000, UTC) for end in ("first", "last"))
+        return first, last
+
+    def _index_of(self, scored: ScoredPost) -> str:
+        return self._indices.layout().index(scored.post.event_time)

@@ -1,0 +1,257 @@
+"""Posts in SQLite: one row per document, its words in an FTS5 table, and its subjects in a table of their own."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope, bucket_start
+from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.store.closed_days import invalidation_tokens
+from pipeline.store.protocol import SOURCES
+from pipeline.store.sqlite.database import MOST_ROWS, Database, each
+from pipeline.store.sqlite.states import write_states
+
+_PAGE = 2000
+_HAN = re.compile(r"[\u3400-\u9fff]+")
+_WORD = re.compile(r"\w+")
+_SOURCE = "json_extract(p.document, '$.source')"
+
+
+class _Known(NamedTuple):
+    """A stored document: its row, its version, and the record that it came from."""
+
+    row: int
+    version: int
+    origin: str
+
+
+class SqlitePosts:
+    """Implements `PostStore`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
+        stamp = ingested_at.isoformat()
+        with self._db.writing() as db:
+            owners = self._claim(db, posts)
+            there = self._there(db, [p.post.id for p in posts])
+            next_row = db.execute("SELECT coalesce(max(rowid), 0) + 1 FROM posts").fetchone()[0]
+            outcomes: list[Outcome] = []
+            stale: list[int] = []
+            new: list[tuple[int, ScoredPost, dict[str, Any]]] = []
+            for scored in posts:
+                post, old = scored.post, there.get(scored.post.id)
+                if old and old.version >= version:
+                    same = old.origin == str(post.origin)
+                    outcomes.append(Outcome.REDELIVERED if same else Outcome.DUPLICATE)
+                    continue
+                if old:
+                    stale.append(old.row)
+                row = next_row + len(new)
+                new.append((row, scored, scored.document(stamp, repost=owners[post.content_hash] != post.id)))
+                there[post.id] = _Known(row, version, str(post.origin))
+                outcomes.append(Outcome.INDEXED)
+            self._forget(db, stale)
+            self._insert(db, new, version)
+            write_states(db, invalidation_tokens((p.post.event_time for p in posts), ingested_at))
+        return outcomes
+
+    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+        written = 0
+        with self._db.writing() as db:
+            for document in documents:
+                body = {k: v for k, v in document.items() if k != "_id"}
+                row = db.execute(
+                    """UPDATE posts SET version = ?, topic = ?, labels = ?, negative_score = ?, document = ?
+                    WHERE id = ? AND version < ?""",
+                    (
+                        version,
+                        body["topic"],
+                        json.dumps(body["labels"]),
+                        body["negative_score"],
+                        json.dumps(body, ensure_ascii=False),
+                        document["_id"],
+                        version,
+                    ),
+                )
+                written += row.rowcount
+            write_states(db, invalidation_tokens(map(time_of, documents), datetime.now(UTC)))
+        return written
+
+    @staticmethod
+    def _claim(db: sqlite3.Connection, posts: Sequence[ScoredPost]) -> dict[str, str]:
+        """Owner (document id) of each content hash; the first to claim one owns it for good."""
+        pairs = [(p.post.content_hash, p.post.id) for p in posts]
+        db.executemany("INSERT OR IGNORE INTO originals VALUES (?, ?)", pairs)
+        query = "SELECT content_hash, owner FROM originals WHERE content_hash IN ({})"
+        return dict(each(db, query, sorted({h for h, _ in pairs})))
+
+    @staticmethod
+    def _there(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
+        query = "SELECT id, rowid, version, origin FROM posts WHERE id IN ({})"
+        return {row[0]: _Known(*row[1:]) for row in each(db, query, ids)}
+
+    @staticmethod
+    def _forget(db: sqlite3.Connection, rows: Sequence[int]) -> None:
+        for table in ("words", "posts"):
+            db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, new: Sequence[tuple[int, ScoredPost, Mapping[str, Any]]], version: int) -> None:
+        rows = []
+        for row, scored, document in new:
+            post = scored.post
+            time = post.event_time.timestamp()
+            rows.append(
+                (
+                    row,
+                    post.id,
+                    version,
+                    time,
+                    bucket_start(time),
+                    document["repost"],
+                    document["topic"],
+                    post.content_hash,
+                    orjson.dumps(scored.labels).decode(),
+                    document["negative_score"],
+                    str(post.origin),
+                    orjson.dumps(document).decode(),
+                )
+            )
+        db.executemany(f"INSERT INTO posts VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608
+        subjects = [(row, s) for row, scored, _ in new for s in scored.subjects]
+        db.executemany("INSERT INTO post_subjects VALUES (?, ?)", subjects)
+        words = [(row, _spaced(scored.post.full_text)) for row, scored, _ in new]
+        db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
+
+    def refresh(self) -> None:
+        """Nothing to do: a committed row is visible."""
+
+    def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
+        arguments = (*self._negative(rule)[1], start.timestamp(), end.timestamp())
+        counted = f"count(*), sum({self._negative(rule)[0]})"
+        posts, of_subjects = "posts p", "posts p JOIN post_subjects ON post = rowid"
+        where = "time >= ? AND time < ? AND repost = 0"
+        kinds = [("topic, ''", "''", posts, where), ("topic, subject", "''", of_subjects, where)]
+        if rule.sources:
+            where = f"{where} AND {_SOURCE} IN ({_marks(rule.sources)})"
+            kinds += [("topic, ''", _SOURCE, posts, where), ("'', subject", _SOURCE, of_subjects, where)]
+        cells = []
+        with self._db.reading() as db:
+            for key, source, table, condition in kinds:
+                query = f"""SELECT bucket, {key}, {counted}, {source} FROM {table} WHERE {condition}
+                    GROUP BY bucket, {key}, {source}"""  # noqa: S608
+                given = (*arguments, *rule.sources) if source == _SOURCE else arguments
+                cells += [Cell(*row) for row in db.execute(query, given)]
+        return cells
+
+    def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
+        query = """WITH some AS (SELECT json_extract(document, '$.source') AS source,
+            CAST(time / 3600 AS INTEGER) * 3600 AS hour FROM posts WHERE time >= ? AND time < ?)
+            SELECT source, hour, count(*) FROM some WHERE source IN
+            (SELECT source FROM some GROUP BY source ORDER BY count(*) DESC, source LIMIT ?) GROUP BY source, hour"""
+        found: dict[str, dict[int, int]] = defaultdict(dict)
+        with self._db.reading() as db:
+            for source, hour, posts in db.execute(query, (start.timestamp(), end.timestamp(), SOURCES)):
+                found[source][hour] = posts
+        return dict(found)
+
+    def evidence(
+        self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
+    ) -> list[dict[str, Any]]:
+        negative, labels = self._negative(rule)
+        where, arguments = self._scope(scope, start, end)
+        query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
+            AS heat FROM posts p WHERE {where} AND repost = 0 AND {negative}
+            ORDER BY heat DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
+        with self._db.reading() as db:
+            rows = list(db.execute(query, (*arguments, *labels, limit)))
+        return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
+
+    def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
+        where, arguments = self._scope(scope, start, end)
+        negative, labels = self._negative(rule)
+        query = f"SELECT document FROM posts p WHERE {where} AND repost = 0 AND {negative}"  # noqa: S608
+        for value in (*arguments, *labels):
+            quoted = str(value).replace("'", "''")
+            query = query.replace("?", quoted if isinstance(value, float) else f"'{quoted}'", 1)
+        return query
+
+    @staticmethod
+    def _scope(scope: Scope, start: datetime, end: datetime) -> tuple[str, list[Any]]:
+        where = "time >= ? AND time < ?"
+        arguments: list[Any] = [start.timestamp(), end.timestamp()]
+        if scope.topic:
+            where, arguments = f"{where} AND topic = ?", [*arguments, scope.topic]
+        if scope.subject:
+            where += " AND EXISTS (SELECT 1 FROM post_subjects s WHERE s.post = p.rowid AND s.subject = ?)"
+            arguments.append(scope.subject)
+        if scope.source:
+            where, arguments = f"{where} AND {_SOURCE} = ?", [*arguments, scope.source]
+        return where, arguments
+
+    @staticmethod
+    def _negative(rule: NegativeDefinition) -> tuple[str, list[str | float]]:
+        if not rule.negative:
+            return "1", []
+        labelled = f"json_extract(labels, ?) IN ({_marks(rule.negative)})"
+        return f"({labelled} AND negative_score >= ?)", [f'$."{rule.head}"', *rule.negative, rule.score_from]
+
+    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+        phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
+        if not phrases:
+            return []
+        query = """SELECT id, document FROM posts WHERE rowid IN (SELECT rowid FROM words WHERE words MATCH ?)
+            ORDER BY time DESC LIMIT ?"""
+        with self._db.reading() as db:
+            rows = db.execute(query, (" AND ".join(phrases), min(limit, MOST_ROWS))).fetchall()
+        return [{**json.loads(d), "_id": key} for key, d in rows]
+
+    def post(self, document_id: str) -> dict[str, Any] | None:
+        with self._db.reading() as db:
+            row = db.execute("SELECT document FROM posts WHERE id = ?", (document_id,)).fetchone()
+        return {**json.loads(row[0]), "_id": document_id} if row else None
+
+    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+        after = (start.timestamp(), -1)
+        query = """SELECT id, document, time, rowid FROM posts WHERE (time, rowid) > (?, ?) AND time < ?
+            ORDER BY time, rowid LIMIT ?"""
+        while True:
+            with self._db.reading() as db:
+                rows = db.execute(query, (*after, end.timestamp(), _PAGE)).fetchall()
+            yield from ({**json.loads(document), "_id": key} for key, document, _, _ in rows)
+            if len(rows) < _PAGE:
+                return
+            after = rows[-1][2:]
+
+    def ids(self) -> Iterator[str]:
+        with self._db.reading() as db:
+            rows = db.execute("SELECT id FROM posts").fetchall()
+        return (row[0] for row in rows)
+
+    def post_count(self) -> int:
+        with self._db.reading() as db:
+            return int(db.execute("SELECT count(*) FROM posts").fetchone()[0])
+
+    def bounds(self) -> tuple[datetime, datetime] | None:
+        with self._db.reading() as db:
+            first, last = db.execute("SELECT min(time), max(time) FROM posts").fetchone()
+        return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
+
+
+def _marks(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _spaced(text: str) -> str:
+    """Han characters as words of their own, as Elasticsearch's standard analyser splits them."""
+    return _HAN.sub(lambda run: f" {' '.join(run[0])} ", text)
