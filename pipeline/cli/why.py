@@ -14,13 +14,13 @@ from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
-from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
 from pipeline.alerting.evaluation.state import evaluated_to
 from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
 from pipeline.alerting.notify.status import told, with_operator
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings

@@ -14,7 +14,8 @@ from scipy.stats import betabinom
 
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
 from pipeline.alerting.detection.tail import exceeds_lift, log10_tail
-from pipeline.alerting.evaluation.episodes import CRITICAL, Episode, Observation, Policy, Transition, step
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
+from pipeline.domain.alert import CRITICAL
 from pipeline.domain.counting import Scope
 from tests.builders import START
 

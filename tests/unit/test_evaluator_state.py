@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import timedelta
 
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.episodes import NEGATIVE, VOLUME, Episode, Observation, Transition
-from pipeline.alerting.evaluation.events import Event, Series
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Transition
+from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import Period
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.state import EvaluatorState
+from pipeline.domain.alert import NEGATIVE, VOLUME
+from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import Scope
 from tests.builders import START
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from models.text import MAX_NAME, clean, clean_line, clean_url
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.episodes import NEGATIVE, VOLUME, Episode
-from pipeline.alerting.evaluation.events import Series
+from pipeline.alerting.evaluation.episodes import Episode
+from pipeline.domain.alert import NEGATIVE, VOLUME
+from pipeline.domain.alert_evidence import Series
 
 EXCERPT = 280
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from pipeline.alerting.alerts.terms import distinctive, spread
-from pipeline.alerting.evaluation.episodes import VOLUME
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.post import text_of
 from pipeline.store.protocol import PostStore

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline.alerting.evaluation.episodes import VOLUME
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import EVERYTHING
 
 EVIDENCE = 5

@@ -16,8 +16,8 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration
 from pipeline.alerting.evaluation.backtest import ScoreHistory, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
-from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.notify.policy import operator_state
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
 from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore

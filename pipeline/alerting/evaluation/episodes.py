@@ -8,12 +8,9 @@ from enum import Enum
 from typing import Any
 
 from models.json_types import JsonObject
+from pipeline.domain.alert import CRITICAL, NEGATIVE, WARNING
 from pipeline.domain.counting import EVERYTHING, Scope
 from pipeline.domain.known_fields import known_fields
-
-WARNING, CRITICAL = "warning", "critical"
-#: What an episode is about: the negative share, or how many posts there are.
-NEGATIVE, VOLUME = "negative", "volume"
 
 
 class Transition(Enum):

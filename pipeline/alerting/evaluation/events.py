@@ -8,16 +8,7 @@ from dataclasses import asdict, dataclass
 from models.json_types import JsonObject
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Transition
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Posts and negatives of a key in steps of `step_s` seconds; the last step ends at `end` (epoch seconds)."""
-
-    end: int
-    step_s: int
-    posts: tuple[int, ...]
-    negatives: tuple[int, ...]
+from pipeline.domain.alert_evidence import Series
 
 
 @dataclass(frozen=True, slots=True)

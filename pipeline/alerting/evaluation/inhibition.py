@@ -12,7 +12,8 @@ from typing import Protocol
 
 from pipeline.alerting.counting.overlap import counts_outside
 from pipeline.alerting.counting.table import CountTable, scope_of
-from pipeline.alerting.evaluation.episodes import VOLUME, Episode
+from pipeline.alerting.evaluation.episodes import Episode
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import Scope
 
 

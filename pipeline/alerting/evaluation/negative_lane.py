@@ -13,7 +13,7 @@ from pipeline.alerting.counting.table import CountTable, is_watched, key_name, r
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts, WindowVerdict
 from pipeline.alerting.detection.tail import onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
-from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Observation, Policy
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, Exclusions, touched
 from pipeline.alerting.evaluation.inhibition import fires_without, inhibitor_of
@@ -21,6 +21,7 @@ from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.open_episodes import OpenEpisodes
 from pipeline.alerting.evaluation.overrides import BY_RULE, KeyOverride, override_of
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 
 

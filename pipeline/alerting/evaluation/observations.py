@@ -7,7 +7,7 @@ from datetime import datetime
 from pipeline.alerting.counting.table import CountTable
 from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.evaluation.episodes import Observation
-from pipeline.alerting.evaluation.events import Series
+from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import BUCKET_S, Scope
 
 #: An alert shows a day, in half-hours.

@@ -10,11 +10,12 @@ from pipeline.alerting.counting.recent_counts import RecentCounts, time_of
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION
-from pipeline.alerting.evaluation.episodes import NEGATIVE, Episode, Observation, Policy
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict, NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope, bucket_start
 from pipeline.store.protocol import EvaluationStore
 

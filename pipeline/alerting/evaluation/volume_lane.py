@@ -16,12 +16,13 @@ from pipeline.alerting.counting.table import CountTable, key_name, rank
 from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.detection.volume import VolumeDetector
-from pipeline.alerting.evaluation.episodes import VOLUME, Episode, Observation, Policy, Transition
+from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.open_episodes import OpenEpisodes
 from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
+from pipeline.domain.alert import VOLUME
 from pipeline.domain.counting import Scope
 
 #: The posts of one story come in waves: calm for six hours ends it.

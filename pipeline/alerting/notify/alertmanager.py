@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.alerting.alerts.document import headline
-from pipeline.alerting.evaluation.episodes import VOLUME, WARNING
 from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.http import Poster
+from pipeline.domain.alert import VOLUME, WARNING
 
 #: How often what is open is said again, and for how long Alertmanager takes it for open: ten missed times and more,
 #: so that a restart on either side resolves nothing.

@@ -12,8 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pipeline.alerting.evaluation.episodes import CRITICAL, WARNING
 from pipeline.alerting.notify.log import LOG
+from pipeline.domain.alert import CRITICAL, WARNING
 
 #: Of a delivery that is due as soon as its channel can take it, whatever the wall clock says.
 AT_ONCE = "1970-01-01T00:00:00+00:00"

@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from pipeline.alerting.evaluation.episodes import NEGATIVE
 from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
 from pipeline.alerting.notify.channel import Channel, Notice
 from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
@@ -18,6 +17,7 @@ from pipeline.alerting.notify.http import Poster
 from pipeline.alerting.notify.log import LOG, LogChannel
 from pipeline.alerting.notify.mail import MailChannel
 from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from models.text import clean
 from pipeline.alerting.alerts.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
-from pipeline.alerting.evaluation.episodes import VOLUME
+from pipeline.domain.alert import VOLUME
 
 Language = Literal["en", "zh"]
 

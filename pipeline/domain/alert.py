@@ -1,0 +1,199 @@
+"""The alert: what the index keeps of one episode, what every channel sends, and what people say of it. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from typing import TypeVar
+
+from models.json_types import JsonObject
+from pipeline.domain.alert_evidence import (
+    AppliedThreshold,
+    EvidencePost,
+    LastHour,
+    PeakCounts,
+    Series,
+    SourceProfile,
+)
+from pipeline.domain.counting import EVERYTHING, Scope
+from pipeline.domain.delivery import Delivery, FalseAlarm, NotificationStatus
+
+T = TypeVar("T", Scope, PeakCounts, AppliedThreshold)
+
+WARNING, CRITICAL = "warning", "critical"
+OPEN, RESOLVED = "open", "resolved"
+#: What an alert is about: the negative share, or how many posts there are.
+NEGATIVE, VOLUME = "negative", "volume"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert; it is made from an episode, and every change gives a new one. Times are event times.
+
+    `key` and `scope` name the posts that it is about, `sequence` counts its transitions from 0. `related` are the keys
+    that it inhibits, `source_profile`, `series` and `last_hour` are None where there are none. `note` says why it was
+    closed without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the
+    fields of a newer release.
+    """
+
+    id: str
+    key: str
+    started_at: datetime
+    updated_at: datetime
+    resolved_at: datetime | None = None
+    lane: str = NEGATIVE
+    scope: Scope = EVERYTHING
+    severity: str = WARNING
+    state: str = OPEN
+    peak: PeakCounts = PeakCounts()
+    threshold: AppliedThreshold = AppliedThreshold()
+    sequence: int = 0
+    related: tuple[str, ...] = ()
+    model: str = ""
+    query: str = ""
+    evidence: tuple[EvidencePost, ...] = ()
+    terms: tuple[str, ...] = ()
+    source_profile: SourceProfile | None = None
+    series: Series | None = None
+    last_hour: LastHour | None = None
+    note: str = ""
+    notifications: NotificationStatus = NotificationStatus()
+    false_alarm: FalseAlarm | None = None
+    revision: int | None = None
+    unknown: JsonObject = field(default_factory=dict)
+
+    @property
+    def is_open(self) -> bool:
+        return self.state == OPEN
+
+    @property
+    def standing(self) -> str:
+        """How the alert stands now: resolved, or open with its severity."""
+        return RESOLVED if self.state == RESOLVED else self.severity
+
+    def for_receivers(self) -> Alert:
+        """The alert without what only its channels and its store need to know."""
+        return replace(self, notifications=self.notifications.times_only(), revision=None)
+
+    def to_json(self) -> JsonObject:
+        """The document of `opinion-alerts`, whose id is not part of it."""
+        status, peak, threshold = self.notifications, self.peak, self.threshold
+        return {
+            "lane": self.lane,
+            "key": self.key,
+            **asdict(self.scope),
+            "severity": self.severity,
+            "state": self.state,
+            "started_at": self.started_at.isoformat(),
+            "updated_at": self.updated_at.isoformat(),
+            "resolved_at": _iso(self.resolved_at),
+            "first_notified_at": _iso(status.first_at),
+            "last_notified_at": _iso(status.last_at),
+            "observed": peak.observed,
+            "expected": peak.expected,
+            "posts": peak.posts,
+            "share": peak.share,
+            "expected_share": peak.expected_share,
+            "lift": peak.lift,
+            "score": peak.score,
+            "tier": threshold.tier,
+            "fire": threshold.fire,
+            "false_alerts_per_key_week": threshold.false_alerts_per_key_week,
+            "window_s": peak.window_s,
+            "cold": peak.cold,
+            "sequence": self.sequence,
+            "related": list(self.related),
+            "model": self.model,
+            "query": self.query,
+            "evidence": [post.to_json() for post in self.evidence],
+            "terms": list(self.terms),
+            "spread": self.source_profile.to_json() if self.source_profile else {},
+            "series": self.series.to_json() if self.series else {},
+            "last_hour": self.last_hour.to_json() if self.last_hour else {},
+            "note": self.note,
+            **_known({
+                "notifications": None if status.deliveries is None else [d.to_json() for d in status.deliveries],
+                "pending": None if status.pending is None else list(status.pending),
+                "held": status.held,
+                "unnotified": status.unnotified,
+                "revision": self.revision,
+                "false_alarm": self.false_alarm.to_json() if self.false_alarm else None,
+            }),
+            **self.unknown,
+        }  # fmt: skip
+
+    def to_json_with_id(self) -> JsonObject:
+        """The document as lists and receivers give it."""
+        return {**self.to_json(), "id": self.id}
+
+    @classmethod
+    def from_json(cls, alert_id: str, value: JsonObject) -> Alert:
+        """Reads what any release wrote; raises `ValueError` for what is not an alert."""
+        try:
+            return cls._read(alert_id, dict(value))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"alert {alert_id}: {type(error).__name__} {error}") from None
+
+    @classmethod
+    def _read(cls, alert_id: str, rest: JsonObject) -> Alert:
+        """Takes every known field out of `rest`: what is left is unknown."""
+        rest.pop("id", None)
+        started_at = datetime.fromisoformat(rest.pop("started_at"))
+        false_alarm, profile = rest.pop("false_alarm", None), rest.pop("spread", None)
+        series, last_hour = rest.pop("series", None), rest.pop("last_hour", None)
+        return cls(
+            id=alert_id,
+            lane=rest.pop("lane", NEGATIVE),
+            key=rest.pop("key", ""),
+            scope=_part(Scope, rest),
+            severity=rest.pop("severity", WARNING),
+            state=rest.pop("state", OPEN),
+            started_at=started_at,
+            updated_at=_time(rest.pop("updated_at", None)) or started_at,
+            resolved_at=_time(rest.pop("resolved_at", None)),
+            peak=_part(PeakCounts, rest),
+            threshold=_part(AppliedThreshold, rest),
+            sequence=rest.pop("sequence", 0),
+            related=tuple(rest.pop("related", ())),
+            model=rest.pop("model", ""),
+            query=rest.pop("query", ""),
+            evidence=tuple(EvidencePost.from_json(post) for post in rest.pop("evidence", ())),
+            terms=tuple(rest.pop("terms", None) or ()),
+            source_profile=SourceProfile.from_json(profile) if profile else None,
+            series=Series.from_json(series) if series else None,
+            last_hour=LastHour.from_json(last_hour) if last_hour else None,
+            note=rest.pop("note", ""),
+            notifications=_status(rest),
+            false_alarm=FalseAlarm.from_json(false_alarm) if false_alarm else None,
+            revision=rest.pop("revision", None),
+            unknown=rest,
+        )
+
+
+def _part(kind: type[T], rest: JsonObject) -> T:
+    """The fields of a dataclass that lie flat in the document; those that are missing have their defaults."""
+    return kind(**{f.name: rest.pop(f.name) for f in fields(kind) if f.name in rest})
+
+
+def _status(rest: JsonObject) -> NotificationStatus:
+    deliveries, pending = rest.pop("notifications", None), rest.pop("pending", None)
+    return NotificationStatus(
+        first_at=_time(rest.pop("first_notified_at", None)),
+        last_at=_time(rest.pop("last_notified_at", None)),
+        deliveries=None if deliveries is None else tuple(Delivery.from_json(each) for each in deliveries),
+        pending=None if pending is None else tuple(pending),
+        held=rest.pop("held", None),
+        unnotified=rest.pop("unnotified", None),
+    )
+
+
+def _known(fields: JsonObject) -> JsonObject:
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None
+
+
+def _time(value: str | None) -> datetime | None:
+    return datetime.fromisoformat(value) if value else None

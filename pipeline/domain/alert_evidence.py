@@ -1,0 +1,162 @@
+"""What an alert shows to people: its counts, its posts, and how its key did over the last day. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models.json_types import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class PeakCounts:
+    """The counts of the window with the highest score; `window_s` is its length in seconds.
+
+    `observed` and `expected` are negative posts in the negative lane; in the volume lane they are posts, and there is
+    no `share` and no `expected_share` (both in [0, 1]). `lift` is observed over expected, `score` is -log10 of the tail
+    probability. `cold` says that the key had too little history, so that fixed limits judged it.
+    """
+
+    observed: int = 0
+    expected: float = 0.0
+    posts: int = 0
+    share: float | None = None
+    expected_share: float | None = None
+    lift: float = 0.0
+    score: float = 0.0
+    window_s: int = 3600
+    cold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AppliedThreshold:
+    """The score `fire` from which keys of this volume `tier` alert.
+
+    `false_alerts_per_key_week` is how often they alert without cause by the calibration (None: there was none yet).
+    """
+
+    tier: str = ""
+    fire: float = 0.0
+    false_alerts_per_key_week: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidencePost:
+    """One of the posts that an alert shows; `text` is an excerpt, `negative_score` is in [0, 1]."""
+
+    id: str = ""
+    source: str = ""
+    url: str = ""
+    published_at: datetime | None = None
+    text: str = ""
+    negative_score: float = 0.0
+    reposts: int = 0
+    unknown: JsonObject = field(default_factory=dict)
+
+    def to_json(self) -> JsonObject:
+        return {
+            "id": self.id,
+            "source": self.source,
+            "url": self.url,
+            "published_at": self.published_at.isoformat() if self.published_at else None,
+            "text": self.text,
+            "negative_score": self.negative_score,
+            "reposts": self.reposts,
+            **self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> EvidencePost:
+        rest = dict(value)
+        published_at = rest.pop("published_at", None)
+        return cls(
+            id=rest.pop("id", ""),
+            source=rest.pop("source", ""),
+            url=rest.pop("url", ""),
+            published_at=datetime.fromisoformat(published_at) if published_at else None,
+            text=rest.pop("text", ""),
+            negative_score=rest.pop("negative_score", 0.0),
+            reposts=rest.pop("reposts", 0),
+            unknown=rest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SourceProfile:
+    """Where the posts of an alert come from; shares are in [0, 1] of all posts.
+
+    `distinct_authors` counts the authors, and each post without an author as one more (None: nobody counted).
+    `broad` says that no source and no author dominates.
+    """
+
+    sources: int = 0
+    authors: int = 0
+    top_source: str = ""
+    top_source_share: float = 0.0
+    top_author: str = ""
+    top_author_share: float = 0.0
+    distinct_authors: int | None = None
+    broad: bool = False
+    unknown: JsonObject = field(default_factory=dict)
+
+    def to_json(self) -> JsonObject:
+        return {
+            "sources": self.sources,
+            "authors": self.authors,
+            "top_source": self.top_source,
+            "top_source_share": self.top_source_share,
+            "top_author": self.top_author,
+            "top_author_share": self.top_author_share,
+            **({} if self.distinct_authors is None else {"voices": self.distinct_authors}),
+            "broad": self.broad,
+            **self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> SourceProfile:
+        rest = dict(value)
+        return cls(
+            sources=rest.pop("sources", 0),
+            authors=rest.pop("authors", 0),
+            top_source=rest.pop("top_source", ""),
+            top_source_share=rest.pop("top_source_share", 0.0),
+            top_author=rest.pop("top_author", ""),
+            top_author_share=rest.pop("top_author_share", 0.0),
+            distinct_authors=rest.pop("voices", None),
+            broad=rest.pop("broad", False),
+            unknown=rest,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Posts and negatives of a key in steps of `step_s` seconds, the last of which ends at `end` (epoch seconds)."""
+
+    end: int
+    step_s: int
+    posts: tuple[int, ...]
+    negatives: tuple[int, ...]
+
+    def to_json(self) -> JsonObject:
+        return {"end": self.end, "step_s": self.step_s, "posts": list(self.posts), "negatives": list(self.negatives)}
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Series:
+        return cls(value["end"], value["step_s"], tuple(value["posts"]), tuple(value["negatives"]))
+
+
+@dataclass(frozen=True, slots=True)
+class LastHour:
+    """What was observed in the hour that ends `at`, against what was expected."""
+
+    at: datetime
+    observed: int
+    posts: int
+    expected: float
+
+    def to_json(self) -> JsonObject:
+        return {"at": self.at.isoformat(), "observed": self.observed, "posts": self.posts, "expected": self.expected}
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> LastHour:
+        return cls(datetime.fromisoformat(value["at"]), value["observed"], value["posts"], value["expected"])
