@@ -34,15 +34,17 @@ import numpy as np
 
 from models.engine import Encoded
 from models.heads import Prediction
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
-from pipeline.classify.guard import DeadLetterGuard
 from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Outcome, Record
 from pipeline.domain.progress import Progress
-from pipeline.kafka import admin, consumer
+from pipeline.kafka import admin
+from pipeline.kafka.agent import consume
+from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import DeadTopic, ProgressTopic
 from pipeline.settings import FlowSettings, KafkaSettings
@@ -105,7 +107,7 @@ async def _aiokafka(address: str, _: str, wanted: int) -> float:
     consumer = aiokafka.AIOKafkaConsumer(
         TOPIC, bootstrap_servers=address, group_id=uuid.uuid4().hex, auto_offset_reset="earliest", max_poll_records=512
     )
-    await consumer.start()
+    await start()
     while not clock.rate.done():
         for records in (await consumer.getmany(timeout_ms=1000)).values():
             clock.add(len(records))
@@ -131,12 +133,12 @@ async def _faust(address: str, _: str, wanted: int) -> float:
 
 async def _delivery(address: str, _: str, wanted: int) -> float:
     clock, kafka = Clock(wanted), settings(address)
-    app = consumer.make_app("classify", kafka, address)
+    app = make_app("classify", kafka, address)
 
     async def handle(records: Sequence[Record]) -> None:
         clock.add(len(records))
 
-    consumer.consume(app, consumer.raw_topic(app, TOPIC), handle, FlowSettings(), clock.rate.set_exception)
+    consume(app, raw_topic(app, TOPIC), handle, FlowSettings(), clock.rate.set_exception)
     return await _until(app, clock)
 
 
@@ -148,9 +150,9 @@ def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, stor
             classifier, SubjectMatcher({"Nova": ["nova"]}), NegativeDefinition(), metrics, 64_000_000
         ),
         store=store,
-        dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
-        progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),
-        guard=DeadLetterGuard(10, 1.0),
+        dead_letters=DeadTopic(raw_topic(app, kafka.dead_topic), app),
+        progress=ProgressTopic(app, raw_topic(app, kafka.progress_topic)),
+        dead_letter_limit=DeadLetterLimit(10, 1.0),
         metrics=metrics,
         executor=ThreadPoolExecutor(4),
     )
@@ -158,14 +160,14 @@ def make_flow(app: StrictApp, kafka: KafkaSettings, classifier: Classifier, stor
 
 async def _flow(address: str, _: str, wanted: int, store: Any = None) -> float:
     clock, kafka = Clock(wanted), settings(address)
-    app = consumer.make_app("classify", kafka, address)
+    app = make_app("classify", kafka, address)
     flow = make_flow(app, kafka, Constant(), store or NoStore())
 
     async def handle(records: Sequence[Record]) -> None:
         await flow.process(records)
         clock.add(len(records))
 
-    consumer.consume(app, consumer.raw_topic(app, TOPIC), handle, FlowSettings(), clock.rate.set_exception)
+    consume(app, raw_topic(app, TOPIC), handle, FlowSettings(), clock.rate.set_exception)
     return await _until(app, clock)
 
 

@@ -53,12 +53,12 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
     given = parser.parse_args()
     texts = [json.loads(line)["text"] for line in given.data.read_text("utf-8").splitlines()]
-    definition = (given.bundle / "tokenizer.json").read_text("utf-8")
+    tokenizer_json = (given.bundle / "tokenizer.json").read_text("utf-8")
     roof = gemm_roof()
     print(f"{torch.cuda.get_device_name()}: fp16 matrix product of 8192 at {roof / 1e12:.0f} TFLOP/s", flush=True)
     with tempfile.TemporaryDirectory() as work:
         if {"fixed", "mixed"} & set(given.parts):
-            base(given.parts, Path(work), definition, texts, roof, given.repeat)
+            base(given.parts, Path(work), tokenizer_json, texts, roof, given.repeat)
         if "starter" in given.parts:
             starter(given.bundle, Path(work), texts, given.repeat)
         if "processes" in given.parts:
@@ -66,9 +66,9 @@ def main() -> None:
             processes("starter made for a GPU", made, texts)
 
 
-def base(parts: Sequence[str], work: Path, definition: str, texts: Sequence[str], roof: float, repeat: int) -> None:
+def base(parts: Sequence[str], work: Path, tokenizer_json: str, texts: Sequence[str], roof: float, repeat: int) -> None:
     """BERT-base's shape: at a fixed width, and texts of mixed lengths to labels."""
-    model = bert_base(Tokenizer.from_str(definition).get_vocab_size())
+    model = bert_base(Tokenizer.from_str(tokenizer_json).get_vocab_size())
     plain = export_onnx(model, work)
     graphs = {name: fuse(plain, model, **how) for name, how in VARIANTS.items()}
     if "fixed" in parts:
@@ -76,12 +76,12 @@ def base(parts: Sequence[str], work: Path, definition: str, texts: Sequence[str]
     if "mixed" in parts:
         for name, graph in graphs.items():
             heads = [Head(h, tuple(labels)) for h, labels in HEADS.items()]
-            tokenizer = BundleTokenizer(definition, TOKENS)
+            tokenizer = BundleTokenizer(tokenizer_json, TOKENS)
             engine = OnnxEngine(
                 name="base", version="0", heads=heads, tokenizer=tokenizer, model=graph.read_bytes(), device="cuda"
             )
             mixed(f"BERT-base {name}", engine, texts, repeat)
-        torch_mixed(model, definition, texts, repeat)
+        torch_mixed(model, tokenizer_json, texts, repeat)
 
 
 def fixed_width(model: Classifier, graphs: dict[str, Path], roof: float, repeat: int) -> None:
@@ -124,9 +124,9 @@ def mixed(name: str, engine: OnnxEngine, texts: Sequence[str], repeat: int) -> N
     print(f"{name}, a lone text: median {alone[200] * 1000:.2f} ms, p99 {alone[396] * 1000:.2f} ms", flush=True)
 
 
-def torch_mixed(model: Classifier, definition: str, texts: Sequence[str], repeat: int) -> None:
+def torch_mixed(model: Classifier, tokenizer_json: str, texts: Sequence[str], repeat: int) -> None:
     """What one would write with torch: sorted by length in batches of 32,768 tokens, and 32 unsorted at a time."""
-    tokenizer, run = Tokenizer.from_str(definition), torch_run(model)
+    tokenizer, run = Tokenizer.from_str(tokenizer_json), torch_run(model)
     tokenizer.enable_truncation(TOKENS)
 
     def run_all(groups: Callable[[list[int]], Iterable[Sequence[int]]]) -> None:

@@ -27,7 +27,10 @@ import numpy as np
 from benchmarks.delivery import TOPIC, NoStore, make_flow, settings
 from models.bundle import load_bundle
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.kafka import admin, consumer
+from pipeline.kafka import admin
+from pipeline.kafka.agent import consume
+from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.partitions import assigned
 from pipeline.settings import STARTER, FlowSettings, KafkaSettings
 from tests.services.kafka import Kafka
 
@@ -79,14 +82,14 @@ async def watch(
 ) -> Watching:
     """What became of the posts; the worker is up before the first is sent."""
     store = Watching(settle_s)
-    app = consumer.make_app("classify", kafka, kafka.bootstrap_servers)
+    app = make_app("classify", kafka, kafka.bootstrap_servers)
     engine = load_bundle(STARTER)
     engine.predict(texts[:64])
     flow = make_flow(app, kafka, engine, store)
     loop = asyncio.get_running_loop()
-    consumer.consume(app, consumer.raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, slack_s=flow.slack_s)
+    consume(app, raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, slack_s=flow.slack_s)
     await app.start()
-    while not consumer.assigned(app, TOPIC):
+    while not assigned(app, TOPIC):
         await asyncio.sleep(0.1)
     await asyncio.sleep(2)
     sender = get_context("spawn").Process(target=send, args=(kafka, texts, per_s, seconds))

@@ -14,11 +14,12 @@ from transformers import BertForSequenceClassification, Trainer, TrainingArgumen
 
 from benchmarks.training import HEADS, ROOT, split
 from models.engine import usable_cores
-from training.config import Hyperparameters
+from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
 from training.data.tensors import encode, pad
 from training.loop.finetune import fine_tune
-from training.network.from_bundle import restore_bundle
+from training.network.from_bundle import from_bundle
+from training.run import Run
 
 MAX_TOKENS = 64
 
@@ -44,19 +45,20 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def ours(train: list[Example]) -> float:
-    model, definition = restore_bundle(ROOT / "models" / "starter", HEADS, 0.1)
+    model, tokenizer_json = from_bundle(ROOT / "models" / "starter", HEADS, 0.1)
     settings = Hyperparameters(max_tokens=MAX_TOKENS, batch_tokens=2048, epochs=1.0, track=[])
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as work:
-        fine_tune(model, Tokenizer.from_str(definition), train, settings, Path(work), lambda _: None)
+        run = Run(TrainingConfig(train=settings), Path(work))
+        fine_tune(model, Tokenizer.from_str(tokenizer_json), train, run)
     return len(train) / (time.monotonic() - started)
 
 
 def theirs(train: list[Example]) -> float:
-    model, definition = restore_bundle(ROOT / "models" / "starter", HEADS, 0.1)
+    model, tokenizer_json = from_bundle(ROOT / "models" / "starter", HEADS, 0.1)
     network = BertForSequenceClassification(model.encoder.config)
     network.bert.load_state_dict(model.encoder.state_dict(), strict=False)
-    ids = encode(Tokenizer.from_str(definition), [e.text for e in train], MAX_TOKENS)
+    ids = encode(Tokenizer.from_str(tokenizer_json), [e.text for e in train], MAX_TOKENS)
     with tempfile.TemporaryDirectory() as work:
         options = TrainingArguments(work, num_train_epochs=1, report_to=[], save_strategy="no", disable_tqdm=True)
         trainer = Trainer(network, options, train_dataset=Rows(ids, train), data_collator=collate)

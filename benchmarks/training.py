@@ -27,22 +27,23 @@ from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
 from models.engine import usable_cores
-from training.config import Hyperparameters
+from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
 from training.data.tensors import predict
 from training.evaluation.scores import accuracy_of, interval, macro_f1_of, outcomes
 from training.loop.finetune import fine_tune
 from training.network.encoder import Classifier
-from training.network.from_bundle import restore_bundle
+from training.network.from_bundle import from_bundle
+from training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared" / "data" / "crisislex_t26.labeled.jsonl.gz"
 HEADS = {"informative": ["no", "yes"]}
-FULL = {"encoder_rate": 1e-4, "fresh_rate": 5e-4}
+FULL = {"encoder_lr": 1e-4, "head_lr": 5e-4}
 METHODS: dict[str, dict[str, Any]] = {
     "full": FULL,
-    "LoRA, rank 16": {"method": "lora", "fresh_rate": 1e-3},
-    "frozen encoder": {"method": "frozen", "fresh_rate": 5e-3},
+    "LoRA, rank 16": {"method": "lora", "head_lr": 1e-3},
+    "frozen encoder": {"method": "frozen", "head_lr": 5e-3},
     "gradual unfreezing": {"method": "gradual", **FULL},
     "from scratch": {**FULL, "scratch": True},
 }
@@ -59,7 +60,7 @@ NOISE: dict[str, dict[str, Any]] = {
     "nothing": {**FULL, **EIGHT},
     "label smoothing 0.2": {**FULL, **EIGHT, "label_smoothing": 0.2},
     "generalised cross-entropy": {**FULL, **EIGHT, "loss": "gce"},
-    "trimmed loss 0.3": {**FULL, **EIGHT, "trim": 0.3},
+    "trimmed loss 0.3": {**FULL, **EIGHT, "small_loss_trim": 0.3},
     "early stopping": {**FULL, **EIGHT, "early_stopping": 2, "evaluate_every": 0.5},
 }
 REGULARISED: dict[str, dict[str, Any]] = {
@@ -68,7 +69,7 @@ REGULARISED: dict[str, dict[str, Any]] = {
     "FGM": {**FULL, "adversarial": 1.0},
     "token dropout 0.1, span swap 0.2": {**FULL, "token_dropout": 0.1, "span_swap": 0.2},
     "mixup 0.4": {**FULL, "mixup": 0.4},
-    "SGD": {"optimizer": "sgd", "encoder_rate": 0.02, "fresh_rate": 0.05},
+    "SGD": {"optimizer": "sgd", "encoder_lr": 0.02, "head_lr": 0.05},
 }
 TABLES = {"methods": METHODS, "imbalance": IMBALANCE, "noise": NOISE, "regularisation": REGULARISED}
 
@@ -106,13 +107,14 @@ def one(options: dict[str, Any], n: int, seed: int) -> dict[str, Any]:
     settings = Hyperparameters(
         **{"max_tokens": 64, "batch_tokens": 2048, "epochs": 2.0, "track": [], "seed": seed, **options}
     )
-    model, definition = restore_bundle(ROOT / "models" / "starter", HEADS, settings.dropout)
+    model, tokenizer_json = from_bundle(ROOT / "models" / "starter", HEADS, settings.dropout)
     torch.manual_seed(seed)
     if scratch:
         model = Classifier(BertModel(BertConfig(**model.encoder.config.to_dict()), False), HEADS, settings.dropout)
-    tokenizer, started = Tokenizer.from_str(definition), time.monotonic()
+    tokenizer, started = Tokenizer.from_str(tokenizer_json), time.monotonic()
     with tempfile.TemporaryDirectory() as work:
-        fine_tune(model, tokenizer, train, settings, Path(work), lambda _: None, validation=validation)
+        run = Run(TrainingConfig(train=settings), Path(work))
+        fine_tune(model, tokenizer, train, run, validation=validation)
     seconds = time.monotonic() - started
     found = predict(model, tokenizer, [e.text for e in test], settings.max_tokens)["informative"].numpy()
     o = outcomes(found, test, "informative", every_class=True)

@@ -35,10 +35,10 @@ def vector_width(width: int) -> int:
     return whole + next(step for step in (0, 4, 8, 16) if step >= rest)
 
 
-def few_rows(rows: int) -> int:
+def round_down_rows(rows: int) -> int:
     """The next lower of 1, 2, 3, 4, 6, 8, 12, 16, 24, ...
 
-    >>> [few_rows(n) for n in (1, 5, 7, 11, 12, 31)]
+    >>> [round_down_rows(n) for n in (1, 5, 7, 11, 12, 31)]
     [1, 4, 6, 8, 12, 24]
     """
     power: int = 1 << (rows.bit_length() - 1)
@@ -49,7 +49,7 @@ def few_rows(rows: int) -> int:
 ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows)
 #: OpenVINO on a CPU compiles kernels for each shape, a quarter to a half of an inference, and keeps them for good, some
 #: 3 MB each (openvino issue 20633); texts as they come make a thousand shapes, these 150 at the most.
-FEW_SHAPES = Shapes(vector_width, few_rows)
+FEW_SHAPES = Shapes(vector_width, round_down_rows)
 #: Allocators and kernels of a GPU.
 GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows)
 
@@ -75,12 +75,12 @@ def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = 
         group = group[size:]
 
 
-def shared_evenly(
+def balance_batches(
     lengths: Sequence[int], budget: int, streams: int, rows: Callable[[int], int] = ANY_SHAPE.rows
 ) -> list[list[int]]:
     """`by_length`, in as many groups as `streams` can take alike: a group left over would keep one of them waiting.
 
-    >>> [len(group) for group in shared_evenly([4] * 30, budget=40, streams=2)]
+    >>> [len(group) for group in balance_batches([4] * 30, budget=40, streams=2)]
     [8, 8, 8, 6]
     """
     groups = list(by_length(lengths, budget, rows))

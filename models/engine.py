@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import tuning
-from models.batching import GPU_SHAPES, padded, shared_evenly
+from models.batching import GPU_SHAPES, balance_batches, padded
 from models.drift import Profile
 from models.heads import Head, Prediction, predictions
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
@@ -120,7 +120,7 @@ class OnnxEngine:
             tokens, padded = self.tokens, self.padded_tokens
             key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
             usual, limit = self._budget, tuning.LIMIT_S
-            found = tuning.remembered(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit))
+            found = tuning.cached(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit))
             budget_tokens = found or usual
             self.tokens, self.padded_tokens = tokens, padded
         self._budget = budget_tokens
@@ -138,7 +138,7 @@ class OnnxEngine:
         rows = [row for parts in encoded.rows for row in parts]
         # Longest first: the streams end together.
         widths = [self._width(len(row)) for row in rows]
-        groups = shared_evenly(widths, self._budget, self._session.streams, self._session.shapes.rows)[::-1]
+        groups = balance_batches(widths, self._budget, self._session.streams, self._session.shapes.rows)[::-1]
         logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
         run = map if len(groups) < 2 or self._session.streams < 2 else self._pool.map
         for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):

@@ -26,6 +26,7 @@ from typing import Any
 
 import fsspec
 
+from models.atomic_file import replacing
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.errors import BundleUnreadableError
 from models.folders import private_cache
@@ -314,9 +315,8 @@ class Registry:
         data = json.dumps(value, ensure_ascii=False, indent=1).encode()
         self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
         if self._local:
-            partial = Path(f"{path}.{os.getpid()}.partial")
-            partial.write_bytes(data)
-            partial.replace(path)
+            with replacing(Path(path)) as partial:
+                partial.write_bytes(data)
         else:
             self._fs.pipe_file(path, data)
 

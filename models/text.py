@@ -200,3 +200,12 @@ def is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def full_text(title: str, text: str) -> str:
+    """Title and text as the classifier reads them: two lines, or the one that is not empty.
+
+    >>> full_text("Recall", "Batteries overheat."), full_text("", "Batteries overheat.")
+    ('Recall\\nBatteries overheat.', 'Batteries overheat.')
+    """
+    return f"{title}\n{text}" if title and text else title or text

@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from models.atomic_file import replacing
+
 log = logging.getLogger(__name__)
 #: Tokens of the trial's texts: headlines, posts, and a few that fill the model.
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
@@ -51,7 +53,7 @@ def best_budget(
     return min(b for b, s in best.items() if s <= min(best.values()) * _WORTH)
 
 
-def remembered(key: str, find: Callable[[], int | None], folder: Path | None = None) -> int | None:
+def cached(key: str, find: Callable[[], int | None], folder: Path | None = None) -> int | None:
     """What was found for `key` before, in a file of the cache folder; found now, and kept, where nothing was."""
     path = (folder or cache_folder()) / "budgets.json"
     try:
@@ -70,10 +72,8 @@ def remembered(key: str, find: Callable[[], int | None], folder: Path | None = N
     known[key] = found
     log.info("batches of %d tokens are fastest here (tried for %.1f s)", found, tried_s)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(known, indent=1), "utf-8")
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.write_text(json.dumps(known, indent=1), "utf-8")
     except OSError as error:
         log.warning(
             "the cache folder %s cannot be written (%s): each start tries again; set XDG_CACHE_HOME to a folder that "

@@ -8,16 +8,18 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-#: What a retraining without a recipe of its own goes by.
+from training.renamed import with_new_names
+
+#: The recipe of a retraining for which `training.recipe` names none.
 RETRAIN_RECIPE = Path(__file__).parent / "configs" / "retrain.toml"
 
 
 class TrainingConfigError(ValueError):
-    """The configuration cannot be used; the message names the key and the remedy."""
+    """The configuration is invalid; the message names the key and the remedy."""
 
 
 class TrainingDataError(TrainingConfigError):
-    """A file of rows cannot be used; the message names file and line, or what the rows lack."""
+    """A file of rows is invalid; the message names the file and the line, or what the rows lack."""
 
 
 class _Strict(BaseModel):
@@ -27,10 +29,10 @@ class _Strict(BaseModel):
 class Target(_Strict):
     """How a source's field becomes classes of a head.
 
-    `map` names an entry of `maps`; a raw label may stand for a set of classes, the loss then rewards any of
-    them. Without `map`, the raw label is the class. `constant` labels every row of the source alike; `words`
-    names an entry of `words`, which labels by the words of the text (`weak.py`).
-    `balance` in [0, 1] weighs each class by (1 / frequency) ** balance, mean 1.
+    `map` names an entry of `maps`; a raw label may map to a set of classes, and the loss then rewards any of them.
+    Without `map`, the raw label is the class. `constant` gives every row of the source the same label. `words` names
+    an entry of `words`, which labels a row by the words of its text (`data/weak_labels.py`).
+    `balance` in [0, 1] weights each class by (1 / frequency) ** balance, normalised to a mean of 1.
     """
 
     field: str = "label"
@@ -51,28 +53,33 @@ class Source(_Strict):
 
 
 class Hyperparameters(_Strict):
-    """How to train; lengths in tokens, rates per step. The modules named hold the methods and their sources.
+    """How to train. Lengths are in tokens; the modules in parentheses hold each method and its source.
 
-    - what learns (`methods.py`): `method` full, lora, frozen (heads only) or gradual (layers from the top down)
-    - at which rate: `encoder_rate`, `fresh_rate` (heads, adapters), `embedding_rate` (none: the encoder's; a new
-      `[vocabulary]` wants more, but a trained one then learns its training rows by heart)
-    - how (`loop.py`): `optimizer`, `decay` after `warmup` (share of the steps), `accumulation` of batches per step,
-      `early_stopping`: evaluations without a better validation macro F1 (0: off), one every `evaluate_every` epochs
-    - `loss` (`losses.py`) with `label_smoothing`; focal for imbalance, gce for noisy labels
-    - `trim` (`losses.py`): about the share of labels held to be wrong; it is reached at the end of the first epoch
-    - `resample` in [0, 1] (`sampling.py`) draws rare classes more often; 1 makes all classes equal
-    - `base_share` in [0, 1) of the base's weights in the result: forgets less, on a straight line between the two
-      (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
-    - `runs` from the same start, with `seed` and the numbers after it, and the mean of their weights in the end: what
-      serves costs no more (Wortsman et al. 2022, "Model soups")
-    - `teacher_share` of the loss from soft labels at `teacher_temperature`, where there are teachers
-      (`distillation.py`); the rest from the rows' own labels
-    - `keep_heads` (`keeping.py`): weight of the base's own labels for the heads that no row has a label for. With
-      rehearsal rows, a retraining learns soft labels only, so that nothing that is said here of hard ones counts
-      (`loss`, `label_smoothing`, `trim`, `resample`, `teacher_share`); with 0 it learns hard labels of all rows
-    - `disturbed` (`robustness.py`): share of the rows that also come with typing errors, look-alike letters or a sign
-    - augmentation (`augmentation.py`): shares of tokens dropped or replaced by neighbours, of rows with two spans
-      swapped; `mixup` alpha on the pooled states; `adversarial`: norm of the FGM step (`adversarial.py`)
+    - `method` (`network/methods.py`): which weights learn: full, lora, frozen (heads only), gradual (top layers first)
+    - `encoder_lr`, `head_lr` (heads and adapters), `embedding_lr` (default: `encoder_lr`): learning rates. A new
+      `[vocabulary]` needs a higher `embedding_lr`; a pretrained embedding then memorises its training rows
+    - `optimizer`, `lr_schedule` after `warmup` (share of the steps), `gradient_accumulation_steps` batches per step
+      (`loop/optimizers.py`)
+    - `early_stopping`: evaluations without a better validation macro F1 before training stops (0: never), with one
+      evaluation every `evaluate_every` epochs
+    - `loss` (`loop/losses.py`) with `label_smoothing`; focal for class imbalance, gce for noisy labels
+    - `small_loss_trim` (`loop/losses.py`): share of the rows with the greatest loss that each step ignores, about the
+      share of wrong labels; it grows from 0 to this value over the first epoch
+    - `resample` in [0, 1] (`data/sampling.py`) draws rare classes more often; 1 makes all classes equally frequent
+    - `wise_ft_alpha` in (0, 1]: the result is (1 - alpha) x the base's weights + alpha x the trained weights; below 1
+      it forgets less (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models")
+    - `soup_size`: number of trainings from the same base with seeds `seed`, `seed` + 1, ..., whose weights are
+      averaged; serving costs the same (Wortsman et al. 2022, "Model soups")
+    - `teacher_share`: share of the loss that comes from the teachers' soft labels at `teacher_temperature`
+      (`loop/distillation.py`); the rest comes from the rows' own labels
+    - `lwf_weight` (`loop/forgetting.py`): weight of the base's own labels for heads that no row labels. A retraining
+      with rehearsal rows learns from soft labels only, so that the settings for hard labels (`loss`,
+      `label_smoothing`, `small_loss_trim`, `resample`, `teacher_share`) have no effect; 0 trains on hard labels
+    - `perturbed_share` (`data/perturbations.py`): share of the rows that are added again with typing errors,
+      look-alike letters or a pictograph
+    - `token_dropout`, `neighbours`, `span_swap` (`data/augmentation.py`): share of tokens dropped, share of tokens
+      replaced by their nearest neighbours, share of rows with two spans swapped
+    - `mixup`: alpha of mixup on the pooled states; `adversarial`: norm of the FGM step (`network/adversarial.py`)
     """
 
     max_tokens: int = Field(default=96, ge=8, le=512)
@@ -82,27 +89,27 @@ class Hyperparameters(_Strict):
     lora_rank: int = Field(default=16, ge=1, le=256)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    encoder_rate: float = Field(default=2e-4, gt=0)
-    fresh_rate: float = Field(default=1e-3, gt=0)
-    embedding_rate: float | None = Field(default=None, gt=0)
+    encoder_lr: float = Field(default=2e-4, gt=0)
+    head_lr: float = Field(default=1e-3, gt=0)
+    embedding_lr: float | None = Field(default=None, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
-    decay: Literal["cosine", "linear", "constant"] = "cosine"
-    accumulation: int = Field(default=1, ge=1)
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    gradient_accumulation_steps: int = Field(default=1, ge=1)
     early_stopping: int = Field(default=0, ge=0)
     evaluate_every: float = Field(default=1.0, gt=0)
     loss: Literal["cross_entropy", "focal", "gce"] = "cross_entropy"
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
-    trim: float = Field(default=0.0, ge=0, lt=1)
+    small_loss_trim: float = Field(default=0.0, ge=0, lt=1)
     resample: float = Field(default=0.0, ge=0, le=1)
-    base_share: float = Field(default=0.0, ge=0, lt=1)
-    runs: int = Field(default=1, ge=1, le=16)
-    keep_heads: float = Field(default=0.3, ge=0, le=1)
+    wise_ft_alpha: float = Field(default=1.0, gt=0, le=1)
+    soup_size: int = Field(default=1, ge=1, le=16)
+    lwf_weight: float = Field(default=0.3, ge=0, le=1)
     teacher_share: float = Field(default=0.7, ge=0, le=1)
     teacher_temperature: float = Field(default=2.0, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     adversarial: float = Field(default=0.0, ge=0)
-    disturbed: float = Field(default=0.0, ge=0, le=1)
+    perturbed_share: float = Field(default=0.0, ge=0, le=1)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
     neighbours: float = Field(default=0.0, ge=0, lt=1)
     span_swap: float = Field(default=0.0, ge=0, le=1)
@@ -113,7 +120,7 @@ class Hyperparameters(_Strict):
 
 
 class VocabularyConfig(_Strict):
-    """Sizes of the bilingual vocabulary."""
+    """Sizes of the bilingual vocabulary, in pieces."""
 
     latin_pieces: int = 14_000
     han_words: int = 12_000
@@ -121,10 +128,10 @@ class VocabularyConfig(_Strict):
     others: int = 700
 
 
-class ShrinkConfig(_Strict):
-    """What to keep of a large base (`shrink.py`): layers by number from 0 (none: all), and so many pieces.
+class PruningConfig(_Strict):
+    """What to keep of a large base (`network/pruning.py`): layers, numbered from 0 (empty: all), and vocabulary pieces.
 
-    Of a bundle as the base, only the layers: its pieces stay.
+    Where the base is a bundle, only layers are pruned; it keeps its pieces.
     """
 
     layers: list[int] = []
@@ -134,11 +141,12 @@ class ShrinkConfig(_Strict):
 class TrainingConfig(_Strict):
     """A whole recipe; see `training/configs/starter.toml`.
 
-    `extends` names a recipe in the same folder: tables of this one stand in their place, but `train` key by key.
-    `vocabulary` makes one from the data (needs a Hugging Face base); without it, the base's own is kept, or with
-    `shrink` a part of it.
-    Without `sources` the rows come from `--data`; without `heads` they are those of the data. `source_cap` is the
-    largest share of the rows that one source may have.
+    `extends` names a recipe in the same folder: a table of this recipe replaces the table of the same name there;
+    `train` is merged key by key.
+    `vocabulary` builds a new vocabulary from the data (it needs a Hugging Face base); without it, training keeps the
+    base's vocabulary, or the part of it that `pruning` leaves.
+    Without `sources` the rows come from `--data`; without `heads` the data defines the heads. `source_cap` is the
+    largest share of the rows that may come from one source.
     """
 
     name: str = Field(default="model", pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
@@ -152,7 +160,7 @@ class TrainingConfig(_Strict):
     calibration: list[Source] = []
     train: Hyperparameters = Hyperparameters()
     vocabulary: VocabularyConfig | None = None
-    shrink: ShrinkConfig | None = None
+    pruning: PruningConfig | None = None
 
     @model_validator(mode="after")
     def _targets_exist(self) -> Self:
@@ -185,7 +193,10 @@ class TrainingConfig(_Strict):
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """Reads and validates a recipe; raises `TrainingConfigError`."""
+    """Reads and validates a recipe; raises `TrainingConfigError`.
+
+    A key under the name of the release before is accepted, and the log names its new name.
+    """
     try:
         return TrainingConfig.model_validate(_extended(path))
     except (OSError, ValueError) as error:
@@ -193,13 +204,17 @@ def load_config(path: Path) -> TrainingConfig:
 
 
 def _extended(path: Path) -> dict[str, Any]:
-    own = tomllib.loads(path.read_text("utf-8"))
+    own = _tables(path)
     if "extends" not in own:
         return own
     name = own.pop("extends")
     if not isinstance(name, str) or Path(name).name != name or name == path.name:
         raise TrainingConfigError(f"extends: {name!r} must be the name of another file in the same folder")
-    base = tomllib.loads((path.parent / name).read_text("utf-8"))
+    base = _tables(path.parent / name)
     if "extends" in base:
         raise TrainingConfigError(f"extends: {name} extends another recipe itself; extend that one")
     return {**base, **own, "train": {**base.get("train", {}), **own.get("train", {})}}
+
+
+def _tables(path: Path) -> dict[str, Any]:
+    return with_new_names(tomllib.loads(path.read_text("utf-8")), str(path))

@@ -1,4 +1,4 @@
-"""`opinionwatch train` and `evaluate`: rows -> weights -> calibrated, scored bundle with a report."""
+"""`opinionwatch train`, `evaluate`, `export` and `noise`: rows -> weights -> calibrated bundle with a report."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from models.atomic_file import replacing
 from models.bundle import Bundle, BundleError, Manifest, load_bundle, read_manifest
 from models.engine import usable_cores
 from training.bundle.bundling import make_bundle
@@ -22,52 +23,53 @@ from training.bundle.export import add_gpu_graph, export_onnx, fuse, write_bundl
 from training.config import TrainingConfig, TrainingConfigError, load_config
 from training.data.dataset import read_dataset
 from training.data.examples import Example, unlabelled_examples
-from training.data.perturbations import disturbed
+from training.data.perturbations import perturbed_copies
+from training.data.training_data import TrainingData, data_of_files, data_of_recipe, evaluation_sets
 from training.evaluation.evaluate import evaluate_sets
-from training.evaluation.label_errors import suspects
+from training.evaluation.label_errors import label_errors
 from training.evaluation.report import write_report
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
-from training.loop.finetune import Progress, save
-from training.loop.forgetting import keep_what_is_known
-from training.loop.process_group import World, join_world
-from training.loop.weight_averaging import trained_weights
-from training.network.base_model import starting_point
+from training.loop.finetune import save
+from training.loop.forgetting import with_base_labels
+from training.loop.process_group import join_process_group
+from training.loop.progress import Progress
+from training.loop.weight_averaging import averaged_weights
+from training.network.base_model import base_model
 from training.network.encoder import Classifier
-from training.network.from_bundle import restore_bundle
-from training.request import Job, Request, evaluation_sets, job_of_files, job_of_recipe
+from training.network.from_bundle import from_bundle
+from training.request import Request
+from training.run import Reporter, Run
 
 
 def train(
-    request: Request, say: Callable[[str], None], progress: Callable[[Progress], None] | None = None
+    request: Request, log: Callable[[str], None], on_progress: Callable[[Progress], None] | None = None
 ) -> dict[str, Any]:
-    """Trains (going on from `OUT.work` where a run was ended), exports, calibrates, scores; returns the report.
+    """Trains, exports, calibrates and scores; returns the report. Resumes from `OUT.work` where a run was killed.
 
-    Raises `TrainingConfigError` before any training where the request cannot work.
+    Without `on_progress`, `log` gets the progress as lines. Raises `TrainingConfigError` before any training where
+    the request cannot work.
     """
     logging.getLogger("onnxruntime").setLevel(logging.ERROR)
     torch.set_num_threads(usable_cores())
-    world = join_world()
+    group = join_process_group()
     config = load_config(request.config) if request.config else TrainingConfig()
     if request.seed is not None:
         config = config.model_copy(update={"train": config.train.model_copy(update={"seed": request.seed})})
-    job = _job(request, config)
-    check_teachers(request.teachers, job.heads)
-    for line in job.lines if world.first else ():
-        say(line)
-    work = request.out.with_name(request.out.name + ".work")
-    say_first = say if world.first else (lambda _: None)
-    if world.first:
-        _same_or_new(work, request, config, say)
-    world.wait_for_all()
+    run = Run(config, request.work, Reporter(log, on_progress or (lambda p: log(p.line()))), group)
+    data = _data(request, config)
+    check_teachers(request.teachers, data.heads)
+    for line in data.report.lines() if data.report else ():
+        run.log(line)
+    if group.first:
+        _resume_or_clear(run, request)
+    group.wait_for_all()
     started = time.monotonic()
-    tell = progress or (lambda p: say_first(progress_line(p)))
-    model, definition = _trained(request, config, job, work, say_first, tell, world)
+    model, tokenizer_json = _trained(request, data, run)
     minutes = (time.monotonic() - started) / 60
-    if not world.first:
+    if not group.first:
         return {}
-    name = request.name or config.name
-    report = make_bundle(model, definition, config, job, request, name, minutes, work)
-    report["data"] = job.report
+    report = make_bundle(model, tokenizer_json, run, data, request, minutes)
+    report["data"] = data.report.to_json() if data.report else {}
     (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
     write_report(report, request.out / "report.html")
     load_bundle(request.out, device="cpu")
@@ -82,27 +84,27 @@ def evaluate(
     heads = {h.name: list(h.labels) for h in engine.heads.values()}
     if config is not None:
         if data_dir is None:
-            raise TrainingConfigError("--config names files: say their folder with --data-dir")
+            raise TrainingConfigError("--config names files: give their folder with --data-dir")
         return evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir))
     found = read_dataset(data, heads=heads, head=head)
     rows = [*found.train, *found.validation, *found.test]
     return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
 
 
-def noise_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, Any]]:
-    """Labels that the other rows speak against, the most suspect first."""
+def label_error_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, Any]]:
+    """Labels that the other rows contradict, the most suspect first."""
     found = read_dataset(data, head=head)
-    return suspects([*found.train, *found.validation, *found.test], found.heads, limit)
+    return label_errors([*found.train, *found.validation, *found.test], found.heads, limit)
 
 
 def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-packed"] = "fp32") -> Path:
-    """The bundle's int8 weights in another precision: what int8 is compared with, or what a GPU runs."""
-    manifest, heads, model, definition = _restored(bundle)
+    """Writes the bundle's int8 weights in another precision: to compare with int8, or to run on a GPU."""
+    manifest, heads, model, tokenizer_json = _restored(bundle)
     plain = export_onnx(model, out.with_name(out.name + ".work"))
     half, packed = precision != "fp32", precision == "fp16-packed"
     return write_bundle(
         fuse(plain, model, half=half, packed=packed),
-        definition,
+        tokenizer_json,
         heads,
         {h.name: h.temperature for h in manifest.heads},
         out,
@@ -118,7 +120,7 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
 
 
 def export_for_gpu(bundle: Path, out: Path) -> Path:
-    """The bundle as it is, with another graph beside its own: what a GPU runs. Unsigned, its version ends in -gpu."""
+    """Writes the bundle with a second graph that a GPU runs. The result is unsigned, and its version ends in -gpu."""
     if out.resolve() == bundle.resolve():
         raise TrainingConfigError(f"--out {out} is the bundle itself: name another folder")
     manifest, _, model, _ = _restored(bundle)
@@ -133,32 +135,24 @@ def export_for_gpu(bundle: Path, out: Path) -> Path:
 def _restored(bundle: Path) -> tuple[Manifest, dict[str, list[str]], Classifier, str]:
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
-    return manifest, heads, *restore_bundle(bundle, heads, 0.0)
+    return manifest, heads, *from_bundle(bundle, heads, 0.0)
 
 
-def progress_line(p: Progress) -> str:
-    """One report as a line."""
-    scored = f"  validation macro F1 {p.validation:.4f}" if p.validation is not None else ""
-    return (
-        f"step {p.step}/{p.steps}  loss {p.loss:.4f}  {p.rows_per_s:.0f} rows/s  {p.minutes_left:.1f} min left{scored}"
-    )
-
-
-def _same_or_new(work: Path, request: Request, config: TrainingConfig, say: Callable[[str], None]) -> None:
-    """A work folder of another request is emptied: only the same run may go on from it."""
+def _resume_or_clear(run: Run, request: Request) -> None:
+    """Clears the work folder of another request: only the same request may resume from it."""
     files = [hashlib.sha256(f.read_bytes()).hexdigest() for f in request.data]
     manifests = [hashlib.sha256((t / "manifest.json").read_bytes()).hexdigest() for t in request.teachers]
-    wanted = json.dumps([request.base, request.head, files, manifests, config.model_dump()], ensure_ascii=False)
-    mark = work / "request.json"
+    wanted = json.dumps([request.base, request.head, files, manifests, run.config.model_dump()], ensure_ascii=False)
+    mark = run.work / "request.json"
     if mark.exists() and mark.read_text("utf-8") == wanted:
-        say(f"going on with the run in {work}")
+        run.log(f"resuming the run in {run.work}")
         return
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
+    shutil.rmtree(run.work, ignore_errors=True)
+    run.work.mkdir(parents=True)
     mark.write_text(wanted, "utf-8")
 
 
-def _job(request: Request, config: TrainingConfig) -> Job:
+def _data(request: Request, config: TrainingConfig) -> TrainingData:
     if request.data:
         manifest = Path(request.base) / "manifest.json"
         base_heads = {}
@@ -167,62 +161,46 @@ def _job(request: Request, config: TrainingConfig) -> Job:
                 base_heads = {h.name: h.labels for h in read_manifest(Path(request.base)).heads}
             except BundleError as error:
                 raise TrainingConfigError(f"--base {request.base}: {error}") from None
-        return job_of_files(config, request.data, request.head, base_heads)
+        return data_of_files(config, request.data, request.head, base_heads)
     if config.sources:
-        return job_of_recipe(config, request.data_dir)
-    raise TrainingConfigError("nothing to train on: give --data FILE, or --config with [[sources]] and --data-dir")
+        return data_of_recipe(config, request.data_dir)
+    raise TrainingConfigError("there is no data to train on: give --data FILE, or --config with [[sources]]")
 
 
-def _trained(
-    request: Request,
-    config: TrainingConfig,
-    job: Job,
-    work: Path,
-    say: Callable[[str], None],
-    tell: Callable[[Progress], None],
-    world: World,
-) -> tuple[Classifier, str]:
-    model, definition = starting_point(request.base, config, job.heads, job.train, work, request.data_dir, say)
-    weights, share = work / "weights.pt", config.train.base_share
-    base_state = {k: v.clone() for k, v in model.state_dict().items()} if share else {}
+def _trained(request: Request, data: TrainingData, run: Run) -> tuple[Classifier, str]:
+    settings, group = run.settings, run.group
+    model, tokenizer_json = base_model(request.base, run, data.heads, data.train, request.data_dir)
+    weights, alpha = run.work / "weights.pt", settings.wise_ft_alpha
+    base_state = {k: v.clone() for k, v in model.state_dict().items()} if alpha < 1 else {}
     if not weights.exists():
-        rows = keep_what_is_known(model, Tokenizer.from_str(definition), job.train, request.base, config.train)
-        rows = _taught(request, config, job, rows, work, say, world)
-        rows += disturbed(rows, config.train.disturbed, config.train.seed)
-        say(f"{len(rows)} training rows, method {config.train.method}, on {world.device}")
-        trained = trained_weights(
-            model, Tokenizer.from_str(definition), rows, job.validation, config.train, work, say, tell, world
-        )
-        if world.first:
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        rows = with_base_labels(model, tokenizer, data.train, request.base, settings)
+        rows = _with_teachers(request, data, rows, run)
+        rows += perturbed_copies(rows, settings.perturbed_share, settings.seed)
+        run.log(f"{len(rows)} training rows, method {settings.method}, on {group.device}")
+        trained = averaged_weights(model, tokenizer, rows, data.validation, run)
+        if group.first:
             save(weights, trained)
     if weights.exists():
         trained = torch.load(weights, weights_only=True)
-        mixed = {k: torch.lerp(trained[k], v, share) for k, v in base_state.items() if v.is_floating_point()}
+        mixed = {k: torch.lerp(v, trained[k], alpha) for k, v in base_state.items() if v.is_floating_point()}
         model.load_state_dict({**trained, **mixed})
-    return model.eval(), definition
+    return model.eval(), tokenizer_json
 
 
-def _taught(
-    request: Request,
-    config: TrainingConfig,
-    job: Job,
-    rows: list[Example],
-    work: Path,
-    say: Callable[[str], None],
-    world: World,
-) -> list[Example]:
-    """The rows and the recipe's unlabelled texts with what the teachers say, which `work` keeps."""
+def _with_teachers(request: Request, data: TrainingData, rows: list[Example], run: Run) -> list[Example]:
+    """The rows and the recipe's unlabelled texts with the teachers' soft labels, which the work folder keeps."""
     if not request.teachers:
         return rows
-    kept = work / "soft.npy"
+    kept = run.work / "soft.npy"
     if request.data_dir:
-        scored = (e for examples in (job.validation, *job.evaluation.values()) for e in examples)
-        rows = [*rows, *unlabelled_examples(config, request.data_dir, [*rows, *scored])]
-    if world.first and not kept.exists():
-        say(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
-        soft = soft_labels(request.teachers, job.heads, [r.text for r in rows], config.train.max_tokens, world.device)
-        partial = work / "soft.partial.npy"
-        np.save(partial, soft)
-        partial.replace(kept)
-    world.wait_for_all()
+        scored = (e for examples in (data.validation, *data.evaluation.values()) for e in examples)
+        rows = [*rows, *unlabelled_examples(run.config, request.data_dir, [*rows, *scored])]
+    if run.group.first and not kept.exists():
+        run.log(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
+        texts = [r.text for r in rows]
+        soft = soft_labels(request.teachers, data.heads, texts, run.settings.max_tokens, run.group.device)
+        with replacing(kept) as partial, partial.open("wb") as file:
+            np.save(file, soft)
+    run.group.wait_for_all()
     return with_soft_labels(rows, np.load(kept))

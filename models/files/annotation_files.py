@@ -19,6 +19,7 @@ from models.files.columns import plain, text_fields
 from models.files.encodings import FileError, broken
 from models.files.rows import BadRow
 from models.files.tables import read_table
+from models.text import full_text
 
 #: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
 PEOPLE, REHEARSAL = "labels", "rehearsal"
@@ -46,7 +47,7 @@ class LabelledText:
     @property
     def full_text(self) -> str:
         """Title and text as the classifier reads them."""
-        return f"{self.title}\n{self.text}" if self.title and self.text else self.title or self.text
+        return full_text(self.title, self.text)
 
     @property
     def instant(self) -> float:

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
-from pipeline.alerting.alerts.document import alert_document, closed_as_orphan
-from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.evidence import EvidenceReader
+from pipeline.alerting.alerts.maker import closed_as_orphan, make_alert
 from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.alerting.detection.thresholds import CALIBRATION
@@ -27,6 +27,7 @@ from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.notify.channel import Channel
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.obstacle import Obstacle
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import EPOCH
@@ -76,7 +77,7 @@ class AlertWorker:
         self._ceiling, self._handled = ceiling, EPOCH
         self._store, self._evaluator, self._settings = store, evaluator, settings
         self._publish, self._holds, self._metrics, self._now, self._sleep = publish, holds, metrics, now, sleep
-        self._evidence = Evidence(store, settings.counting)
+        self._evidence = EvidenceReader(store, settings.counting)
         self._notifier = Notifier(
             store=store,
             evidence=self._evidence,
@@ -243,31 +244,24 @@ class AlertWorker:
         """Puts saved events into their alerts, wakes the channels, publishes; False where another has taken over."""
         if not events:
             return True
-        documents = [(event, await self._document(event)) for event in events]
-        latest = {event.episode.id: document for event, document in documents}
-        await self._notifier.put(latest)
+        changed = [(event, await self._alert(event)) for event in events]
+        await self._notifier.put({alert.id: alert for _, alert in changed}.values())
         self._notifier.send()
-        for event, document in documents:
-            record = {"transition": event.transition.value, "id": event.episode.id, **document}
-            self._unpublished.append((event.episode.id, record))
+        for event, alert in changed:
+            record = {"transition": event.transition.value, "id": alert.id, **alert.to_json()}
+            self._unpublished.append((alert.id, record))
         await self._publish_all()
         self._evaluator.unrecorded = []
         await self._count_open()
         return bool(await self._retry(self._evaluator.save))
 
-    async def _document(self, event: Event) -> dict[str, Any]:
+    async def _alert(self, event: Event) -> Alert:
         episode = event.episode
-        old = await self._retry(lambda: self._store.alert(episode.id))
-        scope, end = episode.scope, episode.peak.at
+        before = await self._retry(lambda: self._store.alert(episode.id))
+        end = episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
-        evidence = await self._retry(lambda: self._evidence.posts(scope, episode.lane, start, end))
-        query = self._evidence.query(scope, episode.lane, start, end)
-        model = f"{evidence[0]['model']['name']} {evidence[0]['model']['version']}" if evidence else ""
-        document = alert_document(
-            episode, evidence, query, model, event.inhibited, event.threshold, event.tier, event.series, old
-        )
-        facts = await self._retry(lambda: self._evidence.facts(scope, episode.lane, start, end, evidence))
-        return document | dict(facts)
+        evidence = await self._retry(lambda: self._evidence.read(episode.scope, episode.lane, start, end))
+        return make_alert(event, evidence, before)
 
     async def _publish_all(self) -> None:
         """In order. People are notified of an alert whether or not the topic takes its record."""
@@ -293,9 +287,9 @@ class AlertWorker:
         followed = self._evaluator.followed()
         alerts = await self._retry(lambda: list(self._store.unsettled_alerts()))
         for alert in alerts:
-            if alert["state"] == "open" and alert["id"] not in followed:
-                log.warning("alert %s is closed: no episode goes on with it", alert["id"])
-                await self._notifier.put({alert["id"]: closed_as_orphan(alert, cursor)})
+            if alert.is_open and alert.id not in followed:
+                log.warning("alert %s is closed: no episode goes on with it", alert.id)
+                await self._notifier.put([closed_as_orphan(alert, cursor)])
         self._notifier.send()
 
     async def _count_open(self) -> None:

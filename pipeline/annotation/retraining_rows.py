@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.text import content_hash
 from pipeline.alerting.counting.history import CountHistory
@@ -49,8 +50,7 @@ def write_rows(
     written: Counter[str] = Counter()
     labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
     taken = {content_hash(x.text) for x in labels}
-    partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
+    with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for x in labels:
             row = {
                 "id": x.post,
@@ -65,7 +65,6 @@ def write_rows(
         for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
-    partial.replace(path)
     return written
 
 

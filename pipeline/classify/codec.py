@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from models.text import MAX_NAME, clean, clean_line, content_hash, is_text
+from models.text import MAX_NAME, clean, clean_line, content_hash, full_text, is_text
 from pipeline.classify.fields import Fields, as_text
 from pipeline.classify.json_object import MAX_BYTES, STAGE, json_object
 from pipeline.domain.errors import Poison
@@ -87,7 +87,7 @@ def decode(record: Record) -> Post:
         lang=fields.word("lang", MAX_LANG),
         event_time=event_time,
         time_suspect=suspect,
-        content_hash=content_hash(f"{title}\n{text}" if title and text else title or text),
+        content_hash=content_hash(full_text(title, text)),
         reposts=fields.count("reposts"),
         likes=fields.count("likes"),
         comments=fields.count("comments"),

@@ -1,4 +1,4 @@
-"""Records -> labelled posts and poisons: decode, find subjects, classify what the cache does not know."""
+"""Records -> labelled posts and poisons: decodes, classifies what the cache does not know, and finds subjects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from models.engine import Encoded, OutOfMemoryError
 from models.heads import Prediction
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
-from pipeline.classify.fence import Bug, buried, isolated
+from pipeline.classify.isolation import Bug, isolate_bugs, poison_of
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Poison
@@ -21,7 +21,7 @@ from pipeline.domain.post import Post, Record, ScoredPost
 
 
 class Classifier(Protocol):
-    """What the flow needs of an engine: `models.OnnxEngine`, or a dummy in tests and benchmarks."""
+    """What the stage needs of an engine: `models.OnnxEngine`, or a dummy in tests and benchmarks."""
 
     @property
     def name(self) -> str: ...
@@ -31,7 +31,7 @@ class Classifier(Protocol):
 
     @property
     def tokens(self) -> int:
-        """Tokens inferred so far, padding left out; may start anew with another model."""
+        """Tokens inferred so far, without padding; the count may restart at 0 when the model is replaced."""
         ...
 
     @property
@@ -39,31 +39,31 @@ class Classifier(Protocol):
 
     @property
     def reference(self) -> Profile | None:
-        """What the model saw and said when it was made; None where its bundle does not say."""
+        """The profile of the model's training data and answers; None if the bundle has none."""
         ...
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Share of the tokens that the model's vocabulary does not know, in [0, 1]."""
+        """Share of the tokens that are not in the model's vocabulary, in [0, 1]."""
         ...
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The first half of `predict`; may run beside `infer`."""
+        """The first half of `predict`; it may run at the same time as `infer`."""
         ...
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
-        """The second half; raises `EngineError` where the answer is no number."""
+        """The second half of `predict`; raises `EngineError` when a score is not a number."""
         ...
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction per text, in order; raises as `infer`."""
+        """Returns one prediction per text, in order; raises what `infer` raises."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch on its way to the classifier: `encoded.texts[i]`, of content `hashes[i]`, was not known yet.
+    """A batch before inference: `encoded.texts[i]`, with the content hash `hashes[i]`, is not in the cache.
 
-    `poisons` are those of the texts, by content hash, that met a bug on their way.
+    `poisons` maps the content hash of each text that triggered a bug in the tokeniser to its poison.
     """
 
     decoded: list[tuple[Record, Post | Poison]]
@@ -74,36 +74,39 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A batch that is classified: `predictions` by content hash."""
+    """A classified batch: `predictions` by content hash."""
 
     decoded: list[tuple[Record, Post | Poison]]
     predictions: dict[str, Prediction | Poison]
 
 
 class ClassifyStage:
-    """`prepare`, `infer`, `finish` a batch: blocking, each from one thread at a time, the three beside each other."""
+    """Takes a batch through `prepare`, `infer` and `finish`.
+
+    The three methods block. Each is called from one thread at a time, and the three may run at the same time.
+    """
 
     def __init__(
         self,
         classifier: Classifier,
         subjects: SubjectMatcher,
-        rule: NegativeDefinition,
+        counting: NegativeDefinition,
         metrics: Metrics,
         cache_bytes: int,
     ) -> None:
         self.classifier = classifier
         self._subjects = subjects
-        self._rule = rule
+        self._counting = counting
         self._metrics = metrics
         self._cache: LruCache[str, Prediction] = LruCache(cache_bytes, Prediction.size_bytes)
         self._drift: tuple[str, Watch] | None = None
         metrics.serves(classifier.name, classifier.version)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
-        """Decodes, and tokenises what no cache knows."""
-        posts = isolated(records, lambda part: [_decoded(record) for record in part])
+        """Decodes the records and tokenises the texts that the cache does not know."""
+        posts = isolate_bugs(records, lambda part: [decode_or_poison(record) for record in part])
         decoded: list[tuple[Record, Post | Poison]] = [
-            (record, buried("decode", f"record {record.origin}", post) if isinstance(post, Bug) else post)
+            (record, poison_of(post, "decode", str(record.origin)) if isinstance(post, Bug) else post)
             for record, post in zip(records, posts, strict=True)
         ]
         texts: dict[str, str] = {}
@@ -112,23 +115,23 @@ class ClassifyStage:
                 continue
             for field in post.ignored:
                 self._metrics.ignored.labels(field).inc()
-            if post.content_hash not in texts and self._known(post.content_hash) is None:
+            if post.content_hash not in texts and self._cached(post.content_hash) is None:
                 texts[post.content_hash] = post.full_text
-        return Prepared(decoded, *self._encoded(texts))
+        return Prepared(decoded, *self._encode(texts))
 
     def infer(self, prepared: Prepared) -> Predicted:
-        """Classifies; a text that another batch brought meanwhile is not classified twice."""
+        """Classifies the texts, except those that another batch has brought into the cache in the meantime."""
         hashes = {post.content_hash for _, post in prepared.decoded if isinstance(post, Post)}
-        known: dict[str, Prediction | Poison] = {h: p for h in hashes if (p := self._known(h)) is not None}
+        known: dict[str, Prediction | Poison] = {h: p for h in hashes if (p := self._cached(h)) is not None}
         known |= prepared.poisons
         wanted = [i for i, h in enumerate(prepared.hashes) if h not in known]
         encoded = prepared.encoded.only(wanted)
-        fresh = dict(zip((prepared.hashes[i] for i in wanted), self._classified(encoded), strict=True))
+        fresh = dict(zip((prepared.hashes[i] for i in wanted), self._classify(encoded), strict=True))
         if missing := hashes - known.keys() - fresh.keys():
-            # Known when the batch was prepared, and forgotten since: dropped by the cache, or of a model before.
+            # Cached when the batch was prepared, but since evicted, or labelled by the model before a swap.
             texts = {p.content_hash: p.full_text for _, p in prepared.decoded if isinstance(p, Post)}
-            found, again, poisons = self._encoded({h: texts[h] for h in missing})
-            fresh |= zip(found, self._classified(again), strict=True)
+            encodable, again, poisons = self._encode({h: texts[h] for h in missing})
+            fresh |= zip(encodable, self._classify(again), strict=True)
             fresh |= poisons
         for key, prediction in fresh.items():
             if isinstance(prediction, Prediction):
@@ -141,95 +144,103 @@ class ClassifyStage:
         return Predicted(prepared.decoded, known | fresh)
 
     def finish(self, predicted: Predicted) -> list[tuple[Record, ScoredPost | Poison]]:
-        """Each record with its post or its poison, in the order given."""
-        found = isolated(
+        """Returns each record with its scored post or its poison, in the order given."""
+        results = isolate_bugs(
             predicted.decoded, lambda part: [self._result(post, predicted.predictions) for _, post in part]
         )
         return [
-            (record, buried("subjects", f"record {record.origin}", item) if isinstance(item, Bug) else item)
-            for (record, _), item in zip(predicted.decoded, found, strict=True)
+            (record, poison_of(item, "subjects", str(record.origin)) if isinstance(item, Bug) else item)
+            for (record, _), item in zip(predicted.decoded, results, strict=True)
         ]
 
     def _result(self, post: Post | Poison, predictions: Mapping[str, Prediction | Poison]) -> ScoredPost | Poison:
         if isinstance(post, Poison):
             return post
         prediction = predictions[post.content_hash]
-        return prediction if isinstance(prediction, Poison) else self._scored(post, prediction)
+        return prediction if isinstance(prediction, Poison) else self._score(post, prediction)
 
-    def _encoded(self, texts: Mapping[str, str]) -> tuple[list[str], Encoded, dict[str, Poison]]:
-        """The content hashes of the texts that can be tokenised, those texts, and the poisons of the others."""
+    def _encode(self, texts: Mapping[str, str]) -> tuple[list[str], Encoded, dict[str, Poison]]:
+        """Returns the content hashes of the texts that can be tokenised, their tokens, and the others' poisons."""
         hashes = list(texts)
         try:
             return hashes, self.classifier.encode(list(texts.values())), {}
         except (PipelineError, MemoryError):
             raise
         except Exception:
-            tried = isolated(hashes, lambda part: self.classifier.encode([texts[h] for h in part]).texts)
+            tried = isolate_bugs(hashes, lambda part: self.classifier.encode([texts[h] for h in part]).texts)
         poisons = {
-            h: buried("classify", f"text {h}", e) for h, e in zip(hashes, tried, strict=True) if isinstance(e, Bug)
+            h: poison_of(e, "classify", f"text:{h}") for h, e in zip(hashes, tried, strict=True) if isinstance(e, Bug)
         }
         good = [h for h in hashes if h not in poisons]
         return good, self.classifier.encode([texts[h] for h in good]), poisons
 
-    def _known(self, content_hash: str) -> Prediction | None:
+    def _cached(self, content_hash: str) -> Prediction | None:
         cached = self._cache.get(content_hash)
         return cached if cached is not None and cached.model_version == self.classifier.version else None
 
-    def _classified(self, encoded: Encoded) -> list[Prediction | Poison]:
+    def _classify(self, encoded: Encoded) -> list[Prediction | Poison]:
         tokens, padded = self.classifier.tokens, self.classifier.padded_tokens
-        found = self._infer(encoded)
-        done = max(0, self.classifier.tokens - tokens)
-        self._metrics.tokens.inc(done)
-        self._metrics.padding.inc(max(0, self.classifier.padded_tokens - padded - done))
-        return found
+        predictions = self._infer_isolated(encoded)
+        inferred = max(0, self.classifier.tokens - tokens)
+        self._metrics.tokens.inc(inferred)
+        self._metrics.padding.inc(max(0, self.classifier.padded_tokens - padded - inferred))
+        return predictions
 
     def _watch_drift(self, predictions: Sequence[Prediction]) -> None:
         reference = self.classifier.reference
         if reference is None:
             return
         if self._drift is None or self._drift[0] != self.classifier.version:
-            tell = self._metrics.drift
-            watch = Watch(reference.classes, lambda head, value: tell.labels(head).set(value))
+            gauge = self._metrics.drift
+            watch = Watch(reference.classes, lambda head, value: gauge.labels(head).set(value))
             self._drift = (self.classifier.version, watch)
         self._drift[1].add(predictions)
 
-    def _infer(self, encoded: Encoded) -> list[Prediction | Poison]:
+    def _infer_isolated(self, encoded: Encoded) -> list[Prediction | Poison]:
         """Halves a failing batch down to the text at fault."""
-        found = isolated(range(len(encoded.texts)), lambda part: self._inferred(encoded.only(part)))
-        return [buried("classify", "a text", f) if isinstance(f, Bug) else f for f in found]
+        results = isolate_bugs(range(len(encoded.texts)), lambda part: self._infer(encoded.only(part)))
+        return [poison_of(item, "classify", "text") if isinstance(item, Bug) else item for item in results]
 
-    def _inferred(self, encoded: Encoded) -> Sequence[Prediction | Poison]:
+    def _infer(self, encoded: Encoded) -> Sequence[Prediction | Poison]:
         try:
             return self.classifier.infer(encoded)
         except OutOfMemoryError as error:
             if len(encoded.texts) == 1:
-                raise Fatal(f"the model: {error}", "give it more memory, or start the worker again") from None
+                raise Fatal(
+                    f"the model ran out of memory on a single text: {error}",
+                    "give the process more memory, or start the worker again",
+                ) from None
             raise
         except EngineError as error:
             if len(encoded.texts) == 1:
                 return [Poison("classify", "unscorable", str(error))]
             raise
 
-    def _scored(self, post: Post, prediction: Prediction) -> ScoredPost:
+    def _score(self, post: Post, prediction: Prediction) -> ScoredPost:
         heads = prediction.heads
-        if self._rule.head not in heads:
-            raise Fatal(f"alerts.head {self._rule.head!r} is no head of the model ({', '.join(heads)})", "set it")
-        probabilities = prediction.probabilities(self._rule.head)
+        if self._counting.head not in heads:
+            model = f"{prediction.model_name} {prediction.model_version}"
+            raise Fatal(
+                f"alerts.head {self._counting.head!r} is not a head of model {model} ({', '.join(heads)})",
+                "set alerts.head to one of these",
+            )
+        probabilities = prediction.probabilities(self._counting.head)
         return ScoredPost(
             post=post,
             labels={h: prediction.label(h) for h in heads},
             scores={h: prediction.score(h) for h in heads},
-            negative_score=min(1.0, sum(probabilities.get(label, 0.0) for label in self._rule.negative)),
+            negative_score=min(1.0, sum(probabilities.get(label, 0.0) for label in self._counting.negative)),
             subjects=self._subjects.find(post.full_text),
             model_name=prediction.model_name,
             model_version=prediction.model_version,
         )
 
 
-def _decoded(record: Record) -> Post | Poison:
+def decode_or_poison(record: Record) -> Post | Poison:
+    """Decodes a record, or returns the poison without its traceback."""
     try:
         return decode(record)
     except Poison as poison:
-        # Its traceback holds the frames, and they the records, for as long as the garbage collector takes its time.
+        # The traceback holds the frames, and those the records, until the garbage collector runs.
         poison.__context__ = None
         return poison.with_traceback(None)

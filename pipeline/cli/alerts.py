@@ -6,19 +6,24 @@ import asyncio
 import getpass
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.alerting.alerts.terminal import alert_text
+from pipeline.alerting.notify.changes import due_now
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.deliveries import closed_by_hand, looked_at_again, reopened
 from pipeline.alerting.notify.factory import make_channels
+from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
 from pipeline.alerting.notify.policy import operator_state
-from pipeline.alerting.notify.status import by_channel, operators, told, with_operator
+from pipeline.alerting.notify.status import by_channel, notification_status, operators
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
 from pipeline.cli.why import why
+from pipeline.domain.alert import Alert
+from pipeline.domain.alert_evidence import EvidencePost, PeakCounts, Series
+from pipeline.domain.counting import Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -45,15 +50,14 @@ def list_(
     store = open_store(settings_of(config).store)
     alerts = store.alerts(open_only=open_only, limit=limit)
     said = operators(store, alerts)
-    found = [{**alert, "operator": said[alert["id"]]} for alert in alerts]
     if as_json:
-        print_json(found)
+        print_json([{**alert.to_json_with_id(), "operator": said[alert.id]} for alert in alerts])
         return
-    for alert in found:
-        out.print(alert["id"], markup=False)
+    for alert in alerts:
+        out.print(alert.id, markup=False)
         out.print(alert_text(alert))
-        out.print(f"  {told(alert, _now())}", markup=False)
-    if not found:
+        out.print(f"  {notification_status(alert, said[alert.id], _now())}", markup=False)
+    if not alerts:
         out.print("no open alert" if open_only else "no alert yet")
 
 
@@ -64,18 +68,20 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
     Example: opinionwatch alerts show 'subject:Nova@20260315T0930Z'
     """
     store = open_store(settings_of(config).store)
-    alert = with_operator(store, _alert(store, alert_id))
+    alert = _alert(store, alert_id)
+    said = operators(store, [alert])[alert.id]
     if as_json:
-        print_json(alert)
+        print_json({**alert.to_json_with_id(), "operator": said})
         return
     out.print(alert_text(alert))
-    out.print(f"  {told(alert, _now())}", markup=False)
+    out.print(f"  {notification_status(alert, said, _now())}", markup=False)
     for line in by_channel(alert):
         out.print(f"    {line}", markup=False)
-    rate = alert.get("false_alerts_per_key_week")
-    usual = f"; keys of this volume alert {rate:.2f} times a week, back-tested" if rate is not None else ""
-    out.print(f"model {alert['model']}, score {alert['score']}, threshold {alert['fire']:.1f}{usual}", markup=False)
-    out.print(alert["query"], markup=False)
+    threshold = alert.threshold
+    rate = threshold.false_alerts_per_key_week
+    usual = f"; keys with this volume alert {rate:.2f} times a week in the back-test" if rate is not None else ""
+    out.print(f"model {alert.model}, score {alert.peak.score}, threshold {threshold.fire:.1f}{usual}", markup=False)
+    out.print(alert.query, markup=False)
 
 
 @app.command()
@@ -159,7 +165,7 @@ def false_alarm(
     store = open_store(settings_of(config).store)
     alert = _alert(store, alert_id)
     if undo:
-        if not alert.get("false_alarm"):
+        if alert.false_alarm is None:
             raise Fatal(
                 f"alert {alert_id} is not marked as a false alarm", "see 'opinionwatch alerts show'", EXIT_USAGE
             )
@@ -169,7 +175,7 @@ def false_alarm(
     who, now = by or getpass.getuser(), _now()
     said = {"false_alarm_at": now.isoformat(timespec="seconds"), "false_alarm_by": who}
     line = f"{alert_id} closed as a false alarm by {who}"
-    _say(store, alert_id, said, as_json, line, lambda alert: closed_by_hand(alert, who, note, now))
+    _say(store, alert_id, said, as_json, line, lambda alert: closed_as_false_alarm(alert, who, note, now))
 
 
 @app.command("test-channel")
@@ -187,7 +193,7 @@ def test_channel(
         raise Fatal(f"no channel {name!r}", f"there are: {', '.join(channels)}", EXIT_USAGE)
     alert = _example()
     try:
-        asyncio.run(channels[name].send(Notice(f"{alert['id']}#0-test", "test", alert)))
+        asyncio.run(channels[name].send(Notice(f"{alert.id}#0-test", "test", alert)))
     except Transient as error:
         raise Fatal(str(error), "is the receiver up?", EXIT_UNAVAILABLE) from None
     if as_json:
@@ -211,7 +217,7 @@ def duration(text: str) -> timedelta:
     return timedelta(seconds=seconds)
 
 
-def _alert(store: Store, alert_id: str) -> dict[str, Any]:
+def _alert(store: Store, alert_id: str) -> Alert:
     alert = store.alert(alert_id)
     if alert is None:
         raise Fatal(f"no alert {alert_id}", "see 'opinionwatch alerts list'", EXIT_USAGE)
@@ -224,7 +230,7 @@ def _say(
     said: dict[str, Any],
     as_json: bool,
     line: str,
-    change: Callable[[dict[str, Any]], dict[str, Any]] = looked_at_again,
+    change: Callable[[Alert], Alert] = due_now,
 ) -> None:
     """Writes what a person says of an alert, a null taking it back, and what follows for the alert itself."""
     _alert(store, alert_id)
@@ -234,10 +240,10 @@ def _say(
         if store.swap_state(operator_state(alert_id), before, merged):
             break
     while True:  # nor what the alert role writes meanwhile
-        alert = {k: v for k, v in _alert(store, alert_id).items() if k != "id"}
+        alert = _alert(store, alert_id)
         if (changed := change(alert)) == alert:
             break
-        if store.put_alert(alert_id, {**changed, "revision": alert.get("revision", 0) + 1}):
+        if store.put_alert(replace(changed, revision=(alert.revision or 0) + 1)):
             break
     if as_json:
         print_json({"id": alert_id, **merged})
@@ -245,45 +251,24 @@ def _say(
         out.print(line, markup=False)
 
 
-def _example() -> dict[str, Any]:
-    now = _now().isoformat(timespec="seconds")
-    half_hours = {
-        "posts": (*[26, 31, 24, 29, 33, 27] * 7, *[28] * 4, 30, 30),
-        "negatives": (*[3, 5, 4] * 15, 4, 15, 16),
-    }
-    return {
-        "lane": "negative",
-        "id": f"subject:Example@{_now():%Y%m%dT%H%MZ}",
-        "key": "subject:Example",
-        "topic": "",
-        "subject": "Example",
-        "source": "",
-        "severity": "warning",
-        "state": "open",
-        "started_at": (_now() - timedelta(hours=1)).isoformat(timespec="seconds"),
-        "updated_at": now,
-        "resolved_at": None,
-        "observed": 31,
-        "expected": 8.2,
-        "posts": 60,
-        "share": 0.5167,
-        "expected_share": 0.1367,
-        "lift": 3.78,
-        "score": 5.1,
-        "window_s": 3600,
-        "cold": False,
-        "sequence": 0,
-        "related": [],
-        "model": "",
-        "query": "",
-        "terms": [],
-        "spread": {},
-        "series": {"end": int(_now().timestamp()), "step_s": 1800, **half_hours},
-        "evidence": [
-            {"id": "0", "source": "opinionwatch", "url": "", "published_at": now, "negative_score": 0.9, "reposts": 2,
-             "text": "This is a test of the channel. 这是一条测试消息。"}
-        ],
-    }  # fmt: skip
+def _example() -> Alert:
+    now = _now().replace(microsecond=0)
+    post = EvidencePost("0", "opinionwatch", "", now, "This is a test of the channel. 这是一条测试消息。", 0.9, 2)
+    return Alert(
+        id=f"subject:Example@{now:%Y%m%dT%H%MZ}",
+        key="subject:Example",
+        scope=Scope(subject="Example"),
+        started_at=now - timedelta(hours=1),
+        updated_at=now,
+        peak=PeakCounts(31, 8.2, 60, 0.5167, 0.1367, 3.78, 5.1),
+        series=Series(
+            end=int(now.timestamp()),
+            step_s=1800,
+            posts=(*[26, 31, 24, 29, 33, 27] * 7, *[28] * 4, 30, 30),
+            negatives=(*[3, 5, 4] * 15, 4, 15, 16),
+        ),
+        evidence=(post,),
+    )
 
 
 def _now() -> datetime:

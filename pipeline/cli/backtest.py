@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from models.files.encodings import FileError, opened, text_of
 from models.files.tables import lines_of
-from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.alerts.terminal_chart import share_chart
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import CountHistory, read_history
@@ -109,7 +109,7 @@ def backtest(
     fire = [override_of(rules, key).fire or usual for key, usual in zip(history.keys, fire, strict=True)]
     found = rule_over.episodes(history, scores, fire, policy, rules)
     rate = len(found) / history.key_weeks
-    authors_of = Evidence(store, alerts.counting) if store and lane is Lane.negative else None
+    authors_of = EvidenceReader(store, alerts.counting) if store and lane is Lane.negative else None
     held = _held(authors_of, alerts.min_authors, rules, found) if authors_of else {}
     if file and lane is Lane.negative and any(least_authors(alerts.min_authors, rules, k) > 1 for k in history.keys):
         err.print("a CSV has no authors: what alerts.min_authors holds is not left out; --index counts them")
@@ -233,7 +233,9 @@ def _warn(suspects: Sequence[DecidingEpisode], by_tier: Mapping[str, Threshold],
         )
 
 
-def _held(evidence: Evidence, everybody: int, rules: Sequence[KeyOverride], found: Sequence[Episode]) -> dict[str, str]:
+def _held(
+    evidence: EvidenceReader, everybody: int, rules: Sequence[KeyOverride], found: Sequence[Episode]
+) -> dict[str, str]:
     """Of the episodes that too few authors wrote, by id, how many of how many that it takes."""
     held = {}
     for e in found:

@@ -113,7 +113,7 @@ def engine(
     peers = training("evaluation.baselines")
     if unknown := [n for n in names if n not in peers.NAMES]:
         raise Fatal(f"--against {unknown[0]!r}", f"there are {', '.join(peers.NAMES)}", EXIT_USAGE)
-    made = refusing(lambda: peers.open_peers(Path(settings.model.bundle), names))
+    made = refusing(lambda: peers.open_baselines(Path(settings.model.bundle), names))
     ours: Any = open_classifier(settings.model)
     runners = {"engine": lambda given: peers.labels_of(ours, given), **made.by_name}
     seconds: dict[str, list[float]] = {name: [] for name in runners}

@@ -18,7 +18,7 @@ from pipeline.classify.subjects import matcher
 from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_of, shortage
 from pipeline.console.server import refuse_open_host
 from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, Transient
-from pipeline.kafka import admin
+from pipeline.kafka import admin, topic_check
 from pipeline.kafka.decompression import CODECS, missing_codecs
 from pipeline.settings import DEFAULT_FILE, Settings
 from pipeline.store.factory import open_store
@@ -225,7 +225,7 @@ def _kafka(settings: Settings) -> list[Finding]:
     if settings.embedded:
         return [Finding("kafka", "embedded: the demo's own broker (kafka.bootstrap_servers names a real one)")]
     kafka = settings.kafka
-    findings = [_tried("kafka", lambda: admin.check_topics(kafka))]
+    findings = [_tried("kafka", lambda: topic_check.check_topics(kafka))]
     if not findings[0].problem:
         findings.append(_tried("kafka limits", lambda: admin.check_limits(kafka)))
     return findings

@@ -19,6 +19,7 @@ from models.files.encodings import FileError, broken, opened, text_of
 from models.files.rows import BadRow, Row
 from models.files.tables import Format, format_of, lines_of, rows_of_lines
 from models.heads import Prediction
+from models.text import full_text
 from pipeline.classify.model_provider import open_classifier
 from pipeline.cli.common import Config, err, settings_of
 from pipeline.cli.out_file import written
@@ -141,7 +142,7 @@ def _text(row: dict[str, Any], text_field: str | None) -> str | None:
         return None
     title, text = row.get(title_column), row.get(text_column)
     title, text = (x if x.strip() else "" for x in map(_as_text, (title, text)))
-    return f"{title}\n{text}" if title and text else text or title
+    return full_text(title, text)
 
 
 def _as_text(value: Any) -> str:

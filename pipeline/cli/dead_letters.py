@@ -11,8 +11,8 @@ import typer
 
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.kafka import admin
-from pipeline.kafka.admin import Letter
+from pipeline.kafka import dead_letters
+from pipeline.kafka.dead_letters import Letter
 from pipeline.settings import KafkaSettings
 
 app = typer.Typer(help="Dead letters: records that could not be processed.", no_args_is_help=True)
@@ -54,7 +54,7 @@ def show(
     Example: opinionwatch dead show 0-17
     """
     kafka = settings_of(config).kafka
-    letter = admin.with_value(kafka, _find(kafka, letter_id))
+    letter = dead_letters.with_value(kafka, _find(kafka, letter_id))
     if raw:
         typer.get_binary_stream("stdout").write(letter.value)
     elif as_json:
@@ -80,13 +80,13 @@ def replay(
     """
     kafka = settings_of(config).kafka
     chosen = _chosen(kafka, letter_id, reason, stage)
-    again = sum(admin.replayable(kafka, letter) for letter in chosen)
-    sent, refused = (again, len(chosen) - again) if dry_run else admin.replay(kafka, chosen)
+    again = sum(dead_letters.replayable(kafka, letter) for letter in chosen)
+    sent, refused = (again, len(chosen) - again) if dry_run else dead_letters.replay(kafka, chosen)
     if as_json:
         print_json({"replayed": sent, "refused": refused, "dry_run": dry_run})
         return
     verb = "would replay" if dry_run else "replayed"
-    why = f"replayed {admin.MAX_REPLAYS} times before, or without a topic to go to"
+    why = f"replayed {dead_letters.MAX_REPLAYS} times before, or without a topic to go to"
     out.print(f"{verb} {sent}, refused {refused}{f' ({why})' if refused else ''}")
 
 
@@ -109,7 +109,7 @@ def drop(
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} dead letters?", err=True):
             raise typer.Exit(1)
-        admin.drop(kafka, chosen, getpass.getuser())
+        dead_letters.drop(kafka, chosen, getpass.getuser())
     if as_json:
         print_json({"dropped": len(chosen), "dry_run": dry_run})
     else:
@@ -128,7 +128,7 @@ def escaped(value: bytes) -> str:
 
 def _letters(kafka: KafkaSettings, reason: str | None, stage: str | None) -> Iterator[Letter]:
     kept: dict[str, Letter] = {}
-    for letter in admin.dead_letters(kafka):
+    for letter in dead_letters.dead_letters(kafka):
         if letter.dropped:
             kept.pop(letter.origin, None)
         elif reason in {None, letter.reason} and stage in {None, letter.stage}:
@@ -142,7 +142,7 @@ def _chosen(kafka: KafkaSettings, letter_id: str | None, reason: str | None, sta
 
 
 def _find(kafka: KafkaSettings, letter_id: str) -> Letter:
-    found = next((x for x in admin.dead_letters(kafka) if x.id == letter_id and not x.dropped), None)
+    found = next((x for x in dead_letters.dead_letters(kafka) if x.id == letter_id and not x.dropped), None)
     if found is None:
         raise Fatal(f"no dead letter {letter_id}", "see 'opinionwatch dead list'", EXIT_USAGE)
     return found

@@ -9,7 +9,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.live import Live
@@ -21,6 +21,7 @@ from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, print_summary
+from pipeline.domain.alert import Alert
 from pipeline.service.health import add_health, serving
 from pipeline.service.logs import configure
 
@@ -55,7 +56,7 @@ def demo(
                 markup=False,
             )
     live = not as_json and out.is_terminal
-    final: list[dict[str, Any]] = []
+    final: list[Alert] = []
 
     @asynccontextmanager
     async def attend(session: Session) -> AsyncIterator[None]:

@@ -292,7 +292,7 @@ def _to_label(settings: Settings, store: Store, time: timedelta, head: str, limi
     found = candidates(
         store.documents(start, end),
         labelled=frozenset(x.post for x in store.annotations()),
-        evidence=frozenset(e["id"] for a in store.alerts(limit=100) for e in a["evidence"]),
+        evidence=frozenset(post.id for alert in store.alerts(limit=100) for post in alert.evidence),
         new=new_words(frequencies(store.documents(start, end)), frequencies(store.documents(start - time, start))),
         head=head,
         per_topic=limit,

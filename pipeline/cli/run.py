@@ -21,7 +21,7 @@ from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.domain.threads import DaemonThreads
-from pipeline.kafka import admin
+from pipeline.kafka import topic_check
 from pipeline.service.health import add_health, serving
 from pipeline.service.logs import configure
 from pipeline.service.workers import Workers
@@ -119,7 +119,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
         log.info("console at http://%s:%d/", http.host, port)
     log.info(await step("connecting to the store", store.check))
     if role is not Role.console:
-        log.info(await step("connecting to Kafka", lambda: admin.check_topics(settings.kafka)))
+        log.info(await step("connecting to Kafka", lambda: topic_check.check_topics(settings.kafka)))
     workers = Workers(settings, settings.kafka.bootstrap_servers, store, metrics)
     if role.classifies:
         log.info("loading the model")

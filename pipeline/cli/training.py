@@ -141,7 +141,7 @@ def noise(
     """
     if not data:
         raise Fatal("no file given", "give --data FILE", EXIT_USAGE)
-    rows = refusing(lambda: training("train").noise_report(data, head, limit))
+    rows = refusing(lambda: training("train").label_error_report(data, head, limit))
     if as_json:
         print_json(rows)
         return

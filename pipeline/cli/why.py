@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_monitor import SILENT
 from pipeline.alerting.counting.table import scopes_of
@@ -18,9 +18,9 @@ from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
 from pipeline.alerting.evaluation.state import evaluated_to
 from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
-from pipeline.alerting.notify.status import told, with_operator
+from pipeline.alerting.notify.status import notification_status, operators
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
-from pipeline.domain.alert import NEGATIVE
+from pipeline.domain.alert import NEGATIVE, Alert
 from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
@@ -54,7 +54,7 @@ def why(
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
     replay = make_replay(store, settings.alerts)
     moment = _moment(at, bounds, store)
-    alerts = [a for a in store.alerts() if a.get("lane", NEGATIVE) == NEGATIVE]
+    alerts = [alert for alert in store.alerts() if alert.lane == NEGATIVE]
     seen, known = replay.observe(key, moment, alerts)
     if seen is None:
         raise _unknown(key, moment, known, settings.subjects)
@@ -99,21 +99,21 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 
 
 def _surroundings(
-    store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[dict[str, Any]], now: datetime
+    store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
     from pipeline.service.workers import key_overrides
 
     at = seen.observation.at
-    mine = [a for a in alerts if a["key"] == seen.key and datetime.fromisoformat(a["started_at"]) <= at]
-    alert = max(mine, key=lambda a: a["started_at"]) if mine else None
+    mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]
+    alert = max(mine, key=lambda alert: alert.started_at) if mine else None
     least = least_authors(settings.min_authors, key_overrides(settings), seen.key)
     begin = at - timedelta(seconds=seen.observation.window_s)
-    evidence = Evidence(store, settings.counting)
+    evidence = EvidenceReader(store, settings.counting)
     wrote = evidence.distinct_authors(seen.scope, NEGATIVE, begin, at) if least > 1 and seen.observation.posts else 0
     lag = {f"{topic}/{partition}": p.lag for (topic, partition), p in store.load_progress().items() if p.lag}
     return Surroundings(
         alert=alert,
-        notified=told(with_operator(store, alert), now) if alert else "",
+        notified=notification_status(alert, operators(store, [alert])[alert.id], now) if alert else "",
         lag=lag,
         outage=[s["source"] for s in (store.state(SILENT) or {}).get("sources", ())],
         authors=(wrote, least) if least > 1 else None,

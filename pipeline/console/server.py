@@ -10,9 +10,9 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.alerts.origin import origin
 from pipeline.alerting.counting.shares import key_shares
-from pipeline.alerting.notify.message import origin
-from pipeline.alerting.notify.status import by_channel, operators, told
+from pipeline.alerting.notify.status import by_channel, notification_status, operators
 from pipeline.console.shared import Shared
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError
@@ -92,11 +92,16 @@ def console_app(
 def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
     """The newest alerts, and in words who heard of each and where its posts come from."""
     found = store.alerts(limit=100)
-    said = operators(store, (alert for alert in found if alert["state"] == "open"))
-    shown = [{**alert, "operator": said.get(alert["id"], {})} for alert in found]
+    said = operators(store, (alert for alert in found if alert.is_open))
     return [
-        {**alert, "told": told(alert, now), "channels": by_channel(alert), "origin": "; ".join(origin(alert, "en"))}
-        for alert in shown
+        {
+            **alert.to_json_with_id(),
+            "operator": (word := said.get(alert.id, {})),
+            "told": notification_status(alert, word, now),
+            "channels": by_channel(alert),
+            "origin": "; ".join(origin(alert, "en")),
+        }
+        for alert in found
     ]
 
 

@@ -17,6 +17,7 @@ from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.classify.codec import decode
 from pipeline.classify.stage import Classifier
 from pipeline.demo.feed import Item
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
@@ -149,9 +150,13 @@ async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None
             raise Fatal(f"the alert role is not done after {DRAIN_S:.0f} s", "run it again", 70)
         await asyncio.sleep(0.05)
     deadline = time.monotonic() + _NOTIFY_S
-    while any(a.get("pending") and not a.get("held") for a in session.store.alerts()) and time.monotonic() < deadline:
+    while any(_awaits_channels(alert) for alert in session.store.alerts()) and time.monotonic() < deadline:
         await asyncio.sleep(0.05)
     session.drained = True
+
+
+def _awaits_channels(alert: Alert) -> bool:
+    return bool(alert.notifications.pending) and not alert.notifications.held
 
 
 async def _all_done(session: Session) -> None:
@@ -231,7 +236,7 @@ def summarise(session: Session) -> dict[str, Any]:
     """The object that `--once --json` prints."""
     metrics = session.workers.metrics
     counts = {name: total(metrics, name) for name in ("consumed", "indexed", "duplicate", "dead")}
-    alerts = sorted(session.store.alerts(), key=lambda a: a["started_at"])
+    alerts = sorted((alert.to_json() for alert in session.store.alerts()), key=lambda alert: alert["started_at"])
     elapsed = (session.finished or time.monotonic()) - session.started
     names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
     classifier = session.workers.classifier

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.text import Text
 from pipeline.alerting.alerts.terminal import alert_text
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.demo.play import Session, total
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
 
 _BARS = "▁▂▃▄▅▆▇█"
@@ -27,7 +29,7 @@ class View:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._shares: list[tuple[str, int, list[float | None]]] = []
-        self._alerts: list[dict[str, Any]] = []
+        self._alerts: list[Alert] = []
         self._read_at = 0.0
 
     def __rich__(self) -> RenderableType:
@@ -94,7 +96,7 @@ def sparkline(shares: list[float | None]) -> str:
     return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
 
 
-def print_summary(summary: dict[str, Any], alerts: list[dict[str, Any]], console: Console) -> None:
+def print_summary(summary: dict[str, Any], alerts: Sequence[Alert], console: Console) -> None:
     """What `--once` prints without `--json`."""
     console.print(
         f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "

@@ -71,6 +71,19 @@ class Alert:
         """How the alert stands now: resolved, or open with its severity."""
         return RESOLVED if self.state == RESOLVED else self.severity
 
+    def may_replace(self, there: Alert) -> bool:
+        """Whether this alert may take the place of the one that the store has.
+
+        An alert with a `revision` must be the successor of the stored revision. One without comes from an older
+        release; it must be at least as far along, judged by its transition and by whether anybody was notified.
+        """
+        if self.revision is not None:
+            return (there.revision or 0) < self.revision
+        return there._progress() <= self._progress()
+
+    def _progress(self) -> tuple[int, int, bool]:
+        return self.revision or 0, self.sequence, not self.notifications.pending
+
     def for_receivers(self) -> Alert:
         """The alert without what only its channels and its store need to know."""
         return replace(self, notifications=self.notifications.times_only(), revision=None)

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, NamedTuple
 
+from models.text import full_text
+
 #: The event time of what has none yet.
 EPOCH = datetime.fromtimestamp(0, UTC)
 #: Between these a time is taken for that of a post or a record.
@@ -83,12 +85,12 @@ class Post(NamedTuple):
     @property
     def full_text(self) -> str:
         """Title and text as the classifier reads them."""
-        return _joined(self.title, self.text)
+        return full_text(self.title, self.text)
 
 
 def text_of(document: Mapping[str, Any]) -> str:
     """`Post.full_text` of an indexed post."""
-    return _joined(str(document["title"]), str(document["text"]))
+    return full_text(str(document["title"]), str(document["text"]))
 
 
 def scores_of(document: Mapping[str, Any]) -> dict[str, float]:
@@ -104,10 +106,6 @@ def scores_of(document: Mapping[str, Any]) -> dict[str, float]:
 def rounded(scores: Mapping[str, float]) -> dict[str, float]:
     """As the index keeps them."""
     return {head: round(score, 4) for head, score in scores.items()}
-
-
-def _joined(title: str, text: str) -> str:
-    return f"{title}\n{text}" if title and text else title or text
 
 
 def document_id(source: str, native: str) -> str:

@@ -1,9 +1,9 @@
-"""Record batches of Kafka in bounded memory, in place of how aiokafka unpacks them.
+"""Reads Kafka's record batches in bounded memory, unlike aiokafka.
 
-aiokafka unpacks a batch at once, and hands over up to 512 records whatever their size: 444 KB of a topic took 1.5 GB.
-Here a batch is unpacked piece by piece, and a look at the fetcher brings a few megabytes. All records are delivered as
-ever, but one of over `LARGEST_RECORD` is passed over without being held: its size and SHA-256 are delivered in its
-place, which is what a dead letter by reference needs.
+aiokafka decompresses a whole batch at once and returns up to 512 records of any size: 444 KB of a topic took 1.5 GB.
+Here a batch is decompressed piece by piece, and one call to the fetcher returns a few megabytes. All records are still
+delivered, except that a record larger than `LARGEST_RECORD` is never kept in memory: its value is replaced by its size
+and SHA-256, which is all that a dead letter by reference needs.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
 from pipeline.kafka.decompression import CodecMissingError, DamagedError, Reader, decompressed, varint
 
 PIECE_BYTES = 4_000_000
-#: Of one record, key, value and headers together; the dead-letter topic takes 10 MB of them.
+#: The key, value and headers of one record together; the dead-letter topic keeps up to 10 MB of that.
 LARGEST_RECORD = 32_000_000
-#: What one look at the fetcher brings of a partition, at least one record.
-LOOK_BYTES = 4_000_000
+#: How much one call to the fetcher returns of a partition; it is always at least one record.
+FETCH_BYTES = 4_000_000
 _HEADER = struct.Struct(">qiibIhiqqqhii")
 _ATTRIBUTES, _COUNT = 5, 12
 _CODEC, _LOG_APPEND_TIME = 0x07, 0x08
 
 
-class Elided(bytes):
-    """Stands, empty, for a value that is too large to be held: of `size` bytes, with their SHA-256 (hex)."""
+class OmittedValue(bytes):
+    """An empty value in place of one that is too large to keep, which has `size` bytes with this SHA-256 (hex)."""
 
     size: int
     sha256: str
 
     @classmethod
-    def of(cls, size: int, sha256: str) -> Elided:
+    def of(cls, size: int, sha256: str) -> OmittedValue:
         made = cls()
         made.size, made.sha256 = size, sha256
         return made
 
 
 class _Record(NamedTuple):
-    """As aiokafka's records are."""
+    """Has the fields of aiokafka's records."""
 
     offset: int
     timestamp: int
@@ -58,7 +58,7 @@ class _Record(NamedTuple):
 
 
 class Batches:
-    """The batches of a fetch response, in order; takes the place of aiokafka's `MemoryRecords`."""
+    """The batches of a fetch response, in order; replaces aiokafka's `MemoryRecords`."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = memoryview(data), 0
@@ -75,11 +75,11 @@ class Batches:
             return None
         raw = bytes(self._data[self._at : end])
         self._at = end
-        # Older formats are of logs that no broker since 0.11 writes.
+        # No broker since 0.11 writes the older formats.
         return _Batch(raw) if raw[16] >= 2 else LegacyRecordBatch(raw, raw[16])
 
     def _end(self) -> int | None:
-        """Where the next batch ends; None where it is not there as a whole."""
+        """Returns where the next batch ends; None if it is incomplete."""
         if len(self._data) - self._at < 17:
             return None
         end = self._at + 12 + int.from_bytes(self._data[self._at + 8 : self._at + 12], "big", signed=True)
@@ -87,7 +87,7 @@ class Batches:
 
 
 class _Batch:
-    """One batch; what is not compressed is aiokafka's own to read."""
+    """One batch; aiokafka itself reads the uncompressed pieces."""
 
     def __init__(self, raw: bytes) -> None:
         if len(raw) < _HEADER.size:
@@ -104,7 +104,7 @@ class _Batch:
         return bool(self._whole.validate_crc())
 
     def __next__(self) -> Any:
-        """The marker of a control batch, which is never compressed."""
+        """Returns the marker of a control batch, which is never compressed."""
         return next(self._whole)
 
     def __iter__(self) -> Iterator[Any]:
@@ -130,15 +130,15 @@ class _Batch:
             reader.fill(10)
             found = varint(reader.buffer, 0)
             if found is None:
-                raise DamagedError("a record is cut off")
+                raise DamagedError("a record is truncated")
             if found[0] > LARGEST_RECORD:
                 yield self._large(reader)
                 left -= 1
             elif not reader.fill(found[1] + found[0]):
-                raise DamagedError("a record is cut off")
+                raise DamagedError("a record is truncated")
 
     def _piece(self, records: bytes | bytearray, count: int) -> Iterator[Any]:
-        """The records of a part of the batch, through aiokafka's own reader of what is not compressed."""
+        """Reads some decompressed records of the batch through aiokafka's own reader."""
         header = list(self._header)
         header[1] = _HEADER.size - 12 + len(records)
         header[_ATTRIBUTES] &= ~_CODEC
@@ -146,7 +146,7 @@ class _Batch:
         return self._tolerant(DefaultRecordBatch(_HEADER.pack(*header) + bytes(records)), records)
 
     def _tolerant(self, found: Iterator[Any], records: bytes | bytearray) -> Iterator[Any]:
-        """`found` are the records as aiokafka reads them, which no broker keeps from having odd header names."""
+        """Yields the records in `found`, which aiokafka reads; where it rejects a header name, reads them leniently."""
         done = 0
         try:
             for record in found:
@@ -156,7 +156,7 @@ class _Batch:
             yield from islice(self._with_odd_names(records), done, None)
 
     def _with_odd_names(self, records: bytes | bytearray) -> Iterator[_Record]:
-        """The same records; what is no UTF-8 in the name of a header becomes U+FFFD."""
+        """Reads the same records, with U+FFFD for the bytes of a header name that are not UTF-8."""
         reader = Reader(iter([bytes(records)]))
         while reader.fill(1):
             reader.varint()
@@ -174,7 +174,7 @@ class _Batch:
         return _Record(self.base_offset + offset_delta, timestamp, int(appended), value, *more)
 
     def _large(self, reader: Reader) -> _Record:
-        """Reads over a record; its key and headers are not kept."""
+        """Reads past a record and keeps neither its key nor its headers."""
         left, _ = reader.varint()
         reader.take(1)
         left -= 1
@@ -184,20 +184,20 @@ class _Batch:
             numbers.append(number)
             left -= size
         time_delta, offset_delta, key_bytes = numbers
-        reader.pass_over(max(0, key_bytes))
+        reader.skip(max(0, key_bytes))
         value_bytes, size = reader.varint()
         value_bytes = max(0, value_bytes)
         left -= size + max(0, key_bytes) + value_bytes
         if left < 0:
-            raise DamagedError("a record is longer than it says")
+            raise DamagedError("a record is longer than its header says")
         digest = hashlib.sha256()
-        reader.pass_over(value_bytes, digest.update)
-        reader.pass_over(left)
-        return self._record(time_delta, offset_delta, Elided.of(value_bytes, digest.hexdigest()))
+        reader.skip(value_bytes, digest.update)
+        reader.skip(left)
+        return self._record(time_delta, offset_delta, OmittedValue.of(value_bytes, digest.hexdigest()))
 
 
 def _whole_records(buffer: bytearray, most: int) -> tuple[int, int]:
-    """Where the last whole record of the buffer ends, and how many there are."""
+    """Returns where the last complete record of the buffer ends, and the number of complete records."""
     at = records = 0
     while records < most:
         found = varint(buffer, at)
@@ -209,7 +209,7 @@ def _whole_records(buffer: bytearray, most: int) -> tuple[int, int]:
 
 
 class _Fetched(fetcher.FetchResult):  # type: ignore[misc]
-    """What was fetched of a partition, handed over a few megabytes at a time."""
+    """The fetched records of a partition, which it returns a few megabytes at a time."""
 
     _partition_records: Any
 
@@ -223,7 +223,7 @@ class _Fetched(fetcher.FetchResult):  # type: ignore[misc]
             for record in self._partition_records:
                 found.append(record)
                 size += len(record.key or b"") + len(record.value or b"")
-                if size >= LOOK_BYTES or (max_records is not None and len(found) >= max_records):
+                if size >= FETCH_BYTES or (max_records is not None and len(found) >= max_records):
                     self._update_position()
                     return found
         except (CodecMissingError, DamagedError, CorruptRecordException) as error:
@@ -239,12 +239,12 @@ def _unreadable(tp: Any, offset: int, error: Exception) -> Fatal:
         remedy = "install it, or set compression.type of the topic to gzip and send the posts again"
         return Fatal(f"the batch at {place} is compressed with {error}", remedy, EXIT_UNAVAILABLE)
     remedy = (
-        "look at the disks of the brokers; to go on without the batch, delete it with kafka-delete-records.sh and set "
+        "check the disks of the brokers; to continue without the batch, delete it with kafka-delete-records.sh and set "
         "kafka.on_deleted = 'skip'"
     )
     return Fatal(f"the batch at {place} is damaged ({error})", remedy, EXIT_UNAVAILABLE)
 
 
 def read_in_bounded_memory() -> None:
-    """From here on, aiokafka's consumers of this process unpack batches as above."""
+    """Makes all aiokafka consumers of this process read batches as this module does."""
     fetcher.MemoryRecords, fetcher.FetchResult = Batches, _Fetched

@@ -1,6 +1,6 @@
-"""Compressed bytes of a record batch, read in chunks: what they unpack to is never in memory as a whole.
+"""Decompresses a record batch in chunks, so that its decompressed bytes are never in memory as a whole.
 
-Kafka limits a batch by its compressed size, and a megabyte of it may be a gigabyte of zeros.
+Kafka limits only the compressed size of a batch, and one megabyte may decompress to a gigabyte of zeros.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
 CHUNK_BYTES = 1 << 20
-#: By the number in the batch's header: the name, and the package that reads it.
+#: The name of each codec and the package that reads it, by the number in the batch's header.
 CODECS = {1: ("gzip", "zlib"), 2: ("snappy", "snappy"), 3: ("lz4", "lz4"), 4: ("zstd", "zstandard")}
 _PIP_NAMES = {"snappy": "python-snappy", "lz4": "lz4", "zstandard": "zstandard"}
 _XERIAL = b"\x82SNAPPY\x00"
-#: A snappy block unpacks to at most 64 bytes per 3 bytes; a block that announces more lies.
+#: 3 bytes of a snappy block decompress to at most 64; a block that announces more is damaged.
 _SNAPPY_RATIO = 22
 
 
 class CodecMissingError(Exception):
-    """The codec is one that this installation cannot read."""
+    """The codec is not installed or not known."""
 
 
 class DamagedError(Exception):
-    """The bytes are not what their codec says."""
+    """The bytes are not valid for their codec."""
 
 
 def missing_codecs() -> dict[str, str]:
-    """Codecs that cannot be read here, with the package of each that is to be installed."""
+    """Returns the codecs that this installation cannot read, each with the package to install."""
     return {name: _PIP_NAMES[module] for name, module in CODECS.values() if find_spec(module) is None}
 
 
 def decompressed(codec: int, payload: bytes) -> Iterator[bytes]:
-    """Chunks of about `CHUNK_BYTES` (snappy: its blocks); raises `CodecMissingError` or `DamagedError`."""
+    """Yields chunks of about `CHUNK_BYTES` (for snappy, its blocks); raises `CodecMissingError` or `DamagedError`."""
     read = {1: _gzip, 2: _snappy, 3: _lz4, 4: _zstd}.get(codec)
     if read is None:
         raise CodecMissingError(f"compression {codec}, which this release does not know")
@@ -58,7 +58,7 @@ def _gzip(payload: bytes) -> Iterator[bytes]:
             if chunk:
                 yield chunk
             elif not left and not member.eof:
-                raise DamagedError("gzip: cut off")
+                raise DamagedError("gzip: truncated")
         left = member.unused_data
 
 
@@ -77,7 +77,7 @@ def _lz4(payload: bytes) -> Iterator[bytes]:
                 return
             frame = lz4.frame.LZ4FrameDecompressor()
         elif not chunk and frame.needs_input:
-            raise DamagedError("lz4: cut off")
+            raise DamagedError("lz4: truncated")
 
 
 def _zstd(payload: bytes) -> Iterator[bytes]:
@@ -98,7 +98,7 @@ def _snappy(payload: bytes) -> Iterator[bytes]:
 
 
 def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
-    """The blocks of the framing that Java producers use, or the one block of librdkafka."""
+    """Yields the blocks of the framing that Java producers use, or the single block of librdkafka."""
     if not payload.startswith(_XERIAL):
         yield payload
         return
@@ -107,7 +107,7 @@ def _snappy_blocks(payload: bytes) -> Iterator[bytes]:
         size = int.from_bytes(payload[at : at + 4], "big")
         block = payload[at + 4 : at + 4 + size]
         if len(block) < size:
-            raise DamagedError("snappy: cut off")
+            raise DamagedError("snappy: truncated")
         yield block
         at += 4 + size
 
@@ -119,18 +119,18 @@ def _announced(block: bytes) -> int:
         if byte < 0x80:
             return size
         shift += 7
-    raise DamagedError("snappy: no length")
+    raise DamagedError("snappy: a block has no valid length")
 
 
 class Reader:
-    """What is unpacked and not used yet; grows to what is asked for and a chunk more."""
+    """Buffers decompressed bytes; the buffer grows to the requested size plus at most one chunk."""
 
     def __init__(self, chunks: Iterator[bytes]) -> None:
         self.buffer = bytearray()
         self._chunks = chunks
 
     def fill(self, size: int) -> bool:
-        """Unpacks until there are `size` bytes; False where the batch ends before."""
+        """Decompresses until the buffer has `size` bytes; False if the batch ends before."""
         while len(self.buffer) < size:
             chunk = next(self._chunks, None)
             if chunk is None:
@@ -139,52 +139,52 @@ class Reader:
         return True
 
     def take(self, size: int) -> bytes:
-        """The next `size` bytes, which leave the buffer."""
+        """Removes the next `size` bytes from the buffer and returns them."""
         if not self.fill(size):
-            raise DamagedError("a record is cut off")
+            raise DamagedError("a record is truncated")
         taken = bytes(self.buffer[:size])
         del self.buffer[:size]
         return taken
 
-    def pass_over(self, size: int, see: Callable[[bytes], object] = lambda _: None) -> None:
-        """The next `size` bytes, a chunk at a time, each of which `see` gets."""
+    def skip(self, size: int, see: Callable[[bytes], object] = lambda _: None) -> None:
+        """Skips the next `size` bytes and passes them to `see` a chunk at a time."""
         while size:
             part = self.take(min(size, CHUNK_BYTES))
             see(part)
             size -= len(part)
 
     def count(self) -> int:
-        """A number that is not negative."""
+        """Reads a number that is not negative."""
         return max(0, self.varint()[0])
 
     def text(self) -> bytes | None:
-        """Bytes after their length; None where that is negative."""
+        """Reads a length and that many bytes; None if the length is negative."""
         size, _ = self.varint()
         return self.take(size) if size >= 0 else None
 
     def varint(self) -> tuple[int, int]:
-        """A number as records write them, and the bytes it took."""
+        """Reads a number in the encoding of records, and returns it with the number of its bytes."""
         self.fill(10)
         found = varint(self.buffer, 0)
         if found is None:
-            raise DamagedError("a record is cut off")
+            raise DamagedError("a record is truncated")
         del self.buffer[: found[1]]
         return found
 
 
 def varint(data: bytes | bytearray, at: int) -> tuple[int, int] | None:
-    """The zigzag number at `at` and the place after it; None where the bytes end before it does.
+    """Returns the zigzag number at `at` and the index after it; None if the bytes end before the number does.
 
     >>> varint(b"\\x03", 0), varint(b"\\x80\\x01", 0), varint(b"\\x80", 0)
     ((-2, 1), (64, 2), None)
     """
     raw = shift = 0
-    for place in range(at, min(at + 10, len(data))):
-        byte = data[place]
+    for index in range(at, min(at + 10, len(data))):
+        byte = data[index]
         raw |= (byte & 0x7F) << shift
         if byte < 0x80:
-            return (raw >> 1) ^ -(raw & 1), place + 1
+            return (raw >> 1) ^ -(raw & 1), index + 1
         shift += 7
     if len(data) - at >= 10:
-        raise DamagedError("a number in a record has no end")
+        raise DamagedError("a number in a record does not end")
     return None

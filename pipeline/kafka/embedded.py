@@ -1,6 +1,6 @@
-"""The in-process broker: librdkafka's mock cluster inside confluent-kafka. For the demo and for tests; in memory.
+"""The in-process broker for the demo and for tests: librdkafka's mock cluster inside confluent-kafka, in memory.
 
-It keeps about 5 MB per partition and drops older records, so whoever feeds it must not run far ahead of the readers.
+It keeps about 5 MB per partition and drops older records, so producers must not run far ahead of the readers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pipeline.domain.errors import Fatal
 
 
 class EmbeddedBroker:
-    """Lives as long as the object; `address` is `host:port`."""
+    """Runs as long as this object lives; `address` is `host:port`."""
 
     def __init__(self) -> None:
         try:
@@ -26,14 +26,15 @@ class EmbeddedBroker:
         self.address = ",".join(f"{b.host}:{b.port}" for b in brokers.values())
 
     def create(self, topics: Sequence[str]) -> None:
-        """Topics appear on first use; this is that use."""
+        """Creates topics: the broker does so when a client first asks for one."""
         for topic in topics:
             self._cluster.list_topics(topic, timeout=10)
 
     def send(self, topic: str, key: bytes, value: bytes, timestamp_ms: int, partition: int) -> None:
-        """Queues a record; `flush` waits for it."""
+        """Queues a record; `flush` waits until the broker has it."""
         self._cluster.produce(topic, value, key, partition=partition, timestamp=timestamp_ms)
         self._cluster.poll(0)
 
     def flush(self) -> None:
+        """Waits up to 30 seconds until the broker has every queued record."""
         self._cluster.flush(30)

@@ -1,4 +1,4 @@
-"""Headers of Kafka records. Whoever may write a record controls them, so nothing of them is well-formed. Pure."""
+"""Reads the headers of Kafka records, which any producer controls and may malform. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_DIGITS = 12
 
 
 def header_texts(headers: Iterable[tuple[object, object]] | None) -> dict[str, str]:
-    """Each name with its value as one clean line, "" for none; of several under one name the last counts.
+    """Returns each name with its value as one clean line, "" for no value; the last of several values counts.
 
     >>> header_texts([("a", b"x\\x1b[2Jy"), ("b", None), ("c", b"\\xff"), ("a", b"z")])
     {'a': 'z', 'b': '', 'c': '\\ufffd'}
@@ -20,7 +20,7 @@ def header_texts(headers: Iterable[tuple[object, object]] | None) -> dict[str, s
 
 
 def header_number(text: str) -> int:
-    """A count, 0 where the text is none.
+    """Returns a count; 0 if the text is not one.
 
     >>> header_number("3"), header_number("-1"), header_number("\\xb2"), header_number("9" * 5000)
     (3, 0, 0, 0)

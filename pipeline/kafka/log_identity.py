@@ -1,4 +1,4 @@
-"""Which log a topic is: what aiokafka does not ask for. Topic ids are in the metadata from version 10 on (KIP-516)."""
+"""Asks for the identity of a topic's log, which aiokafka does not: topic ids are in metadata version 10 (KIP-516)."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ class _MetadataRequest(Request[MetadataRequest_v5 | _MetadataRequest_v10]):  # t
 
 
 async def log_identities(client: Any, topics: Sequence[str]) -> dict[str, str]:
-    """`CLUSTER/TOPIC_ID` of each topic that there is, asked by an aiokafka client; raises `KafkaError`.
+    """Returns `CLUSTER/TOPIC_ID` of each topic that exists; `client` is aiokafka's. Raises `KafkaError`.
 
-    Brokers before 2.8 know no topic ids: that part is empty then. Of brokers that do not even name their cluster
+    Brokers before 2.8 have no topic ids, and that part is empty then. If the brokers do not name their cluster either,
     the identity is "".
     """
     node = client.get_random_node()
     if node is None:
-        raise KafkaConnectionError("no broker is known")
+        raise KafkaConnectionError("no broker is known yet")
     try:
         answer = await client.send(node, _MetadataRequest(topics))
     except NotImplementedError:  # a broker before 1.0

@@ -1,53 +1,53 @@
-"""Whether records move: partitions with work waiting in which nothing happens. Pure: the caller tells the time."""
+"""Detects partitions with records waiting in which nothing moves. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
-#: A batch may take a while; no offset and no open record moves in it.
+#: A large batch may keep every offset still for a while; only longer counts as a stall.
 STALL_S = 60.0
 
 
 class PartitionPosition(NamedTuple):
-    """A partition: the next offset to fetch, the records taken that are not durable yet, and the end."""
+    """A partition: the next offset to fetch, the number of uncommitted records, and the end of the log."""
 
     partition: tuple[str, int]
     position: int
-    open_records: int
+    uncommitted: int
     end: int
 
     @property
-    def waits(self) -> bool:
-        return self.open_records > 0 or self.position < self.end
+    def has_work(self) -> bool:
+        return self.uncommitted > 0 or self.position < self.end
 
 
-class Movement:
-    """Remembers when each partition last moved, or had nothing to do.
+class StallDetector:
+    """Remembers when each partition last moved or had nothing to do; times are in seconds.
 
-    >>> movement = Movement()
+    >>> detector = StallDetector()
     >>> for now in (0.0, 90.0):
-    ...     movement.look([PartitionPosition(("t", 0), 5, 0, 9)], now)
-    >>> movement.stalled(90.0)
+    ...     detector.observe([PartitionPosition(("t", 0), 5, 0, 9)], now)
+    >>> detector.stalled(90.0)
     'records wait in t/0 at offset 5, and nothing moved for 90 s'
     """
 
     def __init__(self) -> None:
         self._moved: dict[tuple[str, int], tuple[PartitionPosition, float]] = {}
 
-    def look(self, places: Iterable[PartitionPosition], now: float) -> None:
-        """Partitions that are not among `places` are no longer held."""
-        fresh: dict[tuple[str, int], tuple[PartitionPosition, float]] = {}
-        for place in places:
-            old = self._moved.get(place.partition)
-            same = old is not None and place.waits and old[0][:3] == place[:3]
-            fresh[place.partition] = (place, old[1] if old is not None and same else now)
-        self._moved = fresh
+    def observe(self, positions: Iterable[PartitionPosition], now: float) -> None:
+        """Takes the positions of all assigned partitions; it forgets any other partition."""
+        moved: dict[tuple[str, int], tuple[PartitionPosition, float]] = {}
+        for current in positions:
+            before = self._moved.get(current.partition)
+            still = before is not None and current.has_work and before[0][:3] == current[:3]
+            moved[current.partition] = (current, before[1] if before is not None and still else now)
+        self._moved = moved
 
     def stalled(self, now: float) -> str | None:
-        """The partition that has stood still for longest, where that is too long."""
-        place, since = min(self._moved.values(), key=lambda entry: entry[1], default=(None, now))
-        if place is None or now - since < STALL_S:
+        """Describes the partition that has not moved for longest, once that is too long; None otherwise."""
+        position, since = min(self._moved.values(), key=lambda entry: entry[1], default=(None, now))
+        if position is None or now - since < STALL_S:
             return None
-        name = "/".join(map(str, place.partition))
-        return f"records wait in {name} at offset {place.position}, and nothing moved for {now - since:.0f} s"
+        name = "/".join(map(str, position.partition))
+        return f"records wait in {name} at offset {position.position}, and nothing moved for {now - since:.0f} s"

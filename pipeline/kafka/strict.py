@@ -1,20 +1,20 @@
-"""Strict at-least-once offsets on faust-streaming 0.15.3: the one file that overrides its private methods.
+"""Strict at-least-once offsets on faust-streaming 0.15.3. Only this file overrides Faust's private methods.
 
-What Faust does by itself loses posts (docs/delivery.md has the measured table). Here:
-- records reach the stream in chunks, consecutive records of one partition as one message: what Faust does per message
-  (about 100 microseconds) it does per chunk;
-- the commit is the contiguous prefix of settled chunks, and a chunk is settled only by whoever processed it. Faust
-  itself acks what its stream skips during a rebalance: that ack counts for nothing here;
-- what is settled is committed before partitions are revoked, and a commit that fails is made again a second later
-  (Faust crashes its consumer, and then stands still), or ends the process where Kafka goes on refusing it;
-- what no transaction has committed is not read, and the commit passes what is never delivered: the markers and aborted
-  records of transactions, what compaction took;
-- where a partition is read from is decided by whoever processes the records (`StrictApp.starts`), after each
-  rebalance and where Kafka no longer has what is to be read: nothing is ever skipped by a client's default;
-- records read ahead of what is durable are bounded, in number and in bytes: then nothing more is fetched. While a
-  worker waits for the store or the broker, it stays a member of its group; while it only takes long,
-  max.poll.interval fences it as ever.
-Faust is pinned, and tests/unit/test_strict.py fails when what is relied on moves.
+Stock Faust loses posts (docs/delivery.md has the measurements). This file changes how it fetches and commits:
+- Records reach the stream in chunks: consecutive records of one partition form one message, so Faust pays its cost per
+  message (about 100 microseconds) once per chunk.
+- Only the contiguous prefix of durable chunks is committed, and only `mark_durable` makes a chunk durable. Faust itself
+  acks the messages that its stream skips during a rebalance; those acks have no effect here.
+- Durable records are committed before their partitions are revoked. A failed commit is made again a second later (in
+  stock Faust it crashes the consumer, which then does nothing), and ends the process if Kafka keeps refusing it.
+- Records of uncommitted transactions are not read, and commits pass offsets that are never delivered: transaction
+  markers, aborted records and records that compaction removed.
+- `StrictApp.resolve_start_offsets` chooses where each partition is read from, after each rebalance and whenever Kafka
+  no longer has the next record: the client's defaults never skip anything.
+- The records that are read ahead of the durable ones are bounded in number and in bytes; at the bound, fetching stops.
+  A worker that waits for the store or the broker stays a member of its group. A worker that is merely slow is still
+  fenced by max.poll.interval.
+Faust is pinned, and tests/unit/test_strict.py fails when a private method that this file relies on changes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import faust
@@ -32,135 +31,73 @@ from aiokafka import errors
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 
-from pipeline.kafka.commits import Commits
+from pipeline.kafka.commit_health import CommitHealth
+from pipeline.kafka.commit_tracker import CommitTracker
 from pipeline.kafka.log_identity import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError, log_identities
-from pipeline.kafka.resume import Bounds
+from pipeline.kafka.start_offset import PartitionBounds
 
 log = logging.getLogger(__name__)
-#: Keeps a worker that waits inside its group (max.poll.interval counts from the last look at the fetcher).
+#: A waiting worker looks at the fetcher this often, which resets max.poll.interval and keeps it in its group.
 _LOOK_S = 1.0
-#: Passing failures of a commit that aiokafka does not call retriable. A group that rebalances gives the partition to
-#: another reader, or to this one, from where it stands.
-_PASSING = (
+#: Temporary failures of a commit that aiokafka does not mark as retriable. After a rebalance, the next owner of the
+#: partition reads on from the committed offset.
+_TEMPORARY = (
     TimeoutError, errors.KafkaTimeoutError, errors.CommitFailedError, errors.IllegalStateError,
     errors.UnknownMemberIdError, errors.IllegalGenerationError, errors.RebalanceInProgressError,
 )  # fmt: skip
-#: A commit that takes longer is given up and made again: a rebalance and the end of the process wait for it.
+#: A commit that takes longer is abandoned and made again, because rebalances and the shutdown wait for it.
 _COMMIT_S = 5.0
-#: Between two tries to find out where a partition is to be read from.
-_PLACE_S = 0.5
-#: The client itself would wait for a topic that is not there.
+#: The pause between two attempts to resolve start offsets.
+_RESOLVE_RETRY_S = 0.5
+#: Without this limit, the client would wait forever for a topic that does not exist.
 _ANSWER_S = 10.0
 
 
-@dataclass(slots=True)
-class ChunkState:
-    """Where a chunk stood: offsets `first..last` of one partition; `settled` when all its records are durable."""
-
-    first: int
-    last: int
-    records: int
-    size_bytes: int
-    settled: bool = False
-
-
-class CommitTracker:
-    """The delivered chunks of one partition, in order, and how far they are settled. Pure.
-
-    >>> p = CommitTracker()
-    >>> one, two = p.deliver(5, 6, 2, 90), p.deliver(9, 9, 1, 40)
-    >>> p.held
-    (3, 130)
-    >>> two.settled = True; p.advance()
-    >>> one.settled = True; p.advance()
-    10
-    """
-
-    def __init__(self) -> None:
-        self._pending: deque[ChunkState] = deque()
-        self._position: int | None = None
-        #: The next offset to read, as far as `advance` has come; None before it came anywhere.
-        self.reached: int | None = None
-
-    def deliver(self, first: int, last: int, records: int, size_bytes: int) -> ChunkState:
-        """Offsets come ascending; a lower one means a seek back: what was delivered from there on starts anew."""
-        while self._pending and self._pending[-1].last >= first:
-            self._pending.pop()
-        if self._position is not None and first < self._position:
-            self._position, self.reached = first, None
-        place = ChunkState(first, last, records, size_bytes)
-        self._pending.append(place)
-        return place
-
-    def passed(self, position: int) -> None:
-        """Everything below `position` was delivered, or never will be."""
-        self._position = position
-
-    @property
-    def durable(self) -> int | None:
-        """The first offset that is not known to be durable; None before the position is known."""
-        return next((place.first for place in self._pending if not place.settled), self._position)
-
-    def advance(self) -> int | None:
-        """Takes the settled prefix out and returns the next offset to read, None where nothing is new."""
-        reached = None
-        while self._pending and self._pending[0].settled:
-            reached = self._pending.popleft().last + 1
-        if not self._pending and self._position is not None and self._position > (self.reached or -1):
-            reached = max(reached or 0, self._position)
-        if reached is not None:
-            self.reached = max(self.reached or 0, reached)
-        return reached
-
-    @property
-    def held(self) -> tuple[int, int]:
-        """Records, and their bytes, that are delivered and not settled."""
-        open_ = [place for place in self._pending if not place.settled]
-        return sum(place.records for place in open_), sum(place.size_bytes for place in open_)
-
-
 class StrictConsumer(driver.Consumer):  # type: ignore[misc]
-    """Faust's consumer with its fetching and its offset bookkeeping replaced."""
+    """Faust's consumer with its own fetching and offset tracking."""
 
     def __init__(self, transport: Any, callback: Callable[[Any], Awaitable[None]], *args: Any, **kwargs: Any) -> None:
-        self._prefixes: dict[Any, CommitTracker] = defaultdict(CommitTracker)
+        self._trackers: dict[Any, CommitTracker] = defaultdict(CommitTracker)
         self._room = asyncio.Event()
-        self.commits = Commits()
-        #: Partitions that are not read before it is decided from where: the offset read up to, None for nothing.
-        self._unplaced: dict[Any, int | None] = {}
-        self._place_failed = False
+        self.commit_health = CommitHealth()
+        #: Partitions whose start offset is not resolved yet, with the committed offset; None if there is none.
+        self._unresolved: dict[Any, int | None] = {}
+        self._resolve_failed = False
 
         async def tracked(chunk: Any) -> None:
             records = chunk.records
             size_bytes = sum(len(r.value or b"") for r in records)
-            prefix = self._prefixes[chunk.tp]
-            chunk.place = prefix.deliver(records[0].offset, chunk.offset, len(records), size_bytes)
+            tracker = self._trackers[chunk.tp]
+            chunk.state = tracker.deliver(records[0].offset, chunk.offset, len(records), size_bytes)
             await callback(chunk)
 
         super().__init__(transport, tracked, *args, **kwargs)
 
-    def settle(self, chunk: Any) -> None:
-        """Every record of the chunk is durable. A chunk of before a rebalance has lost its place: nothing changes."""
-        chunk.place.settled = True
-        # Faust commits the partitions that it finds here.
-        self._acked[chunk.tp]  # noqa: B018
+    def mark_durable(self, chunk: Any) -> None:
+        """Makes a chunk committable. For a chunk delivered before a rebalance, this changes nothing."""
+        chunk.state.durable = True
+        self._mark_for_commit(chunk.tp)
         self._room.set()
 
-    def open_records(self, tp: Any) -> int:
-        """Records of a partition that are delivered and not settled."""
-        return self._prefixes[tp].held[0] if tp in self._prefixes else 0
+    def _mark_for_commit(self, tp: Any) -> None:
+        """Faust commits the partitions that have an entry here, even an empty one."""
+        self._acked[tp]  # noqa: B018
+
+    def uncommitted_records(self, tp: Any) -> int:
+        """Returns how many records of a partition are delivered and not durable yet."""
+        return self._trackers[tp].uncommitted[0] if tp in self._trackers else 0
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[Any, Any]]:
-        """Chunks of what the fetcher has, one partition after the other."""
-        if (self._unplaced and not await self._place()) or not await self._has_room():
+        """Yields what the fetcher has in chunks, one partition after the other."""
+        if (self._unresolved and not await self._resolve_start_offsets()) or not await self._has_room():
             return
         try:
             records, active = await self._wait_next_records(timeout)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
-            if self.app.starts is None:
+            if self.app.resolve_start_offsets is None:
                 raise
-            found = error.args[0]
-            self._unplaced.update(found if isinstance(found, dict) else {found: None})
+            lost = error.args[0]
+            self._unresolved.update(lost if isinstance(lost, dict) else {lost: None})
             return
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -176,17 +113,17 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
                         return
                     chunk = self._chunk(tp, found[at : at + size])
                     yield tp, chunk
-                    if not hasattr(chunk, "place"):  # a rebalance came before it was delivered
+                    if not hasattr(chunk, "state"):  # a rebalance came before the chunk was delivered
                         return
         self._note_positions()
 
     def _note_positions(self) -> None:
-        """Between two fetches a position says how far records were delivered, and what needs no delivery."""
+        """Between two fetches, a position tells how far records were delivered or will never be."""
         for tp, position in self._positions().items():
-            prefix = self._prefixes[tp]
-            prefix.passed(position)
-            if prefix.durable != self._committed_offset[tp]:
-                self._acked[tp]  # noqa: B018
+            tracker = self._trackers[tp]
+            tracker.note_position(position)
+            if tracker.durable_offset != self._committed_offset[tp]:
+                self._mark_for_commit(tp)
 
     def _positions(self) -> dict[Any, int]:
         subscription = self._thread._ensure_consumer()._subscription.subscription  # noqa: SLF001
@@ -195,60 +132,61 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         states = {tp: subscription.assignment.state_value(tp) for tp in self._get_active_partitions()}
         return {tp: s.position for tp, s in states.items() if s is not None and s.has_valid_position}
 
-    def durable(self, tp: Any) -> int | None:
-        """Below it every record is durable, or never comes; None where that is not known."""
-        return self._prefixes[tp].durable if tp in self._prefixes and tp not in self._unplaced else None
+    def durable_offset(self, tp: Any) -> int | None:
+        """Returns the offset below which every record is durable, or will never be delivered; None if it is unknown."""
+        return self._trackers[tp].durable_offset if tp in self._trackers and tp not in self._unresolved else None
 
     def stable_offset(self, tp: Any) -> int | None:
-        """The end of what is not part of an open transaction; None where it is not known."""
+        """Returns the offset at which the first open transaction begins, or the end; None if it is unknown."""
         found = self._thread._ensure_consumer().last_stable_offset(tp)  # noqa: SLF001
         return None if found is None or found < 0 else int(found)
 
     async def perform_seek(self) -> None:
         await super().perform_seek()
-        if self.app.starts is not None:
-            self._unplaced = {tp: self._read_offset[tp] for tp in self.assignment()}
+        if self.app.resolve_start_offsets is not None:
+            self._unresolved = {tp: self._read_offset[tp] for tp in self.assignment()}
 
-    async def _place(self) -> bool:
-        """Seeks where `StrictApp.starts` says; False while that cannot be, or must not be, answered."""
-        wanted, generation = dict(self._unplaced), self.app.consumer_generation_id
-        if not self.flow_active or any(self._prefixes[tp].held[0] for tp in wanted):
-            await asyncio.sleep(_PLACE_S)
+    async def _resolve_start_offsets(self) -> bool:
+        """Seeks to the offsets that the app chooses; False if they cannot be chosen yet."""
+        wanted, generation = dict(self._unresolved), self.app.consumer_generation_id
+        if not self.flow_active or any(self.uncommitted_records(tp) for tp in wanted):
+            await asyncio.sleep(_RESOLVE_RETRY_S)
             return False
         try:
             begins, ends = await self.earliest_offsets(*wanted), await self.highwaters(*wanted)
-            logs = await self.logs({tp.topic for tp in wanted})
+            logs = await self.log_identities({tp.topic for tp in wanted})
         except KafkaError as error:
-            if not self._place_failed:
-                log.warning(
-                    "Kafka did not say where partitions begin and end (goes on asking): %s", type(error).__name__
-                )
-            self._place_failed = True
-            await asyncio.sleep(_PLACE_S)
+            if not self._resolve_failed:
+                log.warning("no offsets of partitions from Kafka: error=%s; the worker keeps asking",
+                            type(error).__name__)  # fmt: skip
+            self._resolve_failed = True
+            await asyncio.sleep(_RESOLVE_RETRY_S)
             return False
-        self._place_failed = False
-        found = {tp: Bounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()}
-        starts = await self.app.starts(found)
+        self._resolve_failed = False
+        bounds = {
+            tp: PartitionBounds(read, begins[tp], ends[tp], logs.get(tp.topic, "")) for tp, read in wanted.items()
+        }
+        starts = await self.app.resolve_start_offsets(bounds)
         if starts is None or generation != self.app.consumer_generation_id:
-            await asyncio.sleep(_PLACE_S)
+            await asyncio.sleep(_RESOLVE_RETRY_S)
             return False
         await self.seek_wait(starts)
         for tp, offset in starts.items():
-            self._prefixes[tp] = CommitTracker()
-            self._prefixes[tp].passed(offset)
+            self._trackers[tp] = CommitTracker()
+            self._trackers[tp].note_position(offset)
             if offset != wanted[tp]:
                 self._committed_offset[tp] = None
-                self._acked[tp]  # noqa: B018
-            self._unplaced.pop(tp, None)
+                self._mark_for_commit(tp)
+            self._unresolved.pop(tp, None)
         return True
 
-    async def logs(self, topics: Collection[str]) -> dict[str, str]:
-        """The identity of each topic's log (`logids`); raises what the client raises."""
+    async def log_identities(self, topics: Collection[str]) -> dict[str, str]:
+        """Returns the identity of each topic's log; raises what the client raises."""
         consumer = self._thread._ensure_consumer()  # noqa: SLF001
         return dict(await self._thread.call_thread(log_identities, consumer._client, sorted(topics)))  # noqa: SLF001
 
-    async def since(self, tp: Any, timestamp_ms: int) -> int | None:
-        """The first offset of any partition, assigned or not, at or after a time; None where there is none."""
+    async def offset_at(self, tp: Any, timestamp_ms: int) -> int | None:
+        """Returns the first offset at or after a time, of an assigned partition or any other; None if there is none."""
         consumer = self._thread._ensure_consumer()  # noqa: SLF001
 
         async def asked() -> Any:
@@ -261,16 +199,16 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         return _StrictThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _has_room(self) -> bool:
-        """Waits while too much is held; False when it is time to look whether to stop."""
-        held = [prefix.held for prefix in self._prefixes.values()]
-        records, size_bytes = sum(h[0] for h in held), sum(h[1] for h in held)
-        if records < self.app.held_records and size_bytes < self.app.held_bytes:
+        """Waits while too much is uncommitted; False when the caller should check whether to stop."""
+        uncommitted = [tracker.uncommitted for tracker in self._trackers.values()]
+        records, size_bytes = sum(u[0] for u in uncommitted), sum(u[1] for u in uncommitted)
+        if records < self.app.max_uncommitted_records and size_bytes < self.app.max_uncommitted_bytes:
             return True
         self._room.clear()
         try:
             await asyncio.wait_for(self._room.wait(), _LOOK_S)
         except TimeoutError:
-            if self.app.waits():
+            if self.app.is_waiting():
                 await self._thread.call_thread(self._look)
         return False
 
@@ -282,7 +220,7 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
         try:
             await self.perform_seek()
         except Exception as error:
-            log.warning("the seek to the committed offsets failed: %s", type(error).__name__)
+            log.warning("seek to the committed offsets failed: error=%s", type(error).__name__)
 
     def _chunk(self, tp: Any, records: Sequence[Any]) -> Any:
         chunk = self._to_message(tp, records[-1])
@@ -294,49 +232,49 @@ class StrictConsumer(driver.Consumer):  # type: ignore[misc]
     def _new_offset(self, tp: Any) -> int | None:
         self._acked[tp].clear()
         self._acked_index[tp].clear()
-        prefix = self._prefixes[tp]
-        prefix.advance()
-        # Not only what is new: what was not committed for an error is due still.
-        return prefix.reached
+        tracker = self._trackers[tp]
+        tracker.advance()
+        # Not only a new offset: one whose commit failed is still due.
+        return tracker.committable
 
     async def _commit_offsets(self, offsets: dict[Any, int], start_new_transaction: bool = True) -> bool:
-        held = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
-        if not held:
+        assigned = {tp: offset for tp, offset in offsets.items() if tp in self.assignment()}
+        if not assigned:
             return False
         try:
-            await self._thread.call_thread(self._commit_in_thread, held)
+            await self._thread.call_thread(self._commit_in_thread, assigned)
         except (errors.KafkaError, TimeoutError) as error:
-            refused = not isinstance(error, _PASSING) and not error.retriable
-            self.commits.failed(type(error).__name__, refused=refused, now=time.monotonic())
+            refused = not isinstance(error, _TEMPORARY) and not error.retriable
+            self.commit_health.failed(type(error).__name__, refused=refused, now=time.monotonic())
             return False
-        self.commits.succeeded()
-        self._committed_offset.update(held)
+        self.commit_health.succeeded()
+        self._committed_offset.update(assigned)
         return True
 
-    async def _commit_in_thread(self, held: dict[Any, int]) -> None:
-        # Faust's watch for commits that are missing reads it.
-        self._thread.tp_last_committed_at.update(dict.fromkeys(held, time.monotonic()))
-        offsets = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in held.items()}
+    async def _commit_in_thread(self, committed: dict[Any, int]) -> None:
+        # Faust reads this to warn about missing commits.
+        self._thread.tp_last_committed_at.update(dict.fromkeys(committed, time.monotonic()))
+        offsets = {TopicPartition(tp.topic, tp.partition): OffsetAndMetadata(at, "") for tp, at in committed.items()}
         await asyncio.wait_for(self._thread._ensure_consumer().commit(offsets), _COMMIT_S)  # noqa: SLF001
 
     async def _add_gap(self, tp: Any, offset_from: int, offset_to: int) -> None:
-        """Gaps (compaction, transaction markers) need no bookkeeping: only delivered offsets count."""
+        """Ignores gaps (compaction, transaction markers): only delivered offsets count."""
 
     async def on_partitions_revoked(self, revoked: set[Any]) -> None:
         try:
             await self.commit()
         except Exception:
-            log.warning("commit before a rebalance failed; the records will be delivered again")
+            log.warning("commit before a rebalance failed; the records are delivered again")
         await super().on_partitions_revoked(revoked)
 
     async def on_partitions_assigned(self, assigned: set[Any], generation_id: int = 0) -> None:
-        self._prefixes.clear()
+        self._trackers.clear()
         self._room.set()
         await super().on_partitions_assigned(assigned, generation_id)
 
 
 class _StrictThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
-    """Faust reads what is not committed unless it writes in transactions itself."""
+    """Reads committed records only; stock Faust does so only if it writes in transactions itself."""
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)
@@ -351,20 +289,21 @@ class _StrictTransport(driver.Transport):  # type: ignore[misc]
 class StrictApp(faust.App):  # type: ignore[misc]
     """A Faust app whose consumers commit strictly."""
 
-    #: Records of a chunk at the most; what may be read ahead of what is durable (one fetch more may be on its way).
+    #: The largest number of records in a chunk.
     chunk_records: int = 128
-    held_records: int = 2048
-    held_bytes: int = 64_000_000
+    #: How much may be read ahead of the durable records; one more fetch may be under way.
+    max_uncommitted_records: int = 2048
+    max_uncommitted_bytes: int = 64_000_000
 
-    #: From which offset each partition is read, None to be asked again; without it, from where the group had stopped,
-    #: or else from the first record.
-    starts: Callable[[dict[Any, Bounds]], Awaitable[dict[Any, int] | None]] | None = None
+    #: Returns the offset from which each partition is read; None means that it must be asked again. Without it, a
+    #: partition is read from the committed offset, or else from the first record.
+    resolve_start_offsets: Callable[[dict[Any, PartitionBounds]], Awaitable[dict[Any, int] | None]] | None = None
 
-    #: Whether the worker waits for another service, rather than being slow or stuck.
-    waits: Callable[[], bool] = staticmethod(lambda: False)
+    #: Whether the worker waits for another service, as opposed to being slow or stuck.
+    is_waiting: Callable[[], bool] = staticmethod(lambda: False)
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
-        """An error in Faust's part of an agent: started again, it would never see what it had taken."""
+        """Ends the app on an error in Faust's part of an agent: a restarted agent would miss what it had taken."""
         await self.crash(exc)
 
     def _new_transport(self) -> Any:

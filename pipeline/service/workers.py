@@ -21,10 +21,10 @@ from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker import AlertWorker
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
-from pipeline.classify.guard import DeadLetterGuard
-from pipeline.classify.placement import Placement
 from pipeline.classify.stage import Classifier, ClassifyStage
+from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import NO_CLOCK
@@ -33,10 +33,12 @@ from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.domain.threads import DaemonThreads
-from pipeline.kafka import consumer
+from pipeline.kafka.agent import choose_start_offsets, consume
+from pipeline.kafka.app import make_app, raw_topic, start
+from pipeline.kafka.partitions import assigned, log_identities
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.supervision import Supervisor
-from pipeline.kafka.writers import DeadTopic, ProgressTopic, durable
+from pipeline.kafka.writers import DeadTopic, ProgressTopic, send
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.protocol import EvaluationStore, MonitoringStore
 
@@ -68,38 +70,37 @@ class Workers:
     def add_classify(self, classifier: Classifier) -> None:
         """Posts from the source topics into the store."""
         kafka, settings = self._settings.kafka, self._settings
-        app = consumer.make_app("classify", kafka, self._brokers)
+        app = make_app("classify", kafka, self._brokers)
         self.classifier = classifier
         for topic in kafka.topics:
             self.metrics.skipped.labels(topic)  # so that the first increase is seen as one
         counting = settings.alerts.counting
+        start_offsets = StartOffsets(kafka.on_deleted, self.metrics)
         classify_stage = ClassifyStage(
             classifier, matcher(settings), counting, self.metrics, settings.model.cache_mb * 1_000_000
         )
         self.flow = Flow(
             classify_stage=classify_stage,
             store=self._store,
-            dead_letters=DeadTopic(consumer.raw_topic(app, kafka.dead_topic), app),
-            progress=ProgressTopic(app, consumer.raw_topic(app, kafka.progress_topic)),
-            guard=DeadLetterGuard(
+            dead_letters=DeadTopic(raw_topic(app, kafka.dead_topic), app),
+            progress=ProgressTopic(app, raw_topic(app, kafka.progress_topic)),
+            dead_letter_limit=DeadLetterLimit(
                 settings.flow.dead_letter_limit, settings.flow.dead_letter_share, settings.flow.dead_letter_window_s
             ),
             metrics=self.metrics,
             executor=self._executor,
-            placement=Placement(kafka.on_deleted, self.metrics),
+            start_offsets=start_offsets,
             # The demo's feed has days of its own.
             horizon=(lambda: NO_CLOCK) if settings.embedded else None,
         )
         flow = self.flow
         app.on_partitions_assigned.connect(_reloader(flow), weak=False)
-        source = consumer.raw_topic(app, *kafka.topics)
-        consumer.consume(
-            app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.slack_s
-        )
-        consumer.read_from(app, flow.starts, self.fail)
+        source = raw_topic(app, *kafka.topics)
+        consume(app, source, flow.process, settings.flow, self.fail, lambda: flow.stalled is not None, flow.slack_s)
+        choose_start_offsets(app, flow.start_offsets, self.fail)
         self._apps.append(app)
         self._supervisors.append(Supervisor(app, kafka.topics))
-        self._background += [lambda: self._heartbeat(app, flow), lambda: self._keep_lag(app)]
+        self._background += [lambda: self._heartbeat(app, flow, start_offsets), lambda: self._keep_lag(app)]
 
     def add_alert(self, ceiling: Callable[[], datetime | None] = lambda: None) -> None:
         """Evaluation and notification; stands by while another process holds the progress partition.
@@ -107,11 +108,11 @@ class Workers:
         Nothing is judged later than `ceiling()`.
         """
         kafka, settings = self._settings.kafka, self._settings
-        app = consumer.make_app("alert", kafka, self._brokers)
-        alerts_topic = consumer.raw_topic(app, kafka.alerts_topic)
+        app = make_app("alert", kafka, self._brokers)
+        alerts_topic = raw_topic(app, kafka.alerts_topic)
 
         async def publish(key: str, alert: Mapping[str, Any]) -> None:
-            await durable(alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
+            await send(alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
 
         self.alerts = AlertWorker(
             store=self._store,
@@ -121,7 +122,7 @@ class Workers:
             channels=make_channels(settings.alerts),
             publish=publish,
             topics=kafka.topics,
-            holds=lambda: 0 in consumer.assigned(app, kafka.progress_topic),
+            holds=lambda: 0 in assigned(app, kafka.progress_topic),
             ceiling=ceiling,
             metrics=self.metrics,
             horizon=(lambda: NO_CLOCK) if settings.embedded else None,
@@ -134,7 +135,7 @@ class Workers:
                 list(readable(kafka.progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
             )
 
-        consumer.consume(app, consumer.raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
+        consume(app, raw_topic(app, kafka.progress_topic), on_progress, settings.flow, self.fail)
         self._apps.append(app)
         self._supervisors.append(Supervisor(app, [kafka.progress_topic]))
         self._background.append(worker.run)
@@ -144,7 +145,7 @@ class Workers:
         # thresholds would walk them again and again (5 % of the flow, measured).
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        await asyncio.gather(*(consumer.start(app, self._brokers) for app in self._apps))
+        await asyncio.gather(*(start(app, self._brokers) for app in self._apps))
         background = [*self._background, self._watch]
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in background]
         self.started = True
@@ -158,7 +159,7 @@ class Workers:
         if self.alerts and self.alerts.no_data:
             return f"no data: {self.alerts.no_data}"
         waits = bool(self.flow and self.flow.stalled)
-        return next((reason for s in self._supervisors if (reason := s.not_ready(waits))), None)
+        return next((reason for s in self._supervisors if (reason := s.not_ready(waiting=waits))), None)
 
     async def wait(self) -> None:
         """Returns after `stop`; raises what failed."""
@@ -212,9 +213,9 @@ class Workers:
 
     def _held(self, app: StrictApp) -> set[tuple[str, int]]:
         """Source partitions of this process."""
-        return {(t, p) for t in self._settings.kafka.topics for p in consumer.assigned(app, t)}
+        return {(t, p) for t in self._settings.kafka.topics for p in assigned(app, t)}
 
-    async def _heartbeat(self, app: StrictApp, flow: Flow) -> None:
+    async def _heartbeat(self, app: StrictApp, flow: Flow, start_offsets: StartOffsets) -> None:
         """Progress without news, so that the alert role sees a lag that grows and an idle that lasts."""
         topics = self._settings.kafka.topics
         for beat in count(1):
@@ -222,7 +223,7 @@ class Workers:
             await flow.publish_progress(self._held(app))
             if beat % LOGS_EVERY == 0:
                 with suppress(Transient):  # whether Kafka answers at all is what the flow and its progress say
-                    flow.placement.refuse_other_logs(await consumer.logs(app, topics))
+                    start_offsets.refuse_replaced_logs(await log_identities(app, topics))
 
 
 def _reloader(flow: Flow) -> Callable[..., Awaitable[None]]:

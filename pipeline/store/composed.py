@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
@@ -88,19 +89,19 @@ class ComposedStore:
     def all_progress(self) -> list[Progress]:
         return self._progress.all_progress()
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        return self._alerts.put_alert(alert_id, document)
+    def put_alert(self, alert: Alert) -> bool:
+        return self._alerts.put_alert(alert)
 
-    def alert(self, alert_id: str) -> dict[str, Any] | None:
+    def alert(self, alert_id: str) -> Alert | None:
         return self._alerts.alert(alert_id)
 
-    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
         return self._alerts.alerts(open_only=open_only, limit=limit)
 
-    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[Alert]:
         return self._alerts.due_alerts(channel, now, limit)
 
-    def unsettled_alerts(self) -> Iterable[dict[str, Any]]:
+    def unsettled_alerts(self) -> Iterable[Alert]:
         return self._alerts.unsettled_alerts()
 
     def open_alerts(self) -> dict[str, int]:

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
@@ -23,21 +24,6 @@ SOURCES = 100
 
 
 __all__ = ["RELABELLED"]  # moves to pipeline.domain.states
-
-
-def may_replace(there: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether an alert document may replace the stored one.
-
-    A document with a `revision` must be the successor of the stored revision. A document without one comes from an
-    older release; it must be at least as far along, judged by its transition and by whether anybody was notified.
-    """
-    if "revision" in document:
-        return bool(there.get("revision", 0) < document["revision"])
-    return _progress(there) <= _progress(document)
-
-
-def _progress(alert: Mapping[str, Any]) -> tuple[int, int, bool]:
-    return alert.get("revision", 0), alert.get("sequence", 0), not alert.get("pending")
 
 
 class PostStore(Protocol):
@@ -143,27 +129,30 @@ class ProgressStore(Protocol):
 class AlertStore(Protocol):
     """The alert documents."""
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        """Writes an alert; returns False and changes nothing if it may not replace the stored one (`may_replace`)."""
+    def put_alert(self, alert: Alert) -> bool:
+        """Writes an alert; returns False and changes nothing if it may not replace the stored one.
+
+        `Alert.may_replace` decides that.
+        """
         ...
 
-    def alert(self, alert_id: str) -> dict[str, Any] | None:
-        """The alert with this id, or None."""
+    def alert(self, alert_id: str) -> Alert | None:
+        """The alert with this id, or None; raises `Fatal` if the stored document is not an alert."""
         ...
 
-    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
-        """Alert documents with their `id`, newest first."""
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
+        """Alerts, newest first; in this list and those below a document that cannot be read is logged and skipped."""
         ...
 
-    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
-        """Alert documents with their `id` that have a delivery to `channel` due by `now` (`notifications.due_at`).
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[Alert]:
+        """Alerts that have a delivery to `channel` due by `now`.
 
         Those with the fewest attempts come first, then the oldest.
         """
         ...
 
-    def unsettled_alerts(self) -> Iterable[dict[str, Any]]:
-        """Every alert document, with its `id`, that is open or has a delivery due on any channel."""
+    def unsettled_alerts(self) -> Iterable[Alert]:
+        """Every alert that is open or has a delivery due on any channel."""
         ...
 
     def open_alerts(self) -> dict[str, int]:

@@ -13,7 +13,8 @@ from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
 from pipeline.domain.post import document_id
-from pipeline.kafka import admin
+from pipeline.kafka import admin, dead_letters
+from pipeline.kafka.limits import MAX_VALUE_BYTES
 from pipeline.service.status import from_store
 from pipeline.settings import KafkaSettings
 from tests.system import System
@@ -99,7 +100,7 @@ def kafka_of(system: System) -> KafkaSettings:
 
 
 def produce(system: System, sent: Corpus) -> None:
-    largest = max([admin.MAX_BYTES, *map(len, sent.values)])
+    largest = max([MAX_VALUE_BYTES, *map(len, sent.values)])
     with admin.producer(kafka_of(system), largest) as send:
         for value in sent.values:
             send(system.topic, value)
@@ -138,7 +139,7 @@ def examine(system: System, *sent: Corpus) -> Finding:
     system.store.refresh()
     found = list(system.store.ids())
     expected = frozenset().union(*(c.ids for c in sent))
-    origins = {x.origin for x in admin.dead_letters(kafka_of(system))}
+    origins = {x.origin for x in dead_letters.dead_letters(kafka_of(system))}
     books = from_store(system.store)
     parts = books["indexed"] + books["duplicate"] + books["dead"] + books["in_flight"]
     unsure = frozenset().union(*(c.unsure for c in sent))

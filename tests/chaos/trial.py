@@ -18,7 +18,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata
 
 from pipeline.domain.post import document_id
-from pipeline.kafka import admin
+from pipeline.kafka import admin, dead_letters
 from tests.builders import START
 from tests.chaos.oracle import Corpus, Finding, corpus, examine, kafka_of, lag, produce, produce_what_is_taken
 from tests.chaos.proxy import Proxy
@@ -254,7 +254,7 @@ class Trial:
         return lag(self.system)
 
     def dead(self) -> int:
-        return len({x.origin for x in admin.dead_letters(kafka_of(self.system))})
+        return len({x.origin for x in dead_letters.dead_letters(kafka_of(self.system))})
 
     def logs(self) -> str:
         return "".join(f.read_text(errors="replace") for f in sorted(self.folder.glob("worker*.log")))

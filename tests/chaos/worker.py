@@ -37,8 +37,9 @@ from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.cli import run
 from pipeline.domain.errors import Transient
-from pipeline.kafka import admin, consumer
+from pipeline.kafka import topic_check
 from pipeline.kafka.strict import StrictConsumer
+from pipeline.service import workers
 from tests.builders import DummyClassifier
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("CHAOS_FAULTS", "{}"))
@@ -144,11 +145,11 @@ def main() -> None:
     if "kill_after_told" in FAULTS:
         kill_after_told(FAULTS["kill_after_told"])
 
-    open_store, make_app = run.open_store, consumer.make_app
+    open_store, make_app = run.open_store, workers.make_app
     run.open_store = lambda settings: faulty(open_store(settings))
     run.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
     if FAULTS.get("hangs_in") == "kafka":
-        admin.check_topics = hang
+        topic_check.check_topics = hang
     if "dies_in" in FAULTS:
         part, number = FAULTS["dies_in"]
         dies(*PARTS[part], number)
@@ -161,7 +162,7 @@ def main() -> None:
             app.conf.broker_max_poll_interval = FAULTS["max_poll_s"]
         return app
 
-    consumer.make_app = patched
+    workers.make_app = patched  # type: ignore[attr-defined]
     sys.exit(command_line())
 
 

@@ -23,7 +23,7 @@ from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, json_key, scored
+from tests.builders import START, an_alert, json_key, scored
 
 RULE = NegativeDefinition()
 DAY = timedelta(days=1)
@@ -242,48 +242,42 @@ def test_progress_in_a_former_log_stays_beside_that_in_the_one_of_now(store: Sto
 
 
 def test_an_alert_never_goes_back(store: Store) -> None:
-    opened = {
-        "key": "topic:x",
-        "state": "open",
-        "started_at": START.isoformat(),
-        "sequence": 0,
-        "pending": ["0-opened"],
-    }
-    resolved = {**opened, "state": "resolved", "sequence": 1, "pending": ["1-resolved"]}
-    assert store.put_alert("a", opened)
-    assert store.put_alert("a", {**opened, "held": "quiet hours"})
-    assert store.put_alert("a", resolved)
-    assert not store.put_alert("a", {**opened, "pending": []}), "of a process that no longer evaluates"
-    assert store.put_alert("a", {**resolved, "pending": []})
-    assert not store.put_alert("a", resolved), "it was told"
-    assert store.alert("a") == {**resolved, "pending": [], "id": "a"}
+    opened = an_alert(sequence=0, pending=["0-opened"])
+    resolved = an_alert(state="resolved", sequence=1, pending=["1-resolved"])
+    told = an_alert(state="resolved", sequence=1, pending=[])
+    assert store.put_alert(opened)
+    assert store.put_alert(an_alert(sequence=0, pending=["0-opened"], held="quiet hours"))
+    assert store.put_alert(resolved)
+    assert not store.put_alert(an_alert(sequence=0, pending=[])), "of a process that no longer evaluates"
+    assert store.put_alert(told)
+    assert not store.put_alert(resolved), "it was told"
+    assert store.alert("a") == told
 
 
 def test_an_alert_changes_only_from_the_revision_that_stands(store: Store) -> None:
-    alert = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "sequence": 3, "pending": []}
-    assert store.put_alert("a", alert), "as an older release writes it"
-    assert store.put_alert("a", {**alert, "revision": 1, "pending": ["pager"]})
-    assert not store.put_alert("a", {**alert, "revision": 1, "sequence": 9}), "another came between"
-    assert store.put_alert("a", {**alert, "revision": 2, "sequence": 0})
-    assert not store.put_alert("a", alert)
-    assert store.alert("a") == {**alert, "revision": 2, "sequence": 0, "id": "a"}
+    alert = an_alert(sequence=3, pending=[])
+    assert store.put_alert(alert), "as an older release writes it"
+    assert store.put_alert(an_alert(sequence=3, revision=1, pending=["pager"]))
+    assert not store.put_alert(replace(alert, revision=1, sequence=9)), "another came between"
+    assert store.put_alert(replace(alert, revision=2, sequence=0))
+    assert not store.put_alert(alert)
+    assert store.alert("a") == replace(alert, revision=2, sequence=0)
 
 
 def test_of_those_who_change_an_alert_at_once_each_is_kept(store: Store) -> None:
-    alert = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "sequence": 0, "related": []}
-
     def add(name: str) -> None:
         while True:
-            there = {k: v for k, v in (store.alert("a") or alert).items() if k != "id"}
-            changed = {**there, "related": [*there["related"], name], "revision": there.get("revision", 0) + 1}
-            if store.put_alert("a", changed):
+            there = store.alert("a") or an_alert()
+            changed = replace(there, related=(*there.related, name), revision=(there.revision or 0) + 1)
+            if store.put_alert(changed):
                 return
 
     names = [f"n{i}" for i in range(12)]
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(add, names))
-    found = store.alert("a") or {}
-    assert (sorted(found["related"]), found["revision"]) == (sorted(names), 12)
+    found = store.alert("a")
+    assert found is not None
+    assert (sorted(found.related), found.revision) == (sorted(names), 12)
 
 
 def delivery(channel: str, due_minute: float | None, attempts: int = 0) -> dict[str, Any]:
@@ -293,12 +287,11 @@ def delivery(channel: str, due_minute: float | None, attempts: int = 0) -> dict[
 
 
 def test_each_channel_is_given_what_is_due_for_it(store: Store) -> None:
-    base = {"key": "topic:x", "state": "open", "severity": "warning"}
-
     def put(name: str, minute: int, *deliveries: dict[str, Any], **more: Any) -> None:
         pending = [d["channel"] for d in deliveries if d["due_at"]]
-        document = {**base, "started_at": (START + timedelta(minutes=minute)).isoformat(), "sequence": 0, **more}
-        assert store.put_alert(name, {**document, "notifications": list(deliveries), "pending": pending, "revision": 1})
+        at = (START + timedelta(minutes=minute)).isoformat()
+        status = {"notifications": list(deliveries), "pending": pending, "revision": 1}
+        assert store.put_alert(an_alert(name, started_at=at, **status, **more))
 
     put("second", 2, delivery("pager", 0), delivery("chat", None))
     put("first", 1, delivery("pager", -5), delivery("chat", 60))
@@ -308,7 +301,7 @@ def test_each_channel_is_given_what_is_due_for_it(store: Store) -> None:
     put("quiet", 5, delivery("pager", None), unnotified="pager: refused")
 
     def due(channel: str, minute: int, limit: int = 10) -> list[str]:
-        return [a["id"] for a in store.due_alerts(channel, START + timedelta(minutes=minute), limit)]
+        return [a.id for a in store.due_alerts(channel, START + timedelta(minutes=minute), limit)]
 
     assert due("pager", 0) == ["first", "second", "tried"]
     assert due("pager", 0, limit=1) == ["first"]
@@ -316,39 +309,34 @@ def test_each_channel_is_given_what_is_due_for_it(store: Store) -> None:
     assert due("chat", 0) == []
     assert due("chat", 60) == ["first", "tried"], "what another channel needed no tries for does not count here"
     assert due("nobody", 60) == []
-    assert sorted(a["id"] for a in store.unsettled_alerts()) == ["first", "later", "quiet", "second", "tried"]
+    assert sorted(a.id for a in store.unsettled_alerts()) == ["first", "later", "quiet", "second", "tried"]
     assert store.open_alerts() == {"warning": 4, "critical": 0, "unnotified": 1}
-    told = {k: v for k, v in (store.alert("first") or {}).items() if k != "id"}
-    assert store.put_alert("first", {**told, "revision": 2, "pending": [], "notifications": []})
+    assert store.put_alert(an_alert("first", revision=2, pending=[], notifications=[]))
     assert due("pager", 0) == ["second", "tried"]
 
 
 def test_what_is_due_goes_on_past_a_thousand_newer_alerts(store: Store) -> None:
     if isinstance(store, ElasticsearchStore):
         pytest.skip("a thousand refreshes; the query is the same for two alerts and for many")
-    alert = {"key": "topic:x", "state": "open", "severity": "warning", "sequence": 0, "pending": []}
-    old = {**alert, "started_at": START.isoformat(), "notifications": [delivery("pager", 0)], "pending": ["pager"]}
-    store.put_alert("old", old)
+    store.put_alert(an_alert("old", notifications=[delivery("pager", 0)], pending=["pager"]))
     for i in range(1100):
-        store.put_alert(f"n{i}", {**alert, "started_at": (START + DAY).isoformat()})
-    assert [a["id"] for a in store.due_alerts("pager", START, 500)] == ["old"]
+        store.put_alert(an_alert(f"n{i}", started_at=(START + DAY).isoformat(), pending=[]))
+    assert [a.id for a in store.due_alerts("pager", START, 500)] == ["old"]
 
 
 def test_of_writers_at_once_the_furthest_stands(store: Store) -> None:
-    alert = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "pending": []}
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda n: store.put_alert("a", {**alert, "sequence": n % 4}), range(16)))
-    assert (store.alert("a") or {})["sequence"] == 3
+        list(pool.map(lambda n: store.put_alert(an_alert(sequence=n % 4, pending=[])), range(16)))
+    assert [alert.sequence for alert in store.alerts()] == [3]
 
 
 def test_alerts_and_state_are_read_back(store: Store) -> None:
-    early = {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "evidence": [{"text": "中文"}]}
-    late = {**early, "state": "resolved", "started_at": (START + DAY).isoformat()}
-    store.put_alert("a", early)
-    store.put_alert("b", late)
-    assert [a["id"] for a in store.alerts()] == ["b", "a"]
-    assert store.alerts(open_only=True) == [{**early, "id": "a"}]
-    store.put_alert("a", {**early, "state": "resolved"})
+    early = an_alert("a", evidence=[{"text": "中文"}])
+    store.put_alert(early)
+    store.put_alert(an_alert("b", state="resolved", started_at=(START + DAY).isoformat()))
+    assert [a.id for a in store.alerts()] == ["b", "a"]
+    assert store.alerts(open_only=True) == [early]
+    store.put_alert(replace(early, state="resolved"))
     assert store.alerts(open_only=True) == []
     assert store.state(json_key("evaluator")) is None
     store.put_state(json_key("evaluator"), {"cursor": 5, "episodes": []})
@@ -468,10 +456,8 @@ def test_labels_are_dropped_by_their_ids(store: Store) -> None:
 
 def test_an_alert_is_found_by_its_id(store: Store) -> None:
     assert store.alert("none") is None
-    store.put_alert("a", {"state": "open", "started_at": START.isoformat(), "severity": "warning"})
-    assert store.alert("a") == {
-        "id": "a", "state": "open", "started_at": START.isoformat(), "severity": "warning"
-    }  # fmt: skip
+    store.put_alert(an_alert("a"))
+    assert store.alert("a") == an_alert("a")
 
 
 @pytest.mark.services
@@ -497,7 +483,7 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
         ElasticsearchStore(empty_elasticsearch).index([scored(1)], START, 1)
     new = ElasticsearchStore(empty_elasticsearch)
     assert new.setup() == [f"fields scores of index {current}", "fields fire of index opinion-alerts"]
-    new.put_alert("a", {"key": "k", "fire": 4.5})
+    new.put_alert(an_alert(fire=4.5))
     new.index([scored(1)], START, 1)
     new.refresh()
     doubtful = {"range": {"scores.sentiment": {"lt": "0.75"}}}

@@ -23,10 +23,11 @@ from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.deliveries import closed_by_hand
+from pipeline.alerting.notify.false_alarms import closed_as_false_alarm
 from pipeline.alerting.notify.policy import operator_state
-from pipeline.alerting.notify.status import told, with_operator
+from pipeline.alerting.notify.status import notification_status, operators
 from pipeline.alerting.worker import AlertWorker
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
@@ -126,6 +127,11 @@ def worker(
     return made
 
 
+def status_of(store: SqliteStore, alert: Alert | None, now: datetime) -> str:
+    assert alert is not None
+    return notification_status(alert, operators(store, [alert])[alert.id], now)
+
+
 def tick(made: AlertWorker) -> None:
     asyncio.run(made.tick())
 
@@ -139,9 +145,9 @@ def test_an_alert_is_told_once_and_not_again_after_a_restart(store: SqliteStore)
     assert len(set(first)) == len(first) == len(published)
     tick(worker(store, channel, published))
     assert [n.key for n in channel.got] == first
-    alert = store.alerts()[0]
-    assert alert["pending"] == []
-    assert alert["first_notified_at"].startswith("2026-11-24")
+    status = store.alerts()[0].notifications
+    assert status.pending == ()
+    assert status.first_at == NOW
 
 
 def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path) -> None:
@@ -155,16 +161,17 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     ):
         made.on_progress([Progress("t", 0, 5000 + number, 5000 + number, end)])
         tick(made)
-    surges = [n.alert for n in channel.got if n.transition == "opened" and n.alert["lane"] == "volume"]
-    (told,) = [a for a in surges if datetime.fromisoformat(a["started_at"]) >= SURGE - timedelta(hours=1)]
-    assert told["key"] == "subject:Nova"
-    assert told["share"] is told["expected_share"] is None
-    assert told["observed"] == told["posts"] > 2 * told["expected"]
-    assert len(told["evidence"]) == 5
-    assert any(store.post(e["id"])["sentiment"] == "neutral" for e in told["evidence"])  # type: ignore[index]
-    assert "labels" not in told["query"]
-    assert told["series"]["posts"][-1] > 3 * told["series"]["posts"][0]
-    assert not [n for n in channel.got if n.alert["lane"] == "negative"]
+    surges = [n.alert for n in channel.got if n.transition == "opened" and n.alert.lane == "volume"]
+    (sent,) = [a for a in surges if a.started_at >= SURGE - timedelta(hours=1)]
+    assert sent.key == "subject:Nova"
+    assert sent.peak.share is sent.peak.expected_share is None
+    assert sent.peak.observed == sent.peak.posts > 2 * sent.peak.expected
+    assert len(sent.evidence) == 5
+    assert any(store.post(e.id)["sentiment"] == "neutral" for e in sent.evidence)  # type: ignore[index]
+    assert "labels" not in sent.query
+    assert sent.series is not None
+    assert sent.series.posts[-1] > 3 * sent.series.posts[0]
+    assert not [n for n in channel.got if n.alert.lane == "negative"]
     store.close()
 
 
@@ -230,7 +237,7 @@ def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
     store.index(calm, START, 1)
     after.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(minutes=begin + 990))])
     tick(after)
-    assert [a["state"] for a in store.alerts()] == ["resolved"]
+    assert [a.state for a in store.alerts()] == ["resolved"]
     assert [n.transition for n in channel.got][-1] == "resolved"
     store.close()
 
@@ -238,12 +245,13 @@ def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
 def test_an_open_alert_whose_episode_is_lost_is_closed_with_a_note(store: SqliteStore) -> None:
     channel = FakeChannel()
     tick(worker(store, channel, []))
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
-    lost = {**alert, "started_at": (START - timedelta(days=9)).isoformat(), "revision": 1}
-    store.put_alert("subject:Nova@20260221T0000Z", {k: v for k, v in lost.items() if k != "id"} | {"state": "open"})
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
+    lost_id = "subject:Nova@20260221T0000Z"
+    store.put_alert(replace(alert, id=lost_id, started_at=START - timedelta(days=9), revision=1, state="open"))
     tick(worker(store, channel, []))
-    found = store.alert("subject:Nova@20260221T0000Z") or {}
-    assert (found["state"], found["note"]) == ("resolved", "closed without an end: the evaluation lost its episode")
+    found = store.alert(lost_id)
+    assert found is not None
+    assert (found.state, found.note) == ("resolved", "closed without an end: the evaluation lost its episode")
     assert channel.got[-1].key.startswith("subject:Nova@20260221T0000Z#")
     assert channel.got[-1].transition == "resolved"
     told_of = len(channel.got)
@@ -267,7 +275,7 @@ def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
     properties = templates("standard", 0, Layout("month", None))[ALERTS]["template"]["mappings"]["properties"]
     written: list[dict[str, Any]] = []
     put = store.put_alert
-    monkeypatch.setattr(store, "put_alert", lambda name, alert: (written.append(alert), put(name, alert))[1])
+    monkeypatch.setattr(store, "put_alert", lambda alert: (written.append(alert.to_json()), put(alert))[1])
     channel = FakeChannel()
     channel.down = Transient("channel fake: down")
     made = worker(store, channel, [])
@@ -276,10 +284,10 @@ def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
     made._notifier.send()
     tick(made)
     (alert,) = store.alerts()
-    store.put_alert(alert["id"], closed_by_hand({k: v for k, v in alert.items() if k != "id"}, "ann", "note", NOW))
+    store.put_alert(closed_as_false_alarm(alert, "ann", "note", NOW))
     state = store.state(json_key("evaluator")) or {}
     store.put_state(json_key("evaluator"), {**state, "episodes": []})
-    store.put_alert("orphan", {**written[0], "key": "subject:Orphan"})
+    store.put_alert(Alert.from_json("orphan", {**written[0], "key": "subject:Orphan"}))
     tick(worker(store, channel, []))
     assert any(a.get("false_alarm") for a in written)
     assert any(a["note"] for a in written)
@@ -324,17 +332,18 @@ def test_a_channel_that_was_down_hears_how_things_stand(store: SqliteStore) -> N
     made = worker(store, channel, [], clock=clock)
     tick(made)
     assert channel.got == []
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
-    assert (alert["pending"], alert["first_notified_at"]) == (["fake"], None)
-    assert [(n["channel"], n["state"], n["detail"]) for n in alert["notifications"]] == [("fake", "retrying", "503")]
-    assert told(with_operator(store, alert), NOW) == "not told yet: fake retries after 1 try (503)"
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
+    status = alert.notifications
+    assert (status.pending, status.first_at) == (("fake",), None)
+    assert [(d.channel, d.state, d.detail) for d in status.deliveries or ()] == [("fake", "retrying", "503")]
+    assert status_of(store, alert, NOW) == "not notified yet: fake retries after 1 try (503)"
     channel.down = None
     clock.pass_(60)
     tick(made)
     (notice,) = channel.got
-    assert (notice.transition, notice.key) == ("opened", f"{alert['id']}#{alert['sequence']}-opened")
-    assert notice.alert["severity"] == alert["severity"]
-    assert store.alerts()[0]["pending"] == []
+    assert (notice.transition, notice.key) == ("opened", f"{alert.id}#{alert.sequence}-opened")
+    assert notice.alert.severity == alert.severity
+    assert store.alerts()[0].notifications.pending == ()
     clock.pass_(60)
     tick(made)
     assert len(channel.got) == 1
@@ -346,9 +355,9 @@ def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore)
     clock = Clock()
     made = worker(store, channel, [], clock=clock)
     tick(made)
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
-    assert (alert["pending"], alert["first_notified_at"]) == (["fake"], None)
-    assert told(with_operator(store, alert), NOW) == "nobody was notified: fake refused it (status 404; check the URL)"
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
+    assert (alert.notifications.pending, alert.notifications.first_at) == (("fake",), None)
+    assert status_of(store, alert, NOW) == "nobody was notified: fake refused it (status 404; check the URL)"
     clock.pass_(60)
     tick(made)
     assert made._metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0, "it has ended"
@@ -358,7 +367,7 @@ def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore)
     clock.pass_(3540)
     tick(made)
     assert [n.transition for n in channel.got] == ["opened"]
-    assert told(with_operator(store, store.alert(alert["id"]) or {}), NOW).startswith("told 24 Nov 01:00")
+    assert status_of(store, store.alert(alert.id), NOW).startswith("notified 24 Nov 01:00")
 
 
 def test_a_standby_does_nothing(store: SqliteStore) -> None:
@@ -398,10 +407,10 @@ def test_many_keys_at_once_are_one_message(tmp_path: Path) -> None:
     tick(made)
     opened = [n for n in channel.got if n.transition == "opened"]
     assert len(opened) == 1
-    assert opened[0].alert["key"] == "8 keys"
-    assert set(opened[0].alert["related"]) == {f"subject:Subject {k}" for k in range(8)}
+    assert opened[0].alert.key == "8 keys"
+    assert set(opened[0].alert.related) == {f"subject:Subject {k}" for k in range(8)}
     assert len({p for p in published if p.endswith("opened")}) == 8, "each transition stands in the topic"
-    assert all(a["pending"] == [] and a["first_notified_at"] for a in store.alerts())
+    assert all(a.notifications.pending == () and a.notifications.first_at for a in store.alerts())
     store.close()
 
 
@@ -412,18 +421,18 @@ def test_what_is_snoozed_waits(store: SqliteStore) -> None:
     tick(made)
     channel.down = None
     clock.pass_(60)
-    alert_id = store.alerts()[0]["id"]
+    alert_id = store.alerts()[0].id
     store.put_state(operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
     tick(made)
     assert channel.got == []
-    assert store.alert(alert_id)["held"].startswith("snoozed until")  # type: ignore[index]
+    assert (store.alert(alert_id).notifications.held or "").startswith("snoozed until")  # type: ignore[union-attr]
     told = len(published)
     tick(made)
     assert len(published) == told, "waiting repeats nothing in the topic"
     clock.pass_(3600)
     tick(made)
     assert [n.transition for n in channel.got][:1] in (["opened"], ["resolved"])
-    assert store.alert(alert_id)["pending"] == []  # type: ignore[index]
+    assert store.alert(alert_id).notifications.pending == ()  # type: ignore[union-attr]
 
 
 def test_it_says_that_it_is_blind_where_nobody_speaks_of_a_partition(store: SqliteStore) -> None:
@@ -534,7 +543,7 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
     tick(made)
     assert channel.got == []
     (alert,) = store.alerts()
-    assert alert["held"] == "1 of 4 authors (alerts.min_authors)"
+    assert alert.notifications.held == "1 of 4 authors (alerts.min_authors)"
     more = [
         scored(1000 + i, minute=700, text=f"me too {i}", author=f"b{i}", sentiment="negative", subjects=["Nova"])
         for i in range(joined)
@@ -543,7 +552,7 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
     clock.pass_(30)
     tick(made)
     assert bool(channel.got) is bool(joined)
-    assert all(notice.alert["spread"]["voices"] == 5 for notice in channel.got)
+    assert all((p := notice.alert.source_profile) and p.distinct_authors == 5 for notice in channel.got)
     store.close()
 
 
@@ -563,7 +572,7 @@ def test_who_lost_the_evaluation_while_it_told_people_puts_no_older_alert_back(s
     slow, channel = Slow(), FakeChannel()
 
     def told_of_nova() -> list[str]:
-        return [n.transition for n in channel.got if n.alert["key"] == "subject:Nova"]
+        return [n.transition for n in channel.got if n.alert.key == "subject:Nova"]
 
     async def both() -> None:
         before = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
@@ -582,8 +591,8 @@ def test_who_lost_the_evaluation_while_it_told_people_puts_no_older_alert_back(s
         await late
 
     asyncio.run(both())
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
-    assert (alert["state"], alert["pending"]) == ("resolved", [])
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
+    assert (alert.state, alert.notifications.pending) == ("resolved", ())
     assert told_of_nova()[-1] == "resolved"
 
 
@@ -592,22 +601,22 @@ def test_what_maintenance_drops_says_that_nobody_was_told(store: SqliteStore) ->
     channel = FakeChannel()
     tick(worker(store, channel, [], settings=AlertSettings(maintenance=[window])))  # type: ignore[list-item]
     assert channel.got == []
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
-    assert (alert["pending"], alert["first_notified_at"]) == ([], None)
-    line = told(with_operator(store, alert), NOW)
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
+    assert (alert.notifications.pending, alert.notifications.first_at) == ((), None)
+    line = status_of(store, alert, NOW)
     assert line == "nobody was notified: maintenance until 2026-11-24T01:00:00+00:00: a move"
 
 
 def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) -> None:
     channel = FakeChannel()
     tick(worker(store, channel, []))
-    (alert,) = [a for a in store.alerts() if a["key"] == "subject:Nova"]
+    (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
     said = {"acknowledged_at": NOW.isoformat(), "acknowledged_by": "ann", "snoozed_by": "bob", "snooze_reason": "known"}
     until = (NOW + timedelta(hours=4)).isoformat()
-    store.put_state(operator_state(alert["id"]), {**said, "snoozed_until": until})
-    line = told(with_operator(store, alert), NOW)
-    assert line == "told 24 Nov 00:00; acknowledged by ann 24 Nov 00:00; snoozed until 24 Nov 04:00 by bob: known"
-    assert "snoozed" not in told(with_operator(store, alert), NOW + timedelta(hours=5))
+    store.put_state(operator_state(alert.id), {**said, "snoozed_until": until})
+    line = status_of(store, alert, NOW)
+    assert line == "notified 24 Nov 00:00; acknowledged by ann 24 Nov 00:00; snoozed until 24 Nov 04:00 by bob: known"
+    assert "snoozed" not in status_of(store, alert, NOW + timedelta(hours=5))
 
 
 def test_who_loses_the_evaluation_tells_nobody_and_the_next_goes_on_from_what_was_saved(store: SqliteStore) -> None:

@@ -32,7 +32,7 @@ from pipeline.domain.metrics import Metrics
 from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, an_alert, scored
 
 pytestmark = pytest.mark.long
 RULE = DetectorConfig()
@@ -103,8 +103,7 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
     assert heard[-1] == 1.0
     storm = START + timedelta(days=11)
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
-        alert = {"key": key, "started_at": storm.isoformat(), "updated_at": storm.isoformat(), "resolved_at": None}
-        store.put_alert(key, {**alert, "state": "open", "pending": []})
+        store.put_alert(an_alert(key, key=key, started_at=storm.isoformat(), pending=[]))
         store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
     after = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert after.fire < before.fire - 1

@@ -20,6 +20,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.alerting.notify.policy import operator_state
 from pipeline.console.server import console_app, refuse_open_host, shown_alerts
 from pipeline.console.shared import Shared
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
@@ -27,7 +28,7 @@ from pipeline.domain.states import StateKey, T
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, json_key, scored
+from tests.builders import START, an_alert, json_key, scored
 
 
 def answered(folder: Path, host: str, *, behind_proxy: bool = False, allowed: Sequence[str] = ()) -> tuple[int, str]:
@@ -108,7 +109,7 @@ class Slow(SqliteStore):
             raise Transient("the store is away")
         return super().counts(*given)
 
-    def alerts(self, **given: Any) -> list[dict[str, Any]]:
+    def alerts(self, **given: Any) -> list[Alert]:
         self.asked["alerts"] += 1
         return super().alerts(**given)
 
@@ -161,9 +162,7 @@ def test_an_answer_that_failed_is_not_kept(slow: Slow) -> None:
 
 def test_what_people_said_of_all_open_alerts_is_one_question(slow: Slow) -> None:
     for number in range(20):
-        alert = {"key": f"topic:{number}", "state": "open", "started_at": START.isoformat(), "pending": []}
-        more = {"evidence": [], "first_notified_at": None, "lane": "negative", "sources": []}
-        slow.put_alert(f"a{number}", {**alert, **more})
+        slow.put_alert(an_alert(f"a{number}", key=f"topic:{number}", pending=[]))
     slow.put_state(operator_state("a7"), {"acknowledged_at": START.isoformat(), "acknowledged_by": "ann"})
     shown = shown_alerts(slow, START)
     assert [a["operator"].get("acknowledged_by") for a in shown if a["id"] == "a7"] == ["ann"]

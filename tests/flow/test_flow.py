@@ -13,8 +13,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.classify import stage
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
-from pipeline.classify.guard import DeadLetterGuard
 from pipeline.classify.stage import ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
@@ -49,16 +49,16 @@ class Recorder:
     def end_offset(self, partition: Partition) -> int | None:
         return self.ends.get(partition, 1000)
 
-    def durable(self, partition: Partition) -> int | None:
+    def durable_offset(self, partition: Partition) -> int | None:
         return self.positions.get(partition, 0)
 
-    def open_transaction(self, partition: Partition) -> bool:
+    def has_open_transaction(self, partition: Partition) -> bool:
         return False
 
     async def sent_within(self, seconds: float) -> int | None:
         return self.sent_before
 
-    def partitions(self, topic: str) -> int:
+    def partition_count(self, topic: str) -> int:
         return 2
 
 
@@ -100,7 +100,7 @@ class Rig:
             store=self.store,
             dead_letters=self.dead,
             progress=self.log,
-            guard=DeadLetterGuard(self._limit, self._share),
+            dead_letter_limit=DeadLetterLimit(self._limit, self._share),
             metrics=self.metrics,
             executor=self.executor,
             now=lambda: START,

@@ -14,7 +14,7 @@ import pytest
 
 from models.engine import Encoded
 from models.heads import Prediction
-from pipeline.classify.flow import DeadLetterGuard
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.stage import ClassifyStage
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
@@ -60,21 +60,26 @@ def test_batches_are_indexed_in_the_order_in_which_they_came_however_long_each_s
 
 def test_a_batch_keeps_the_inference_turn_until_it_has_the_index_turn(rig: Rig) -> None:
     """Else the third batch could pass the second while both wait for the first one's write."""
-    items, running = records(30), list[tuple[bool, bool]]()
-    index = rig.store.index
+    items, begun, begun_at_write = records(30), list[int](), list[int]()
+    infer, index = rig.classifier.infer, rig.store.index
+
+    def counted(encoded: Encoded) -> list[Prediction]:
+        begun.append(len(begun))
+        return infer(encoded)
 
     def blocked(posts: Any, *more: Any) -> list[Outcome]:
         time.sleep(0.05)
-        running.append((rig.flow._infer_turn.locked(), rig.flow._index_turn.locked()))
+        begun_at_write.append(len(begun))
         return index(posts, *more)
 
+    rig.classifier.infer = counted  # type: ignore[method-assign]
     rig.store.index = blocked  # type: ignore[method-assign]
 
     async def overlapping() -> None:
         await asyncio.gather(*(rig.flow.process(items[i : i + 10]) for i in (0, 10, 20)))
 
     run(overlapping())
-    assert running == [(True, True), (True, True), (False, True)]
+    assert begun_at_write == [2, 3, 3], "the third batch is inferred only after the second has the index turn"
 
 
 def test_the_age_of_the_oldest_post_of_a_batch_is_observed(rig: Rig) -> None:
@@ -110,7 +115,7 @@ def test_labels_of_the_model_before_are_not_served_from_the_cache(rig: Rig) -> N
 
 
 def test_a_share_of_dead_letters_stops_a_worker_long_before_its_limit() -> None:
-    guard = DeadLetterGuard(1_000_000, 0.5)
+    guard = DeadLetterLimit(1_000_000, 0.5)
     for _ in range(20):
         guard.admit(40, 100)
     with pytest.raises(Fatal, match="dead-letter limit"):

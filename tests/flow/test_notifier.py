@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -16,35 +16,41 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.notify.alertmanager import OPEN_FOR, REFRESH_S, AlertmanagerChannel
 from pipeline.alerting.notify.answers import Answer
+from pipeline.alerting.notify.changes import due_now
 from pipeline.alerting.notify.channel import Channel, Notice
-from pipeline.alerting.notify.deliveries import closed_by_hand, of, reopened, standing
 from pipeline.alerting.notify.factory import make_channels
+from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.notify.policy import operator_state
-from pipeline.alerting.notify.queue import REFUSALS
+from pipeline.alerting.notify.queue import MAX_REFUSALS
 from pipeline.alerting.notify.rate_limit import RateLimit
-from pipeline.alerting.notify.status import by_channel, told, with_operator
+from pipeline.alerting.notify.status import by_channel, notification_status, operators
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.delivery import NotificationStatus
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
+from tests.builders import an_alert
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
 
-def document(key: str, *, severity: str = "critical", at: datetime = NOW, **more: Any) -> dict[str, Any]:
-    return {
-        "key": key, "topic": "", "subject": key, "source": "", "severity": severity, "state": "open",
-        "started_at": at.isoformat(), "updated_at": at.isoformat(), "resolved_at": None, "first_notified_at": None,
-        "last_notified_at": None, "observed": 30, "posts": 40, "window_s": 3600, "expected": 3.0, "lift": 10.0,
-        "score": 9.0, "share": 0.75, "expected_share": 0.1, "sequence": 0, "related": [], "cold": False, "model": "m 1",
-        "evidence": [], "terms": [], "spread": {}, "series": {}, "query": "q", "lane": "negative", "tier": "",
-        "fire": 4.0, "false_alerts_per_key_week": None, **more,
+def document(key: str, *, severity: str = "critical", at: datetime = NOW, **more: Any) -> Alert:
+    """An open alert on this key, with these fields of its JSON in place of the usual ones."""
+    usual = {
+        "topic": "", "subject": key, "observed": 30, "posts": 40, "expected": 3.0, "lift": 10.0, "score": 9.0,
+        "share": 0.75, "expected_share": 0.1, "model": "m 1", "query": "q", "fire": 4.0,
     }  # fmt: skip
+    return an_alert(key, **{**usual, "key": key, "severity": severity, "started_at": at.isoformat(), **more})
+
+
+def named(alert_id: str, alert: Alert) -> Alert:
+    return replace(alert, id=alert_id)
 
 
 @dataclass
@@ -83,14 +89,14 @@ class Rig:
             return call()
 
         return Notifier(
-            store=self.store, evidence=Evidence(self.store, NegativeDefinition()), settings=self._settings,
+            store=self.store, evidence=EvidenceReader(self.store, NegativeDefinition()), settings=self._settings,
             channels=self._channels, rules=[], metrics=Metrics(self.registry), retry=retry, holds=lambda: self.holds,
             reached=lambda: None, now=lambda: self.at, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
-    def put(self, **documents: Mapping[str, Any]) -> None:
+    def put(self, **documents: Alert) -> None:
         async def both() -> None:
-            await self.notifier.put(documents)
+            await self.notifier.put(named(alert_id, alert) for alert_id, alert in documents.items())
             await self.notifier.deliver()
 
         asyncio.run(both())
@@ -112,15 +118,21 @@ class Rig:
 
         asyncio.run(both())
 
-    def alert(self, alert_id: str) -> dict[str, Any]:
-        return with_operator(self.store, self.store.alert(alert_id) or {})
+    def alert(self, alert_id: str) -> Alert:
+        alert = self.store.alert(alert_id)
+        assert alert is not None
+        return alert
+
+    def status(self, alert_id: str) -> NotificationStatus:
+        return self.alert(alert_id).notifications
 
     def told(self, alert_id: str) -> str:
-        return told(self.alert(alert_id), self.at)
+        alert = self.alert(alert_id)
+        return notification_status(alert, operators(self.store, [alert])[alert_id], self.at)
 
-    def change(self, alert_id: str, change: Any) -> None:
-        alert = {k: v for k, v in (self.store.alert(alert_id) or {}).items() if k != "id"}
-        assert self.store.put_alert(alert_id, {**change(alert), "revision": alert["revision"] + 1})
+    def change(self, alert_id: str, change: Callable[[Alert], Alert]) -> None:
+        alert = self.alert(alert_id)
+        assert self.store.put_alert(replace(change(alert), revision=(alert.revision or 0) + 1))
 
     def sample(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
@@ -143,12 +155,13 @@ def test_what_a_channel_took_is_not_sent_to_it_again_because_another_is_down(sto
     assert good.keys() == ["a#0-opened"]
     assert 60 < down.tries <= 121
     assert (
-        rig.told("a") == f"told 27 Nov 12:00; news not told yet: down retries after {down.tries} tries (TimeoutError)"
+        rig.told("a")
+        == f"notified 27 Nov 12:00; update not sent yet: down retries after {down.tries} tries (TimeoutError)"
     )
     down.fails = None
     rig.pass_(30)
     assert (good.keys(), down.keys()) == (["a#0-opened"], ["a#0-opened"])
-    assert rig.alert("a")["pending"] == []
+    assert rig.status("a").pending == ()
 
 
 def test_many_at_once_are_one_message_under_one_key_after_an_outage_too(store: SqliteStore) -> None:
@@ -156,7 +169,7 @@ def test_many_at_once_are_one_message_under_one_key_after_an_outage_too(store: S
     rig = Rig(store, good, down)
     rig.put(**{f"k{i}": document(f"k{i}") for i in range(10)})
     (group,) = good.got
-    assert (group.alert["key"], len(group.alert["related"])) == ("10 keys", 10)
+    assert (group.alert.key, len(group.alert.related)) == ("10 keys", 10)
     rig.put(joined=document("joined"))
     down.fails = None
     rig.pass_(60)
@@ -172,7 +185,7 @@ def test_what_adds_up_while_a_channel_is_down_is_not_told_one_by_one(store: Sqli
         rig.pass_(60)
     down.fails = None
     rig.pass_(60)
-    assert sorted(len(n.alert["related"]) for n in down.got) == [6, 34], "those that were tried together stay together"
+    assert sorted(len(n.alert.related) for n in down.got) == [6, 34], "those that were tried together stay together"
 
 
 def test_catching_up_tells_how_it_stands_and_not_what_happened(store: SqliteStore) -> None:
@@ -185,7 +198,7 @@ def test_catching_up_tells_how_it_stands_and_not_what_happened(store: SqliteStor
     channel.fails = None
     rig.pass_(60)
     assert channel.keys() == ["a#1-opened", "b#3-resolved"]
-    assert channel.got[0].alert["severity"] == "critical"
+    assert channel.got[0].alert.severity == "critical"
 
 
 def test_each_transition_of_a_channel_in_order_is_told_once(store: SqliteStore) -> None:
@@ -211,11 +224,11 @@ def test_a_channel_that_hangs_keeps_nobody_waiting(store: SqliteStore) -> None:
     async def both() -> None:
         running = asyncio.create_task(rig.notifier.run())
         for i in range(40):
-            await rig.notifier.put({f"k{i}": document(f"k{i}")})
+            await rig.notifier.put([document(f"k{i}")])
             rig.notifier.send()
             await asyncio.sleep(0)
         async with asyncio.timeout(20):
-            while sum(len(n.alert["related"]) or 1 for n in good.got) < 40:
+            while sum(len(n.alert.related) or 1 for n in good.got) < 40:
                 await asyncio.sleep(0.01)
         running.cancel()
 
@@ -228,7 +241,7 @@ def test_a_refusal_is_not_told_says_why_and_is_tried_again_after_an_hour_or_a_re
     assert rig.sample("opinionwatch_notifications_total", channel="oncall", outcome="refused") == 0, "before the first"
     rig.put(a=document("a"))
     assert rig.told("a") == "nobody was notified: oncall refused it (status 404, no_service; check the URL)"
-    assert rig.alert("a")["unnotified"] == "oncall: refused, status 404, no_service; check the URL"
+    assert rig.status("a").unnotified == "oncall: refused, status 404, no_service; check the URL"
     assert store.open_alerts()["unnotified"] == 1
     assert rig.sample("opinionwatch_notifications_total", channel="oncall", outcome="refused") == 1
     rig.pass_(3590)
@@ -238,7 +251,7 @@ def test_a_refusal_is_not_told_says_why_and_is_tried_again_after_an_hour_or_a_re
     refuses.fails = None
     rig.restart()
     assert refuses.keys() == ["a#0-opened"]
-    assert rig.told("a").startswith("told 27 Nov 13:00")
+    assert rig.told("a").startswith("notified 27 Nov 13:00")
     assert store.open_alerts()["unnotified"] == 0
 
 
@@ -246,14 +259,14 @@ def test_a_receiver_that_refuses_everything_is_not_stormed(store: SqliteStore) -
     refuses = Fake("c", Fatal("channel c: status 403", "check"))
     rig = Rig(store, refuses, settings=AlertSettings(group_above=1000))
     rig.put(**{f"k{i}": document(f"k{i}") for i in range(50)})
-    assert refuses.tries == REFUSALS
-    assert all(rig.alert(f"k{i}")["unnotified"] for i in range(50)), "each says so"
+    assert refuses.tries == MAX_REFUSALS
+    assert all(rig.status(f"k{i}").unnotified for i in range(50)), "each says so"
 
 
 def test_one_message_that_is_refused_keeps_no_other_back(store: SqliteStore) -> None:
     class Picky(Fake):
         async def send(self, notice: Notice) -> None:
-            if notice.alert["key"] == "bad":
+            if notice.alert.key == "bad":
                 raise TypeError("a bug in one message, with the text of a post")
             await super().send(notice)
 
@@ -268,7 +281,7 @@ def test_one_message_that_is_refused_keeps_no_other_back(store: SqliteStore) -> 
 def test_one_message_that_never_goes_through_does_not_stop_the_queue(store: SqliteStore) -> None:
     class Picky(Fake):
         async def send(self, notice: Notice) -> None:
-            if notice.alert["key"] == "bad":
+            if notice.alert.key == "bad":
                 raise Transient("channel c: status 500")
             await super().send(notice)
 
@@ -283,7 +296,7 @@ def test_one_message_that_never_goes_through_does_not_stop_the_queue(store: Sqli
 def test_messages_that_never_go_through_hold_up_no_later_one(store: SqliteStore, error: Exception) -> None:
     class Picky(Fake):
         async def send(self, notice: Notice) -> None:
-            if notice.alert["key"].startswith("bad") and notice.transition in self.refuses:
+            if notice.alert.key.startswith("bad") and notice.transition in self.refuses:
                 raise error
             await super().send(notice)
 
@@ -291,35 +304,35 @@ def test_messages_that_never_go_through_hold_up_no_later_one(store: SqliteStore,
 
     channel = Picky("c")
     rig = Rig(store, channel, settings=AlertSettings(group_above=1000))
-    bad = {f"bad{i}": document(f"bad{i}", severity="warning", at=NOW - timedelta(hours=1)) for i in range(REFUSALS)}
+    bad = {f"bad{i}": document(f"bad{i}", severity="warning", at=NOW - timedelta(hours=1)) for i in range(MAX_REFUSALS)}
     rig.put(**bad, good=document("good"))
-    for _ in range(REFUSALS + 2):
+    for _ in range(MAX_REFUSALS + 2):
         rig.pass_(3600)
     assert channel.keys() == ["good#0-opened"]
     channel.refuses = frozenset()
-    for _ in range(REFUSALS):
+    for _ in range(MAX_REFUSALS):
         rig.pass_(3600)
     channel.refuses = frozenset({"escalated"})
-    rig.put(**{name: {**alert, "severity": "critical", "sequence": 1} for name, alert in bad.items()})
+    rig.put(**{name: replace(alert, severity="critical", sequence=1) for name, alert in bad.items()})
     rig.put(late=document("late"))
-    for _ in range(REFUSALS + 2):
+    for _ in range(MAX_REFUSALS + 2):
         rig.pass_(3600)
     assert channel.keys()[-1] == "late#0-opened"
 
 
 def test_what_was_not_tried_is_not_said_to_be_refused_in_those_words(store: SqliteStore) -> None:
     rig = Rig(store, Fake("c", Fatal("channel c: status 403", "check")), settings=AlertSettings(group_above=1000))
-    rig.put(**{f"k{i}": document(f"k{i}") for i in range(REFUSALS + 1)})
-    details = [of(rig.alert(f"k{i}"))["c"] for i in range(REFUSALS + 1)]
-    assert [d.attempts for d in details] == [1] * REFUSALS + [0]
-    assert details[-1].detail == f"not tried after {REFUSALS} refusals: status 403; check"
+    rig.put(**{f"k{i}": document(f"k{i}") for i in range(MAX_REFUSALS + 1)})
+    details = [rig.status(f"k{i}").by_channel["c"] for i in range(MAX_REFUSALS + 1)]
+    assert [d.attempts for d in details] == [1] * MAX_REFUSALS + [0]
+    assert details[-1].detail == f"not tried after {MAX_REFUSALS} refusals: status 403; check"
 
 
 def test_without_a_channel_or_a_route_it_says_that_nobody_was_notified(store: SqliteStore) -> None:
     rig = Rig(store, *make_channels(AlertSettings()))
     rig.put(a=document("a"))
     assert rig.told("a") == "nobody was notified: no channel is configured (alerts.channels)"
-    assert rig.alert("a")["first_notified_at"] is None
+    assert rig.status("a").first_at is None
     hook = {"name": "oncall", "kind": "webhook", "url": "https://a.example", "severities": ["critical"]}
     routed = make_channels(AlertSettings(channels=[hook]))  # type: ignore[list-item]
     sent = Fake("oncall")
@@ -336,14 +349,14 @@ def test_a_channel_that_is_gone_holds_nothing_up(store: SqliteStore) -> None:
     rig = Rig(store, Fake("gone", Transient("later")), Fake("stays"))
     rig.put(a=document("a"))
     rig.restart(Fake("stays"))
-    assert rig.alert("a")["pending"] == []
+    assert rig.status("a").pending == ()
     assert "gone: suppressed 27 Nov 12:00: the channel is not in the settings any more" in by_channel(rig.alert("a"))
 
 
 def test_what_an_older_release_told_is_not_told_again_and_what_it_did_not_is(store: SqliteStore) -> None:
     stamp = NOW.isoformat()
-    store.put_alert("told", document("told", first_notified_at=stamp, last_notified_at=stamp, pending=[], held=""))
-    store.put_alert("not", document("not", pending=["0-opened"], held=""))
+    store.put_alert(document("told", first_notified_at=stamp, last_notified_at=stamp, pending=[], held=""))
+    store.put_alert(document("not", pending=["0-opened"], held=""))
     channel = Fake("c")
     rig = Rig(store, channel)
     rig.restart()
@@ -354,7 +367,7 @@ def test_what_an_older_release_told_is_not_told_again_and_what_it_did_not_is(sto
 
 def test_a_state_of_a_newer_release_ends_no_worker(store: SqliteStore) -> None:
     newer = {"channel": "c", "state": "summarised", "sequence": 0, "told": "critical", "digest": 1}
-    store.put_alert("a", document("a", notifications=[newer], pending=[], first_notified_at=NOW.isoformat()))
+    store.put_alert(document("a", notifications=[newer], pending=[], first_notified_at=NOW.isoformat()))
     channel = Fake("c")
     rig = Rig(store, channel)
     rig.restart()
@@ -424,7 +437,7 @@ def test_who_was_frozen_while_it_sent_does_not_call_refused_what_another_deliver
     class Frozen(Fake):
         async def send(self, notice: Notice) -> None:
             ended = document("a", sequence=1, state="resolved", resolved_at=NOW.isoformat())
-            await after.notifier.put({"a": ended})
+            await after.notifier.put([ended])
             await after.notifier.deliver()
             raise error
 
@@ -433,7 +446,7 @@ def test_who_was_frozen_while_it_sent_does_not_call_refused_what_another_deliver
     before.put(a=document("a"))
     assert channel.keys() == ["a#1-resolved"]
     assert by_channel(before.alert("a")) == ["c: delivered 27 Nov 12:00"]
-    assert before.alert("a")["pending"] == []
+    assert before.status("a").pending == ()
 
 
 def test_a_crash_before_it_is_written_down_repeats_the_same_key(store: SqliteStore) -> None:
@@ -460,14 +473,14 @@ def test_quiet_hours_hold_a_warning_and_an_unsnoozed_alert_goes_out(store: Sqlit
     night = [{"start": time(11), "end": time(13)}]
     rig = Rig(store, channel, settings=AlertSettings(quiet=night))  # type: ignore[arg-type]
     rig.put(w=document("w", severity="warning"))
-    assert rig.told("w") == "not told yet: quiet hours until 2026-11-27T13:00:00+00:00"
+    assert rig.told("w") == "not notified yet: quiet hours until 2026-11-27T13:00:00+00:00"
     until = (NOW + timedelta(hours=48)).isoformat()
     store.put_state(operator_state("s"), {"snoozed_until": until, "snoozed_by": "bob", "snooze_reason": "known"})
     rig.put(s=document("s"))
     rig.pass_(3600)
     assert channel.keys() == ["w#0-opened"]
     store.put_state(operator_state("s"), {})
-    rig.change("s", lambda a: {**a, "notifications": [{**n, "due_at": NOW.isoformat()} for n in a["notifications"]]})
+    rig.change("s", due_now)
     rig.pass_(30)
     assert channel.keys() == ["w#0-opened", "s#0-opened"]
 
@@ -476,23 +489,23 @@ def test_a_false_alarm_is_closed_at_who_heard_of_it_and_can_be_taken_back(store:
     channel, late = Fake("c"), Fake("late", Transient("later"))
     rig = Rig(store, channel, late)
     rig.put(a=document("a", severity="warning"))
-    rig.change("a", lambda a: closed_by_hand(a, "ann", "a joke", rig.at))
+    rig.change("a", lambda a: closed_as_false_alarm(a, "ann", "a joke", rig.at))
     store.put_state(operator_state("a"), {"false_alarm_at": NOW.isoformat(), "false_alarm_by": "ann"})
     late.fails = None
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened", "a#0-resolved"]
     assert late.got == [], "who never heard of it need not hear that it was nothing"
-    assert channel.got[-1].alert["false_alarm"]["note"] == "a joke"
-    assert rig.alert("a")["state"] == "resolved"
-    assert "a false alarm, says ann 27 Nov 12:00: a joke" in rig.told("a")
+    assert (word := channel.got[-1].alert.false_alarm) and word.note == "a joke"
+    assert rig.alert("a").state == "resolved"
+    assert "marked as a false alarm by ann 27 Nov 12:00: a joke" in rig.told("a")
     rig.put(a=document("a", sequence=1))
-    assert rig.alert("a")["state"] == "resolved", "its episode goes on behind that"
+    assert rig.alert("a").state == "resolved", "its episode goes on behind that"
     assert len(channel.got) == 2
     store.put_state(operator_state("a"), {})
     rig.change("a", reopened)
     rig.pass_(60)
     assert channel.keys()[2:] == ["a#1-reminder"]
-    assert (rig.alert("a")["state"], rig.alert("a")["severity"]) == ("open", "critical")
+    assert (rig.alert("a").state, rig.alert("a").severity) == ("open", "critical")
     rig.put(a=document("a", sequence=2, state="resolved", resolved_at=NOW.isoformat()))
     assert channel.keys()[3:] == ["a#2-resolved"]
 
@@ -501,11 +514,11 @@ def test_what_is_taken_back_before_anybody_heard_of_it_is_not_told(store: Sqlite
     channel = Fake("c")
     rig = Rig(store, channel)
     rig.put(a=document("a"))
-    rig.change("a", lambda a: closed_by_hand(a, "ann", "", rig.at))
+    rig.change("a", lambda a: closed_as_false_alarm(a, "ann", "", rig.at))
     rig.change("a", reopened)
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened"]
-    assert rig.alert("a")["pending"] == []
+    assert rig.status("a").pending == ()
     assert by_channel(rig.alert("a")) == ["c: delivered 27 Nov 12:01"]
 
 
@@ -514,7 +527,7 @@ def test_a_word_that_is_taken_back_after_an_outage_leaves_no_open_alert_untold(s
     rig = Rig(store, channel)
     rig.put(a=document("a"), b=document("b"))
     for name in "ab":
-        rig.change(name, lambda a: closed_by_hand(a, "ann", "", rig.at))
+        rig.change(name, lambda a: closed_as_false_alarm(a, "ann", "", rig.at))
     channel.fails = None
     rig.pass_(60)
     assert channel.keys() == []
@@ -524,14 +537,14 @@ def test_a_word_that_is_taken_back_after_an_outage_leaves_no_open_alert_untold(s
         rig.change(name, reopened)
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened"], "the other has ended meanwhile"
-    assert rig.told("a") == "told 27 Nov 12:03"
+    assert rig.told("a") == "notified 27 Nov 12:03"
 
 
 class _Alertmanager:
     """What Alertmanager holds for open, by the alerts that were posted to it."""
 
-    def __init__(self, rig: Rig) -> None:
-        self.rig, self.posts = rig, 0
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        self.now, self.posts = now, 0
         self.ends: dict[tuple[str, str], datetime] = {}
 
     async def post(self, body: bytes, *_: object) -> Any:
@@ -541,14 +554,13 @@ class _Alertmanager:
         return Answer(200, "")
 
     def open(self) -> set[tuple[str, str]]:
-        return {key for key, end in self.ends.items() if end > self.rig.at}
+        return {key for key, end in self.ends.items() if end > self.now()}
 
 
 def with_alertmanager(store: SqliteStore, settings: AlertSettings | None = None) -> tuple[Rig, _Alertmanager]:
-    channel = AlertmanagerChannel("am", "http://127.0.0.1:1", allow_private=True, now=lambda: rig.at)
+    holds = _Alertmanager(lambda: rig.at)
+    channel = AlertmanagerChannel("am", cast(Any, holds), now=lambda: rig.at)
     rig = Rig(store, channel, settings=settings)
-    holds = _Alertmanager(rig)
-    channel._poster = cast(Any, holds)
     return rig, holds
 
 
@@ -605,7 +617,7 @@ def test_a_long_wait_that_alertmanager_asks_for_ends_no_open_alert(store: Sqlite
 def test_a_false_alarm_that_is_taken_back_is_open_at_alertmanager_again(store: SqliteStore) -> None:
     rig, holds = with_alertmanager(store)
     rig.put(a=document("a"))
-    rig.change("a", lambda a: closed_by_hand(a, "ann", "", rig.at))
+    rig.change("a", lambda a: closed_as_false_alarm(a, "ann", "", rig.at))
     rig.pass_(60)
     assert holds.open() == set()
     rig.change("a", reopened)
@@ -640,14 +652,17 @@ def test_in_the_end_every_channel_knows_how_every_alert_stands(
     store.setup()
     channels = {name: Fake(name) for name in "ab"}
     rig = Rig(store, *channels.values())
-    stand: dict[str, dict[str, Any]] = {}
+    stand: dict[str, Alert] = {}
     for action, name in steps:
         channel, alert = channels[name], stand.get(name)
         if action == "open" and alert is None:
             stand[name] = document(name, severity="warning")
-        elif alert is not None and alert["state"] == "open" and action in {"escalate", "remind", "resolve"}:
-            change = {"escalate": {"severity": "critical"}, "resolve": {"state": "resolved", "resolved_at": "x"}}
-            stand[name] = {**alert, **change.get(action, {}), "sequence": alert["sequence"] + 1}
+        elif alert is not None and alert.is_open and action in {"escalate", "remind", "resolve"}:
+            change: dict[str, dict[str, Any]] = {
+                "escalate": {"severity": "critical"},
+                "resolve": {"state": "resolved", "resolved_at": NOW},
+            }
+            stand[name] = replace(alert, **change.get(action, {}), sequence=alert.sequence + 1)
         elif action in {"down", "up", "refuse"}:
             channel.fails = {"down": Transient("later", 7.0), "refuse": Fatal("no"), "up": None}[action]
         elif action == "restart":
@@ -661,11 +676,11 @@ def test_in_the_end_every_channel_knows_how_every_alert_stands(
     rig.pass_(3600)
     rig.pass_(3600)
     for name, alert in stand.items():
-        kept = store.alert(name) or {}
-        assert kept["pending"] == []
-        assert {d.told for d in of(kept).values()} == {standing(alert)}
+        status = rig.status(name)
+        assert status.pending == ()
+        assert {d.notified_as for d in status.by_channel.values()} == {alert.standing}
         for channel in channels.values():
-            heard = [n for n in channel.got if n.alert["key"] == name]
-            assert standing(heard[-1].alert) == standing(alert)
-            assert [n.alert["sequence"] for n in heard] == sorted({n.alert["sequence"] for n in heard})
+            heard = [n for n in channel.got if n.alert.key == name]
+            assert heard[-1].alert.standing == alert.standing
+            assert [n.alert.sequence for n in heard] == sorted({n.alert.sequence for n in heard})
     store.close()

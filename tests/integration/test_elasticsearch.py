@@ -13,7 +13,7 @@ import pytest
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from tests.builders import json_key, scored
+from tests.builders import an_alert, json_key, scored
 from tests.system import System
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -99,7 +99,7 @@ def test_a_closed_index_is_named_and_opening_it_is_enough(url: str, store: Elast
 
 
 def test_an_alert_of_a_closed_index_is_not_taken_for_missing(url: str, store: ElasticsearchStore) -> None:
-    store.put_alert("a", {"key": "k", "state": "open", "started_at": NOW.isoformat()})
+    store.put_alert(an_alert(started_at=NOW.isoformat()))
     ask(url, "POST", "opinion-alerts/_close")
     for use in (lambda: store.alert("a"), store.alerts, lambda: store.alerts(limit=20_000)):
         with pytest.raises(Transient, match="opinion-alerts/_open"):
@@ -184,11 +184,11 @@ def test_more_alerts_than_one_answer_holds_are_listed(system: System) -> None:
     )
     urllib.request.urlopen(request, timeout=60).close()
     found = system.store.alerts(limit=11_000)
-    assert [a["id"] for a in found] == [f"a{i}" for i in range(11_000)]
+    assert [alert.id for alert in found] == [f"a{i}" for i in range(11_000)]
 
 
 def test_more_alerts_may_be_asked_for_than_a_window_holds(system: System) -> None:
-    system.store.put_alert("a", {"key": "k", "state": "resolved", "started_at": NOW.isoformat()})
+    system.store.put_alert(an_alert(state="resolved", started_at=NOW.isoformat()))
     assert [a["id"] for a in system.cli("alerts", "list", "--limit", "20000", "--json")] == ["a"]
 
 

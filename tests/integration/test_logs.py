@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.domain.errors import Fatal
 from pipeline.domain.metrics import Metrics
-from pipeline.kafka import admin
+from pipeline.kafka import admin, dead_letters
 from pipeline.service.status import from_store
 from pipeline.service.workers import Workers
 from pipeline.settings import Settings
@@ -324,4 +324,4 @@ def test_the_dead_letter_limit_holds_over_restarts(site: Site) -> None:
     site.settings = lambda: base.model_copy(update={"flow": flow})  # type: ignore[method-assign]
     for _ in range(3):
         assert "dead-letter limit" in str(raised(site.work(lambda _: False)))
-    assert len(list(admin.dead_letters(base.kafka))) <= 100
+    assert len(list(dead_letters.dead_letters(base.kafka))) <= 100

@@ -15,7 +15,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from pipeline.demo.feed import CRISIS, generate
 from pipeline.domain.post import document_id
-from pipeline.kafka import admin
+from pipeline.kafka import admin, dead_letters
 from pipeline.settings import KafkaSettings
 from tests.services.kafka import Kafka
 from tests.services.process import free_port
@@ -140,7 +140,7 @@ def test_poisons_are_listed_shown_and_replayed_and_sigterm_ends_cleanly(system: 
     letters = system.cli("dead", "list", "--json")
     reasons = sorted(x["reason"] for x in letters)
     assert reasons == ["not_json", "not_object", "not_utf8", "too_deep", "too_large", "unknown_version"]
-    assert sorted(x.value for x in admin.dead_letters(kafka)) == sorted(bad)
+    assert sorted(x.value for x in dead_letters.dead_letters(kafka)) == sorted(bad)
     shown = system.cli("dead", "show", next(x["id"] for x in letters if x["reason"] == "not_json"))
     assert "\\x1b[31m" in shown
     assert "\x1b" not in shown

@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 from pipeline.demo.feed import CRISIS, generate
-from pipeline.kafka import admin
+from pipeline.kafka import admin, dead_letters
 from pipeline.settings import ChannelSettings, Settings
 from tests.chaos.oracle import kafka_of
 from tests.services.elasticsearch import ElasticsearchServer
@@ -104,9 +104,9 @@ def test_no_secret_is_found_anywhere(system: System) -> None:
     system.env |= {"OPINIONWATCH_KAFKA__SECURITY_PROTOCOL": "SASL_PLAINTEXT"}
     said += every_output(system, "status") + every_output(system, "dead", "list")
     system.env |= {"OPINIONWATCH_KAFKA__SECURITY_PROTOCOL": "PLAINTEXT"}
-    letters = list(admin.dead_letters(kafka_of(system)))
+    letters = list(dead_letters.dead_letters(kafka_of(system)))
     assert letters
-    said += "".join(str(x) for x in letters) + json.dumps([*system.store.alerts()])
+    said += "".join(str(x) for x in letters) + json.dumps([alert.to_json() for alert in system.store.alerts()])
     assert CANARY not in said
     assert CANARY not in system.logs()
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal
-from pipeline.kafka import admin
+from pipeline.kafka import topic_check
 from pipeline.kafka.probe import probe
 from pipeline.settings import KafkaSettings
 from tests.services.kafka import Kafka
@@ -47,7 +47,7 @@ def right(kafka: SecureKafka) -> dict[str, Any]:
 def cause(settings: dict[str, Any]) -> Fatal:
     began = time.monotonic()
     with pytest.raises(Fatal) as caught:
-        admin.check_topics(KafkaSettings(**settings))
+        topic_check.check_topics(KafkaSettings(**settings))
     assert time.monotonic() - began < 12
     return caught.value
 

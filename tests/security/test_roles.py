@@ -27,14 +27,13 @@ from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
-from tests.builders import START, json_key, scored
+from tests.builders import START, an_alert, json_key, scored
 from tests.services.elasticsearch import ElasticsearchServer
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
 ROLES = Path(__file__).resolve().parents[2] / "deploy" / "elasticsearch" / "roles.yml"
 NAMES = ("setup", "classify", "alert", "console", "training")
 END = START + timedelta(days=1)
-ALERT: dict[str, Any] = {"state": "open", "started_at": START.isoformat(), "severity": "warning"}
 
 
 class Secured:
@@ -100,7 +99,7 @@ def test_each_role_does_its_work(secured: Secured) -> None:
     classify.put_state(json_key("model"), {"name": "starter"})
     alert.check()
     evaluate(alert)
-    alert.put_alert("a", ALERT)
+    alert.put_alert(an_alert())
     assert alert.alerts(open_only=True)
     console = secured.store("console")
     console.check()
@@ -115,7 +114,7 @@ def test_each_role_does_its_work(secured: Secured) -> None:
 
 
 REFUSED: dict[str, Callable[[Secured], Any]] = {
-    "classify writes alerts": lambda s: s.store("classify").put_alert("x", ALERT),
+    "classify writes alerts": lambda s: s.store("classify").put_alert(an_alert("x")),
     "classify writes labels": lambda s: s.store("classify").put_annotations(
         [Annotation("p", "h", "x", "a", START, "t")]
     ),
@@ -124,9 +123,9 @@ REFUSED: dict[str, Callable[[Secured], Any]] = {
     "alert writes posts": lambda s: s.store("alert").index([scored(2)], START, 1),
     "alert writes labels": lambda s: s.store("alert").put_annotations([Annotation("p", "h", "x", "a", START, "t")]),
     "console writes posts": lambda s: s.store("console").index([scored(2)], START, 1),
-    "console writes alerts": lambda s: s.store("console").put_alert("x", ALERT),
+    "console writes alerts": lambda s: s.store("console").put_alert(an_alert("x")),
     "console writes state": lambda s: s.store("console").put_state(json_key("evaluator"), {}),
-    "training writes alerts": lambda s: s.store("training").put_alert("x", ALERT),
+    "training writes alerts": lambda s: s.store("training").put_alert(an_alert("x")),
     "a wrong password": lambda s: s.store("console", "wrong").counts(START, END, NegativeDefinition()),
 }
 

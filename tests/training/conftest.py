@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertModel
 
-from training.config import Hyperparameters
+from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
+from training.loop.process_group import ProcessGroup
+from training.loop.progress import Progress
 from training.network.encoder import Classifier
+from training.run import Reporter, Run
 
 GOOD, BAD = ["good", "fine", "great", "好", "棒"], ["bad", "awful", "broken", "坏", "糟"]
 PLAIN = ["phone", "the", "it", "was", "hotel", "screen", "手机", "酒店", "service", "today", "again", "new"]
@@ -27,8 +31,8 @@ RECIPE = """
 max_tokens = 32
 batch_tokens = 512
 epochs = 4.0
-encoder_rate = 2e-3
-fresh_rate = 1e-2
+encoder_lr = 2e-3
+head_lr = 1e-2
 dropout = 0.0
 track = []
 """
@@ -98,11 +102,16 @@ def settings(**changes: Any) -> Hyperparameters:
         "max_tokens": 32,
         "batch_tokens": 512,
         "epochs": 4.0,
-        "encoder_rate": 2e-3,
-        "fresh_rate": 1e-2,
+        "encoder_lr": 2e-3,
+        "head_lr": 1e-2,
         "track": [],
     }
     return Hyperparameters(**{**plain, "dropout": 0.0, **changes})
+
+
+def run_in(work: Path, settings: Hyperparameters, progress: Callable[[Progress], None] = lambda _: None) -> Run:
+    """A run of one process with these settings that reports only its progress."""
+    return Run(TrainingConfig(train=settings), work, Reporter(progress=progress), ProcessGroup())
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:

@@ -79,7 +79,7 @@ def test_a_student_of_half_the_layers_learns_from_texts_without_labels(teacher: 
     recipe.write_text(
         'unlabelled = ["texts.jsonl"]\n'
         + TEACHER.replace("track = []", "track = []\nteacher_share = 0.9")
-        + '[shrink]\nlayers = [0]\n[[sources]]\nfile = "few.jsonl"\nheads.sentiment = {}\n'
+        + '[pruning]\nlayers = [0]\n[[sources]]\nfile = "few.jsonl"\nheads.sentiment = {}\n'
         + '[[evaluation]]\nfile = "test.jsonl"\nheads.sentiment = {}\n'
     )
     lines: list[str] = []

@@ -26,9 +26,9 @@ from training.bundle.export import export_onnx, fuse, open_engine
 from training.config import Hyperparameters, TrainingConfigError
 from training.data.examples import Example
 from training.data.tensors import predict
-from training.loop.forgetting import keep_what_is_known
+from training.loop.forgetting import with_base_labels
 from training.network.encoder import Classifier
-from training.network.from_bundle import restore_bundle
+from training.network.from_bundle import from_bundle
 from training.request import Request
 from training.train import train
 
@@ -83,12 +83,12 @@ def test_the_same_scores_come_from_evaluate(bundle: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("precision", "within"), [("fp32", 1e-4), ("fused", 1e-4), ("fp16", 5e-3), ("int8", 0.1)])
 def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision: str, within: float) -> None:
-    from tests.training.conftest import HEADS, toy_examples
+    from tests.training.conftest import HEADS, run_in, toy_examples
     from training.bundle.quantize import quantize_static
     from training.data.tensors import encode
     from training.loop.finetune import fine_tune
 
-    fine_tune(model, toy_tokenizer(), toy_examples(300), settings(), tmp_path, lambda _: None)
+    fine_tune(model, toy_tokenizer(), toy_examples(300), run_in(tmp_path, settings()))
     texts = [r["text"] for r in toy_rows(100, seed=5)]
     expected = predict(model, toy_tokenizer(), texts, 32)["sentiment"].numpy()
     exported = export_onnx(model, tmp_path)
@@ -105,9 +105,9 @@ def test_onnx_answers_as_torch_does(model: Classifier, tmp_path: Path, precision
 
 def test_training_goes_on_from_a_bundle_and_keeps_its_other_heads(bundle: Path, tmp_path: Path) -> None:
     heads = {"mood": ["calm", "loud"], "sentiment": ["positive", "negative"]}
-    model, definition = restore_bundle(bundle, heads, 0.0)
+    model, tokenizer_json = from_bundle(bundle, heads, 0.0)
     texts = [r["text"] for r in toy_rows(50, seed=6)]
-    found = predict(model, Tokenizer.from_str(definition), texts, 32)["sentiment"]
+    found = predict(model, Tokenizer.from_str(tokenizer_json), texts, 32)["sentiment"]
     served = [p.label("sentiment") for p in load_bundle(bundle, device="cpu").predict(texts)]
     assert [heads["sentiment"][int(i)] for i in found.argmax(1)] == served, "classes keep their weights by name"
     assert torch.isfinite(model.output.weight).all()
@@ -115,18 +115,18 @@ def test_training_goes_on_from_a_bundle_and_keeps_its_other_heads(bundle: Path, 
 
 def test_rehearsal_rows_are_soft_labels_with_what_people_said_in_their_place(bundle: Path) -> None:
     heads = {"sentiment": ["negative", "positive"]}
-    model, definition = restore_bundle(bundle, heads, 0.0)
+    model, tokenizer_json = from_bundle(bundle, heads, 0.0)
     rows = [Example("it was good great", who, {"sentiment": (0,)}) for who in (PEOPLE, REHEARSAL)]
     settings = Hyperparameters(max_tokens=32)
-    people, rehearsal = keep_what_is_known(model, Tokenizer.from_str(definition), rows, str(bundle), settings)
+    people, rehearsal = with_base_labels(model, Tokenizer.from_str(tokenizer_json), rows, str(bundle), settings)
     assert people.soft is not None
     assert rehearsal.soft is not None
     assert people.soft.tolist() == [1.0, 0.0]
     assert rehearsal.soft[1] > 0.9, "the base's own word"
     assert not people.targets
-    hard = settings.model_copy(update={"keep_heads": 0.0})
-    assert keep_what_is_known(model, Tokenizer.from_str(definition), rows, str(bundle), hard) == rows
-    alone = keep_what_is_known(model, Tokenizer.from_str(definition), rows[:1], str(bundle), settings)
+    hard = settings.model_copy(update={"lwf_weight": 0.0})
+    assert with_base_labels(model, Tokenizer.from_str(tokenizer_json), rows, str(bundle), hard) == rows
+    alone = with_base_labels(model, Tokenizer.from_str(tokenizer_json), rows[:1], str(bundle), settings)
     assert alone == rows[:1], "without rehearsal people's labels are hard"
 
 
@@ -257,7 +257,7 @@ def test_a_share_of_the_base_stays_in_the_weights(bundle: Path, tmp_path: Path) 
     said = {}
     for share in (0.0, 0.99):
         recipe = tmp_path / f"recipe{share}.toml"
-        recipe.write_text(f"{RECIPE}\nbase_share = {share}\n")
+        recipe.write_text(f"{RECIPE}\nwise_ft_alpha = {1 - share}\n")
         out = tmp_path / str(share)
         train(Request(out, str(bundle), "2", recipe, (rows,), head="sentiment"), lambda _: None)
         said[share] = load_bundle(out, device="cpu").predict(["it was good great"])[0].label("sentiment")

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.training.conftest import HEADS, settings, toy_encoder, toy_examples, toy_tokenizer
+from tests.training.conftest import HEADS, run_in, settings, toy_encoder, toy_examples, toy_tokenizer
 from training.config import TrainingConfigError
 from training.data.tensors import predict
 from training.evaluation.scores import macro_f1
-from training.loop.finetune import Progress, fine_tune
+from training.loop.finetune import fine_tune
 from training.loop.optimizers import make_optimizer, rate_factor
+from training.loop.progress import Progress
 from training.loop.trackers import open_trackers
 from training.network.encoder import Classifier
 
@@ -29,14 +30,14 @@ def score(model: Classifier) -> float:
     ("changes", "at_least"),
     [
         ({}, 0.95),
-        ({"method": "lora", "lora_rank": 4, "epochs": 8.0, "fresh_rate": 2e-2}, 0.9),
-        ({"method": "frozen", "epochs": 10.0, "fresh_rate": 3e-2}, 0.75),
+        ({"method": "lora", "lora_rank": 4, "epochs": 8.0, "head_lr": 2e-2}, 0.9),
+        ({"method": "frozen", "epochs": 10.0, "head_lr": 3e-2}, 0.75),
         ({"method": "gradual", "epochs": 6.0}, 0.9),
-        ({"optimizer": "sgd", "encoder_rate": 0.05, "fresh_rate": 0.2, "epochs": 8.0}, 0.9),
-        ({"decay": "linear", "accumulation": 2, "epochs": 6.0}, 0.95),
+        ({"optimizer": "sgd", "encoder_lr": 0.05, "head_lr": 0.2, "epochs": 8.0}, 0.9),
+        ({"lr_schedule": "linear", "gradient_accumulation_steps": 2, "epochs": 6.0}, 0.95),
         ({"loss": "focal"}, 0.95),
         ({"loss": "gce"}, 0.95),
-        ({"trim": 0.1}, 0.95),
+        ({"small_loss_trim": 0.1}, 0.95),
         ({"adversarial": 0.5}, 0.95),
         ({"mixup": 0.4}, 0.95),
         ({"token_dropout": 0.1, "span_swap": 0.3, "neighbours": 0.05}, 0.95),
@@ -51,9 +52,7 @@ def test_each_way_of_training_learns(
     before = {k: v.clone() for k, v in model.encoder.state_dict().items()}
     assert score(model) < 0.75
     examples = toy_examples(600)
-    fine_tune(
-        model, toy_tokenizer(), examples, settings(**changes), tmp_path, lambda _: None, validation=toy_examples(80, 3)
-    )
+    fine_tune(model, toy_tokenizer(), examples, run_in(tmp_path, settings(**changes)), validation=toy_examples(80, 3))
     assert score(model) >= at_least
     after = model.encoder.state_dict()
     assert set(after) == set(before), "adapters are folded into plain weights"
@@ -74,7 +73,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_weights(tmp_path: Path, mon
             if p.step == stop_at:
                 raise KeyboardInterrupt
 
-        fine_tune(model, toy_tokenizer(), examples, plan, folder, report)
+        fine_tune(model, toy_tokenizer(), examples, run_in(folder, plan, report))
         return model
 
     whole = train(tmp_path / "whole", None)
@@ -90,8 +89,9 @@ def test_early_stopping_ends_the_run_and_keeps_the_best_weights(model: Classifie
     told: list[Progress] = []
     rows = toy_examples(200)
     # A rate that wrecks the model later on: the best evaluation is not the last.
-    plan = settings(epochs=20.0, encoder_rate=0.02, early_stopping=2, decay="constant")
-    fine_tune(model, toy_tokenizer(), rows, plan, tmp_path, told.append, validation=toy_examples(100, 3))
+    plan = settings(epochs=20.0, encoder_lr=0.02, early_stopping=2, lr_schedule="constant")
+    run = run_in(tmp_path, plan, told.append)
+    fine_tune(model, toy_tokenizer(), rows, run, validation=toy_examples(100, 3))
     evaluations = [p.validation for p in told if p.validation is not None]
     assert told[-1].step < told[-1].steps
     found = predict(model, toy_tokenizer(), [e.text for e in toy_examples(100, 3)], 32)
@@ -108,9 +108,8 @@ def test_the_rate_warms_up_and_decays() -> None:
 
 def test_tensorboard_gets_the_figures_and_a_missing_tool_is_named(model: Classifier, tmp_path: Path) -> None:
     trackers = open_trackers(["tensorboard"], tmp_path / "runs", {"epochs": 1})
-    fine_tune(
-        model, toy_tokenizer(), toy_examples(50), settings(epochs=1.0), tmp_path, lambda _: None, trackers=trackers
-    )
+    run = run_in(tmp_path, settings(epochs=1.0))
+    fine_tune(model, toy_tokenizer(), toy_examples(50), run, trackers=trackers)
     for tracker in trackers:
         tracker.close()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -129,7 +128,7 @@ def test_tensorboard_gets_the_figures_and_a_missing_tool_is_named(model: Classif
 def test_word_embeddings_go_at_the_encoders_rate_unless_told_otherwise(
     model: Classifier, given: float | None, rate: float
 ) -> None:
-    plan = settings(encoder_rate=1e-4, fresh_rate=1e-2, embedding_rate=given)
+    plan = settings(encoder_lr=1e-4, head_lr=1e-2, embedding_lr=given)
     rates = {id(p): group["lr"] for group in make_optimizer(model, plan).param_groups for p in group["params"]}
     found = {name: rates[id(p)] for name, p in model.named_parameters()}
     assert {r for name, r in found.items() if "word_embeddings" in name} == {rate}

@@ -18,11 +18,11 @@ from models.heads import Head, Prediction
 from tests.training.conftest import toy_examples
 from training.data.augmentation import Augmenter, nearest_tokens
 from training.data.examples import Example
-from training.data.perturbations import disturbed
+from training.data.perturbations import perturbed_copies
 from training.data.sampling import resampled
 from training.evaluation.evaluate import slices
 from training.evaluation.gate import Policy, judge
-from training.evaluation.label_errors import suspects
+from training.evaluation.label_errors import label_errors
 from training.evaluation.scores import (
     Outcomes,
     accuracy_of,
@@ -60,16 +60,16 @@ def test_losses_by_hand() -> None:
 def test_disturbed_copies_are_new_texts_with_the_labels_of_their_rows() -> None:
     soft = np.full(3, 1 / 3, np.float16)
     rows = [Example(f"post number {i} of a phone 手机很好用", "s", {"h": (i,)}, {"h": 0.5}, soft) for i in range(400)]
-    copies = disturbed(rows, 0.25, seed=3)
+    copies = perturbed_copies(rows, 0.25, seed=3)
     assert 60 < len(copies) < 140
-    assert copies == disturbed(rows, 0.25, seed=3)
+    assert copies == perturbed_copies(rows, 0.25, seed=3)
     of = {row.targets["h"]: row for row in rows}
     for copy in copies:
         row = of[copy.targets["h"]]
         assert copy.text != row.text
         assert (copy.weights, copy.source, copy.soft is soft) == (row.weights, "s", True)
-    assert disturbed(rows, 0.0, seed=3) == []
-    short = [copy.text for seed in range(20) for copy in disturbed([Example("手", "s", {})], 1.0, seed)]
+    assert perturbed_copies(rows, 0.0, seed=3) == []
+    short = [copy.text for seed in range(20) for copy in perturbed_copies([Example("手", "s", {})], 1.0, seed)]
     assert 0 < len(short) < 20, "nothing to exchange: only a sign makes a copy"
     assert all("手" in text and len(text) > 1 for text in short)
 
@@ -198,7 +198,7 @@ def test_slices_by_what_is_known_of_a_row_and_what_the_model_says_of_it() -> Non
 def test_wrong_labels_are_found() -> None:
     examples = toy_examples(600)
     wrong = [Example(e.text, e.source, {"sentiment": (1 - e.targets["sentiment"][0],)}) for e in examples[:6]]
-    found = {row["text"] for row in suspects([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
+    found = {row["text"] for row in label_errors([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
     assert sum(e.text in found for e in wrong) >= 5, "five of six by reading a tenth of the rows"
 
 

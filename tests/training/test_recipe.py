@@ -51,8 +51,37 @@ def test_a_recipe_takes_from_another_what_it_does_not_say(tmp_path: Path) -> Non
 def test_the_recipes_that_come_along_share_one_scheme() -> None:
     starter, teacher, student = (load_config(CONFIGS / f"{name}.toml") for name in ("starter", "teacher", "student"))
     assert starter.heads == teacher.heads == student.heads
-    assert [len(c.shrink.layers) for c in (teacher, student) if c.shrink] == [0, 6]
+    assert [len(c.pruning.layers) for c in (teacher, student) if c.pruning] == [0, 6]
     assert (teacher.name, student.name) == ("teacher", "starter")
+
+
+def test_keys_of_the_release_before_work_and_the_log_names_the_new_ones(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "old.toml"
+    file.write_text(
+        "[train]\nencoder_rate = 0.1\nfresh_rate = 0.2\nembedding_rate = 0.3\ndecay = 'linear'\naccumulation = 4\n"
+        "base_share = 0.4\nkeep_heads = 0.5\nruns = 6\ndisturbed = 0.7\ntrim = 0.8\n[shrink]\nlayers = [1]\n"
+    )
+    with caplog.at_level("WARNING"):
+        config = load_config(file)
+    train = config.train
+    assert (train.encoder_lr, train.head_lr, train.embedding_lr, train.lr_schedule) == (0.1, 0.2, 0.3, "linear")
+    assert (train.gradient_accumulation_steps, train.soup_size) == (4, 6)
+    assert train.wise_ft_alpha == pytest.approx(0.6), "the former key was the share of the base, alpha is the other"
+    assert (train.lwf_weight, train.perturbed_share, train.small_loss_trim) == (0.5, 0.7, 0.8)
+    assert config.pruning is not None
+    assert config.pruning.layers == [1]
+    assert f"{file}: train.runs is now called soup_size" in caplog.text
+    assert f"{file}: shrink is now called pruning" in caplog.text
+    assert caplog.text.count("is now called") == 11
+
+
+def test_a_key_under_both_names_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "both.toml"
+    file.write_text("[train]\nencoder_rate = 0.1\nencoder_lr = 0.1\n")
+    with pytest.raises(TrainingConfigError, match="train.encoder_rate is the former name of encoder_lr"):
+        load_config(file)
 
 
 def test_words_label_what_nobody_labelled(tmp_path: Path) -> None:

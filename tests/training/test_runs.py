@@ -18,11 +18,12 @@ from tests.training.conftest import (
     toy_tokenizer,
     write_jsonl,
 )
-from training.loop.finetune import Progress
-from training.loop.process_group import World
-from training.loop.weight_averaging import Weights, averaged, trained_weights
+from training.config import TrainingConfig
+from training.loop.progress import Progress
+from training.loop.weight_averaging import Weights, averaged_weights, mean_of
 from training.network.encoder import Classifier
 from training.request import Request
+from training.run import Reporter, Run
 from training.train import train
 
 
@@ -35,43 +36,43 @@ def weights(work: Path, said: list[str], stop_in: int = -1, **changes: Any) -> W
         if len(said) == stop_in:
             raise KeyboardInterrupt
 
-    own = settings(epochs=1.0, track=[], **changes)
-    rows = toy_examples(80)
-    return trained_weights(model, toy_tokenizer(), rows, [], own, work, said.append, tell, World())
+    config = TrainingConfig(train=settings(epochs=1.0, track=[], **changes))
+    run = Run(config, work, Reporter(said.append, tell))
+    return averaged_weights(model, toy_tokenizer(), toy_examples(80), [], run)
 
 
 def test_the_mean_of_runs_is_that_of_each_alone(tmp_path: Path) -> None:
     said: list[str] = []
-    both = weights(tmp_path / "both", said, seed=5, runs=2)
+    both = weights(tmp_path / "both", said, seed=5, soup_size=2)
     alone = [weights(tmp_path / str(seed), [], seed=seed) for seed in (5, 6)]
-    assert said == ["run 1 of 2", "run 2 of 2"]
-    wanted = averaged(alone)
+    assert said == ["training 1 of 2", "training 2 of 2"]
+    wanted = mean_of(alone)
     assert all(torch.allclose(both[name], wanted[name], atol=1e-6) for name in wanted)
     assert not torch.equal(alone[0]["output.weight"], alone[1]["output.weight"]), "their seeds differ"
 
 
 @pytest.mark.parametrize("method", ["lora", "frozen"])
 def test_each_run_begins_at_the_start_whatever_the_method(method: str, tmp_path: Path) -> None:
-    twice = weights(tmp_path / "twice", [], method=method, runs=2)
-    wanted = averaged([weights(tmp_path / str(s), [], method=method, seed=s) for s in (17, 18)])
+    twice = weights(tmp_path / "twice", [], method=method, soup_size=2)
+    wanted = mean_of([weights(tmp_path / str(s), [], method=method, seed=s) for s in (17, 18)])
     assert all(torch.allclose(twice[name], wanted[name], atol=1e-6) for name in wanted)
 
 
 def test_a_killed_command_goes_on_with_the_run_it_was_in(tmp_path: Path) -> None:
-    whole = weights(tmp_path / "whole", [], runs=3)
+    whole = weights(tmp_path / "whole", [], soup_size=3)
     with pytest.raises(KeyboardInterrupt):
-        weights(tmp_path / "cut", [], stop_in=2, runs=3)
+        weights(tmp_path / "cut", [], stop_in=2, soup_size=3)
     said: list[str] = []
-    resumed = weights(tmp_path / "cut", said, runs=3)
-    assert said == ["run 2 of 3", "run 3 of 3"]
+    resumed = weights(tmp_path / "cut", said, soup_size=3)
+    assert said == ["training 2 of 3", "training 3 of 3"]
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
 
 
 def test_the_command_says_the_seed_and_the_runs(base_folder: Path, tmp_path: Path) -> None:
     recipe, said = tmp_path / "recipe.toml", list[str]()
-    recipe.write_text(RECIPE.replace("[train]", "[train]\nruns = 2"))
+    recipe.write_text(RECIPE.replace("[train]", "[train]\nsoup_size = 2"))
     rows = write_jsonl(tmp_path / "rows.jsonl", toy_rows(300))
     report = train(Request(tmp_path / "out", str(base_folder), "1", recipe, (rows,), seed=7), said.append)
     assert report["settings"]["seed"] == 7
-    assert [line for line in said if line.startswith("run ")] == ["run 1 of 2", "run 2 of 2"]
+    assert [line for line in said if line.startswith("training ")] == ["training 1 of 2", "training 2 of 2"]
     assert report["after"]["test/label"]["accuracy"] > 0.9

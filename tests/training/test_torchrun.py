@@ -32,7 +32,7 @@ def test_two_processes_learn_what_one_does_in_steps_twice_as_large(base_folder: 
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     exact = RECIPE + 'precision = "fp32"\n'
     both = weights(base_folder, tmp_path / "two", torchrun, exact)
-    alone = weights(base_folder, tmp_path / "one", [], exact + "accumulation = 2\n")
+    alone = weights(base_folder, tmp_path / "one", [], exact + "gradient_accumulation_steps = 2\n")
     assert both.keys() == alone.keys()
     for name, value in alone.items():
         assert torch.allclose(both[name], value, atol=1e-4), name

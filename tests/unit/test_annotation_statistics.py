@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.alerts.grouping import group_document
+from pipeline.alerting.alerts.grouping import group_alert
 from pipeline.annotation.statistics import summary
+from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
-from tests.builders import START
+from tests.builders import START, an_alert
 
 
 def said(annotator: str, classes: Sequence[str], *, order: Sequence[int] | None = None) -> list[Annotation]:
@@ -45,14 +46,11 @@ def test_only_texts_of_both_count(classes: list[str], only_ann: int) -> None:
 
 
 def test_a_grouped_alert_names_the_worst_first_and_is_the_worst_ones() -> None:
-    def alert(key: str, severity: str, score: float) -> dict[str, object]:
-        return {
-            "id": key, "key": key, "severity": severity, "score": score, "posts": 10, "observed": 5, "expected": 2.0,
-            "started_at": "2026-03-02T00:00:00+00:00", "window_s": 3600, "evidence": [{"text": key}],
-        }  # fmt: skip
+    def alert(key: str, severity: str, score: float) -> Alert:
+        return an_alert(key, key=key, severity=severity, score=score, posts=10, observed=5, expected=2.0,
+                        evidence=[{"text": key}])  # fmt: skip
 
-    given_ = [alert("mild", "warning", 9.0), alert("bad", "critical", 6.5), alert("worst", "critical", 8.0)]
-    found = group_document(given_)
-    assert found["related"] == ["worst", "bad", "mild"]
-    assert (found["severity"], found["score"]) == ("critical", 8.0)
-    assert [e["text"] for e in found["evidence"]] == ["worst", "bad", "mild"]
+    found = group_alert([alert("mild", "warning", 9.0), alert("bad", "critical", 6.5), alert("worst", "critical", 8.0)])
+    assert found.related == ("worst", "bad", "mild")
+    assert (found.severity, found.peak.score) == ("critical", 8.0)
+    assert [e.text for e in found.evidence] == ["worst", "bad", "mild"]

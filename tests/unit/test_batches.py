@@ -19,11 +19,11 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.classify.stage import _decoded
+from pipeline.classify.stage import decode_or_poison
 from pipeline.domain.errors import Fatal, Poison
 from pipeline.domain.post import Origin, Record
 from pipeline.kafka import batches, decompression
-from pipeline.kafka.batches import Batches, Elided, _Fetched
+from pipeline.kafka.batches import Batches, OmittedValue, _Fetched
 
 TP = TopicPartition("t", 0)
 CODECS = [0, 1, 2, 3, 4]
@@ -102,8 +102,8 @@ def test_a_record_too_large_to_be_held_is_delivered_by_its_size_and_hash(
     found = list(Batches(batch(rows, codec, 40)).next_batch())
     assert [r.offset for r in found] == [40, 41, 42, 43, 44]
     assert [r.timestamp for r in found] == [1000, 1001, 1002, 1003, 1004]
-    assert [r.value for r in found if not isinstance(r.value, Elided)] == [b"small", b"after", b"last"]
-    elided = [r.value for r in found if isinstance(r.value, Elided)]
+    assert [r.value for r in found if not isinstance(r.value, OmittedValue)] == [b"small", b"after", b"last"]
+    elided = [r.value for r in found if isinstance(r.value, OmittedValue)]
     assert [(v.size, v.sha256) for v in elided] == [
         (len(large), hashlib.sha256(large).hexdigest()),
         (0, hashlib.sha256(b"").hexdigest()),
@@ -162,7 +162,7 @@ def test_a_batch_of_zeros_is_read_in_bounded_memory(records: int, size: int) -> 
     tracemalloc.start()
     sizes = []
     while result.has_more():
-        sizes += [r.value.size if isinstance(r.value, Elided) else len(r.value) for r in result.getall(512)]
+        sizes += [r.value.size if isinstance(r.value, OmittedValue) else len(r.value) for r in result.getall(512)]
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert sizes == [size] * records
@@ -253,7 +253,7 @@ def test_aiokafka_still_has_what_is_replaced() -> None:
 
 def test_a_poison_keeps_no_record_in_memory() -> None:
     """Its traceback would: the records of a bomb stayed until the garbage collector came."""
-    found = _decoded(Record(Origin("t", 0, 0), 0, b"\0" * 100))
+    found = decode_or_poison(Record(Origin("t", 0, 0), 0, b"\0" * 100))
     assert isinstance(found, Poison)
     assert found.__traceback__ is None
     assert found.__context__ is None

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models import load_bundle
-from models.batching import FEW_SHAPES, by_length, shared_evenly
+from models.batching import FEW_SHAPES, balance_batches, by_length
 from models.engine import OnnxEngine
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.settings import STARTER
@@ -46,7 +46,7 @@ def test_the_shapes_are_few_whatever_comes() -> None:
 
 @given(LENGTHS, st.integers(1, 400), st.integers(1, 8))
 def test_groups_shared_by_streams_do_too_and_leave_none_idle(lengths: list[int], budget: int, streams: int) -> None:
-    plain, groups = list(by_length(lengths, budget)), shared_evenly(lengths, budget, streams)
+    plain, groups = list(by_length(lengths, budget)), balance_batches(lengths, budget, streams)
     assert sorted(i for g in groups for i in g) == list(range(len(lengths)))
     for group in groups:
         assert len(group) == 1 or max(lengths[i] for i in group) * len(group) <= budget

@@ -10,8 +10,10 @@ import io
 import socketserver
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -19,32 +21,42 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from pipeline.alerting.alerts.document import headline
-from pipeline.alerting.alerts.grouping import group_document
+from pipeline.alerting.alerts.grouping import group_alert
+from pipeline.alerting.alerts.headline import headline
+from pipeline.alerting.alerts.origin import Language
 from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.channel import Channel, Notice
 from pipeline.alerting.notify.chart_png import chart_png
 from pipeline.alerting.notify.factory import make_channels, open_channel
-from pipeline.alerting.notify.message import Language, cut, fitted, markdown, message
+from pipeline.alerting.notify.mail_message import mail_on
+from pipeline.alerting.notify.message import cut, fitted, markdown, message
 from pipeline.alerting.notify.rate_limit import RateLimit
-from pipeline.cli.alerts import _example
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
+from tests.builders import an_alert, example_alert
 
 SECRET = "a secret of the test"  # noqa: S105
-LONG = {"id": "1", "source": "s", "url": "https://a.example/1", "published_at": "", "negative_score": 0.9, "reposts": 3}
+LONG = {
+    "id": "1",
+    "source": "s",
+    "url": "https://a.example/1",
+    "published_at": None,
+    "negative_score": 0.9,
+    "reposts": 3,
+}
 
 
-def alert(**changes: Any) -> dict[str, Any]:
-    evidence = [
-        {**LONG, "text": "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270} for _ in range(30)
-    ]
-    plain = {k: v for k, v in _example().items() if k != "series"}
-    return {**plain, "evidence": evidence, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}, **changes}
+def alert(**changes: Any) -> Alert:
+    """The example without a chart and with long, hostile posts; `changes` are fields of its JSON."""
+    text = "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270
+    usual = {"evidence": [{**LONG, "text": text}] * 30, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}}
+    example = example_alert()
+    return Alert.from_json(example.id, {**example.to_json(), "series": {}, **usual, **changes})
 
 
-def charted() -> dict[str, Any]:
-    return alert(series=_example()["series"])
+def charted(**changes: Any) -> Alert:
+    return alert(series=example_alert().to_json()["series"], **changes)
 
 
 def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | None = None, **options: Any) -> None:
@@ -142,21 +154,21 @@ def test_wecom_gets_the_chart_as_a_picture_and_its_loss_repeats_nothing(answer: 
 
 def test_a_chart_shows_the_rise_in_red_and_what_was_expected() -> None:
     for lane in ({}, {"lane": "volume", "expected_share": None, "share": None}):
-        picture = Image.open(io.BytesIO(chart_png(charted() | lane) or b"")).convert("RGB")
+        picture = Image.open(io.BytesIO(chart_png(charted(**lane)) or b"")).convert("RGB")
         colours = dict.fromkeys(picture.getcolors(10_000) or [])
         shades = {colour: n for n, colour in colours}
         assert shades[(214, 69, 69)] > 200, "the half-hours since the rise"
         assert shades[(159, 179, 200)] > 1000, "those before"
         assert shades[(47, 125, 79)] > 400, "the line of what was expected"
     assert chart_png(alert()) is None, "no counts, no chart"
-    many = group_document([charted() | {"id": "a"}, charted() | {"id": "b"}])
+    many = group_alert([replace(charted(), id="a"), replace(charted(), id="b")])
     assert chart_png(many) is None, "one key's day does not stand for all"
-    nothing = charted() | {"series": {"end": 0, "step_s": 1800, "posts": [0] * 48, "negatives": [0] * 48}}
+    nothing = alert(series={"end": 0, "step_s": 1800, "posts": [0] * 48, "negatives": [0] * 48})
     assert chart_png(nothing) is None
 
 
 def test_the_volume_lane_has_words_and_a_name_of_its_own() -> None:
-    volume = charted() | {"lane": "volume", "observed": 90, "expected": 20.5, "lift": 4.39, "window_s": 3600}
+    volume = charted(lane="volume", observed=90, expected=20.5, lift=4.39, window_s=3600)
     assert message(volume, "opened", "en").facts[0] == "90 posts in 1 h, 20.5 expected at this time of day (x4.39)"
     assert message(volume, "opened", "zh").facts[0].startswith("1 小时内共 90 条")
     assert headline(volume, "opened").endswith("90 posts in 1 h, 20.5 expected (x4.39)")
@@ -181,7 +193,7 @@ def test_a_reminder_says_how_it_stands_now_beside_the_peak(language: Language, n
     surge = {**last, "observed": 30}
     volume = alert(last_hour=surge, lane="volume")
     assert message(volume, "reminder", "en").facts[0] == "now: 30 posts in the hour to 09:30 UTC, 3.2 expected"
-    closed = alert(last_hour=last, false_alarm={"by": "ann", "note": "a joke", "at": "", "ended_at": None})
+    closed = alert(last_hour=last, false_alarm={"by": "ann", "note": "a joke", "at": last["at"], "ended_at": None})
     assert message(closed, "resolved", "en").facts[:2] == ["closed as a false alarm by ann", "a joke"]
 
 
@@ -369,6 +381,44 @@ def test_a_mail_shows_the_chart(smtp_port: int) -> None:
     assert picture.get_content()[:4] == b"\x89PNG"
 
 
+def test_the_text_of_a_post_makes_no_markup_in_a_mail() -> None:
+    hostile = """<script>alert(1)</script> "'><img src=x onerror=alert(1)> {{ 7 * 7 }} {% raw %} &amp; \u2028 # x"""
+    posts = [{**LONG, "text": hostile, "url": url} for url in ('https://a.example/"onmouseover="x', "javascript:x")]
+    mail = mail_on(Notice("k", "opened", alert(key=hostile, evidence=posts, terms=[hostile])), "a@b.c", ["d@e.f"], "en")
+    html = mail.get_body(("html",))
+    text = mail.get_body(("plain",))
+    assert html is not None
+    assert text is not None
+
+    class Seen(HTMLParser):
+        tags: list[tuple[str, list[str]]] = []
+        words = ""
+
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            self.tags.append((tag, [name for name, _ in attrs]))
+
+        def handle_data(self, data: str) -> None:
+            self.words += data
+
+    seen = Seen()
+    seen.feed(html.get_content())
+    assert {tag for tag, _ in seen.tags} == {"h2", "ul", "li", "h3", "ol", "a"}
+    assert [names for tag, names in seen.tags if tag == "a"] == [["href", "rel"]], "only the web address is a link"
+    shown = " ".join(hostile.replace("\u2028", " ").split())
+    assert seen.words.count(shown) == 4, "the key, the term and the two posts stand there as they were written"
+    assert text.get_content().count(shown) == 4
+
+
+def test_the_text_of_a_mail_has_a_line_per_fact_and_per_post() -> None:
+    posts = [{**LONG, "text": "first"}, {**LONG, "text": "second", "url": "", "reposts": 0}]
+    mail = mail_on(Notice("k", "opened", alert(evidence=posts, terms=[], spread={})), "a@b.c", ["d@e.f"], "en")
+    text = mail.get_body(("plain",))
+    assert text is not None
+    lines = text.get_content().splitlines()
+    assert lines[:3] == ["[warning] subject:Example opened", "", "31 of 60 posts negative in 1 h, 8.2 expected (x3.78)"]
+    assert lines[-4:] == ["", "Evidence", "- first (+3 reposts) https://a.example/1", "- second"]
+
+
 @pytest.mark.parametrize(("answer", "error"), [(b"450 later", Transient), (b"550 no such user", Fatal)])
 def test_a_mail_server_that_says_no(smtp_port: int, answer: bytes, error: type[Exception]) -> None:
     _Smtp.recipient_answer = answer
@@ -435,7 +485,7 @@ def test_a_route_lets_through_what_it_names() -> None:
     sent: list[str] = []
 
     async def fake(self: Any, notice: Notice) -> None:
-        sent.append(notice.alert["key"])
+        sent.append(notice.alert.key)
 
     settings = {
         "name": "w",
@@ -448,6 +498,6 @@ def test_a_route_lets_through_what_it_names() -> None:
     channel = make_channels(AlertSettings(channels=[settings]))[1]  # type: ignore[list-item]
     channel.channel.send = fake.__get__(channel)  # type: ignore[attr-defined]
     for key, severity in (("subject:A", "critical"), ("subject:A", "warning"), ("topic:b", "critical")):
-        asyncio.run(channel.send(Notice("k", "opened", {"key": key, "severity": severity})))
-    asyncio.run(channel.send(Notice("k", "opened", {"key": "subject:B", "severity": "critical", "lane": "volume"})))
+        asyncio.run(channel.send(Notice("k", "opened", an_alert(key=key, severity=severity))))
+    asyncio.run(channel.send(Notice("k", "opened", an_alert(key="subject:B", severity="critical", lane="volume"))))
     assert sent == ["subject:A"]

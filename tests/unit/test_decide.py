@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -9,18 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.alerts.terms import distinctive, spread
+from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.alerting.notify.policy import Action, Decision, Maintenance, QuietHours, decide
+from pipeline.domain.alert import Alert
+from pipeline.domain.delivery import NotificationStatus
+from tests.builders import an_alert
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
 NIGHT = QuietHours(time(22), time(7), "Asia/Shanghai")
 
 
 def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> Action:
-    alert = {"key": "subject:Nova", "severity": severity}
+    alert = an_alert(key="subject:Nova", severity=severity)
     operator = more.pop("operator", {})
     options = {"quiet": [], "maintenance": [], "now": NOW, **more}
-    return decide(transition, alert, operator, **options).tell
+    return decide(transition, alert, operator, **options).action
 
 
 def test_without_rules_everything_is_sent() -> None:
@@ -48,19 +52,19 @@ def test_a_snooze_holds_until_it_ends_and_an_acknowledgement_stops_reminders_onl
 
 
 def test_what_too_few_wrote_waits_for_more_authors() -> None:
-    troll: dict[str, Any] = {"key": "subject:Nova", "severity": "critical", "first_notified_at": None}
-    alert = troll | {"spread": spread([{"source": "weibo", "author": "troll"}] * 40)}
+    nobody_counted = an_alert(key="subject:Nova", severity="critical")
+    alert = replace(nobody_counted, source_profile=source_profile([{"source": "weibo", "author": "troll"}] * 40))
 
-    def of(transition: str, alert: dict[str, Any], min_authors: int = 3) -> Decision:
+    def of(transition: str, alert: Alert, min_authors: int = 3) -> Decision:
         return decide(transition, alert, {}, [], [], NOW, min_authors)
 
     assert of("opened", alert) == Decision(Action.HOLD, "1 of 3 authors (alerts.min_authors)")
-    assert of("resolved", alert).tell is Action.DROP, "nobody heard that it began"
-    assert of("opened", alert, 1).tell is Action.SEND
-    assert of("resolved", alert | {"first_notified_at": NOW.isoformat()}).tell is Action.SEND
-    assert of("opened", troll).tell is Action.SEND, "of an older release: nobody counted"
+    assert of("resolved", alert).action is Action.DROP, "nobody heard that it began"
+    assert of("opened", alert, 1).action is Action.SEND
+    assert of("resolved", replace(alert, notifications=NotificationStatus(first_at=NOW))).action is Action.SEND
+    assert of("opened", nobody_counted).action is Action.SEND, "of an older release: nobody counted"
     anonymous = [{"source": "weibo", "author": ""}] * 3
-    assert of("opened", troll | {"spread": spread(anonymous)}).tell is Action.SEND, (
+    assert of("opened", replace(alert, source_profile=source_profile(anonymous))).action is Action.SEND, (
         "a feed without authors must not hide"
     )
 
@@ -102,9 +106,9 @@ def test_a_crowd_that_says_one_word_breaks_nothing() -> None:
 @pytest.mark.parametrize(("authors", "broad"), [(["a"] * 10, False), ([str(i) for i in range(10)], True)])
 def test_one_author_is_not_broad(authors: list[str], broad: bool) -> None:
     posts = [{"source": f"s{i % 4}", "author": a} for i, a in enumerate(authors)]
-    found = spread(posts)
-    assert found["broad"] is broad
-    assert found["sources"] == 4
+    found = source_profile(posts)
+    assert found.broad is broad
+    assert found.sources == 4
 
 
 @pytest.mark.parametrize(

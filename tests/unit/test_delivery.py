@@ -15,7 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pipeline
-from pipeline.kafka.consumer import MicroBatcher, end_offset, make_app
+from pipeline.kafka.app import make_app
+from pipeline.kafka.micro_batcher import MicroBatcher
+from pipeline.kafka.partitions import end_offset
 from pipeline.settings import KafkaSettings
 
 

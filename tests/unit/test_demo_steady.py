@@ -98,7 +98,7 @@ async def played(path: Path, seed: int) -> list[dict[str, Any]]:
         await worker.tick()
         await asyncio.sleep(0.01)
     assert worker.evaluated_to(last)
-    found = sorted(store.alerts(), key=lambda a: (a["started_at"], a["key"]))
+    found = sorted((a.to_json() for a in store.alerts()), key=lambda a: (a["started_at"], a["key"]))
     store.close()
     return [{name: alert[name] for name in SHOWN} for alert in found]
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.classify.guard import DeadLetterGuard
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.domain.errors import Fatal
 
 
@@ -22,11 +22,11 @@ class Clock:
 def test_a_healthy_feed_never_ends_the_worker(seconds: float) -> None:
     """One record in a thousand, thirty million of them, at any rate."""
     clock = Clock()
-    guard = DeadLetterGuard(10_000, 0.5, clock=clock)
+    guard = DeadLetterLimit(10_000, 0.5, clock=clock)
     for _ in range(30_000):
         clock.now += seconds
-        if guard.wants_to_know():
-            guard.know(30_000)
+        if guard.needs_total():
+            guard.observe_total(30_000)
         guard.admit(1, 1000)
 
 
@@ -34,12 +34,12 @@ def test_a_healthy_feed_never_ends_the_worker(seconds: float) -> None:
 def test_forty_restarts_under_nothing_but_poison_bury_no_more_than_the_limit(batch: int) -> None:
     clock, sent = Clock(), 0
     for _ in range(40):
-        guard = DeadLetterGuard(10_000, 0.5, clock=clock)
+        guard = DeadLetterLimit(10_000, 0.5, clock=clock)
         with pytest.raises(Fatal, match="dead-letter limit"):
             while True:
                 clock.now += 0.01
-                if guard.wants_to_know():
-                    guard.know(sent)
+                if guard.needs_total():
+                    guard.observe_total(sent)
                 guard.admit(batch, batch)
                 sent += batch
         clock.now += 10
@@ -48,12 +48,12 @@ def test_forty_restarts_under_nothing_but_poison_bury_no_more_than_the_limit(bat
 
 def test_after_the_window_as_many_again_may_go() -> None:
     clock = Clock()
-    guard = DeadLetterGuard(100, 1.0, 3600, clock)
+    guard = DeadLetterLimit(100, 1.0, 3600, clock)
     guard.admit(100, 100)
     with pytest.raises(Fatal):
         guard.admit(1, 1)
     clock.now += 3700
-    guard.know(0)
+    guard.observe_total(0)
     guard.admit(100, 100)
 
 
@@ -61,8 +61,8 @@ def test_after_the_window_as_many_again_may_go() -> None:
 def test_no_window_has_more_letters_than_the_limit(steps: list[tuple[int, int, float]]) -> None:
     """Of a feed that is not healthy, whatever its rhythm; a step of the window is a sixtieth of it."""
     clock, sent = Clock(), list[tuple[float, int]]()
-    guard = DeadLetterGuard(100, 1.0, 3600, clock)
-    guard.know(0)
+    guard = DeadLetterLimit(100, 1.0, 3600, clock)
+    guard.observe_total(0)
     for dead, good, pause in steps:
         clock.now += pause
         try:

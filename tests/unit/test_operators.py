@@ -14,14 +14,14 @@ from pipeline.alerting.notify.policy import operator_state
 from pipeline.cli.main import app
 from pipeline.domain.states import StateKey, T
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START
+from tests.builders import an_alert
 from tests.flow.test_notifier import Fake, Rig, document
 
 
 def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     store.setup()
-    store.put_alert("a", {"key": "topic:x", "state": "open", "started_at": START.isoformat(), "pending": []})
+    store.put_alert(an_alert(pending=[]))
     config = tmp_path / "opinionwatch.toml"
     config.write_text(f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n')
     swap, others = SqliteStore.swap_state, [{"snoozed_by": "bob"}]

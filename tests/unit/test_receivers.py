@@ -32,10 +32,11 @@ from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.factory import check_channels, make_channels
 from pipeline.alerting.notify.http import Poster, is_public
 from pipeline.alerting.notify.mail import MailChannel
-from pipeline.cli.alerts import _example
+from pipeline.alerting.notify.smtp import MailServer
 from pipeline.cli.check import _channels
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings, Settings
+from tests.builders import example_alert
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105
 LOGIN_PAGE = "\n <!DOCTYPE html><html><title>Sign in</title></html>"
@@ -307,15 +308,16 @@ def test_mail_checks_the_certificate_before_it_logs_in(
     stranger: tuple[int, Path, list[bytes]], host: str, trusted: bool
 ) -> None:
     port, certificate, got = stranger
-    options = {"sender": "a@b.c", "to": ["d@e.f"], "username": "user", "password": "S3cret", "tls": "tls"}
-    channel = MailChannel("m", host, port, ca_file=str(certificate) if trusted else "", **options)  # type: ignore[arg-type]
+    authority = str(certificate) if trusted else ""
+    server = MailServer("m", host, port, ca_file=authority, username="user", password="S3cret", tls="tls")  # noqa: S106
+    channel = MailChannel("m", server, sender="a@b.c", to=["d@e.f"])
     if trusted and host == "localhost":
         with pytest.raises(Transient):  # it takes the log-in, and knows no more
-            asyncio.run(channel.send(Notice("k", "opened", _example())))
+            asyncio.run(channel.send(Notice("k", "opened", example_alert())))
         assert any(line.startswith(b"AUTH") for line in got)
         return
     with pytest.raises(Fatal, match="is not trusted"):
-        asyncio.run(channel.send(Notice("k", "opened", _example())))
+        asyncio.run(channel.send(Notice("k", "opened", example_alert())))
     assert not got, "nothing is said to a stranger"
 
 

@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
+from pipeline.alerting.alerts.document import _evidence
 
 from models.text import MAX_NAME, clean, compatible, content_hash
-from pipeline.alerting.alerts.document import _evidence
 from pipeline.alerting.alerts.terms import spread
 from pipeline.classify.codec import MAX_ID, MAX_LANG, MAX_URL, decode
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.errors import Poison
 from pipeline.domain.post import EPOCH, DeadLetter, Origin, Post, Record, document_id
-from pipeline.kafka import admin, consumer, writers
+from pipeline.kafka import dead_letters, writers
+from pipeline.kafka.agent import to_record
 from pipeline.settings import KafkaSettings
 from tests.fuzz.texts import TEXTS
 
@@ -135,15 +136,15 @@ def test_microseconds_are_read() -> None:
      ([("replayed", b"1"), ("replayed", b"3")], 3), ([("\ufffd", b"1"), ("", None)], 0)],
 )  # fmt: skip
 def test_hostile_headers_are_read_as_none(headers: Any, replayed: int) -> None:
-    assert consumer._record(raw(headers)).replayed == replayed
-    letter = admin._letter(raw([*(headers or ()), ("bytes", b"9" * 5000), ("origin", b"a\x1b[2J/b")]))
-    assert (letter.replayed, letter.size, letter.place) == (replayed, 2, None)
+    assert to_record(raw(headers)).replayed == replayed
+    letter = dead_letters.to_letter(raw([*(headers or ()), ("bytes", b"9" * 5000), ("origin", b"a\x1b[2J/b")]))
+    assert (letter.replayed, letter.size, letter.position) == (replayed, 2, None)
     assert letter.origin == "a/b"
 
 
 def test_a_tombstone_is_a_poison() -> None:
     with pytest.raises(Poison):
-        decode(consumer._record(raw(value=None, timestamp=None)))
+        decode(to_record(raw(value=None, timestamp=None)))
 
 
 @given(st.integers(-(2**63), 2**63 - 1))
@@ -166,9 +167,9 @@ def test_the_dead_letter_of_any_record_can_be_written(stamp: int) -> None:
     "origin", ["", "x", "a/b/c", "opinion.dead/0/1", "opinion.alerts/0/1", "opinion.progress/0/1", "/0/1"]
 )
 def test_no_letter_is_sent_to_where_it_does_not_come_from(origin: str) -> None:
-    letter = admin._letter(raw([("origin", origin.encode())]))
-    assert not admin.replayable(KafkaSettings(), letter)
-    assert admin.replayable(KafkaSettings(), admin._letter(raw([("origin", b"opinion.old/0/1")])))
+    letter = dead_letters.to_letter(raw([("origin", origin.encode())]))
+    assert not dead_letters.replayable(KafkaSettings(), letter)
+    assert dead_letters.replayable(KafkaSettings(), dead_letters.to_letter(raw([("origin", b"opinion.old/0/1")])))
 
 
 @pytest.mark.parametrize("compression", [0, 1])

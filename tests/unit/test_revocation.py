@@ -12,7 +12,7 @@ def test_what_is_settled_is_committed_before_the_partitions_are_revoked() -> Non
     async def scenario() -> list[Any]:
         rig = Rig([record(i) for i in range(4)])
         await rig.fetch()
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         events: list[Any] = []
 
         async def commit(*_: Any, **__: Any) -> bool:

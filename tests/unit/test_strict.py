@@ -21,10 +21,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.domain.errors import Fatal
-from pipeline.kafka.commits import Commits
-from pipeline.kafka.consumer import make_app
-from pipeline.kafka.resume import Bounds
-from pipeline.kafka.strict import CommitTracker, StrictConsumer
+from pipeline.kafka.app import make_app
+from pipeline.kafka.commit_health import CommitHealth
+from pipeline.kafka.commit_tracker import CommitTracker
+from pipeline.kafka.start_offset import PartitionBounds
+from pipeline.kafka.strict import StrictConsumer
 from pipeline.settings import KafkaSettings
 
 TP = TopicPartition("t", 0)
@@ -33,39 +34,39 @@ TP = TopicPartition("t", 0)
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(1, 4)), min_size=1, max_size=40), st.data())
 def test_the_commit_is_the_contiguous_settled_prefix(steps: list[tuple[int, int]], data: st.DataObject) -> None:
     """Chunks of several records, with gaps between them."""
-    prefix, places, at = CommitTracker(), [], 0
+    tracker, chunks, at = CommitTracker(), [], 0
     for gap, size in steps:
-        places.append(prefix.deliver(at + gap, at + gap + size - 1, size, 10 * size))
+        chunks.append(tracker.deliver(at + gap, at + gap + size - 1, size, 10 * size))
         at += gap + size
     committed = 0
-    for number in data.draw(st.permutations(range(len(places)))):
-        places[number].settled = True
-        new = prefix.advance()
+    for number in data.draw(st.permutations(range(len(chunks)))):
+        chunks[number].durable = True
+        new = tracker.advance()
         assert new is None or new > committed
         committed = new or committed
-        open_ = [p for p in places if not p.settled]
+        open_ = [p for p in chunks if not p.durable]
         assert committed <= (open_[0].first if open_ else at)
-        assert prefix.held == (sum(p.records for p in open_), sum(p.size_bytes for p in open_))
-    assert committed == places[-1].last + 1
+        assert tracker.uncommitted == (sum(p.records for p in open_), sum(p.size_bytes for p in open_))
+    assert committed == chunks[-1].last + 1
 
 
 @given(st.sets(st.integers(0, 30), max_size=31))
 def test_what_is_not_settled_pins_the_commit(settled: set[int]) -> None:
-    prefix = CommitTracker()
+    tracker = CommitTracker()
     for offset in range(31):
-        prefix.deliver(offset, offset, 1, 1).settled = offset in settled
+        tracker.deliver(offset, offset, 1, 1).durable = offset in settled
     first_missing = next((o for o in range(31) if o not in settled), 31)
-    assert (prefix.advance() or 0) == first_missing
+    assert (tracker.advance() or 0) == first_missing
 
 
 def test_a_seek_back_starts_the_later_offsets_anew() -> None:
-    prefix = CommitTracker()
-    one, old = prefix.deliver(1, 2, 2, 2), prefix.deliver(3, 5, 3, 3)
-    again = prefix.deliver(2, 5, 4, 4)
-    one.settled = old.settled = True
-    assert prefix.advance() is None, "both were delivered anew"
-    again.settled = True
-    assert prefix.advance() == 6
+    tracker = CommitTracker()
+    one, old = tracker.deliver(1, 2, 2, 2), tracker.deliver(3, 5, 3, 3)
+    again = tracker.deliver(2, 5, 4, 4)
+    one.durable = old.durable = True
+    assert tracker.advance() is None, "both were delivered anew"
+    again.durable = True
+    assert tracker.advance() == 6
 
 
 def record(offset: int, size: int = 1) -> Any:
@@ -80,8 +81,8 @@ class Rig:
 
     def __init__(self, fetched: Sequence[Any], waits: Callable[[], bool] = lambda: False) -> None:
         self.app = make_app("classify", KafkaSettings(), "localhost:9092")
-        self.app.chunk_records, self.app.held_records, self.app.held_bytes = 3, 6, 1000
-        self.app.waits = waits
+        self.app.chunk_records, self.app.max_uncommitted_records, self.app.max_uncommitted_bytes = 3, 6, 1000
+        self.app.is_waiting = waits
         self.app.topics._acking_topics.add("t")
         self.delivered: list[Any] = []
         self.looks = 0
@@ -122,7 +123,7 @@ def test_records_come_in_chunks_and_no_further_than_may_be_held() -> None:
         for _ in range(3):
             await rig.fetch()
         assert [[r.offset for r in c.records] for c in rig.delivered] == [[0, 1, 2], [3], [4, 5, 6], [7]]
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         await rig.fetch()
         assert rig.delivered[-1].offset == 11
         assert rig.consumer._new_offset(TP) == 3
@@ -161,7 +162,7 @@ def test_what_faust_acks_by_itself_is_not_committed() -> None:
             rig.consumer.ack(chunk)
         assert rig.consumer._acked[TP], "Faust noted the acks"
         assert rig.consumer._new_offset(TP) is None
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         assert rig.consumer._new_offset(TP) == 3
 
     asyncio.run(scenario())
@@ -173,12 +174,12 @@ def test_what_was_delivered_before_a_rebalance_changes_nothing_after_it() -> Non
         async for _, chunk in rig.consumer.getmany(1.0):
             await rig.consumer.callback(chunk)
         before = rig.delivered[0]
-        rig.consumer._prefixes.clear()
+        rig.consumer._trackers.clear()
         again = rig.consumer._chunk(TP, [record(0), record(1)])
         await rig.consumer.callback(again)
-        rig.consumer.settle(before)
+        rig.consumer.mark_durable(before)
         assert rig.consumer._new_offset(TP) is None
-        rig.consumer.settle(again)
+        rig.consumer.mark_durable(again)
         assert rig.consumer._new_offset(TP) == 2
 
     asyncio.run(scenario())
@@ -205,12 +206,12 @@ def test_a_commit_that_fails_is_made_again_without_a_further_record(error: Excep
             committed.append(offsets)
 
         rig.consumer._thread = SimpleNamespace(call_thread=call_thread, assignment=lambda: {TP})
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         for expected in (False, False, True):
             assert await rig.consumer.force_commit() is expected
         assert committed == [{TP: 3}]
         assert not await rig.consumer.force_commit(), "nothing is due"
-        rig.consumer.settle(rig.delivered[1])
+        rig.consumer.mark_durable(rig.delivered[1])
         assert await rig.consumer.force_commit()
         assert committed[1:] == [{TP: 4}]
 
@@ -226,7 +227,7 @@ def test_a_bug_in_a_commit_is_not_taken_for_a_failure_of_kafka() -> None:
             raise TypeError
 
         rig.consumer._thread = SimpleNamespace(call_thread=call_thread, assignment=lambda: {TP})
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         with pytest.raises(TypeError):
             await rig.consumer.force_commit()
 
@@ -238,14 +239,14 @@ def test_nothing_is_committed_for_a_partition_that_moved_away() -> None:
         rig = Rig([record(i) for i in range(3)])
         await rig.fetch()
         rig.consumer._thread = SimpleNamespace(assignment=set)
-        rig.consumer.settle(rig.delivered[0])
+        rig.consumer.mark_durable(rig.delivered[0])
         assert not await rig.consumer.force_commit()
 
     asyncio.run(scenario())
 
 
 def test_a_refusal_ends_the_process_after_a_while_and_a_passing_failure_never() -> None:
-    commits = Commits()
+    commits = CommitHealth()
     for now in range(1000):
         commits.failed("KafkaTimeoutError", refused=False, now=float(now))
     assert commits.overdue(1000.0) == "offsets cannot be committed for 1000 s: KafkaTimeoutError"
@@ -311,17 +312,17 @@ def test_stock_faust_commits_past_a_message_that_was_not_acked() -> None:
 
 def test_a_position_past_what_was_delivered_is_committed_when_all_of_it_is_settled() -> None:
     """Markers and aborted records of transactions are never delivered."""
-    prefix = CommitTracker()
-    prefix.passed(4)
-    assert (prefix.durable, prefix.advance(), prefix.advance()) == (4, 4, None)
-    place = prefix.deliver(6, 7, 2, 2)
-    prefix.passed(12)
-    assert (prefix.durable, prefix.advance()) == (6, None)
-    place.settled = True
-    assert (prefix.durable, prefix.advance(), prefix.advance()) == (12, 12, None)
-    prefix.deliver(9, 9, 1, 1)
-    assert prefix.durable == 9, "a seek back"
-    assert prefix.advance() is None
+    tracker = CommitTracker()
+    tracker.note_position(4)
+    assert (tracker.durable_offset, tracker.advance(), tracker.advance()) == (4, 4, None)
+    chunk = tracker.deliver(6, 7, 2, 2)
+    tracker.note_position(12)
+    assert (tracker.durable_offset, tracker.advance()) == (6, None)
+    chunk.durable = True
+    assert (tracker.durable_offset, tracker.advance(), tracker.advance()) == (12, 12, None)
+    tracker.deliver(9, 9, 1, 1)
+    assert tracker.durable_offset == 9, "a seek back"
+    assert tracker.advance() is None
 
 
 def test_positions_are_noted_after_what_they_cover_was_delivered() -> None:
@@ -331,10 +332,10 @@ def test_positions_are_noted_after_what_they_cover_was_delivered() -> None:
         await rig.fetch()
         rig.positions = {TP: 9}
         await rig.fetch()
-        assert rig.consumer.durable(TP) == 0
+        assert rig.consumer.durable_offset(TP) == 0
         for chunk in rig.delivered:
-            rig.consumer.settle(chunk)
-        assert rig.consumer.durable(TP) == 9
+            rig.consumer.mark_durable(chunk)
+        assert rig.consumer.durable_offset(TP) == 9
         assert rig.consumer._new_offset(TP) == 9
 
     asyncio.run(scenario())
@@ -346,7 +347,7 @@ def test_a_chunk_that_was_not_delivered_is_not_passed() -> None:
         rig.positions = {TP: 4}
         async for _ in rig.consumer.getmany(1.0):
             pass
-        assert rig.consumer.durable(TP) is None
+        assert rig.consumer.durable_offset(TP) is None
 
     asyncio.run(scenario())
 
@@ -370,14 +371,14 @@ def test_what_is_no_longer_there_is_asked_for_and_never_jumped_over(error: Excep
         async def logs(_: Any) -> dict[str, str]:
             return {"t": "cluster/1f"}
 
-        rig.app.starts, rig.consumer._wait_next_records = starts, raising
+        rig.app.resolve_start_offsets, rig.consumer._wait_next_records = starts, raising
         rig.consumer.earliest_offsets = rig.consumer.highwaters = rig.consumer.seek_wait = answer
-        rig.consumer.logs = logs
+        rig.consumer.log_identities = logs
         await rig.fetch()
-        assert rig.consumer.durable(TP) is None
+        assert rig.consumer.durable_offset(TP) is None
         await rig.fetch()
         read = 7 if isinstance(error, OffsetOutOfRangeError) else None
-        assert asked[0] == {TP: Bounds(read, 20, 20, "cluster/1f")}
+        assert asked[0] == {TP: PartitionBounds(read, 20, 20, "cluster/1f")}
 
     asyncio.run(scenario())
 

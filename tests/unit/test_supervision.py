@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.progress import Progress
-from pipeline.kafka import consumer, writers
-from pipeline.kafka.commits import Commits
-from pipeline.kafka.stall import STALL_S, Movement, PartitionPosition
-from pipeline.kafka.supervision import Supervisor, explained
+from pipeline.kafka import app, writers
+from pipeline.kafka.commit_health import CommitHealth
+from pipeline.kafka.failures import exit_error
+from pipeline.kafka.stall import STALL_S, PartitionPosition, StallDetector
+from pipeline.kafka.supervision import Supervisor
 from tests.builders import START
 
 TP = TopicPartition("t", 0)
@@ -56,7 +57,7 @@ class Rig:
         )
         self.thread = service(_consumer=self.client, _thread=SimpleNamespace(is_stopped=threading.Event()))
         self.consumer = service(
-            _thread=self.thread, commits=Commits(), open_records=lambda _: 0, _children=[self.thread]
+            _thread=self.thread, commit_health=CommitHealth(), uncommitted_records=lambda _: 0, _children=[self.thread]
         )
         self.sender = SimpleNamespace(sender_task=forever)
         self.app = service(
@@ -116,7 +117,7 @@ def test_an_app_that_is_stopped_or_not_started_is_not_dead() -> None:
     ],
 )
 def test_what_kafka_refused_is_one_line_with_a_remedy(error: BaseException, code: int) -> None:
-    found = explained(error)
+    found = exit_error(error)
     assert isinstance(found, Fatal)
     assert found.exit_code == code
     assert found.remedy
@@ -131,7 +132,7 @@ def test_what_keeps_a_worker_out_of_its_group_is_named_while_it_starts() -> None
 
     rig.app.start = start
     with pytest.raises(Fatal, match=r"another application is in the consumer group.*kafka\.group"):
-        asyncio.run(consumer.start(rig.app, "kafka:9092", 10))
+        asyncio.run(app.start(rig.app, "kafka:9092", 10))
 
 
 def test_progress_that_kafka_does_not_take_is_tried_again_long_before_the_client_gives_up(
@@ -149,14 +150,14 @@ def test_progress_that_kafka_does_not_take_is_tried_again_long_before_the_client
 
 def test_a_bug_stays_one_also_inside_what_aiokafka_makes_of_it() -> None:
     bug = AttributeError("none")
-    assert explained(bug) is bug
+    assert exit_error(bug) is bug
     wrapped = errors.KafkaError("Unexpected error during data retrieval")
     wrapped.__cause__ = bug
-    assert explained(wrapped) is bug
+    assert exit_error(wrapped) is bug
     refused = errors.KafkaError("Unexpected error during coordination")
     refused.__cause__ = errors.UnknownError()
-    assert isinstance(explained(refused), Fatal)
-    assert isinstance(explained(asyncio.CancelledError()), RuntimeError)
+    assert isinstance(exit_error(refused), Fatal)
+    assert isinstance(exit_error(asyncio.CancelledError()), RuntimeError)
 
 
 def test_a_topic_that_is_gone_for_a_while_ends_the_process_and_is_named() -> None:
@@ -201,20 +202,20 @@ def test_ready_is_who_is_in_its_group_and_commits() -> None:
     rig = Rig()
     rig.coordinator.member_id = ""
     rig.after(1)
-    assert rig.supervisor.not_ready(waits=False) == "joining the consumer group g-classify"
+    assert rig.supervisor.not_ready(waiting=False) == "joining the consumer group g-classify"
     rig.coordinator.member_id = "m"
     rig.after(1)
-    assert rig.supervisor.not_ready(waits=False) is None
+    assert rig.supervisor.not_ready(waiting=False) is None
     rig.coordinator.coordinator_id = None
     rig.after(15)
-    assert rig.supervisor.not_ready(waits=False) is None, "as in a rebalance"
+    assert rig.supervisor.not_ready(waiting=False) is None, "as in a rebalance"
     rig.after(1)
-    assert "out of the consumer group g-classify for 16 s" in str(rig.supervisor.not_ready(waits=True))
+    assert "out of the consumer group g-classify for 16 s" in str(rig.supervisor.not_ready(waiting=True))
     rig.coordinator.coordinator_id = 1
     rig.after(1)
-    rig.consumer.commits.failed("KafkaTimeoutError", refused=False, now=rig.now)
+    rig.consumer.commit_health.failed("KafkaTimeoutError", refused=False, now=rig.now)
     rig.after(20)
-    assert "cannot be committed for 20 s" in str(rig.supervisor.not_ready(waits=False))
+    assert "cannot be committed for 20 s" in str(rig.supervisor.not_ready(waiting=False))
 
 
 def test_a_worker_in_which_no_record_moves_is_not_ready_unless_it_says_what_it_waits_for() -> None:
@@ -222,15 +223,15 @@ def test_a_worker_in_which_no_record_moves_is_not_ready_unless_it_says_what_it_w
     rig.state.position = 5
     rig.after(1)
     rig.after(STALL_S)
-    assert "records wait in t/0 at offset 5" in str(rig.supervisor.not_ready(waits=False))
-    assert rig.supervisor.not_ready(waits=True) is None
+    assert "records wait in t/0 at offset 5" in str(rig.supervisor.not_ready(waiting=False))
+    assert rig.supervisor.not_ready(waiting=True) is None
     rig.state.position = 6
     rig.after(1)
-    assert rig.supervisor.not_ready(waits=False) is None
+    assert rig.supervisor.not_ready(waiting=False) is None
     rig.after(STALL_S)
     rig.state.lso = 6  # a transaction is open: there is nothing to read
     rig.after(1)
-    assert rig.supervisor.not_ready(waits=False) is None
+    assert rig.supervisor.not_ready(waiting=False) is None
 
 
 steps = st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3)), max_size=30)
@@ -238,17 +239,17 @@ steps = st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 3), st.integers(0
 
 @given(steps)
 def test_only_what_stood_still_with_work_waiting_is_stalled(found: list[tuple[float, int, int, int]]) -> None:
-    movement, now, since, last = Movement(), 0.0, 0.0, None
+    detector, now, since, last = StallDetector(), 0.0, 0.0, None
     for seconds, position, open_records, end in found:
         now += seconds
-        place = PartitionPosition(("t", 0), position, open_records, end)
-        if not place.waits or last is None or last[:3] != place[:3]:
+        current = PartitionPosition(("t", 0), position, open_records, end)
+        if not current.has_work or last is None or last[:3] != current[:3]:
             since = now
-        last = place
-        movement.look([place], now)
-        assert (movement.stalled(now) is not None) == (now - since >= STALL_S)
-    movement.look([], now)
-    assert movement.stalled(now + 1000) is None, "it is no longer held"
+        last = current
+        detector.observe([current], now)
+        assert (detector.stalled(now) is not None) == (now - since >= STALL_S)
+    detector.observe([], now)
+    assert detector.stalled(now + 1000) is None, "it is no longer held"
 
 
 def test_aiokafka_still_has_what_is_looked_at() -> None:

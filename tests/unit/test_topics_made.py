@@ -29,8 +29,8 @@ def test_a_record_is_durable_on_two_copies_where_there_are_three(
         def close(self) -> None: ...
 
     monkeypatch.setattr(admin, "KafkaAdminClient", Admin)
-    monkeypatch.setattr(admin, "_reached", lambda _: nullcontext())
-    monkeypatch.setattr(admin, "_common", lambda _: {})
+    monkeypatch.setattr(admin, "connected", lambda _: nullcontext())
+    monkeypatch.setattr(admin, "client_options", lambda _: {})
     admin.ensure_topics(KafkaSettings(bootstrap_servers="127.0.0.1:1", replication=replication))
     assert {t.replication_factor for t in made} == {replication}
     assert {t.topic_configs["min.insync.replicas"] for t in made} == {copies}

@@ -30,7 +30,7 @@ from pipeline.classify.model_provider import bundle_in_service, open_classifier
 from pipeline.cli.main import app
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.errors import Fatal
-from pipeline.kafka.consumer import make_app
+from pipeline.kafka.app import make_app
 from pipeline.settings import STARTER, KafkaSettings, ModelSettings
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from models import load_bundle, tuning
 from models.batching import by_length
-from models.tuning import AT_ONCE, CPU_BUDGETS, GPU_BUDGETS, LENGTHS, best_budget, remembered, trial_lengths
+from models.tuning import AT_ONCE, CPU_BUDGETS, GPU_BUDGETS, LENGTHS, best_budget, cached, trial_lengths
 from pipeline.settings import STARTER
 from pipeline.settings.sections import FlowSettings
 
@@ -56,9 +56,9 @@ def test_a_trial_ends_in_time_and_says_when_it_could_not_be_finished(seconds: li
 
 def test_a_trial_that_was_not_finished_is_not_remembered(tmp_path: Path) -> None:
     found = iter([None, 768])
-    assert remembered("a", lambda: next(found), tmp_path) is None
-    assert remembered("a", lambda: next(found), tmp_path) == 768
-    assert remembered("a", lambda: next(found), tmp_path) == 768
+    assert cached("a", lambda: next(found), tmp_path) is None
+    assert cached("a", lambda: next(found), tmp_path) == 768
+    assert cached("a", lambda: next(found), tmp_path) == 768
 
 
 def test_an_engine_on_a_machine_too_busy_for_a_trial_keeps_its_usual_budget(
@@ -80,14 +80,14 @@ def test_what_was_found_is_found_again_and_a_broken_cache_is_no_harm(tmp_path: P
         calls.append(1)
         return 1024
 
-    assert [remembered("a", find, tmp_path) for _ in range(2)] == [1024, 1024]
+    assert [cached("a", find, tmp_path) for _ in range(2)] == [1024, 1024]
     assert len(calls) == 1
     for broken in ("{", "[]", '{"a": null}'):
         (tmp_path / "budgets.json").write_text(broken)
-        assert remembered("a", find, tmp_path) == 1024
+        assert cached("a", find, tmp_path) == 1024
     assert len(calls) == 4
     (tmp_path / "file").write_text("")
-    assert remembered("a", find, tmp_path / "file") == 1024, "no folder to write to"
+    assert cached("a", find, tmp_path / "file") == 1024, "no folder to write to"
 
 
 def test_the_engine_is_tuned_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

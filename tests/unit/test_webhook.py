@@ -14,8 +14,11 @@ from aiohttp import web
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.webhook import WebhookChannel
 from pipeline.domain.errors import Fatal, Transient
+from tests.builders import an_alert
 
-NOTICE = Notice("subject:Nova@20260315T0930Z#0-opened", "opened", {"key": "subject:Nova", "evidence": ["诺瓦手机"]})
+NOTICE = Notice(
+    "subject:Nova@20260315T0930Z#0-opened", "opened", an_alert(key="subject:Nova", evidence=[{"text": "诺瓦手机"}])
+)
 SECRET = "a secret of the test"  # noqa: S105
 
 
@@ -53,7 +56,7 @@ def test_the_receiver_can_check_signature_and_idempotency_key() -> None:
 
     deliver(receiver, secret=SECRET)
     assert seen[0]["transition"] == "opened"
-    assert seen[0]["alert"] == NOTICE.alert
+    assert seen[0]["alert"] == NOTICE.alert.to_json_with_id()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.alerts.document import alert_document
+from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.maker import make_alert
 from pipeline.alerting.counting.table import CountTable, key_name, scope_of
 from pipeline.alerting.detection.negative_share import DetectorConfig, Verdicts
 from pipeline.alerting.evaluation import evaluator as evaluator_module
@@ -70,8 +71,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[datetim
         made.resume()
         for events in made.advance(until):
             for event in events:
-                arguments = event.episode, [], "", "", event.inhibited, event.threshold, event.tier, event.series
-                store.put_alert(event.episode.id, alert_document(*arguments, store.alert(event.episode.id)))
+                store.put_alert(make_alert(event, Evidence(), store.alert(event.episode.id)))
             made.save()
     store.close()
     return path, dict(Noted.scores)
@@ -115,11 +115,11 @@ def test_when_it_fired_it_says_so_with_the_numbers_of_the_alert(
     path, scores = judged
     store = SqliteStore(path)
     before = store.database.connection.execute("SELECT name, value FROM state").fetchall()
-    [alert] = [a for a in store.alerts() if a["key"] == "subject:Nova" and a["started_at"] > CRISIS.isoformat()[:10]]
+    [alert] = [a for a in store.alerts() if a.key == "subject:Nova" and a.started_at > CRISIS.replace(hour=0)]
     fired = next(at for at in sorted(scores) if at > CRISIS and scores[at] >= 4)
     told = asked(capsys, path, "subject:Nova", fired)
     assert (told["code"], told["verdict"], told["score"]) == (0, "alerting", scores[fired])
-    assert told["alert"]["id"] == alert["id"]
+    assert told["alert"]["id"] == alert.id
     assert told["evaluated"]
     assert sum(day["posts"] for day in told["days"]) > 1000
     [best] = [w for w in told["windows"] if w["score"] == max(w["score"] for w in told["windows"])]
@@ -128,7 +128,7 @@ def test_when_it_fired_it_says_so_with_the_numbers_of_the_alert(
     assert topic["verdict"] == "inhibited" or topic["reasons"], "a topic is told by its brand"
     peak = max((at for at in scores if at > CRISIS), key=lambda at: scores[at])
     inside = asked(capsys, path, "subject:Nova|topic:technology", peak)
-    assert (inside["verdict"], inside["inhibited_by"]) == ("inhibited", alert["id"])
+    assert (inside["verdict"], inside["inhibited_by"]) == ("inhibited", alert.id)
     assert store.database.connection.execute("SELECT name, value FROM state").fetchall() == before, "nothing is written"
     store.close()
 

@@ -23,13 +23,14 @@ from training.bundle.export import (
     write_bundle,
 )
 from training.bundle.quantize import quantize_static
-from training.config import TrainingConfig
 from training.data.examples import Example
 from training.data.tensors import encode, predict
+from training.data.training_data import TrainingData
 from training.evaluation.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
 from training.evaluation.temperature import fit_temperatures
 from training.network.encoder import Classifier
-from training.request import Job, Request
+from training.request import Request
+from training.run import Run
 
 log = logging.getLogger(__name__)
 SERVING_TOKENS = 128
@@ -40,30 +41,24 @@ _CALIBRATION = 512
 
 
 def make_bundle(
-    model: Classifier,
-    definition: str,
-    config: TrainingConfig,
-    job: Job,
-    request: Request,
-    name: str,
-    minutes: float,
-    work: Path,
+    model: Classifier, tokenizer_json: str, run: Run, data: TrainingData, request: Request, minutes: float
 ) -> dict[str, Any]:
-    """Exports, calibrates and scores what was trained in `minutes`; writes `request.out` and returns the report."""
-    rows: list[Example] = next(iter(job.evaluation.values()), [])
-    precision, agreement, exported = _smallest_that_agrees(model, definition, config, job, work)
+    """Exports, calibrates and scores a model that trained for `minutes`; writes `request.out`, returns the report."""
+    config, name = run.config, request.name or run.config.name
+    rows: list[Example] = next(iter(data.evaluation.values()), [])
+    precision, agreement, exported = _smallest_that_agrees(model, tokenizer_json, run, data)
     positions = int(getattr(model.encoder.config, "max_position_embeddings", SERVING_TOKENS))
     tokens = min(SERVING_TOKENS, positions)
-    plain = dict.fromkeys(job.heads, 1.0)
-    raw = open_engine(exported, definition, job.heads, plain, tokens, name=name, version=request.version)
-    temperatures = fit_temperatures(raw, job.heads, job.validation)
-    engine = open_engine(exported, definition, job.heads, temperatures, tokens, name=name, version=request.version)
-    after = evaluate_sets(engine, job.heads, job.evaluation, every_class=job.every_class)
-    seen = [e.text for e in (job.validation or job.train)[:_SEEN]]
+    plain = dict.fromkeys(data.heads, 1.0)
+    raw = open_engine(exported, tokenizer_json, data.heads, plain, tokens, name=name, version=request.version)
+    temperatures = fit_temperatures(raw, data.heads, data.validation)
+    engine = open_engine(exported, tokenizer_json, data.heads, temperatures, tokens, name=name, version=request.version)
+    after = evaluate_sets(engine, data.heads, data.evaluation, every_class=data.every_class)
+    seen = [e.text for e in (data.validation or data.train)[:_SEEN]]
     write_bundle(
         exported,
-        definition,
-        job.heads,
+        tokenizer_json,
+        data.heads,
         temperatures,
         request.out,
         name=name,
@@ -73,7 +68,7 @@ def make_bundle(
         metrics=short(after),
         training={
             "base": Path(request.base).name,
-            "rows": len(job.train),
+            "rows": len(data.train),
             "method": config.train.method,
             "epochs": config.train.epochs,
             "minutes": round(minutes, 1),
@@ -84,12 +79,12 @@ def make_bundle(
         precision=precision,
     )
     if request.for_gpu:
-        add_gpu_graph(request.out, work / PLAIN_FILE, model)
+        add_gpu_graph(request.out, run.work / PLAIN_FILE, model)
     return {
         "name": name,
         "version": request.version,
         "base": request.base,
-        "heads": job.heads,
+        "heads": data.heads,
         "settings": config.train.model_dump(),
         "minutes": round(minutes, 2),
         "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
@@ -98,29 +93,29 @@ def make_bundle(
         "int8_agreement": agreement,
         "temperatures": temperatures,
         "seconds_per_1000_posts": round(seconds_per_1000([engine], seen)[0], 3),
-        "before": _before(request.base, job),
+        "before": _before(request.base, data),
         "after": after,
         "robustness": robustness(engine, rows),
     }
 
 
 def _smallest_that_agrees(
-    model: Classifier, definition: str, config: TrainingConfig, job: Job, work: Path
+    model: Classifier, tokenizer_json: str, run: Run, data: TrainingData
 ) -> tuple[Precision, float, Path]:
     """int8 where it gives `INT8_AGREEMENT` of torch's labels on validation and test rows, else fp32.
 
     A model whose classes lie close together can lose points to rounding: it is then four times larger instead.
     """
-    rows = [*job.validation, *next(iter(job.evaluation.values()), [])][:_SEEN]
-    tokenizer, tokens = Tokenizer.from_str(definition), config.train.max_tokens
-    sample = random.Random(config.train.seed).sample(job.train, min(_CALIBRATION, len(job.train)))  # noqa: S311
-    exact_graph, small = export_onnx(model, work), work / MODEL_FILES["int8"]
+    rows = [*data.validation, *next(iter(data.evaluation.values()), [])][:_SEEN]
+    tokenizer, tokens = Tokenizer.from_str(tokenizer_json), run.settings.max_tokens
+    sample = random.Random(run.settings.seed).sample(data.train, min(_CALIBRATION, len(data.train)))  # noqa: S311
+    exact_graph, small = export_onnx(model, run.work), run.work / MODEL_FILES["int8"]
     quantize_static(exact_graph, small, encode(tokenizer, [e.text for e in sample], tokens))
     if not rows:
         return "int8", 1.0, small
     texts = [e.text for e in rows]
-    plain = dict.fromkeys(job.heads, 1.0)
-    engine = open_engine(small, definition, job.heads, plain, tokens, name="candidate", version="0")
+    plain = dict.fromkeys(data.heads, 1.0)
+    engine = open_engine(small, tokenizer_json, data.heads, plain, tokens, name="candidate", version="0")
     exact = predict(model, tokenizer, texts, tokens)
     labelled = {head for e in rows for head in e.targets}
     same = [
@@ -134,7 +129,7 @@ def _smallest_that_agrees(
     return "fp32", agreement, fuse(exact_graph, model)
 
 
-def _before(base: str, job: Job) -> dict[str, Any]:
+def _before(base: str, data: TrainingData) -> dict[str, Any]:
     """The scores of the base, where it is a bundle with these heads."""
     if not (Path(base) / "manifest.json").exists():
         return {}
@@ -143,5 +138,5 @@ def _before(base: str, job: Job) -> dict[str, Any]:
     except BundleError as error:
         log.warning("no scores of before: the base cannot be run here: %s", error)
         return {}
-    same = {h: x for h, x in job.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
-    return evaluate_sets(engine, same, job.evaluation, every_class=job.every_class) if same else {}
+    same = {h: x for h, x in data.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
+    return evaluate_sets(engine, same, data.evaluation, every_class=data.every_class) if same else {}

@@ -94,7 +94,7 @@ def fuse(plain: Path, model: Classifier, *, half: bool = False, packed: bool = F
 
 def write_bundle(
     model: Path,
-    definition: str,
+    tokenizer_json: str,
     heads: Mapping[str, Sequence[str]],
     temperatures: Mapping[str, float],
     out: Path,
@@ -109,14 +109,14 @@ def write_bundle(
     precision: Precision = "int8",
     judged: Path | None = None,
 ) -> Path:
-    """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `definition`) and returns it.
+    """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `tokenizer_json`) and returns it.
 
     `seen` are texts that stand for what the model will see, for the drift reference. `judged` is a graph of the same
     weights that runs here, where `model` does not: the golden texts are its.
     """
     out.mkdir(parents=True, exist_ok=True)
-    (out / TOKENIZER_FILE).write_text(definition, "utf-8")
-    engine = open_engine(judged or model, definition, heads, temperatures, max_tokens, name=name, version=version)
+    (out / TOKENIZER_FILE).write_text(tokenizer_json, "utf-8")
+    engine = open_engine(judged or model, tokenizer_json, heads, temperatures, max_tokens, name=name, version=version)
     graph = _write_graph(model, precision, engine, out)
     manifest = {
         **graph,
@@ -200,7 +200,7 @@ def engine_with(graph: Path, bundle: Path) -> OnnxEngine:
 
 def open_engine(
     model: Path,
-    definition: str,
+    tokenizer_json: str,
     heads: Mapping[str, Sequence[str]],
     temperatures: Mapping[str, float],
     max_tokens: int,
@@ -213,7 +213,7 @@ def open_engine(
         name=name,
         version=version,
         heads=[Head(head, tuple(labels), temperatures[head]) for head, labels in heads.items()],
-        tokenizer=BundleTokenizer(definition, max_tokens),
+        tokenizer=BundleTokenizer(tokenizer_json, max_tokens),
         model=model.read_bytes(),
         device="cpu",
     )

@@ -1,4 +1,4 @@
-"""Augmentation on token ids: the same for Chinese and English. Pure but for the random numbers given."""
+"""Augmentation of token ids, the same for Chinese and English; the caller passes the random generator."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 
 class Augmenter:
-    """Drops, replaces and swaps tokens of a row; the first and the last (special) token stay."""
+    """Drops, replaces and swaps tokens of a row; keeps the first and the last (special) token."""
 
     def __init__(self, token_dropout: float, neighbours: float, span_swap: float, near: Sequence[int] = ()) -> None:
-        """`near[i]` is the token nearest to `i` in the embedding; needed where `neighbours` > 0."""
+        """`near[i]` is the token whose embedding is nearest to that of `i`; required where `neighbours` > 0."""
         self._drop, self._replace, self._swap, self._near = token_dropout, neighbours, span_swap, near
 
     def __call__(self, ids: Sequence[int], rng: random.Random) -> list[int]:
@@ -28,7 +28,7 @@ class Augmenter:
 
 
 def swapped_spans(ids: Sequence[int], rng: random.Random) -> list[int]:
-    """Two neighbouring spans exchanged: the words stay, their order does not (cf. EDA, Wei and Zou 2019)."""
+    """Swaps two adjacent spans: the words stay, their order changes (cf. EDA, Wei and Zou 2019)."""
     a, b, c = sorted(rng.sample(range(len(ids) + 1), 3))
     return [*ids[:a], *ids[b:c], *ids[a:b], *ids[c:]]
 

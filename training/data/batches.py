@@ -1,4 +1,4 @@
-"""Token-budget batches: sorted by length within windows, shuffled between them. Pure but for the seed."""
+"""Token-budget batches, sorted by length within windows and shuffled between them; deterministic for a seed."""
 
 from __future__ import annotations
 

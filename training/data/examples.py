@@ -15,7 +15,7 @@ from models.files.columns import text_fields
 from models.files.encodings import FileError
 from models.files.rows import BadRow
 from models.files.tables import read_table
-from models.text import content_hash
+from models.text import content_hash, full_text
 from training.config import Source, Target, TrainingConfig, TrainingConfigError, TrainingDataError
 from training.data.weak_labels import labelling_function
 
@@ -24,7 +24,7 @@ from training.data.weak_labels import labelling_function
 class Example:
     """`targets[head]` holds the indexes of the classes that count as right; a missing head is masked.
 
-    `soft` are a teacher's probabilities of all classes, the heads side by side (`distillation.py`).
+    `soft` holds a teacher's probabilities of all classes, one head after another (`loop/distillation.py`).
     """
 
     text: str
@@ -59,7 +59,7 @@ def held_out(text: str) -> bool:
 def row_text(row: dict[str, object]) -> str:
     """Title and text as serving joins them."""
     title = row.get("title")
-    return f"{title}\n{row['text']}" if isinstance(title, str) and title else str(row["text"])
+    return full_text(title if isinstance(title, str) else "", str(row["text"]))
 
 
 def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluation: bool) -> list[Example]:

@@ -1,4 +1,4 @@
-"""Noise as it comes in posts, the same for the same text: typing errors, look-alike letters, width, emoji."""
+"""Noise as posts contain it: typing errors, look-alike letters, full-width forms, emoji. Deterministic per text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from training.data.examples import Example
 _LOOKALIKES = str.maketrans("aceiopxyACEHKMOPTX", "асеіорхуАСЕНКМОРТХ")
 _FULL_WIDTH = {c: c + 0xFEE0 for c in range(0x21, 0x7F)}
 _EMOJI = "😀😡🔥👍"
-#: Signs that say nothing of a mood: a model can learn to read past them, which it should not past an angry face.
+#: Pictographs without a sentiment: a model should learn to ignore them, but not to ignore an angry face.
 _SIGNS = "📷📰📌🔗📍🕐🎧📱🏢🌍"
 
 
 def typos(text: str, rate: float = 0.05) -> str:
-    """Neighbouring characters exchanged at `rate` of the places."""
+    """Swaps neighbouring characters at a share `rate` of the positions."""
     rng, letters = random.Random(text), list(text)  # noqa: S311
     for i in range(len(letters) - 1):
         if rng.random() < rate:
@@ -26,18 +26,18 @@ def typos(text: str, rate: float = 0.05) -> str:
 
 
 def lookalikes(text: str) -> str:
-    """Every fourth Latin letter that has a Cyrillic twin replaced by it."""
+    """Replaces every fourth Latin letter that has a Cyrillic look-alike."""
     rng = random.Random(text)  # noqa: S311
     return "".join(c.translate(_LOOKALIKES) if rng.random() < 0.25 else c for c in text)
 
 
 def full_width(text: str) -> str:
-    """ASCII as full-width forms, as input methods leave it."""
+    """Writes ASCII as full-width forms, as Chinese input methods do."""
     return text.translate(_FULL_WIDTH)
 
 
 def emoji(text: str, among: str = _EMOJI) -> str:
-    """One emoji at a random place."""
+    """Inserts one emoji at a random position."""
     rng = random.Random(text)  # noqa: S311
     place = rng.randint(0, len(text))
     return text[:place] + rng.choice(among) + text[place:]
@@ -53,10 +53,10 @@ PERTURBATIONS: dict[str, Callable[[str], str]] = {
 _LEARNABLE = (typos, lookalikes, partial(emoji, among=_SIGNS))
 
 
-def disturbed(rows: Sequence[Example], share: float, seed: int) -> list[Example]:
-    """Copies of about `share` of the rows with typing errors, look-alike letters or a sign, and their labels.
+def perturbed_copies(rows: Sequence[Example], share: float, seed: int) -> list[Example]:
+    """Copies of about a share `share` of the rows with typing errors, look-alike letters or a pictograph.
 
-    A row's soft labels too: the student is to say of the copy what the teacher says of the text as it was.
+    A copy keeps the labels and the soft labels of its row: the student learns the teacher's answer to the clean text.
     """
     rng = random.Random(seed)  # noqa: S311
     copies = (replace(row, text=rng.choice(_LEARNABLE)(row.text)) for row in rows if rng.random() < share)

@@ -1,4 +1,4 @@
-"""Re-sampling against class imbalance. Pure but for the seed."""
+"""Resampling against class imbalance; deterministic for a seed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.data.examples import Example
 
 
 def resampled(examples: Sequence[Example], strength: float, *, seed: int) -> list[int]:
-    """As many indexes as there are examples, drawn so that rare classes come more often.
+    """Draws as many indexes as there are examples, examples of rare classes more often.
 
     An example weighs the largest of (1 / frequency of its class) ** `strength` over its heads; `strength` 0 gives
     every index once, 1 makes the classes of a single head equally frequent.

@@ -1,4 +1,4 @@
-"""Texts and labels as tensors, and what a network says of texts."""
+"""Texts and labels as tensors, and the predictions of a network."""
 
 from __future__ import annotations
 

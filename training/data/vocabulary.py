@@ -26,18 +26,18 @@ _PREFIX = "##"
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`pieces[i]` is the piece of embedding row i; `definition` is the whole `tokenizer.json`.
+    """`pieces[i]` is the piece of embedding row i; `tokenizer_json` is the whole `tokenizer.json`.
 
-    `Tokenizer.save` keeps one piece per id and would drop every shared form: write `definition` instead.
+    `Tokenizer.save` keeps one piece per id and would drop every shared form: write `tokenizer_json` instead.
     """
 
     pieces: list[str]
-    definition: str
+    tokenizer_json: str
 
     @property
     def tokenizer(self) -> Tokenizer:
         """A fresh tokenizer from the definition."""
-        return Tokenizer.from_str(self.definition)
+        return Tokenizer.from_str(self.tokenizer_json)
 
 
 def build_vocabulary(base: Tokenizer, texts: Iterable[str], sizes: VocabularyConfig) -> Vocabulary:
@@ -107,6 +107,6 @@ def definition_of(vocab: dict[str, int]) -> str:
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocab["[CLS]"]), ("[SEP]", vocab["[SEP]"])]
     )
-    definition = json.loads(tokenizer.to_str())
-    definition["model"]["vocab"] = vocab
-    return json.dumps(definition, ensure_ascii=False)
+    tokenizer_json = json.loads(tokenizer.to_str())
+    tokenizer_json["model"]["vocab"] = vocab
+    return json.dumps(tokenizer_json, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""Weak labels from words, for texts that nobody labelled (Ratner et al. 2017, "Snorkel": labelling functions).
+"""Weak labels from words, for texts without a label (Ratner et al. 2017, "Snorkel": labelling functions).
 
-A text that holds words of exactly one class is given that class; of several or of none, it stays without.
+A text with words of exactly one class gets that class; a text with words of several classes or of none gets no label.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 
 def labelling_function(words: Mapping[str, Sequence[str]]) -> Callable[[str], list[str]]:
-    """A function from a text to the one class whose words it holds (whole words, case ignored), or to none.
+    """A function from a text to the class whose words it contains (whole words, ignoring case), or to no class.
 
     >>> label = labelling_function({"travel": ["hotel"], "autos": ["car", "cars"]})
     >>> label("The Hotel was clean"), label("My car is at the hotel"), label("a carpet")

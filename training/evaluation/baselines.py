@@ -27,24 +27,24 @@ from training.config import TrainingConfigError
 from training.data.tensors import encode, pad, predict
 from training.evaluation.evaluate import probabilities_of
 from training.network.encoder import Classifier
-from training.network.from_bundle import restore_bundle
+from training.network.from_bundle import from_bundle
 
 Labels = dict[str, NDArray[np.int64]]
-Peer = Callable[[Sequence[str]], Labels]
+Baseline = Callable[[Sequence[str]], Labels]
 
 
 @dataclass(frozen=True)
-class Peers:
+class Baselines:
     """Each takes texts and gives the class per head; `parameters` are those of the matrix products per token."""
 
-    by_name: dict[str, Peer]
+    by_name: dict[str, Baseline]
     parameters: int
 
 
 NAMES = ("pipeline", "pipeline-32", "torch-fp32", "torch-bf16", "ort-fp32", "ort-int8", "openvino-nncf")
 
 
-def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
+def open_baselines(bundle: Path, names: Sequence[str]) -> Baselines:
     """Peers of a bundle: the transformers way one at a time and in unsorted batches of 32, torch, other runtimes.
 
     `openvino-nncf`: OpenVINO in int8 as its own tool NNCF makes it; both must be installed.
@@ -52,31 +52,31 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
     torch.set_num_threads(usable_cores())
     manifest = read_manifest(bundle)
     heads = {h.name: h.labels for h in manifest.heads}
-    model, definition = restore_bundle(bundle, heads, 0.0)
+    model, tokenizer_json = from_bundle(bundle, heads, 0.0)
     model.eval()
-    tokenizer = Tokenizer.from_str(definition)
+    tokenizer = Tokenizer.from_str(tokenizer_json)
     tokens = manifest.max_tokens
 
-    def pipeline(size: int) -> Peer:
+    def pipeline(size: int) -> Baseline:
         def run(texts: Sequence[str]) -> Labels:
             parts = [_unsorted(model, tokenizer, texts[i : i + size], tokens) for i in range(0, len(texts), size)]
             return {h: np.concatenate([p[h] for p in parts]) for h in heads}
 
         return run
 
-    def torch_run(dtype: torch.dtype | None) -> Peer:
+    def torch_run(dtype: torch.dtype | None) -> Baseline:
         def run(texts: Sequence[str]) -> Labels:
             with torch.autocast("cpu", dtype=dtype, enabled=dtype is not None):
                 return {h: p.argmax(1).numpy() for h, p in predict(model, tokenizer, texts, tokens, 1024).items()}
 
         return run
 
-    def fp32() -> Peer:
+    def fp32() -> Baseline:
         with tempfile.TemporaryDirectory() as work:
             engine = engine_with(fuse(export_onnx(model, Path(work)), model), bundle)
         return lambda texts: labels_of(engine, texts)
 
-    def nncf_int8() -> Peer:
+    def nncf_int8() -> Baseline:
         try:
             openvino = import_openvino()
             import nncf
@@ -105,7 +105,7 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
 
         return run
 
-    makers: dict[str, Callable[[], Peer]] = {
+    makers: dict[str, Callable[[], Baseline]] = {
         "pipeline": lambda: pipeline(1),
         "pipeline-32": lambda: pipeline(32),
         "torch-fp32": lambda: torch_run(None),
@@ -115,7 +115,7 @@ def open_peers(bundle: Path, names: Sequence[str]) -> Peers:
         "openvino-nncf": nncf_int8,
     }
     layers = [m for m in model.encoder.modules() if isinstance(m, torch.nn.Linear)]
-    return Peers({n: makers[n]() for n in names}, sum(m.weight.numel() for m in layers))
+    return Baselines({n: makers[n]() for n in names}, sum(m.weight.numel() for m in layers))
 
 
 def labels_of(engine: OnnxEngine, texts: Sequence[str]) -> Labels:

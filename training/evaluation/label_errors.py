@@ -19,7 +19,7 @@ from training.data.examples import Example
 FOLDS = 5
 
 
-def suspects(examples: Sequence[Example], heads: Mapping[str, Sequence[str]], limit: int) -> list[dict[str, Any]]:
+def label_errors(examples: Sequence[Example], heads: Mapping[str, Sequence[str]], limit: int) -> list[dict[str, Any]]:
     """At most `limit` rows: head, text, given, suggested, margin in [0, 1]; classes under 5 rows are not judged."""
     found: list[dict[str, Any]] = []
     for head, labels in heads.items():

@@ -1,4 +1,4 @@
-"""Where training runs, and what pays there."""
+"""The device that training runs on, and whether it multiplies bf16 in hardware."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def bf16_pays(device: torch.device) -> bool:
-    """Whether bf16 is multiplied in hardware; elsewhere oneDNN emulates it, 80 times slower than fp32."""
+    """Whether the device multiplies bf16 in hardware; elsewhere oneDNN emulates it, 80 times slower than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())  # noqa: SLF001

@@ -1,7 +1,7 @@
-"""Soft labels: what larger models, the teachers, say of each row, for the student to say too.
+"""Soft labels: the probabilities that larger models, the teachers, give each row, as targets for the student.
 
-Hinton et al. 2015, "Distilling the knowledge in a neural network". A teacher also speaks of heads that a row has no
-label for, and of rows without any label.
+Hinton et al. 2015, "Distilling the knowledge in a neural network". A teacher also labels heads for which a row has no
+label, and rows without any label.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from training.config import TrainingConfigError
 from training.data.examples import Example
 from training.data.tensors import predict
 from training.loop.devices import bf16_pays
-from training.network.from_bundle import restore_bundle
+from training.network.from_bundle import from_bundle
 
-#: float16[texts, all classes]: probabilities, the heads side by side.
+#: float16[texts, all classes]: probabilities, one head after another.
 SoftLabels = NDArray[np.float16]
 
 
 def check_teachers(teachers: Sequence[Path], heads: Mapping[str, Sequence[str]]) -> None:
-    """Raises `TrainingConfigError` where a teacher is no bundle with these heads and classes, in this order."""
+    """Raises `TrainingConfigError` unless every teacher is a bundle with these heads and classes, in this order."""
     for folder in teachers:
         try:
             known = {h.name: list(h.labels) for h in read_manifest(folder).heads}
@@ -35,10 +35,10 @@ def check_teachers(teachers: Sequence[Path], heads: Mapping[str, Sequence[str]])
             raise TrainingConfigError(f"--teacher {folder}: {error}") from None
         for head, labels in heads.items():
             if known.get(head) != list(labels):
-                has = ", ".join(known.get(head, ())) or "no such head"
+                has = ", ".join(known.get(head, ())) or "no classes: it lacks the head"
                 raise TrainingConfigError(
                     f"--teacher {folder}: head {head!r} has {has}; a teacher needs the classes {', '.join(labels)}, in "
-                    "this order: train it with the same [heads]"
+                    "this order. Train it with the same [heads]"
                 )
 
 
@@ -52,14 +52,14 @@ def soft_labels(
     """The mean of the teachers' probabilities per text."""
     total = np.zeros((len(texts), sum(map(len, heads.values()))), np.float32)
     for folder in teachers:
-        model, definition = restore_bundle(folder, {h: list(labels) for h, labels in heads.items()}, 0.0)
-        tokenizer = Tokenizer.from_str(definition)
+        model, tokenizer_json = from_bundle(folder, {h: list(labels) for h, labels in heads.items()}, 0.0)
+        tokenizer = Tokenizer.from_str(tokenizer_json)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16_pays(device)):
-            said = predict(model.to(device), tokenizer, texts, max_tokens)
-        total += torch.cat([said[head] for head in heads], dim=1).numpy() / len(teachers)
+            predicted = predict(model.to(device), tokenizer, texts, max_tokens)
+        total += torch.cat([predicted[head] for head in heads], dim=1).numpy() / len(teachers)
     return total.astype(np.float16)
 
 
 def with_soft_labels(rows: Sequence[Example], soft: SoftLabels) -> list[Example]:
-    """The rows, each with its line of `soft`."""
+    """The rows, each with its row of `soft`."""
     return [replace(row, soft=line) for row, line in zip(rows, soft, strict=True)]

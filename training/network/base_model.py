@@ -1,9 +1,9 @@
-"""Where training starts: a bundle, or an encoder of the BERT family from a folder or the hub."""
+"""The base of a training: a bundle, or an encoder of the BERT family from a folder or the hub."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,51 +19,48 @@ from training.data.examples import Example, read_rows, row_text
 from training.data.vocabulary import build_vocabulary
 from training.network.embeddings import initial_rows
 from training.network.encoder import Classifier, build_classifier
-from training.network.from_bundle import restore_bundle
-from training.network.pruning import keep_layers, shrunk
+from training.network.from_bundle import from_bundle
+from training.network.pruning import keep_layers, pruned
+from training.run import Run
 
 
-def starting_point(
-    base: str,
-    config: TrainingConfig,
-    heads: dict[str, list[str]],
-    examples: Sequence[Example],
-    work: Path,
-    data: Path | None,
-    say: Callable[[str], None],
+def base_model(
+    base: str, run: Run, heads: dict[str, list[str]], examples: Sequence[Example], data: Path | None
 ) -> tuple[Classifier, str]:
-    """The network to train and its `tokenizer.json`. `base` is a folder or a name on the hub.
+    """The network to train and its `tokenizer.json`; `base` is a folder or a name on the hub.
 
-    Raises `TrainingConfigError` where it is neither a bundle nor a model that transformers can open.
+    `data` is the folder of the recipe's files. Raises `TrainingConfigError` where `base` is neither a bundle nor a
+    model that transformers can open.
     """
+    config = run.config
     torch.manual_seed(config.train.seed)
     folder = Path(base)
     try:
         if (folder / "manifest.json").exists():
-            model, definition = restore_bundle(folder, heads, config.train.dropout)
-            if config.shrink is not None and config.shrink.layers:
-                keep_layers(model.encoder, config.shrink.layers)
-            return model, definition
+            model, tokenizer_json = from_bundle(folder, heads, config.train.dropout)
+            if config.pruning is not None and config.pruning.layers:
+                keep_layers(model.encoder, config.pruning.layers)
+            return model, tokenizer_json
     except BundleError as error:
         raise TrainingConfigError(f"--base {base}: {error}") from None
     if folder.exists() and not (folder / "config.json").exists():
         raise TrainingConfigError(
             f"--base {base}: neither a bundle (manifest.json) nor a model folder (config.json, weights, tokenizer.json)"
         )
-    encoder, definition = _opened(base)
-    if config.shrink is not None:
+    encoder, tokenizer_json = _opened(base)
+    if config.pruning is not None:
         if not isinstance(encoder, BertModel):
-            raise TrainingConfigError(f"[shrink] needs a BERT base; {base} is a {type(encoder).__name__}")
+            raise TrainingConfigError(f"[pruning] needs a BERT base; {base} is a {type(encoder).__name__}")
         texts = _texts(config, examples, data)
-        encoder, definition, covered = shrunk(encoder, definition, config.shrink, texts)
+        encoder, tokenizer_json, covered = pruned(encoder, tokenizer_json, config.pruning, texts)
         kept = encoder.config
-        say(f"{kept.num_hidden_layers} layers, {kept.vocab_size} pieces for {covered:.1%} of the tokens")
-        return Classifier(encoder, heads, config.train.dropout), definition
+        run.log(f"{kept.num_hidden_layers} layers, {kept.vocab_size} pieces for {covered:.1%} of the tokens")
+        return Classifier(encoder, heads, config.train.dropout), tokenizer_json
     if config.vocabulary is None:
-        return Classifier(encoder, heads, config.train.dropout), definition
+        return Classifier(encoder, heads, config.train.dropout), tokenizer_json
     if not isinstance(encoder, BertModel):
         raise TrainingConfigError(f"[vocabulary] needs a BERT base; {base} is a {type(encoder).__name__}")
-    return _with_vocabulary(encoder, definition, config, heads, examples, work, data, say)
+    return _with_vocabulary(encoder, tokenizer_json, run, heads, _texts(config, examples, data))
 
 
 def _opened(base: str) -> tuple[Any, str]:
@@ -73,15 +70,15 @@ def _opened(base: str) -> tuple[Any, str]:
         encoder = AutoModel.from_pretrained(base, attn_implementation="sdpa", dtype=torch.float32)
         local = Path(base) / "tokenizer.json"
         if local.exists():
-            definition = local.read_text("utf-8")
+            tokenizer_json = local.read_text("utf-8")
         else:
-            definition = AutoTokenizer.from_pretrained(base, use_fast=True).backend_tokenizer.to_str()
+            tokenizer_json = AutoTokenizer.from_pretrained(base, use_fast=True).backend_tokenizer.to_str()
     except Exception as error:  # the hub client raises its own kinds; any of them means that there is no base
         first = str(error).strip().split("\n")[0][:200]
         raise TrainingConfigError(f"--base {base}: transformers cannot open it: {first}") from None
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
-    return encoder, definition
+    return encoder, tokenizer_json
 
 
 def _texts(config: TrainingConfig, examples: Sequence[Example], data: Path | None) -> list[str]:
@@ -91,26 +88,23 @@ def _texts(config: TrainingConfig, examples: Sequence[Example], data: Path | Non
 
 def _with_vocabulary(
     encoder: BertModel,
-    definition: str,
-    config: TrainingConfig,
+    tokenizer_json: str,
+    run: Run,
     heads: dict[str, list[str]],
-    examples: Sequence[Example],
-    work: Path,
-    data: Path | None,
-    say: Callable[[str], None],
+    texts: Sequence[str],
 ) -> tuple[Classifier, str]:
-    pieces, rows_file, tokenizer_file = work / "pieces.json", work / "rows.npy", work / "tokenizer.json"
+    config = run.config
+    pieces, rows_file, tokenizer_file = (run.work / name for name in ("pieces.json", "rows.npy", "tokenizer.json"))
     if not rows_file.exists():
-        base_tokenizer = Tokenizer.from_str(definition)
+        base_tokenizer = Tokenizer.from_str(tokenizer_json)
         base_tokenizer.no_truncation()
         base_tokenizer.no_padding()
-        texts = _texts(config, examples, data)
         vocabulary = build_vocabulary(base_tokenizer, texts, config.vocabulary or VocabularyConfig())
-        say(f"{len(vocabulary.pieces)} pieces; word2vec over {len(texts)} texts")
+        run.log(f"{len(vocabulary.pieces)} pieces; word2vec over {len(texts)} texts")
         base_rows = encoder.embeddings.word_embeddings.weight.detach().numpy()
         rows = initial_rows(vocabulary, base_tokenizer, base_rows, texts, seed=config.train.seed)
         pieces.write_text(json.dumps(vocabulary.pieces, ensure_ascii=False))
-        tokenizer_file.write_text(vocabulary.definition, "utf-8")
+        tokenizer_file.write_text(vocabulary.tokenizer_json, "utf-8")
         np.save(rows_file, rows)
     model = build_classifier(encoder, torch.from_numpy(np.load(rows_file)), heads, config.train.dropout)
     return model, tokenizer_file.read_text("utf-8")

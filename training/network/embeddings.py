@@ -1,4 +1,4 @@
-"""Starting values of the embedding rows: the encoder's own, or word2vec scaled to their spread.
+"""Initial embedding rows: the encoder's own, or word2vec vectors scaled to their standard deviation.
 
 word2vec: Mikolov et al. 2013, skip-gram with negative sampling, through gensim.
 """
@@ -25,16 +25,16 @@ def initial_rows(
     epochs: int = 3,
 ) -> NDArray[np.float32]:
     """float32[n_pieces, width]; `base_rows` are the pretrained rows of `base`."""
-    mean, spread = base_rows.mean(0), base_rows.std(0)
+    mean, deviation = base_rows.mean(0), base_rows.std(0)
     rng = np.random.default_rng(seed)
-    rows = (mean + spread * rng.standard_normal((len(vocabulary.pieces), base_rows.shape[1]))).astype(np.float32)
+    rows = (mean + deviation * rng.standard_normal((len(vocabulary.pieces), base_rows.shape[1]))).astype(np.float32)
     encodings = vocabulary.tokenizer.encode_batch(list(texts), add_special_tokens=False)
     sentences = [[str(i) for i in encoding.ids] for encoding in encodings]
     vectors = Word2Vec(
         sentences, vector_size=base_rows.shape[1], window=5, min_count=3, sg=1, workers=2, epochs=epochs, seed=seed
     ).wv
     learned = vectors.vectors
-    scaled = (learned - learned.mean(0)) / (learned.std(0) + 1e-6) * spread + mean
+    scaled = (learned - learned.mean(0)) / (learned.std(0) + 1e-6) * deviation + mean
     for key, index in vectors.key_to_index.items():
         rows[int(key)] = scaled[index]
     known = base.get_vocab()

@@ -12,7 +12,7 @@ from transformers import BertConfig, BertModel, PreTrainedModel
 class Classifier(nn.Module):
     """`forward(input_ids, attention_mask)` (int64[batch, tokens] each) -> float32[batch, all classes].
 
-    The heads' logits stand side by side in the order of `heads`. While `encoder_learns` is False, the encoder
+    The logits of the heads follow one another in the order of `heads`. While `encoder_learns` is False, the encoder
     runs without gradients.
     """
 

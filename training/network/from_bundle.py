@@ -1,6 +1,6 @@
-"""Weights of a bundle back into torch, so that a training run can go on from the model in service.
+"""Loads the weights of a bundle into torch, so that a training can start from the model in service.
 
-The int8 weights are dequantised: a start for further training, not the exact weights that were exported.
+The int8 weights are dequantised: they are a base for further training, not the exact weights that were exported.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from training.network.encoder import Classifier
 _HEADS = ("output.weight", "output.bias")
 
 
-def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
+def from_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
     """The classifier of a BERT bundle, ready to train, and its `tokenizer.json`.
 
     Classes that the bundle knows keep their weights; new heads and classes start at random. Raises
-    `TrainingConfigError` where the graph is not one of ours.
+    `TrainingConfigError` where our export did not make the graph.
     """
     manifest = read_manifest(folder)
     contents = verified_files(folder, manifest)
@@ -45,7 +45,7 @@ def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) ->
             attention_probs_dropout_prob=dropout,
         )
     except KeyError as error:
-        raise TrainingConfigError(f"{folder} is no bundle that training can go on from: no {error}") from None
+        raise TrainingConfigError(f"{folder} is not a bundle that training can start from: it lacks {error}") from None
     model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)  # type: ignore[no-untyped-call]
     given = {h.name: h.labels for h in manifest.heads}
     old_matrix, old_bias = weights.pop("output.weight"), weights.pop("output.bias")
@@ -53,7 +53,9 @@ def restore_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) ->
     state = {k: torch.tensor(v) for k, v in weights.items()}
     missing, unexpected = model.load_state_dict({**state, **_outputs(model)}, strict=False)
     if missing or unexpected:
-        raise TrainingConfigError(f"{folder} is no BERT-shaped bundle: missing {missing}, unexpected {unexpected}")
+        raise TrainingConfigError(
+            f"{folder} is not the bundle of a BERT encoder: missing {missing}, unexpected {unexpected}"
+        )
     return model, contents[manifest.tokenizer_file].decode("utf-8")
 
 

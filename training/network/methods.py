@@ -1,4 +1,4 @@
-"""What of the network learns: all of it, low-rank adapters, the heads alone, or layers from the top down."""
+"""Which weights learn: all of them, low-rank adapters, the heads alone, or layers from the top down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LORA_TARGETS = r".*(query|key|value|dense)$"
 
 
 def prepare(model: Classifier, settings: Hyperparameters) -> None:
-    """Sets which parameters learn. LoRA (Hu et al. 2022) is put into the encoder by peft."""
+    """Sets which parameters learn; peft inserts the LoRA adapters (Hu et al. 2022) into the encoder."""
     if settings.method == "lora":
         from peft import LoraConfig, get_peft_model
 
@@ -30,7 +30,7 @@ def prepare(model: Classifier, settings: Hyperparameters) -> None:
 
 
 def merge(model: Classifier, settings: Hyperparameters) -> None:
-    """Folds what `prepare` added into plain weights, so that the network can be exported."""
+    """Folds the adapters that `prepare` added into plain weights, so that the network can be exported."""
     if settings.method == "lora":
         encoder: Any = model.encoder
         model.encoder = encoder.merge_and_unload()
@@ -40,7 +40,7 @@ def merge(model: Classifier, settings: Hyperparameters) -> None:
 
 
 class Unfreezing:
-    """Gradual unfreezing (Howard and Ruder 2018): the heads first, then a layer more at even steps of the run."""
+    """Gradual unfreezing (Howard and Ruder 2018): first the heads learn, then one more layer at even intervals."""
 
     def __init__(self, model: Classifier) -> None:
         layers = next((m for m in model.encoder.modules() if isinstance(m, nn.ModuleList)), None)
@@ -51,7 +51,7 @@ class Unfreezing:
         self._groups: list[nn.Module] = [*self._layers, nn.ModuleList(embeddings)]
 
     def at(self, share: float) -> int:
-        """Lets learn what is due at `share` in [0, 1] of the run; how many groups learn now."""
+        """Unfreezes the groups that are due at `share` in [0, 1] of the run; returns how many groups learn now."""
         due = min(len(self._groups), int(share * (len(self._groups) + 1) * 1.5))
         for group in self._groups[:due]:
             for parameter in group.parameters():

@@ -1,8 +1,8 @@
-"""A large multilingual encoder made small: some of its layers, and of its vocabulary the pieces that the texts use.
+"""Prunes a large multilingual encoder to some of its layers and to the vocabulary pieces that the texts use.
 
-Of 250,000 pieces that a hundred languages share, two languages use a sixth; the rows of the others go (Abdaoui et al.
-2020, "Load what you need"). What is left of the layers is trained on (Sajjad et al. 2023, "On the effect of dropping
-layers of pre-trained transformer models").
+Two languages use a sixth of the 250,000 pieces that a hundred languages share; pruning drops the embedding rows of the
+other pieces (Abdaoui et al. 2020, "Load what you need"). Training then continues on the remaining layers (Sajjad et al.
+2023, "On the effect of dropping layers of pre-trained transformer models").
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import torch
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import BertConfig, BertModel, PreTrainedModel
 
-from training.config import ShrinkConfig, TrainingConfigError
+from training.config import PruningConfig, TrainingConfigError
 from training.data.vocabulary import text_normalizer
 
 _SPACE = "▁"
 _HAN = re.compile(r"[㐀-鿿]")
 
 
-def shrunk(
-    encoder: BertModel, definition: str, sizes: ShrinkConfig, texts: Iterable[str]
+def pruned(
+    encoder: BertModel, tokenizer_json: str, sizes: PruningConfig, texts: Iterable[str]
 ) -> tuple[BertModel, str, float]:
     """The smaller encoder, its `tokenizer.json`, and the share of the tokens of `texts` that kept their pieces.
 
-    Raises `TrainingConfigError` where the tokenizer is not of the Unigram kind, or a layer is not there.
+    Raises `TrainingConfigError` where the tokenizer is not a Unigram tokenizer, or a layer does not exist.
     """
-    whole = json.loads(definition)
+    whole = json.loads(tokenizer_json)
     if whole["model"]["type"] != "Unigram":
-        raise TrainingConfigError(f"[shrink] needs a base with a Unigram tokenizer, not {whole['model']['type']}")
+        raise TrainingConfigError(f"[pruning] needs a base with a Unigram tokenizer, not {whole['model']['type']}")
     vocabulary = [(piece, score) for piece, score in whole["model"]["vocab"]]
     counts = _counts(_definition(whole, vocabulary), texts)
     kept = _kept(vocabulary, counts, sizes.pieces)
@@ -45,10 +45,10 @@ def shrunk(
 
 
 def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
-    """Leaves those layers, numbered from 0, in the order given; none: all. Raises where one is not there."""
+    """Keeps these layers, numbered from 0, in this order (empty: all); raises where one does not exist."""
     there = encoder.config.num_hidden_layers
     if layers and max(layers) >= there:
-        raise TrainingConfigError(f"[shrink] layers: the base has {there}, numbered from 0")
+        raise TrainingConfigError(f"[pruning] layers: the base has {there}, numbered from 0")
     if layers:
         body: Any = encoder.get_submodule("encoder")
         body.layer = torch.nn.ModuleList(body.layer[i] for i in layers)
@@ -56,7 +56,7 @@ def keep_layers(encoder: PreTrainedModel, layers: Sequence[int]) -> None:
 
 
 def _definition(whole: dict[str, Any], vocabulary: Sequence[tuple[str, float]]) -> str:
-    """With our normaliser; a space before Han says nothing, and takes a token."""
+    """The tokenizer JSON with our normaliser, which removes spaces before Han: each would cost a token."""
     tokenizer = Tokenizer.from_str(json.dumps(whole))
     tokenizer.normalizer = normalizers.Sequence(
         [
@@ -78,8 +78,8 @@ def _definition(whole: dict[str, Any], vocabulary: Sequence[tuple[str, float]]) 
     return json.dumps(made, ensure_ascii=False)
 
 
-def _counts(definition: str, texts: Iterable[str]) -> Counter[int]:
-    tokenizer, counts = Tokenizer.from_str(definition), Counter[int]()
+def _counts(tokenizer_json: str, texts: Iterable[str]) -> Counter[int]:
+    tokenizer, counts = Tokenizer.from_str(tokenizer_json), Counter[int]()
     rest = iter(texts)
     while batch := list(islice(rest, 5000)):
         for encoding in tokenizer.encode_batch_fast(batch, add_special_tokens=False):
@@ -88,7 +88,7 @@ def _counts(definition: str, texts: Iterable[str]) -> Counter[int]:
 
 
 def _kept(vocabulary: Sequence[tuple[str, float]], counts: Counter[int], size: int) -> list[int]:
-    """Ids, ascending: specials and ASCII, what is used, the most first, Han characters by score, then any by rank."""
+    """Ascending ids: specials and ASCII, then used pieces by frequency, Han characters by score, the rest by rank."""
     names = [piece for piece, _ in vocabulary]
     always = [i for i, p in enumerate(names) if p in ("<s>", "<pad>", "</s>", "<unk>") or (len(p) == 1 and p.isascii())]
     room = size * 9 // 10

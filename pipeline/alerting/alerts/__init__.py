@@ -1,1 +1,1 @@
-"""The alert as a document: evidence, terms, and how it is shown."""
+"""The alert: how it is made from an episode, grouped, and shown."""

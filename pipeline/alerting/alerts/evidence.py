@@ -1,54 +1,92 @@
-"""The posts of an alert, and what they have in common. Blocking: reads the store."""
+"""The posts behind an alert, and what they have in common. Blocking: it reads the store."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.alerts.terms import distinctive, spread
-from pipeline.domain.alert import VOLUME
+from models.text import MAX_NAME, clean, clean_line, clean_url
+from pipeline.alerting.alerts.terms import distinctive, source_profile
+from pipeline.domain.alert import VOLUME, Alert
+from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
 from pipeline.domain.counting import NegativeDefinition, Scope
-from pipeline.domain.post import text_of
+from pipeline.domain.post import text_of, time_of
 from pipeline.store.protocol import PostStore
 
+#: Posts that an alert shows.
 SHOWN = 5
-#: Posts that terms, sources and authors are taken from.
+#: Posts from which terms, sources and authors are counted.
 EXPLAINED = 300
+#: Characters of a post's text that an alert shows.
+EXCERPT = 280
 
 
+@dataclass(frozen=True, slots=True)
 class Evidence:
-    """Of an alert of `scope` in a lane, from `start` to `end`; every method raises what the store raises."""
+    """What the index says about an alert: its posts, the query that counts them, and the model that labelled them."""
+
+    posts: tuple[EvidencePost, ...] = ()
+    query: str = ""
+    model: str = ""
+    terms: tuple[str, ...] = ()
+    source_profile: SourceProfile | None = None
+
+
+class EvidenceReader:
+    """Reads the posts of a scope and lane from `start` to `end`; every method raises what the store raises."""
 
     def __init__(self, store: PostStore, counting: NegativeDefinition) -> None:
         self._store, self._counting = store, counting
 
-    def posts(self, scope: Scope, lane: str, start: datetime, end: datetime) -> list[dict[str, Any]]:
-        """The `SHOWN` that an alert shows."""
-        return self._store.evidence(scope, start, end, self._rule(lane), SHOWN)
+    def read(self, scope: Scope, lane: str, start: datetime, end: datetime) -> Evidence:
+        """The evidence of a new event; without posts to count, terms and sources come from the posts shown."""
+        rule = self._definition(lane)
+        shown = self._store.evidence(scope, start, end, rule, SHOWN)
+        terms, profile = self._profile(scope, lane, start, end, shown)
+        return Evidence(
+            posts=tuple(map(_evidence_post, shown)),
+            query=self._store.evidence_query(scope, start, end, rule),
+            model=f"{shown[0]['model']['name']} {shown[0]['model']['version']}" if shown else "",
+            terms=terms,
+            source_profile=profile,
+        )
 
-    def query(self, scope: Scope, lane: str, start: datetime, end: datetime) -> str:
-        """What re-derives its numbers."""
-        return self._store.evidence_query(scope, start, end, self._rule(lane))
-
-    def facts(
-        self, scope: Scope, lane: str, start: datetime, end: datetime, shown: Sequence[Mapping[str, Any]] = ()
-    ) -> dict[str, Any]:
-        """`terms` that set the posts apart from the week before, and the `spread` of who wrote them.
-
-        `shown` stands in where the index has nothing to count.
-        """
-        counted = self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED) or shown
-        week = self._store.evidence(scope, start - timedelta(days=7), start, self._rule(lane), EXPLAINED)
-        texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
-        return {"terms": distinctive(texts, before), "spread": spread(counted)}
+    def reread(self, alert: Alert, end: datetime) -> Alert:
+        """The alert with the terms and the sources of its posts up to `end`: others may have joined since it opened."""
+        terms, profile = self._profile(alert.scope, alert.lane, alert.started_at, end)
+        return replace(alert, terms=terms, source_profile=profile)
 
     def distinct_authors(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
-        """How many wrote its posts, of the strongest `EXPLAINED`; each post of nobody is one more."""
-        found: int = spread(self._store.evidence(scope, start, end, self._rule(lane), EXPLAINED))["voices"]
-        return found
+        """How many authors wrote the `EXPLAINED` strongest posts; a post without an author counts as one more."""
+        posts = self._store.evidence(scope, start, end, self._definition(lane), EXPLAINED)
+        return source_profile(posts).distinct_authors or 0
 
-    def _rule(self, lane: str) -> NegativeDefinition:
-        """Of a volume surge every post is evidence."""
+    def _profile(
+        self, scope: Scope, lane: str, start: datetime, end: datetime, shown: Sequence[Mapping[str, Any]] = ()
+    ) -> tuple[tuple[str, ...], SourceProfile]:
+        """The terms that set the posts apart from the week before, and where the posts come from."""
+        rule = self._definition(lane)
+        counted = self._store.evidence(scope, start, end, rule, EXPLAINED) or shown
+        week = self._store.evidence(scope, start - timedelta(days=7), start, rule, EXPLAINED)
+        texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
+        return tuple(distinctive(texts, before)), source_profile(counted)
+
+    def _definition(self, lane: str) -> NegativeDefinition:
+        """In the volume lane every post is evidence."""
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting
+
+
+def _evidence_post(post: Mapping[str, Any]) -> EvidencePost:
+    # An older release, which cleaned less, may have indexed the post.
+    text = clean(post["title"] or post["text"])
+    return EvidencePost(
+        id=post["_id"],
+        source=clean_line(post["source"], MAX_NAME),
+        url=clean_url(post["url"]),
+        published_at=time_of(post),
+        text=text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…",
+        negative_score=post["negative_score"],
+        reposts=post["heat"],
+    )

@@ -1,7 +1,7 @@
-"""Which words set the posts of an alert apart, and who wrote them. Pure.
+"""The words that set the posts of an alert apart, and who wrote the posts. Pure.
 
-Terms by the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008); Chinese is segmented
-by jieba's dictionary and hidden Markov model (rjieba).
+Terms are ranked by the log-odds ratio with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008). Chinese is
+segmented with jieba's dictionary and hidden Markov model (rjieba).
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from typing import Any
 import rjieba
 
 from models.text import MAX_NAME, clean_line
+from pipeline.domain.alert_evidence import SourceProfile
 
 _LATIN = re.compile(r"[a-z][a-z'-]{2,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _PRIOR = 0.05
-#: Above these shares posts come from one source, or one author.
-MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR = 0.6, 0.2
-#: Words that say nothing of what happened, however many more of them there are.
-_EMPTY = frozenset(
+#: The two-sided 5 % quantile of the normal distribution.
+SIGNIFICANT_Z = 1.96
+#: Above this share of the posts, one source or one author dominates.
+MAX_SOURCE_SHARE, MAX_AUTHOR_SHARE = 0.6, 0.2
+#: Words that say nothing about an event, however frequent they are.
+_STOP_WORDS = frozenset(
     "about after again all and any are because been before being but can could did does doing don't for from had has "
     "have having her here his how into its just more most not now off once only other our out over own she should some "
     "such than that the their them then there these they this those through too under until very was were what when "
@@ -34,65 +37,69 @@ _EMPTY = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """Latin words of three letters and more, Chinese words of two characters and more; none of the empty ones.
+    """Latin words of at least three letters and Chinese words of at least two characters, without stop words.
 
     >>> words("The phone 手机又爆炸了 melts")
     ['phone', 'melts', '手机', '爆炸']
     """
     text = text.casefold()
     han = [word for run in _HAN.findall(text) for word in rjieba.cut(run) if len(word) > 1]
-    return [word for word in _LATIN.findall(text) + han if word not in _EMPTY]
+    return [word for word in _LATIN.findall(text) + han if word not in _STOP_WORDS]
 
 
 def distinctive(inside: Iterable[str], outside: Iterable[str], limit: int = 6) -> list[str]:
-    """The terms of `inside` that are most over-represented against `outside`; z >= 1.96 and in two texts at least.
+    """The terms that are most over-represented in the texts `inside` against those `outside`.
 
-    A word counts once a text.
-    Each language has as many of the `limit` as it has of the texts.
+    A term stands in at least two texts and has z >= `SIGNIFICANT_Z`, where with the counts y of a word and n of all
+    words on either side (i, o), the prior p of the word and P of all words
+
+        z = (ln((yi + p) / (ni + P - yi - p)) - ln((yo + p) / (no + P - yo - p))) / sqrt(1 / (yi + p) + 1 / (yo + p))
+
+    A word counts once per text. Each language gets its share of the texts of the `limit` terms.
     """
     texts = [set(words(text)) for text in inside]
-    ours = Counter(word for text in texts for word in text)
-    theirs = Counter(word for text in outside for word in set(words(text)))
-    both = ours + theirs
-    # One word more than was seen: where all posts are one word, there is still something that it is not.
-    n, m, prior_sum = sum(ours.values()), sum(theirs.values()), _PRIOR * (sum(both.values()) + 1)
+    counts = Counter(word for text in texts for word in text)
+    counts_outside = Counter(word for text in outside for word in set(words(text)))
+    both = counts + counts_outside
+    # One word more than was seen keeps the odds finite when all posts are the same single word.
+    prior_total = _PRIOR * (sum(both.values()) + 1)
+    total, total_outside = sum(counts.values()), sum(counts_outside.values())
     scored: list[tuple[float, str]] = []
-    for word, count in ours.items():
+    for word, count in counts.items():
         if count < 2:
             continue
         prior = _PRIOR * both[word]
-        a, b = count + prior, theirs[word] + prior
-        odds = math.log(a / (n + prior_sum - a)) - math.log(b / (m + prior_sum - b))
-        z = odds / math.sqrt(1 / a + 1 / b)
-        if z >= 1.96:
+        here, there = count + prior, counts_outside[word] + prior
+        odds = math.log(here / (total + prior_total - here)) - math.log(there / (total_outside + prior_total - there))
+        z = odds / math.sqrt(1 / here + 1 / there)
+        if z >= SIGNIFICANT_Z:
             scored.append((z, word))
-    ranked = [word for _, word in sorted(scored, key=lambda s: (-s[0], s[1]))]
+    ranked = [word for _, word in sorted(scored, key=lambda pair: (-pair[0], pair[1]))]
     chinese = sum(any(map(_HAN.match, text)) for text in texts)
     places = round(limit * chinese / max(1, len(texts)))
-    han, latin = ([w for w in ranked if bool(_HAN.match(w)) is which] for which in (True, False))
+    han, latin = ([word for word in ranked if bool(_HAN.match(word)) is is_han] for is_han in (True, False))
     kept = {*han[: max(places, limit - len(latin))], *latin[: max(limit - places, limit - len(han))]}
     return [word for word in ranked if word in kept]
 
 
-def spread(posts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many sources and authors, the strongest of each with its share, and whether it is broad.
+def source_profile(posts: Sequence[Mapping[str, Any]]) -> SourceProfile:
+    """How many sources and authors the posts have, and the strongest of each with its share.
 
-    Broad: no source has over 60 % and no author over 20 % of the posts. `distinct_authors` counts the
-    authors, and each post without an author as one more.
+    The profile is broad if no source has more than 60 % and no author more than 20 % of the posts.
     """
-    sources = Counter(p["source"] for p in posts)
-    authors = Counter(p["author"] for p in posts if p["author"])
-    n = max(1, len(posts))
-    (top_source, of_source), (top_author, of_author) = (
-        c.most_common(1)[0] if c else ("", 0) for c in (sources, authors)
+    sources = Counter(post["source"] for post in posts)
+    authors = Counter(post["author"] for post in posts if post["author"])
+    total = max(1, len(posts))
+    (top_source, from_source), (top_author, from_author) = (
+        counter.most_common(1)[0] if counter else ("", 0) for counter in (sources, authors)
     )
-    return {
-        "sources": len(sources),
-        "authors": len(authors),
-        "top_source": clean_line(top_source, MAX_NAME),
-        "top_source_share": round(of_source / n, 3),
-        "top_author": clean_line(top_author, MAX_NAME),
-        "top_author_share": round(of_author / n, 3),
-        "voices": len(authors) + sum(not p["author"] for p in posts),
-        "broad": bool(posts) and of_source <= MOST_OF_A_SOURCE * n and of_author <= MOST_OF_AN_AUTHOR * n,
-    }
+    return SourceProfile(
+        sources=len(sources),
+        authors=len(authors),
+        top_source=clean_line(top_source, MAX_NAME),
+        top_source_share=round(from_source / total, 3),
+        top_author=clean_line(top_author, MAX_NAME),
+        top_author_share=round(from_author / total, 3),
+        distinct_authors=len(authors) + sum(not post["author"] for post in posts),
+        broad=bool(posts) and from_source <= MAX_SOURCE_SHARE * total and from_author <= MAX_AUTHOR_SHARE * total,
+    )

@@ -122,11 +122,11 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> CountHisto
 def leave_out_confirmed(store: NotificationStore, history: CountHistory, scores: ScoreHistory) -> ScoreHistory:
     """The scores without those of acknowledged alerts and of the keys that these touched."""
     for alert in store.alerts():
-        if alert["key"] not in history.keys or alert.get("lane", NEGATIVE) != NEGATIVE:
+        if alert.key not in history.keys or alert.lane != NEGATIVE:
             continue
-        operator = store.state(operator_state(alert["id"])) or {}
-        if not operator.get("acknowledged_at") or operator.get("false_alarm_at") or alert.get("false_alarm"):
+        operator = store.state(operator_state(alert.id)) or {}
+        if not operator.get("acknowledged_at") or operator.get("false_alarm_at") or alert.false_alarm:
             continue
-        ended = datetime.fromisoformat(alert["resolved_at"] or alert["updated_at"])
-        scores = without(history, scores, alert["key"], datetime.fromisoformat(alert["started_at"]), ended + AFTER)
+        ended = alert.resolved_at or alert.updated_at
+        scores = without(history, scores, alert.key, alert.started_at, ended + AFTER)
     return scores

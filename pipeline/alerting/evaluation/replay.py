@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from pipeline.alerting.counting.recent_counts import RecentCounts, time_of
 from pipeline.alerting.counting.table import key_name
@@ -15,8 +14,8 @@ from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict, NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
-from pipeline.domain.alert import NEGATIVE
-from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope, bucket_start
+from pipeline.domain.alert import NEGATIVE, Alert
+from pipeline.domain.counting import BUCKET_S, NegativeDefinition, bucket_start
 from pipeline.store.protocol import EvaluationStore
 
 
@@ -35,14 +34,12 @@ class Replay:
         self._counts = RecentCounts(store, definition, config.span, keep=False)
         self._lane = NegativeLane(config, policy, overrides)
 
-    def observe(
-        self, key: str, at: datetime, alerts: Sequence[Mapping[str, Any]]
-    ) -> tuple[KeyVerdict | None, list[str]]:
+    def observe(self, key: str, at: datetime, alerts: Sequence[Alert]) -> tuple[KeyVerdict | None, list[str]]:
         """The verdict on a key at the last bucket that ends by `at`, and the names of all keys known by then.
 
-        The verdict is None for a key that is not among them. Those of the `alerts` (documents of the store) that were
-        open then count as episodes. The numbers are those of the evaluator at that time, except for posts that came
-        later and for what the evaluator learned more than 28 days before.
+        The verdict is None for a key that is not among them. Those of the `alerts` that were open then count as
+        episodes. The numbers are those of the evaluator at that time, except for posts that came later and for what
+        the evaluator learned more than 28 days before.
         """
         end = bucket_start(at.timestamp())
         moment = time_of(end)
@@ -74,19 +71,17 @@ class Replay:
                 self._lane.step(self._counts.table, column, judged=False)
 
 
-def _open_at(alerts: Sequence[Mapping[str, Any]], at: datetime) -> list[Episode]:
+def _open_at(alerts: Sequence[Alert], at: datetime) -> list[Episode]:
     """The episodes of the alerts that were open at that time."""
     found = []
     for alert in alerts:
-        started, ended = (datetime.fromisoformat(t) if (t := alert[n]) else None for n in ("started_at", "resolved_at"))
-        if alert.get("lane", NEGATIVE) != NEGATIVE or started is None or started > at or (ended and ended <= at):
+        ended = alert.resolved_at
+        if alert.lane != NEGATIVE or alert.started_at > at or (ended and ended <= at):
             continue
-        peak = Observation(
-            at, alert["score"], alert["posts"], alert["observed"], alert["expected"], 0.0, 0, alert["cold"]
-        )
-        scope = Scope(alert["topic"], alert["subject"], alert.get("source", ""))
-        fired = _fired_at(alert["id"]) or started + timedelta(seconds=alert["window_s"])
-        found.append(Episode(alert["key"], scope, alert["severity"], started, fired, at, peak))
+        counts = alert.peak
+        peak = Observation(at, counts.score, counts.posts, counts.observed, counts.expected, 0.0, 0, counts.cold)
+        fired = _fired_at(alert.id) or alert.started_at + timedelta(seconds=counts.window_s)
+        found.append(Episode(alert.key, alert.scope, alert.severity, alert.started_at, fired, at, peak))
     return found
 
 

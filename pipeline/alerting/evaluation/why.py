@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
 
 #: Verdicts, as they stand in the JSON.
@@ -29,7 +30,7 @@ class Surroundings:
     None before its first evaluation.
     """
 
-    alert: Mapping[str, Any] | None
+    alert: Alert | None
     notified: str
     lag: Mapping[str, int]
     outage: Sequence[str]
@@ -85,9 +86,7 @@ def explanation(seen: KeyVerdict, around: Surroundings) -> dict[str, Any]:
         "evaluated_to": around.evaluated_to.isoformat() if around.evaluated_to else None,
         "lag": dict(around.lag),
         "source_outage": list(around.outage),
-        "alert": {"id": around.alert["id"], "state": "open" if running else around.alert["state"]}
-        if around.alert
-        else None,
+        "alert": {"id": around.alert.id, "state": "open" if running else around.alert.state} if around.alert else None,
         "notified": around.notified,
         "days": [{"day": day, "posts": n, "observed": k} for day, (n, k) in around.days.items()],
     }
@@ -143,9 +142,8 @@ def _gates(seen: KeyVerdict, verdict: str) -> list[tuple[str, str]]:
     return shut
 
 
-def _open_at(alert: Mapping[str, Any], at: datetime) -> bool:
-    ended = alert["resolved_at"]
-    return ended is None or at < datetime.fromisoformat(ended)
+def _open_at(alert: Alert, at: datetime) -> bool:
+    return alert.resolved_at is None or at < alert.resolved_at
 
 
 def why_lines(told: Mapping[str, Any]) -> list[str]:

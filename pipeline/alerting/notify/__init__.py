@@ -1,1 +1,1 @@
-"""Channels that tell people of an alert's transition."""
+"""Who is notified of an alert, when and how: the policy, one queue per channel, and the channels."""

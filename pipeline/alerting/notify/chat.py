@@ -1,4 +1,4 @@
-"""Slack, DingTalk, Feishu and WeCom: each with its own body, signature and limit; `answers.py` reads what they say.
+"""Slack, DingTalk, Feishu and WeCom: each has its own body, signature and limit; `answers.py` reads their answers.
 
 Sources, as of 2026: api.slack.com/messaging/webhooks, open.dingtalk.com (custom robot), open.feishu.cn (custom bot),
 developer.work.weixin.qq.com (group robot).
@@ -12,18 +12,20 @@ import hmac
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
 from urllib.parse import quote_plus
 
+from models.json_types import JsonObject
+from pipeline.alerting.alerts.origin import Language
 from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, judge_slack, judge_vendor
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.chart_png import chart_png
 from pipeline.alerting.notify.http import Poster
-from pipeline.alerting.notify.message import Language, Message, fitted, markdown, message
+from pipeline.alerting.notify.message import Message, fitted, markdown, message
 from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.domain.alert import CRITICAL, WARNING
 from pipeline.domain.errors import Fatal, Transient
 
-#: Bytes that the text of a message may have; bodies stay under the vendors' 20,000, 20 KB and 4,096.
+#: The limits of the text of a message, in bytes of UTF-8: bodies stay below the vendors' 20,000, 20 KB and 4,096.
 SLACK_BYTES, DINGTALK_BYTES, FEISHU_BYTES, WECOM_BYTES = 2_900, 15_000, 15_000, 4_096
 Clock = Callable[[], float]
 
@@ -103,9 +105,9 @@ class FeishuChannel:
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
-        colour = {"critical": "red", "warning": "orange"}[notice.alert["severity"]]
+        colour = {CRITICAL: "red", WARNING: "orange"}[notice.alert.severity]
         text = fitted(said, markdown, FEISHU_BYTES)
-        body: dict[str, Any] = {
+        body: JsonObject = {
             "msg_type": "interactive",
             "card": {
                 "header": {
@@ -122,7 +124,7 @@ class FeishuChannel:
 
 
 class WeComChannel:
-    """A group robot; 20 messages a minute, its key is in the URL. The chart is a message of its own."""
+    """A group robot whose key is in the URL; 20 messages a minute. The chart is a message of its own."""
 
     def __init__(self, name: str, poster: Poster, language: Language, monotonic: Clock = time.monotonic) -> None:
         self.name, self._poster, self._language = name, poster, language
@@ -148,18 +150,18 @@ class WeComChannel:
             answer = await self._poster.post_json({"msgtype": "image", "image": image})
             judge_vendor(self.name, answer, WECOM)
         except (Transient, Fatal) as error:
-            # The message stands: sending it again for the sake of its picture would nag.
-            log.warning("the chart was not sent: %s", error)
+            # The message was sent: sending it again because of its chart would be a nuisance.
+            log.warning("channel %s did not send the chart: %s", self.name, error)
 
 
 def _mrkdwn(said: Message) -> str:
-    """Slack's own markup: &, < and > are escaped, bold has one asterisk."""
+    """Slack's own markup, in which &, < and > are escaped and bold text has one asterisk on either side."""
     lines = [f"*{_escaped(said.title)}*", *(f"• {_escaped(fact)}" for fact in said.facts)]
     if said.evidence:
         lines.append(f"*{_escaped(said.evidence_heading)}*")
-        for text, url, heat in said.evidence:
+        for text, url, reposts in said.evidence:
             link = f" <{url}|link>" if url.startswith("http") and not any(c in url for c in "<>| ") else ""
-            lines.append(f"> {_escaped(text)}{f' ({heat})' if heat else ''}{link}")
+            lines.append(f"> {_escaped(text)}{f' ({reposts})' if reposts else ''}{link}")
     return "\n".join(lines)
 
 

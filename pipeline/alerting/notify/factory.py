@@ -1,23 +1,23 @@
-"""The channels of the settings."""
+"""Makes the channels of the settings."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from pydantic import SecretStr
 
-from pipeline.alerting.notify.alertmanager import AlertmanagerChannel
+from pipeline.alerting.notify.alertmanager import AlertmanagerChannel, alerts_url
 from pipeline.alerting.notify.channel import Channel, Notice
 from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
 from pipeline.alerting.notify.http import Poster
 from pipeline.alerting.notify.log import LOG, LogChannel
 from pipeline.alerting.notify.mail import MailChannel
+from pipeline.alerting.notify.smtp import MailServer
 from pipeline.alerting.notify.webhook import WebhookChannel
-from pipeline.domain.alert import NEGATIVE
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
 
@@ -46,7 +46,7 @@ def check_names(settings: AlertSettings) -> list[str]:
 
 
 def check_channels(settings: AlertSettings) -> list[tuple[str, str | None]]:
-    """Opens and reaches each channel and tells nobody: its name, and what is wrong with the remedy, or None."""
+    """Reaches each channel without notifying anybody; gives its name, and its problem with the remedy or None."""
     made: list[tuple[str, Channel | str]] = []
     for c in settings.channels:
         made.append((c.name, _opened(lambda c=c: open_channel(c))))  # type: ignore[misc]
@@ -80,19 +80,17 @@ def open_channel(c: ChannelSettings) -> Channel:
             raise Fatal(f"alerts.channels {c.name}: {missing[0]} is missing", "an email channel needs host, sender, to")
         if c.username and not secret:
             raise Fatal(f"alerts.channels {c.name}: secret is missing", "give the password of username in secret_file")
-        return MailChannel(
+        server = MailServer(
             c.name,
             c.host,
             c.port,
-            sender=c.sender,
-            to=c.to,
             username=c.username,
             password=secret,
             tls=c.tls,
             ca_file=c.ca_file,
             timeout_s=c.timeout_s,
-            language=c.language,
         )
+        return MailChannel(c.name, server, sender=c.sender, to=c.to, language=c.language)
     url = _secret(c, c.url, c.url_file, "url")
     if not url:
         raise Fatal(f"alerts.channels {c.name}: url is missing", f"a {c.kind} channel needs url or url_file")
@@ -101,7 +99,8 @@ def open_channel(c: ChannelSettings) -> Channel:
             c.name, url, secret=secret, allow_private=c.allow_private, timeout_s=c.timeout_s, body=c.body
         )
     if c.kind == "alertmanager":
-        return AlertmanagerChannel(c.name, url, allow_private=c.allow_private, timeout_s=c.timeout_s)
+        poster = Poster(c.name, alerts_url(url), allow_private=c.allow_private, timeout_s=c.timeout_s)
+        return AlertmanagerChannel(c.name, poster)
     poster = Poster(c.name, url, allow_private=c.allow_private, timeout_s=c.timeout_s)
     if c.kind == "slack":
         return SlackChannel(c.name, poster, c.language)
@@ -112,7 +111,7 @@ def open_channel(c: ChannelSettings) -> Channel:
 
 
 class Routed:
-    """A channel that takes only what its route lets through."""
+    """A channel with a route, which says what alerts it takes."""
 
     def __init__(self, channel: Channel, route: ChannelSettings) -> None:
         self.channel, self._route = channel, route
@@ -121,12 +120,12 @@ class Routed:
     def name(self) -> str:
         return self.channel.name
 
-    def takes(self, alert: Mapping[str, Any]) -> bool:
-        """Whether the route lets an alert through."""
+    def takes(self, alert: Alert) -> bool:
+        """Whether the route takes an alert."""
         return (
-            alert["severity"] in self._route.severities
-            and alert.get("lane", NEGATIVE) in self._route.lanes
-            and any(fnmatchcase(alert["key"], pattern) for pattern in self._route.keys)
+            alert.severity in self._route.severities
+            and alert.lane in self._route.lanes
+            and any(fnmatchcase(alert.key, pattern) for pattern in self._route.keys)
         )
 
     async def send(self, notice: Notice) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from models.text import clean
-from pipeline.alerting.alerts.terms import MOST_OF_A_SOURCE, MOST_OF_AN_AUTHOR
-from pipeline.domain.alert import VOLUME
-
-Language = Literal["en", "zh"]
+from pipeline.alerting.alerts.origin import Language, origin
+from pipeline.domain.alert import VOLUME, Alert
 
 _WORDS: dict[str, dict[str, str]] = {
     "en": {
@@ -22,11 +19,9 @@ _WORDS: dict[str, dict[str, str]] = {
         "now": "now: {observed} of {posts} posts negative in the hour to {at} UTC, {expected:.1f} expected",
         "now_volume": "now: {observed} posts in the hour to {at} UTC, {expected:.1f} expected",
         "peak": "at its peak: {counts}", "false": "closed as a false alarm by {by}",
-        "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "explains {related} too",
-        "cold": "little history: judged by fixed limits", "query": "Query", "model": "Model", "console": "Console",
-        "spread": "{sources} sources, {authors} authors", "terms": "Terms",
-        "from": "{share:.0%} from {source}", "by": "{share:.0%} by one author",
-        "rate": "keys of this volume ({tier}) alert {rate:.2f} times a week, back-tested",
+        "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "also inhibits {related}",
+        "cold": "the key has little history, so fixed limits apply", "model": "Model", "terms": "Terms",
+        "rate": "keys with this volume ({tier}) alert {rate:.2f} times a week in the back-test",
     },
     "zh": {
         "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
@@ -35,12 +30,10 @@ _WORDS: dict[str, dict[str, str]] = {
         "volume": "{hours} 小时内共 {observed} 条，同一时段预期 {expected:.1f} 条（{lift} 倍）",
         "now": "目前：截至 {at} UTC 的一小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条",
         "now_volume": "目前：截至 {at} UTC 的一小时内共 {observed} 条，预期 {expected:.1f} 条",
-        "peak": "峰值：{counts}", "false": "{by} 标记为误报并关闭",
-        "since": "始于 {since}", "evidence": "证据", "reposts": "转发 {n}", "also": "同时解释 {related}",
-        "cold": "历史不足，按固定阈值判断", "query": "查询", "model": "模型", "console": "控制台",
-        "spread": "{sources} 个来源，{authors} 位作者", "terms": "关键词",
-        "from": "{share:.0%} 来自 {source}", "by": "{share:.0%} 出自同一作者",
-        "rate": "同量级（{tier}）的关键词回测每周触发 {rate:.2f} 次",
+        "peak": "峰值：{counts}", "false": "{by} 已将其标记为误报并关闭",
+        "since": "开始时间：{since}", "evidence": "代表性帖文", "reposts": "转发 {n} 次", "also": "同时抑制：{related}",
+        "cold": "历史数据不足，按固定阈值判定", "model": "模型", "terms": "关键词",
+        "rate": "回测中，同量级（{tier}）的监测对象平均每周触发 {rate:.2f} 次",
     },
 }  # fmt: skip
 
@@ -48,53 +41,79 @@ _WORDS: dict[str, dict[str, str]] = {
 _HARMLESS = {ord(c): ord(c) + 0xFEE0 for c in "\\`*_[]<>#@~|!"}
 
 
+class Quote(NamedTuple):
+    """A post as a message quotes it; `reposts` is in words, empty if there are none."""
+
+    text: str
+    url: str
+    reposts: str
+
+    @property
+    def is_linkable(self) -> bool:
+        """Whether a reader may open the URL in a browser."""
+        return self.url.startswith(("http://", "https://")) and not any(c in self.url for c in " ()<>\"'\n")
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """`title` in one line; `facts` in order of weight; `evidence` as (text, URL, reposts)."""
+    """The `title` in one line, the `facts` in order of weight, and the posts quoted as evidence."""
 
     title: str
     facts: list[str]
     evidence_heading: str
-    evidence: list[tuple[str, str, str]]
+    evidence: list[Quote]
 
 
-def message(alert: Mapping[str, Any], transition: str, language: Language) -> Message:
-    """What is said of one transition; `alert` is an alert document."""
+def message(alert: Alert, transition: str, language: Language) -> Message:
+    """The message on one transition of an alert."""
     words = _WORDS[language]
-    since = datetime.fromisoformat(alert["started_at"]).strftime("%Y-%m-%d %H:%M UTC")
-    counts = words["volume" if alert.get("lane") == VOLUME else "counts"].format(
-        observed=alert["observed"],
-        posts=alert["posts"],
-        hours=alert["window_s"] // 3600,
-        expected=alert["expected"],
-        lift=alert["lift"],
-    )
-    facts = [*_how_it_stands(alert, transition, counts, words), words["since"].format(since=since)]
-    if alert.get("terms"):
-        facts.append(f"{words['terms']}: {', '.join(alert['terms'])}")
-    facts += origin(alert, language)
-    if alert["related"]:
-        facts.append(words["also"].format(related=", ".join(alert["related"])))
-    if (rate := alert.get("false_alerts_per_key_week")) is not None:
-        facts.append(words["rate"].format(tier=alert["tier"], rate=rate))
-    if alert["cold"]:
-        facts.append(words["cold"])
-    if alert["model"]:
-        facts.append(f"{words['model']}: {alert['model']}")
-    evidence = [
-        (
-            _line(post["text"]),
-            _line(post["url"]),
-            words["reposts"].format(n=post["reposts"]) if post["reposts"] else "",
-        )
-        for post in alert["evidence"]
+    facts = [
+        *_counts(alert, transition, words),
+        words["since"].format(since=alert.started_at.strftime("%Y-%m-%d %H:%M UTC")),
     ]
-    title = f"[{words[alert['severity']]}] {alert['key']} {words[transition]}"
+    if alert.terms:
+        facts.append(f"{words['terms']}: {', '.join(alert.terms)}")
+    facts += origin(alert, language)
+    if alert.related:
+        facts.append(words["also"].format(related=", ".join(alert.related)))
+    if (rate := alert.threshold.false_alerts_per_key_week) is not None:
+        facts.append(words["rate"].format(tier=alert.threshold.tier, rate=rate))
+    if alert.peak.cold:
+        facts.append(words["cold"])
+    if alert.model:
+        facts.append(f"{words['model']}: {alert.model}")
+    evidence = [
+        Quote(_line(post.text), _line(post.url), words["reposts"].format(n=post.reposts) if post.reposts else "")
+        for post in alert.evidence
+    ]
+    title = f"[{words[alert.severity]}] {alert.key} {words[transition]}"
     return Message(_line(title), [_line(fact) for fact in facts], words["evidence"], evidence)
 
 
+def _counts(alert: Alert, transition: str, words: Mapping[str, str]) -> list[str]:
+    """The counts of the peak; a reminder and an end have those of the last hour before them."""
+    peak, volume = alert.peak, alert.lane == VOLUME
+    counts = words["volume" if volume else "counts"].format(
+        observed=peak.observed,
+        posts=peak.posts,
+        hours=peak.window_s // 3600,
+        expected=peak.expected,
+        lift=peak.lift,
+    )
+    facts = []
+    if word := alert.false_alarm:
+        facts = [words["false"].format(by=word.by), *filter(None, [word.note])]
+    last = alert.last_hour
+    if last is None or transition not in {"reminder", "resolved"}:
+        return [*facts, counts]
+    now = words["now_volume" if volume else "now"].format(
+        observed=last.observed, posts=last.posts, expected=last.expected, at=f"{last.at:%H:%M}"
+    )
+    return [*facts, now, words["peak"].format(counts=counts)]
+
+
 def _line(text: str) -> str:
-    """One line without control and format characters, whatever a producer wrote: no header, no paragraph of its own.
+    """One line without control and format characters, so that a post makes no header and no paragraph of its own.
 
     >>> _line("a\\r\\nBcc: b\\x1b[2J\\u202ec")
     'a Bcc: bc'
@@ -102,50 +121,19 @@ def _line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " if c.isspace() else "" for c in clean(text)).split())
 
 
-def _how_it_stands(alert: Mapping[str, Any], transition: str, counts: str, words: Mapping[str, str]) -> list[str]:
-    """The counts that opened the alert; later on its last hour, and these as its peak."""
-    facts = []
-    if false_alarm := alert.get("false_alarm"):
-        facts = [words["false"].format(by=false_alarm["by"]), *filter(None, [false_alarm.get("note")])]
-    last = alert.get("last_hour")
-    if not last or transition not in {"reminder", "resolved"}:
-        return [*facts, counts]
-    at = datetime.fromisoformat(last["at"]).strftime("%H:%M")
-    now = words["now_volume" if alert.get("lane") == VOLUME else "now"]
-    return [*facts, now.format(**{**last, "at": at}), words["peak"].format(counts=counts)]
-
-
-def origin(alert: Mapping[str, Any], language: Language) -> list[str]:
-    """Who wrote the posts of an alert, and whether one source of several, or one author, has most of them.
-
-    >>> spread = {"sources": 3, "authors": 9, "top_source": "weibo", "top_source_share": .85, "top_author_share": .1}
-    >>> origin({"spread": spread}, "en"), origin({"spread": {}}, "en")
-    (['3 sources, 9 authors', '85% from weibo'], [])
-    """
-    words, spread = _WORDS[language], alert.get("spread")
-    if not spread:
-        return []
-    facts = [words["spread"].format(sources=spread["sources"], authors=spread["authors"])]
-    if spread["sources"] > 1 and spread.get("top_source_share", 0.0) > MOST_OF_A_SOURCE:
-        facts.append(words["from"].format(share=spread["top_source_share"], source=spread["top_source"]))
-    if spread.get("top_author_share", 0.0) > MOST_OF_AN_AUTHOR:
-        facts.append(words["by"].format(share=spread["top_author_share"]))
-    return facts
-
-
 def fitted(value: Message, render: Callable[[Message], str], max_bytes: int) -> str:
     """The rendered message within `max_bytes` of UTF-8: evidence is shortened, then left out, before facts are cut."""
     for length in (280, 140, 70):
-        short = [(cut(text, length * 3), url, heat) for text, url, heat in value.evidence]
+        short = [quote._replace(text=cut(quote.text, length * 3)) for quote in value.evidence]
         for n in range(len(short), -1, -1):
-            text = render(Message(value.title, value.facts, value.evidence_heading, short[:n]))
+            text = render(replace(value, evidence=short[:n]))
             if len(text.encode()) <= max_bytes and (n == len(short) or length == 70):
                 return text
-    return cut(render(Message(value.title, value.facts, value.evidence_heading, [])), max_bytes)
+    return cut(render(replace(value, evidence=[])), max_bytes)
 
 
 def cut(text: str, max_bytes: int) -> str:
-    """At most `max_bytes` of UTF-8, no character split, with an ellipsis where something is gone.
+    """At most `max_bytes` of UTF-8, no character split, with an ellipsis if the text was longer.
 
     >>> cut("手机爆炸", 9), cut("short", 9)
     ('手机…', 'short')
@@ -157,33 +145,19 @@ def cut(text: str, max_bytes: int) -> str:
 
 
 def markdown(value: Message) -> str:
-    """Headings, a list of facts, quoted evidence with links; what a post says cannot make markup."""
-    lines = [f"**{_plain(value.title)}**", *(f"- {_plain(fact)}" for fact in value.facts)]
+    """Headings, a list of facts, quoted evidence with links; the text of a post cannot make markup."""
+    lines = [f"**{_harmless(value.title)}**", *(f"- {_harmless(fact)}" for fact in value.facts)]
     if value.evidence:
         lines.append(f"**{value.evidence_heading}**")
-        for text, url, heat in value.evidence:
-            link = f" [link]({_url(url)})" if _url(url) else ""
-            lines.append(f"> {_plain(text)}{f' ({heat})' if heat else ''}{link}")
+        for quote in value.evidence:
+            link = f" [link]({quote.url})" if quote.is_linkable else ""
+            lines.append(f"> {_harmless(quote.text)}{f' ({quote.reposts})' if quote.reposts else ''}{link}")
     return "\n\n".join(lines)
 
 
-def plain_text(value: Message) -> str:
-    """For a mail's text part."""
-    lines = [value.title, "", *value.facts]
-    if value.evidence:
-        lines += ["", value.evidence_heading]
-        lines += [f"- {text}{f' ({heat})' if heat else ''} {url}".rstrip() for text, url, heat in value.evidence]
-    return "\n".join(lines)
+def _harmless(text: str) -> str:
+    """Replaces characters that could make markup, mentions or links with their full-width forms.
 
-
-def _plain(text: str) -> str:
-    """Characters with which a post could make markup, mentions or links become their full-width forms.
-
-    The vendors do not agree on an escape, and some know none.
+    The vendors do not agree on an escape, and some have none.
     """
     return text.translate(_HARMLESS)
-
-
-def _url(url: str) -> str:
-    safe = url.startswith(("http://", "https://")) and not any(c in url for c in " ()<>\"'\n")
-    return url if safe else ""

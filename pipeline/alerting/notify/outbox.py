@@ -1,6 +1,7 @@
-"""The outbox of every channel, kept in the alert documents: changed only from the state that stands in the store.
+"""The outbox of every channel, which the alerts in the store hold.
 
-Whatever another process, an operator or another channel wrote meanwhile is kept: a change is made again from there.
+A change is always made to the alert that the store has: if another process, a person or another channel wrote it
+meanwhile, the change is made again to what they wrote.
 """
 
 from __future__ import annotations
@@ -9,90 +10,115 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Protocol, TypeVar
 
 from models.json_types import JsonObject
-from pipeline.alerting.notify.deliveries import Delivery, State, of, queued, standing
+from pipeline.alerting.notify.changes import queued
+from pipeline.domain.alert import Alert
+from pipeline.domain.delivery import Delivery, DeliveryState
 from pipeline.domain.states import StateKey
 from pipeline.store.protocol import NotificationStore
 
-#: Open alerts that a channel which keeps state is told of again.
-OPEN = 5000
-Retry = Callable[[Callable[[], Any]], Awaitable[Any]]
-Change = Callable[[dict[str, Any]], dict[str, Any] | None]
-Takes = Callable[[Mapping[str, Any]], bool]
+#: Open alerts that are refreshed at a channel that keeps state.
+MAX_OPEN = 5000
+T = TypeVar("T")
+Change = Callable[[Alert], Alert | None]
+Route = Callable[[Alert], bool]
+
+
+class Retry(Protocol):
+    """Runs a blocking call until it succeeds."""
+
+    def __call__(self, call: Callable[[], T], /) -> Awaitable[T]: ...
 
 
 class Outbox:
-    """`takes` says by channel whether its route lets an alert through; `retry` runs a blocking call until it succeeds.
+    """`routes` say by channel whether its route takes an alert; `retry` runs a blocking call until it succeeds.
 
-    `filling` is held while alerts are added that belong together, and while a channel looks for what is due.
+    `filling` is locked while alerts that belong together are added, and while a channel looks for what is due.
     """
 
     def __init__(
-        self, store: NotificationStore, takes: Mapping[str, Takes], retry: Retry, now: Callable[[], datetime]
+        self, store: NotificationStore, routes: Mapping[str, Route], retry: Retry, now: Callable[[], datetime]
     ) -> None:
-        self._store, self._takes, self._retry, self._now = store, takes, retry, now
+        self._store, self._routes, self._retry, self._now = store, routes, retry, now
         self.filling = asyncio.Lock()
 
-    async def put(self, alert_id: str, document: Mapping[str, Any]) -> bool:
-        """Adds a transition, due at every channel that takes it; False where the store has that transition already."""
+    async def put(self, alert: Alert) -> bool:
+        """Adds a transition, due at every channel that takes it; returns False if the store has it already."""
 
-        def change(there: dict[str, Any]) -> dict[str, Any] | None:
-            if there and there["sequence"] >= document["sequence"]:
-                return None
-            kept = {name: there[name] for name in ("first_notified_at", "last_notified_at") if there.get(name)}
-            merged = {**document, **kept, "notifications": there.get("notifications", [])}
-            if false_alarm := there.get("false_alarm"):
-                # A person closed it: the episode goes on behind that, so that the word can be taken back.
-                ended = {**false_alarm, "ended_at": document["resolved_at"]}
-                merged |= {"false_alarm": ended, "state": there["state"], "resolved_at": there["resolved_at"]}
-            return queued(merged, self._takes, self._now(), gone=of(merged).keys() - self._takes.keys())
+        def change(there: Alert | None) -> Alert | None:
+            if there is None:
+                return self._queued(alert)
+            return None if there.sequence >= alert.sequence else self._queued(_continued(alert, there))
 
-        return await self.change(alert_id, change) is not None
+        return await self._write(alert.id, change) is not None
 
-    async def change(self, alert_id: str, change: Change) -> dict[str, Any] | None:
-        """The alert after `change`, which gets the document there is ({} for none); None where it changes nothing."""
-        while True:
-            there = await self._retry(lambda: self._store.alert(alert_id)) or {}
-            revision = there.get("revision", 0)
-            changed = change({k: v for k, v in there.items() if k != "id"})
-            if changed is None:
-                return None
-            changed = {**changed, "revision": revision + 1}
-            if await self._retry(lambda document=changed: self._store.put_alert(alert_id, document)):  # type: ignore[misc]
-                return {**changed, "id": alert_id}
+    async def change(self, alert_id: str, change: Change) -> Alert | None:
+        """Changes a stored alert; returns None if it does not exist or `change` returns None."""
+        return await self._write(alert_id, lambda there: change(there) if there else None)
 
-    async def due(self, channel: str, limit: int) -> list[dict[str, Any]]:
-        """The alerts that the channel has to be told of now, at most `limit`."""
+    async def due(self, channel: str, limit: int) -> list[Alert]:
+        """At most `limit` alerts that the channel has to look at now."""
         async with self.filling:
-            found: list[dict[str, Any]] = await self._retry(lambda: self._store.due_alerts(channel, self._now(), limit))
-        return found
+            return await self._retry(lambda: self._store.due_alerts(channel, self._now(), limit))
 
-    async def open(self) -> list[dict[str, Any]]:
-        """The alerts that are open, the newest first."""
-        found: list[dict[str, Any]] = await self._retry(lambda: self._store.alerts(open_only=True, limit=OPEN))
-        return found
+    async def open(self) -> list[Alert]:
+        """The open alerts, newest first."""
+        return await self._retry(lambda: self._store.alerts(open_only=True, limit=MAX_OPEN))
 
     async def operator(self, key: StateKey[JsonObject]) -> JsonObject:
-        """What people said of an alert, from the store."""
-        return dict(await self._retry(lambda: self._store.state(key)) or {})
+        """What people said about an alert."""
+        said = await self._retry(lambda: self._store.state(key))
+        return said or {}
 
     async def resume(self) -> None:
-        """Call when this process begins to notify: channels may have been added, mended or taken away meanwhile."""
+        """Queues what the settings add or remove; call it when this process begins to notify."""
         for alert in await self._retry(lambda: list(self._store.unsettled_alerts())):
             if self._resumed(alert) is not None:
-                await self.change(alert["id"], self._resumed)
+                await self.change(alert.id, self._resumed)
 
-    def _resumed(self, alert: dict[str, Any]) -> dict[str, Any] | None:
-        older = "notifications" not in alert
-        if older and alert.get("first_notified_at") and not alert.get("pending"):
-            # An older release told everybody.
-            told = Delivery(
-                "", State.DELIVERED, alert["last_notified_at"] or "", 1, "", alert["sequence"], standing(alert)
-            )
-            everybody = [replace(told, channel=name).to_json() for name in self._takes]
-            alert = {**alert, "notifications": everybody}
-        asked = {n: t for n, t in self._takes.items() if alert["state"] == "open" or older or n in alert["pending"]}
-        resumed = queued(alert, asked, self._now(), gone=of(alert).keys() - self._takes.keys())
+    async def _write(self, alert_id: str, change: Callable[[Alert | None], Alert | None]) -> Alert | None:
+        while True:
+            there = await self._retry(lambda: self._store.alert(alert_id))
+            changed = change(there)
+            if changed is None:
+                return None
+            written = replace(changed, revision=((there.revision if there else None) or 0) + 1)
+            if await self._retry(lambda alert=written: self._store.put_alert(alert)):  # type: ignore[misc]
+                return written
+
+    def _queued(self, alert: Alert) -> Alert:
+        removed = alert.notifications.by_channel.keys() - self._routes.keys()
+        return queued(alert, self._routes, self._now(), removed=removed)
+
+    def _resumed(self, alert: Alert) -> Alert | None:
+        status = alert.notifications
+        older = status.deliveries is None
+        if older and status.first_at and not status.pending:
+            # Release 0.10.0 notified every channel of an alert or none.
+            told = Delivery("", DeliveryState.DELIVERED, status.last_at, 1, "", alert.sequence, alert.standing)
+            everyone = tuple(replace(told, channel=name) for name in self._routes)
+            alert = replace(alert, notifications=replace(status, deliveries=everyone))
+        pending = status.pending or ()
+        asked = {n: route for n, route in self._routes.items() if alert.is_open or older or n in pending}
+        removed = alert.notifications.by_channel.keys() - self._routes.keys()
+        resumed = queued(alert, asked, self._now(), removed=removed)
         return None if resumed == alert else resumed
+
+
+def _continued(alert: Alert, there: Alert) -> Alert:
+    """The new transition of the alert `there`, with its deliveries and with the word of a person on it."""
+    new, stored = alert.notifications, there.notifications
+    status = replace(
+        new,
+        first_at=stored.first_at or new.first_at,
+        last_at=stored.last_at or new.last_at,
+        deliveries=stored.deliveries,
+    )
+    merged = replace(alert, notifications=status)
+    if there.false_alarm is None:
+        return merged
+    # A person closed it: the episode goes on behind that, so that the word can be taken back.
+    false_alarm = replace(there.false_alarm, ended_at=alert.resolved_at)
+    return replace(merged, false_alarm=false_alarm, state=there.state, resolved_at=there.resolved_at)

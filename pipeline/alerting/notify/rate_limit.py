@@ -1,4 +1,4 @@
-"""A vendor's limit on messages: what is over it waits, it is not sent and refused. Pure but for the clock given."""
+"""A vendor's limit on messages: a message over the limit waits instead of being sent and refused."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from pipeline.domain.errors import Transient
 
 
 class RateLimit:
-    """At most `limits[seconds]` takings in any window of so many seconds of `clock`, which never goes back."""
+    """At most `limits[seconds]` messages in any window of that many seconds of the monotonic `clock`."""
 
     def __init__(self, limits: Mapping[float, int], clock: Callable[[], float]) -> None:
         self._limits, self._clock = limits, clock
         self._taken: deque[float] = deque(maxlen=max(limits.values()))
 
     def acquire(self, name: str) -> None:
-        """Counts one message; raises `Transient` with the seconds to wait where the limit is reached."""
+        """Counts one message; raises `Transient` with the seconds to wait if the limit is reached."""
         now = self._clock()
-        for seconds, most in self._limits.items():
+        for seconds, limit in self._limits.items():
             recent = [t for t in self._taken if now - t < seconds]
-            if len(recent) >= most:
-                wait = seconds - (now - recent[-most])
-                raise Transient(f"channel {name}: limit of {most} in {seconds:.0f} s", retry_after_s=max(0.05, wait))
+            if len(recent) >= limit:
+                wait = seconds - (now - recent[-limit])
+                message = f"channel {name}: the limit of {limit} in {seconds:.0f} s is reached"
+                raise Transient(message, retry_after_s=max(0.05, wait))
         self._taken.append(now)

@@ -1,4 +1,4 @@
-"""A generic webhook: JSON by POST, signed; its body is ours, or Alertmanager's webhook body of version 4.
+"""A generic webhook: signed JSON by POST; the body is our own, or Alertmanager's webhook body of version 4.
 
 The receiver checks `X-Opinionwatch-Signature: t=SECONDS,v1=HEX`, HEX = HMAC-SHA256(secret, "SECONDS." + body), and
 drops a repeated `Idempotency-Key`.
@@ -10,8 +10,10 @@ import hashlib
 import hmac
 import json
 import time
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal
 
+from models.json_types import JsonObject
 from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.channel import Notice
@@ -30,9 +32,10 @@ class WebhookChannel:
         allow_private: bool = False,
         timeout_s: float = 10.0,
         body: Literal["opinionwatch", "alertmanager"] = "opinionwatch",
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises `Fatal` for a URL that may not be called."""
-        self.name, self._secret, self._body = name, secret, body
+        """Raises `Fatal` for a URL that may not be called; the signature holds the time of `clock`."""
+        self.name, self._secret, self._body, self._clock = name, secret, body, clock
         self._poster = Poster(name, url, allow_private=allow_private, timeout_s=timeout_s)
 
     async def send(self, notice: Notice) -> None:
@@ -40,22 +43,27 @@ class WebhookChannel:
         body = json.dumps(value, ensure_ascii=False).encode()
         headers = {"Idempotency-Key": notice.key}
         if self._secret:
-            headers["X-Opinionwatch-Signature"] = signature(self._secret, body, int(time.time()))
+            headers["X-Opinionwatch-Signature"] = signature(self._secret, body, int(self._clock()))
         judge(self.name, await self._poster.post(body, headers))
 
     async def check(self) -> None:
         await self._poster.check()
 
 
-def plain(notice: Notice) -> dict[str, Any]:
+def plain(notice: Notice) -> JsonObject:
     """Our own body: the whole alert document."""
-    return {"version": "1", "idempotency_key": notice.key, "transition": notice.transition, "alert": notice.alert}
+    return {
+        "version": "1",
+        "idempotency_key": notice.key,
+        "transition": notice.transition,
+        "alert": notice.alert.to_json_with_id(),
+    }
 
 
-def version_4(notice: Notice, receiver: str) -> dict[str, Any]:
-    """What Alertmanager posts to webhooks (prometheus.io/docs/alerting/latest/configuration, webhook_config)."""
+def version_4(notice: Notice, receiver: str) -> JsonObject:
+    """Alertmanager's body for webhooks (prometheus.io/docs/alerting/latest/configuration, webhook_config)."""
     alert = {**fields(notice), "status": "resolved" if notice.transition == "resolved" else "firing"}
-    alert["fingerprint"] = hashlib.sha256(str(notice.alert.get("id", notice.key)).encode()).hexdigest()[:16]
+    alert["fingerprint"] = hashlib.sha256(notice.alert.id.encode()).hexdigest()[:16]
     return {
         "version": "4",
         "groupKey": f'{{}}:{{alertname="{alert["labels"]["alertname"]}"}}',

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
+from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Transient
+from pipeline.domain.readable import readable
+from pipeline.store.alert_documents import stored_alert
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection, unchanged
 from pipeline.store.elasticsearch.queries import all_of
-from pipeline.store.protocol import may_replace
 
 
 class ElasticsearchAlerts:
@@ -19,26 +21,25 @@ class ElasticsearchAlerts:
     def __init__(self, connection: Connection) -> None:
         self._c = connection
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
+    def put_alert(self, alert: Alert) -> bool:
         for _ in range(MAX_ATTEMPTS):
-            there = self._c.get(names.ALERTS, alert_id)
-            if there and not may_replace(there["_source"], document):
+            there = self._c.get(names.ALERTS, alert.id)
+            if there and not alert.may_replace(stored_alert(alert.id, there["_source"])):
                 return False
-            if self._c.put(names.ALERTS, alert_id, document, **unchanged(there)):
+            if self._c.put(names.ALERTS, alert.id, alert.to_json(), **unchanged(there)):
                 return True
-        raise Transient(f"store {self._c.url}: alert {alert_id} changed during {MAX_ATTEMPTS} attempts to write it")
+        raise Transient(f"store {self._c.url}: alert {alert.id} changed during {MAX_ATTEMPTS} attempts to write it")
 
-    def alert(self, alert_id: str) -> dict[str, Any] | None:
+    def alert(self, alert_id: str) -> Alert | None:
         found = self._c.get(names.ALERTS, alert_id)
-        return {**found["_source"], "id": alert_id} if found else None
+        return stored_alert(alert_id, found["_source"]) if found else None
 
-    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
-        hits = self._c.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])
-        return [{**h["_source"], "id": h["_id"]} for h in hits]
+        return list(_readable(self._c.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])))
 
-    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
-        mine: dict[str, Any] = {"term": {"notifications.channel": channel}}
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[Alert]:
+        mine: JsonObject = {"term": {"notifications.channel": channel}}
         due = [mine, {"range": {"notifications.due_at": {"lte": now.isoformat()}}}]
         attempts = {"order": "asc", "nested": {"path": "notifications", "filter": mine}}
         hits = self._c.search(
@@ -47,14 +48,14 @@ class ElasticsearchAlerts:
             size=limit,
             sort=[{"notifications.attempts": attempts}, {"started_at": "asc"}],
         )["hits"]["hits"]
-        return [{**h["_source"], "id": h["_id"]} for h in hits]
+        return list(_readable(hits))
 
-    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+    def unsettled_alerts(self) -> Iterator[Alert]:
         either = [{"term": {"state": "open"}}, {"exists": {"field": "pending"}}]
         hits = self._c.scan(
             names.ALERTS, query={"bool": {"should": either, "minimum_should_match": 1}}, sort=[{"started_at": "asc"}]
         )
-        return ({**h["_source"], "id": h["_id"]} for h in hits)
+        return _readable(hits)
 
     def open_alerts(self) -> dict[str, int]:
         kinds = {
@@ -71,3 +72,7 @@ class ElasticsearchAlerts:
         )
         found = answer.get("aggregations", {}).get("kinds", {}).get("buckets", {})
         return {kind: int(found.get(kind, {}).get("doc_count", 0)) for kind in kinds}
+
+
+def _readable(hits: Iterable[JsonObject]) -> Iterator[Alert]:
+    return readable("alerts in the store", hits, lambda hit: Alert.from_json(hit["_id"], hit["_source"]))

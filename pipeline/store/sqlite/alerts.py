@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import sqlite3
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
 
-from pipeline.store.protocol import may_replace
+from pipeline.domain.alert import Alert
+from pipeline.domain.readable import readable
+from pipeline.store.alert_documents import stored_alert
 from pipeline.store.sqlite.database import MOST_ROWS, Database
 
 
@@ -17,51 +19,46 @@ class SqliteAlerts:
     def __init__(self, database: Database) -> None:
         self._db = database
 
-    def put_alert(self, alert_id: str, document: Mapping[str, Any]) -> bool:
+    def put_alert(self, alert: Alert) -> bool:
         with self._db.writing() as db:
-            there = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-            if there and not may_replace(json.loads(there[0]), document):
+            there = self._stored(db, alert.id)
+            if there and not alert.may_replace(there):
                 return False
+            document = json.dumps(alert.to_json(), ensure_ascii=False)
             db.execute(
                 "INSERT OR REPLACE INTO alerts VALUES (?, ?, ?, ?)",
-                (
-                    alert_id,
-                    document["state"] == "open",
-                    document["started_at"],
-                    json.dumps(document, ensure_ascii=False),
-                ),
+                (alert.id, alert.is_open, alert.started_at.isoformat(), document),
             )
-            db.execute("DELETE FROM deliveries WHERE alert = ?", (alert_id,))
+            db.execute("DELETE FROM deliveries WHERE alert = ?", (alert.id,))
             due = [
-                (alert_id, d["channel"], datetime.fromisoformat(d["due_at"]).timestamp(), d.get("attempts", 0))
-                for d in document.get("notifications") or ()
-                if d.get("due_at")
+                (alert.id, delivery.channel, delivery.due_at.timestamp(), delivery.attempts)
+                for delivery in alert.notifications.deliveries or ()
+                if delivery.due_at
             ]
             db.executemany("INSERT INTO deliveries VALUES (?, ?, ?, ?)", due)
         return True
 
-    def alert(self, alert_id: str) -> dict[str, Any] | None:
+    def alert(self, alert_id: str) -> Alert | None:
         with self._db.reading() as db:
-            row = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
-        return {**json.loads(row[0]), "id": alert_id} if row else None
+            return self._stored(db, alert_id)
 
-    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[dict[str, Any]]:
+    def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
         query = "SELECT id, document FROM alerts WHERE open >= ? ORDER BY started DESC, id LIMIT ?"
         with self._db.reading() as db:
-            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (open_only, min(limit, MOST_ROWS)))]
+            return list(_readable(db.execute(query, (open_only, min(limit, MOST_ROWS)))))
 
-    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[dict[str, Any]]:
+    def due_alerts(self, channel: str, now: datetime, limit: int) -> list[Alert]:
         query = """SELECT id, document FROM deliveries JOIN alerts ON alert = id WHERE channel = ? AND due <= ?
             ORDER BY attempts, started, id LIMIT ?"""
         with self._db.reading() as db:
-            return [{**json.loads(d), "id": key} for key, d in db.execute(query, (channel, now.timestamp(), limit))]
+            return list(_readable(db.execute(query, (channel, now.timestamp(), limit))))
 
-    def unsettled_alerts(self) -> Iterator[dict[str, Any]]:
+    def unsettled_alerts(self) -> Iterator[Alert]:
         query = """SELECT id, document FROM alerts WHERE open OR json_array_length(document, '$.pending') > 0
             ORDER BY started, id"""
         with self._db.reading() as db:
             rows = db.execute(query).fetchall()
-        return ({**json.loads(document), "id": key} for key, document in rows)
+        return _readable(rows)
 
     def open_alerts(self) -> dict[str, int]:
         query = """SELECT json_extract(document, '$.severity'), json_extract(document, '$.unnotified') FROM alerts
@@ -70,3 +67,12 @@ class SqliteAlerts:
             rows = db.execute(query).fetchall()
         counted = {severity: sum(row[0] == severity for row in rows) for severity in ("warning", "critical")}
         return {**counted, "unnotified": sum(bool(row[1]) for row in rows)}
+
+    @staticmethod
+    def _stored(db: sqlite3.Connection, alert_id: str) -> Alert | None:
+        row = db.execute("SELECT document FROM alerts WHERE id = ?", (alert_id,)).fetchone()
+        return stored_alert(alert_id, json.loads(row[0])) if row else None
+
+
+def _readable(rows: Iterable[tuple[str, str]]) -> Iterator[Alert]:
+    return readable("alerts in the store", rows, lambda row: Alert.from_json(row[0], json.loads(row[1])))

@@ -11,9 +11,11 @@ from typing import Any
 from hypothesis import strategies as st
 
 from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, Answer, judge, judge_slack, judge_vendor
-from pipeline.alerting.notify.deliveries import State, failed
+from pipeline.alerting.notify.changes import failed
 from pipeline.alerting.notify.http import MAX_ANSWER_BYTES, MAX_WAIT_S, waited_s
-from pipeline.alerting.notify.status import by_channel, told
+from pipeline.alerting.notify.status import by_channel, notification_status
+from pipeline.domain.alert import Alert
+from pipeline.domain.delivery import DeliveryState
 from pipeline.domain.errors import Fatal, Transient
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
@@ -63,15 +65,15 @@ def run(data: bytes) -> None:
             verdict()
         except Transient as error:
             assert error.retry_after_s > 0
-            _stands(str(error), State.RETRYING)
+            _stands(str(error), DeliveryState.RETRYING)
         except Fatal as error:
-            _stands(str(error), State.REFUSED)
+            _stands(str(error), DeliveryState.REFUSED)
         else:
             assert 200 <= answer.status < 300
 
 
-def _stands(detail: str, state: State) -> None:
-    alert = failed({"sequence": 0, "state": "open", "severity": "warning"}, "c", state, detail, None, NOW)
-    for line in (told({**alert, "operator": {}}, NOW), *by_channel(alert)):
+def _stands(detail: str, state: DeliveryState) -> None:
+    alert = failed(Alert(id="a", key="k", started_at=NOW, updated_at=NOW), "c", state, detail, None, NOW)
+    for line in (notification_status(alert, {}, NOW), *by_channel(alert)):
         assert line.isprintable()
         assert len(line) < 800

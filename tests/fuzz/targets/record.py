@@ -24,7 +24,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import ScoredPost
-from pipeline.kafka import consumer
+from pipeline.kafka.agent import to_record
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import DummyClassifier
 from tests.fuzz.texts import TEXTS
@@ -103,7 +103,7 @@ def run(data: bytes) -> None:
         topic="opinion.forum", partition=0, offset=hash(data) & 0xFFFFFF, timestamp=made["timestamp"], value=value,
         key=b"", headers=headers,
     )  # fmt: skip
-    record = consumer._record(raw)
+    record = to_record(raw)
     results = classify_stage.finish(classify_stage.infer(classify_stage.prepare([record])))
     for _, item in results:
         if isinstance(item, ScoredPost):
