@@ -11,7 +11,7 @@ import typer
 
 from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.source_monitor import SILENT
+from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
@@ -115,7 +115,7 @@ def _surroundings(
         alert=alert,
         notified=notification_status(alert, operators(store, [alert])[alert.id], now) if alert else "",
         lag=lag,
-        outage=[s["source"] for s in (store.state(SILENT) or {}).get("sources", ())],
+        outage=[outage.source for outage in outages.sources] if (outages := store.state(SOURCE_OUTAGES)) else [],
         authors=(wrote, least) if least > 1 else None,
         days=_days(store, settings, seen.scope, at),
         evaluated_to=evaluated_to(store),

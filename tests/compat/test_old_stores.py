@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
@@ -122,8 +123,7 @@ def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[st
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: now,
-        sleep=lambda _: asyncio.sleep(0),
+        clock=Clock(now=lambda: now, sleep=lambda _: asyncio.sleep(0)),
     )
     worker.on_progress(told)
     asyncio.run(worker.tick())

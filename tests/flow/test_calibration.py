@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.calibration_schedule import CALIBRATE_CHECK_S
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.negative_share import DetectorConfig
@@ -140,43 +142,55 @@ def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(stor
     assert keys_told({"10 to 50/h": replace(usual["10 to 50/h"], fire=90.0)}) == set()
 
 
-def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(store: SqliteStore) -> None:
+def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def publish(key: str, alert: object) -> None:
         return None
 
+    clock_s, runs, used = [1000.0], list[float](), evaluator(store)
+    calibrate = used.calibrate
+
+    def counted(target: float) -> Calibration:
+        runs.append(target)
+        return calibrate(target)
+
+    monkeypatch.setattr(used, "calibrate", counted)
     made = AlertWorker(
         store=store,
-        evaluator=evaluator(store),
+        evaluator=used,
         settings=AlertSettings(),
         channels=[],
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+        clock=Clock(now=lambda: datetime(2026, 11, 24, tzinfo=UTC), monotonic=lambda: clock_s[0]),
     )
     end = START + timedelta(days=DAYS)
     made.on_progress([Progress("t", 0, 720, 720, end)])
 
     async def look() -> None:
         await made.tick()
-        task = made._calibrating
-        assert task is not None
-        await task
-        made._calibrate_at = 0.0
-        await made.tick()
-        assert made._calibrating is None, "a week has not gone by"
+        assert store.state(CALIBRATION) is None, "the evaluation does not wait for it"
+        async with asyncio.timeout(60):
+            while used.calibration is None:
+                await asyncio.sleep(0.01)
+        for _ in range(2):
+            clock_s[0] += CALIBRATE_CHECK_S
+            await made.tick()
+        assert len(runs) == 1, "a week has not gone by"
 
     asyncio.run(look())
     saved = store.state(CALIBRATION)
     assert saved
     assert saved.thresholds["10 to 50/h"].per_key_week <= 0.1
     assert end - saved.at < timedelta(minutes=10)
-    assert made._evaluator.calibration == saved
+    assert used.calibration == saved
     by_hand = replace(saved, thresholds={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
     store.put_state(CALIBRATION, by_hand)
-    made._calibrate_at = 0.0
+    clock_s[0] += CALIBRATE_CHECK_S
     asyncio.run(made.tick())
-    assert made._evaluator.calibration == by_hand, "what 'backtest --save' wrote is taken over"
+    assert used.calibration == by_hand, "what 'backtest --save' wrote is taken over"
 
 
 def backtest(path: Path, *options: str, **settings: str) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
@@ -55,7 +56,7 @@ def worker_of(store: SqliteStore, ceiling: Any, publish: Any) -> AlertWorker:
         holds=lambda: True,
         ceiling=ceiling,
         metrics=Metrics(CollectorRegistry()),
-        sleep=lambda _: asyncio.sleep(0),
+        clock=Clock(sleep=lambda _: asyncio.sleep(0)),
     )
 
 
