@@ -233,7 +233,7 @@ def test_the_evaluator_resumes_with_its_episodes_and_thresholds(store: Store, fa
     assert len(evaluator.followed()) == len(then) + 1
     calibration = evaluator.calibration
     assert calibration is not None
-    assert {n: t.fire for n, t in calibration.tiers.items()} == {"under 10/h": 4.25, "10 to 50/h": 4.75}
+    assert {n: t.fire for n, t in calibration.thresholds.items()} == {"under 10/h": 4.25, "10 to 50/h": 4.75}
 
 
 def test_the_alert_role_goes_on_with_the_same_episodes(store: Store, facts: dict[str, Any]) -> None:

@@ -371,7 +371,7 @@ def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore)
     assert status_of(store, alert, NOW) == "nobody was notified: fake refused it (status 404; check the URL)"
     clock.pass_(60)
     tick(made)
-    assert metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0, "it has ended"
+    assert metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 1, "it is open"
     channel.down = None
     tick(made)
     assert channel.got == [], "it is left alone for an hour"
@@ -379,6 +379,9 @@ def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore)
     tick(made)
     assert [n.transition for n in channel.got] == ["opened"]
     assert status_of(store, store.alert(alert.id), NOW).startswith("notified 24 Nov 01:00")
+    clock.pass_(60)
+    tick(made)
+    assert metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0
 
 
 def test_a_standby_does_nothing(store: SqliteStore) -> None:
