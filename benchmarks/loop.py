@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.domain.post import document_id
+from pipeline.domain.post_document import PostDocument
 from tests.builders import START
 from tests.chaos.services import Services
 from tests.system import System, drained, until
@@ -171,22 +172,22 @@ def until_serving(system: System, version: str) -> float:
     def serves() -> bool:
         tag = f"probe-{time.monotonic_ns()}-"
         send(system, [f"The shop opens at nine, {tag}"], tag, SLANG_DAYS)
-        model = post(system, tag, 0)["model"]
-        return f"{model['name']}-{model['version']}" == version
+        served = post(system, tag, 0).scored
+        return f"{served.model_name}-{served.model_version}" == version
 
     until(serves, SERVING_S)
     return time.monotonic() - started
 
 
 def share(system: System, tag: str, n: int) -> str:
-    return f"{sum(post(system, tag, i)['sentiment'] == 'negative' for i in range(n)) / n:.3f} of {n}"
+    return f"{sum(post(system, tag, i).labels['sentiment'] == 'negative' for i in range(n)) / n:.3f} of {n}"
 
 
-def post(system: System, tag: str, number: int) -> dict[str, Any]:
+def post(system: System, tag: str, number: int) -> PostDocument:
     found = system.store.post(document_id("bench", f"{tag}{number}"))
     if found is None:
         raise RuntimeError(f"{tag}{number} is not in the index")
-    return dict(found)
+    return found
 
 
 def drift(system: System) -> dict[str, float]:

@@ -76,8 +76,8 @@ def waits(system: System, receiver: Receiver, first: dict[str, float]) -> list[t
             continue
         brand, _, fired = key.removeprefix("subject:").partition("#")[0].partition("@")
         end = datetime.strptime(fired, "%Y%m%dT%H%MZ").replace(tzinfo=UTC)
-        counted = [d for d in system.store.documents(end - timedelta(hours=1), end) if brand in d["subjects"]]
-        indexed = max(datetime.fromisoformat(d["ingested_at"]).timestamp() for d in counted)
+        counted = [d for d in system.store.documents(end - timedelta(hours=1), end) if brand in d.scored.subjects]
+        indexed = max(d.ingested_at.timestamp() for d in counted)
         found.append((at - indexed, at - first.get(brand, float("nan"))))
     return found
 

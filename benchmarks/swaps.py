@@ -50,8 +50,8 @@ def indexed(system: System) -> tuple[Counter[str], float]:
     """Documents by the version that labelled them, and the longest time in seconds without any new one."""
     served, stamps = Counter[str](), set[datetime]()
     for document in system.store.documents(*EVERY_DOCUMENT):
-        served[document["model"]["version"]] += 1
-        stamps.add(datetime.fromisoformat(document["ingested_at"]))
+        served[document.scored.model_version] += 1
+        stamps.add(document.ingested_at)
     times = sorted(stamps)
     return served, max((b - a).total_seconds() for a, b in zip(times, times[1:], strict=False))
 

@@ -203,7 +203,7 @@ def is_text(value: str) -> bool:
 
 
 def full_text(title: str, text: str) -> str:
-    """Title and text as the classifier reads them: two lines, or the one that is not empty.
+    """Title and text of a post as the classifier reads them; either may be empty.
 
     >>> full_text("Recall", "Batteries overheat."), full_text("", "Batteries overheat.")
     ('Recall\\nBatteries overheat.', 'Batteries overheat.')

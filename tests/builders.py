@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.alert_evidence import EvidencePost, PeakCounts, Series
 from pipeline.domain.counting import Scope
 from pipeline.domain.post import Origin, Record, ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.states import StateKey
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
@@ -32,6 +34,12 @@ HEADS = {
 def json_key(name: str) -> StateKey[JsonObject]:
     """The key of a state whose JSON a test reads or writes as it is stored."""
     return StateKey(name, dict, dict)
+
+
+def with_labels(document: PostDocument, *, corrected: bool = False, **labels: str) -> PostDocument:
+    """The document with these classes of its heads."""
+    scored_anew = document.scored._replace(labels={**document.labels, **labels})
+    return replace(document, scored=scored_anew, corrected=corrected)
 
 
 def record(offset: int, partition: int = 0, topic: str = "opinion.forum", **fields: Any) -> Record:

@@ -1,9 +1,9 @@
-"""`python -m tools.structure [--root DIR] [--json]`: counts the structure of a checkout of any release, by its syntax.
+"""`python -m tools.structure [--root DIR] [--json]`: counts the structure of a checkout of any release.
 
-The code is `pipeline`, `models` and `training`; nothing of it is imported. What the counts mean:
+It parses `pipeline`, `models` and `training` and imports none of them. The counts mean:
 
 - room: a package or a loose module directly inside `pipeline`, `pipeline.alerting` or `training`
-- arrow: two rooms of the same area, the first of which imports the second, wherever the import stands
+- arrow: two rooms of the same area, where the first imports the second, at runtime or under TYPE_CHECKING
 - back up: an arrow from a lower to a higher layer; the layers are those of the checkout's import-linter contract, and
   `LAYERS` for `pipeline` in a checkout that has none
 - untyped: places with `dict[str, Any]`, `Mapping[str, Any]` or a name that stands for one; between rooms are those in
@@ -50,7 +50,7 @@ class Area:
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """All counts of one checkout; files and folders are given with their lines and their modules."""
+    """All counts of one checkout. A file comes with its number of lines, a folder with its number of modules."""
 
     areas: dict[str, Area]
     largest_folder: tuple[str, int]
@@ -92,7 +92,7 @@ def room(area_name: str, module: str) -> str:
 
 
 def imports(module: str, tree: ast.Module, modules: Modules) -> Iterator[tuple[str, str]]:
-    """(module, name) of everything of ours that a module imports; the name is empty where it is the module itself."""
+    """Yields (module, name) for each import of a module in `modules`; the name of a whole module is empty."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names if alias.name in modules)
@@ -112,7 +112,7 @@ def _is_package(module: str, modules: Modules) -> bool:
 
 
 def untyped_nodes(tree: ast.AST, aliases: frozenset[str] = frozenset()) -> int:
-    """How often `tree` says `dict[str, Any]`, `Mapping[str, Any]` or one of `aliases`.
+    """Counts `dict[str, Any]`, `Mapping[str, Any]` and the names in `aliases`.
 
     >>> untyped_nodes(ast.parse("x: dict[str, Any]; y: list[Mapping[str, Any]]; z: dict[str, int]"))
     2
@@ -142,7 +142,7 @@ def aliases_of(modules: Modules) -> frozenset[str]:
 
 
 def untyped_between_rooms(modules: Modules, aliases: frozenset[str]) -> int:
-    """Untyped places in what a room shows to another one, in any area."""
+    """Counts the untyped mappings in the interfaces that one room of an area offers to another room."""
     shown: dict[str, set[str]] = defaultdict(set)
     for module, tree in modules.items():
         for imported, name in imports(module, tree, modules):
@@ -159,7 +159,7 @@ def untyped_between_rooms(modules: Modules, aliases: frozenset[str]) -> int:
 
 
 def _surface(definition: ast.ClassDef | Function) -> Iterator[ast.AST]:
-    """Annotations that a caller sees: of the arguments and the result, and of a class's public methods and fields."""
+    """Yields the annotations that a caller sees: arguments and result, or the public methods and fields of a class."""
     if isinstance(definition, ast.ClassDef):
         for node in definition.body:
             if isinstance(node, ast.AnnAssign):
@@ -175,7 +175,7 @@ def _surface(definition: ast.ClassDef | Function) -> Iterator[ast.AST]:
 
 
 def attributes(modules: Modules) -> Counter[str]:
-    """`module.Class` -> how many distinct attributes its methods assign to `self`."""
+    """Counts the distinct attributes that the methods of each class assign to `self`, by `module.Class`."""
     return Counter(
         {
             f"{module}.{node.name}": len(
@@ -267,7 +267,7 @@ def table(found: Structure) -> str:
 
 
 def read(root: Path) -> Structure:
-    """Counts the checkout at `root`; raises `OSError` where there is none."""
+    """Counts the checkout at `root`; raises `OSError` where a file cannot be read."""
     code = {
         path.relative_to(root): path.read_text("utf-8")
         for package in CODE
@@ -283,6 +283,8 @@ def main() -> None:
     parser.add_argument("--root", type=Path, default=Path(), help="Count this checkout (default: the current folder).")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     options = parser.parse_args()
+    if not (options.root / "pyproject.toml").is_file():
+        parser.error(f"{options.root} has no pyproject.toml; give the root of a checkout to --root")
     found = read(options.root)
     print(json.dumps(asdict(found), indent=1) if options.json else table(found))
 

@@ -15,16 +15,15 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 from scipy.special import betainc
 
 from pipeline.alerting.alerts.terms import words
-from pipeline.domain.post import scores_of, text_of
+from pipeline.domain.post_document import PostDocument
 
 BONUS = 0.25
 #: So many new words have the whole bonus.
@@ -39,7 +38,7 @@ _MOST_WORDS = 500_000
 class Candidate:
     """A post document; `doubt` in [0, 1]; `challenger` is what that model says where it says something else."""
 
-    document: Mapping[str, Any]
+    document: PostDocument
     topic: str
     doubt: float
     in_alert: bool = False
@@ -63,12 +62,12 @@ class Candidate:
         ]
 
 
-def frequencies(documents: Iterable[Mapping[str, Any]]) -> Counter[str]:
+def frequencies(documents: Iterable[PostDocument]) -> Counter[str]:
     """In how many posts each word stands; reposts count once."""
     found: Counter[str] = Counter()
     for document in documents:
-        if not document["repost"]:
-            found.update(set(words(text_of(document))))
+        if not document.repost:
+            found.update(set(words(document.post.full_text)))
         if len(found) > _MOST_WORDS:
             found = Counter({word: n for word, n in found.items() if n > 1})
     return found
@@ -86,7 +85,7 @@ def new_words(now: Counter[str], before: Counter[str]) -> frozenset[str]:
 
 
 def candidates(
-    documents: Iterable[Mapping[str, Any]],
+    documents: Iterable[PostDocument],
     *,
     labelled: frozenset[str],
     evidence: frozenset[str],
@@ -100,12 +99,12 @@ def candidates(
     """
     by_topic: dict[str, list[tuple[float, str, Candidate]]] = defaultdict(list)
     for document in documents:
-        key = document["_id"]
-        if document["repost"] or document["corrected"] or key in labelled:
+        key = document.id
+        if document.repost or document.corrected or key in labelled:
             continue
-        fresh = tuple(sorted(new.intersection(words(text_of(document)))))[:6]
-        topic = document["topic"] or document["labels"].get(head, "")
-        made = Candidate(document, topic, 1.0 - scores_of(document).get(head, 1.0), key in evidence, fresh)
+        fresh = tuple(sorted(new.intersection(words(document.post.full_text))))[:6]
+        topic = document.topic or document.labels.get(head, "")
+        made = Candidate(document, topic, 1.0 - document.scores.get(head, 1.0), key in evidence, fresh)
         kept = by_topic[topic]
         if len(kept) < per_topic:
             heapq.heappush(kept, (made.worth, key, made))
@@ -117,6 +116,6 @@ def candidates(
 def in_turns(found: Sequence[Candidate], limit: int) -> list[Candidate]:
     """At most `limit`, topics in turn, the topic of the worthiest first."""
     by_topic: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in sorted(found, key=lambda c: (-c.worth, c.document["_id"])):
+    for candidate in sorted(found, key=lambda c: (-c.worth, c.document.id)):
         by_topic[candidate.topic].append(candidate)
     return [c for turn in zip_longest(*by_topic.values()) for c in turn if c is not None][:limit]

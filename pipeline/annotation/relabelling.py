@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Any
 
 from models.heads import Prediction
 from pipeline.classify.stage import Classifier
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
-from pipeline.domain.post import rounded, scores_of, text_of
+from pipeline.domain.post_document import PostDocument, rounded
 from pipeline.domain.states import RELABELLED, RELABELLING, Relabelled, RelabellingRun
 from pipeline.store.protocol import AnnotatedPostStore, CountingStore, PostStore, StateStore
 
@@ -27,8 +26,8 @@ def relabel_posts(
     """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
     documents = iter(store.documents(start, end))
     while batch := list(islice(documents, _BATCH)):
-        old = [d for d in batch if not d["corrected"]]
-        predictions = classifier.predict([text_of(d) for d in old])
+        old = [d for d in batch if not d.corrected]
+        predictions = classifier.predict([d.post.full_text for d in old])
         new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
         yield len(batch), store.replace(new, version)
 
@@ -70,26 +69,30 @@ def _begun(store: StateStore, model: str) -> RelabellingRun:
     return run
 
 
-def relabelled(document: Mapping[str, Any], prediction: Prediction, rule: NegativeDefinition) -> dict[str, Any]:
-    """The document (with its `_id`) as the model of `prediction` labels it."""
+def relabelled(document: PostDocument, prediction: Prediction, rule: NegativeDefinition) -> PostDocument:
+    """The document as the model of `prediction` labels it."""
     heads = prediction.heads
-    probabilities = prediction.probabilities(rule.head)
-    return {
-        **document,
-        **_shown({h: prediction.label(h) for h in heads}, {h: prediction.score(h) for h in heads}),
-        "negative_score": round(min(1.0, sum(probabilities.get(label, 0.0) for label in rule.negative)), 4),
-        "model": {"name": prediction.model_name, "version": prediction.model_version},
-    }
+    scored = document.scored._replace(
+        labels={head: prediction.label(head) for head in heads},
+        scores=rounded({head: prediction.score(head) for head in heads}),
+        negative_score=round(rule.score(prediction.probabilities(rule.head)), 4),
+        model_name=prediction.model_name,
+        model_version=prediction.model_version,
+    )
+    return replace(document, scored=scored)
 
 
-def corrected(document: Mapping[str, Any], labels: Mapping[str, str], rule: NegativeDefinition) -> dict[str, Any]:
-    """The document with a person's labels in place of the model's, certain, and marked."""
-    merged = {**document["labels"], **labels}
-    scores = {**scores_of(document), **dict.fromkeys(labels, 1.0)}
-    negative = document["negative_score"]
+def corrected(document: PostDocument, labels: Mapping[str, str], rule: NegativeDefinition) -> PostDocument:
+    """The document with people's labels, which are certain, in place of the model's, and marked as corrected."""
+    negative_score = document.scored.negative_score
     if rule.head in labels:
-        negative = float(labels[rule.head] in rule.negative)
-    return {**document, **_shown(merged, scores), "negative_score": negative, "corrected": True}
+        negative_score = float(labels[rule.head] in rule.negative)
+    scored = document.scored._replace(
+        labels={**document.labels, **labels},
+        scores={**document.scores, **dict.fromkeys(labels, 1.0)},
+        negative_score=negative_score,
+    )
+    return replace(document, scored=scored, corrected=True)
 
 
 def correct_posts(
@@ -128,11 +131,11 @@ def retract(
     keys = iter({x.post: None for x in labels})
     while batch := list(islice(keys, _BATCH)):
         documents = [d for d in map(store.post, batch) if d is not None]
-        predictions = classifier.predict([text_of(d) for d in documents])
+        predictions = classifier.predict([d.post.full_text for d in documents])
         for document, prediction in zip(documents, predictions, strict=True):
-            mine = by_post[document["_id"]]
+            mine = by_post[document.id]
             said = {x.head: x.label for x in mine if x.id not in gone}
-            made = {**relabelled(document, prediction, rule), "corrected": False}
+            made = replace(relabelled(document, prediction, rule), corrected=False)
             made = corrected(made, said, rule) if said else made
             written += store.replace([made], version) if made != document else 0
     return store.drop_annotations(labels), written
@@ -149,13 +152,3 @@ def _by_post(labels: Sequence[Annotation]) -> dict[str, list[Annotation]]:
 def _version(now: datetime) -> int:
     """Of what people say now: above all that was written before, as it is made from everything known by now."""
     return DocumentVersion.CORRECTED + round(now.timestamp() * 1000)
-
-
-def _shown(labels: Mapping[str, str], scores: Mapping[str, float]) -> dict[str, Any]:
-    kept = rounded(scores)
-    return {
-        "labels": dict(labels),
-        "scores": kept,
-        **{h: labels.get(h, "") for h in ("topic", "sentiment")},
-        **{f"{h}_score": kept.get(h, 0.0) for h in ("topic", "sentiment")},
-    }

@@ -24,7 +24,7 @@ from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.annotation.relabelling import relabelled
 from pipeline.classify.stage import Classifier
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
-from pipeline.domain.post import text_of, time_of
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
@@ -83,23 +83,23 @@ def _rehearsal(
         for i in range(REHEARSAL_PARTS)
     ]
     in_turns = (document for turn in zip_longest(*parts) for document in turn if document is not None)
-    for document in islice((d for d in in_turns if d["content_hash"] not in taken), wanted):
-        taken.add(document["content_hash"])
+    for document in islice((d for d in in_turns if d.post.content_hash not in taken), wanted):
+        taken.add(document.post.content_hash)
         yield {
-            "id": document["_id"],
-            "title": document["title"],
-            "text": document["text"],
-            "labels": {h: x for h, x in document["labels"].items() if x in heads.get(h, ())},
+            "id": document.id,
+            "title": document.post.title,
+            "text": document.post.text,
+            "labels": {h: x for h, x in document.labels.items() if x in heads.get(h, ())},
             "source": REHEARSAL,
         }
 
 
 def _usable(
     store: PostStore, heads: Mapping[str, Sequence[str]], start: datetime, end: datetime
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[PostDocument]:
     for document in store.documents(start, end):
-        known = any(x in heads.get(h, ()) for h, x in document["labels"].items())
-        if known and not document["repost"] and not document["corrected"]:
+        known = any(x in heads.get(h, ()) for h, x in document.labels.items())
+        if known and not document.repost and not document.corrected:
             yield document
 
 
@@ -114,30 +114,30 @@ def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings)
     rule = alerts.counting
     end = bounds[1] + timedelta(seconds=1)
     start = max(bounds[0], end - timedelta(days=BACKTEST_DAYS))
-    documents = [d for d in store.documents(start, end) if not d["repost"]][-BACKTEST_POSTS:]
-    texts = [text_of(d) for d in documents]
-    new: list[dict[str, Any]] = []
+    documents = [d for d in store.documents(start, end) if not d.repost][-BACKTEST_POSTS:]
+    texts = [d.post.full_text for d in documents]
+    new: list[PostDocument] = []
     for at in range(0, len(texts), 512):
         predictions = challenger.predict(texts[at : at + 512])
         new += [relabelled(d, p, rule) for d, p in zip(documents[at : at + 512], predictions, strict=True)]
     return _rate(documents, rule, alerts), _rate(new, rule, alerts)
 
 
-def _rate(documents: Sequence[Mapping[str, Any]], rule: NegativeDefinition, alerts: AlertSettings) -> float:
+def _rate(documents: Sequence[PostDocument], rule: NegativeDefinition, alerts: AlertSettings) -> float:
     history = history_of(documents, rule)
     scores = negative_scores(history, DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift))
     found = episodes(history, scores, [alerts.fire] * len(history.keys), Policy(alerts.fire, alerts.critical))
     return len(found) / history.key_weeks
 
 
-def history_of(documents: Iterable[Mapping[str, Any]], rule: NegativeDefinition) -> CountHistory:
+def history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> CountHistory:
     """Counts per topic and subject in buckets of 5 minutes, as the store would count these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
     for d in documents:
-        bucket = int(time_of(d).timestamp()) // BUCKET_S
-        bad = d["labels"].get(rule.head) in rule.negative and d["negative_score"] >= rule.score_from
-        for scope in (Scope(d["topic"]), *(Scope("", s) for s in d["subjects"])):
+        bucket = int(d.post.event_time.timestamp()) // BUCKET_S
+        bad = rule.holds(d.labels, d.scored.negative_score)
+        for scope in (Scope(d.topic), *(Scope("", s) for s in d.scored.subjects)):
             key = key_name(scope)
             cells.setdefault(key, Counter())[bucket] += 1
             negatives.setdefault(key, Counter())[bucket] += bad

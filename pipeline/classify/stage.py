@@ -229,7 +229,7 @@ class ClassifyStage:
             post=post,
             labels={h: prediction.label(h) for h in heads},
             scores={h: prediction.score(h) for h in heads},
-            negative_score=min(1.0, sum(probabilities.get(label, 0.0) for label in self._counting.negative)),
+            negative_score=self._counting.score(probabilities),
             subjects=self._subjects.find(post.full_text),
             model_name=prediction.model_name,
             model_version=prediction.model_version,

@@ -17,7 +17,6 @@ from pipeline.alerting.notify.changes import due_now
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.status import by_channel, notification_status, operators
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
 from pipeline.cli.why import why
@@ -25,6 +24,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.alert_evidence import EvidencePost, PeakCounts, Series
 from pipeline.domain.counting import Scope
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Transient
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
 
@@ -51,7 +51,7 @@ def list_(
     alerts = store.alerts(open_only=open_only, limit=limit)
     said = operators(store, alerts)
     if as_json:
-        print_json([{**alert.to_json_with_id(), "operator": said[alert.id]} for alert in alerts])
+        print_json([{**alert.to_json_with_id(), "operator": said[alert.id].to_json()} for alert in alerts])
         return
     for alert in alerts:
         out.print(alert.id, markup=False)
@@ -71,7 +71,7 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
     alert = _alert(store, alert_id)
     said = operators(store, [alert])[alert.id]
     if as_json:
-        print_json({**alert.to_json_with_id(), "operator": said})
+        print_json({**alert.to_json_with_id(), "operator": said.to_json()})
         return
     out.print(alert_text(alert))
     out.print(f"  {notification_status(alert, said, _now())}", markup=False)
@@ -235,9 +235,9 @@ def _say(
     """Writes what a person says of an alert, a null taking it back, and what follows for the alert itself."""
     _alert(store, alert_id)
     while True:  # two people may say something of one alert at once: neither's word is lost
-        before = store.state(operator_state(alert_id))
-        merged = {k: v for k, v in {**(before or {}), **said}.items() if v is not None}
-        if store.swap_state(operator_state(alert_id), before, merged):
+        before = store.state(operator_key(alert_id))
+        merged = {k: v for k, v in {**(before.to_json() if before else {}), **said}.items() if v is not None}
+        if store.swap_state(operator_key(alert_id), before, OperatorState.from_json(merged)):
             break
     while True:  # nor what the alert role writes meanwhile
         alert = _alert(store, alert_id)

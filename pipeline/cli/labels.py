@@ -28,7 +28,7 @@ from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_o
 from pipeline.cli.out_file import written
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.errors import EXIT_USAGE, Fatal
-from pipeline.domain.post import EPOCH, text_of
+from pipeline.domain.post import EPOCH
 from pipeline.domain.times import read_time
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
@@ -137,10 +137,10 @@ def queue(
         print_json([_queued(c) for c in chosen])
         return
     for c in chosen:
-        post = c.document
-        text = " ".join((post["title"] or post["text"]).split())[:80]
-        labels = ", ".join(post["labels"].values())
-        out.print(f"{post['_id'][:12]}  {c.worth:.2f}  {labels}  {text}", markup=False)
+        post = c.document.post
+        text = " ".join((post.title or post.text).split())[:80]
+        labels = ", ".join(c.document.labels.values())
+        out.print(f"{post.id[:12]}  {c.worth:.2f}  {labels}  {text}", markup=False)
         out.print(f"{'':14}{'; '.join(c.why)}", markup=False, style="dim")
     if not chosen:
         out.print("nothing to label: no post in that time that has no label yet")
@@ -256,8 +256,8 @@ def _labels(row: LabelledText, store: Store, annotator: str) -> list[Annotation]
     now = datetime.now(UTC)
     # A time that cannot be read makes an annotation older than any other, one ahead of the clock as new as this import.
     at = min(read_time(_number(row.at)) or EPOCH, now) if row.at else now
-    said = {**(post["labels"] if post and not post["corrected"] else {}), **row.suggested}
-    model = f"{post['model']['name']} {post['model']['version']}" if post else ""
+    said = {**(post.labels if post and not post.corrected else {}), **row.suggested}
+    model = post.model if post else ""
     return [
         Annotation(
             post=row.id if post else content_hash(row.full_text),
@@ -266,8 +266,8 @@ def _labels(row: LabelledText, store: Store, annotator: str) -> list[Annotation]
             annotator=row.annotator or annotator,
             at=at,
             text=row.full_text,
-            source=row.source or (post["source"] if post else ""),
-            lang=row.lang or (post["lang"] if post else ""),
+            source=row.source or (post.post.source if post else ""),
+            lang=row.lang or (post.post.lang if post else ""),
             suggested=said.get(head, ""),
             model=model,
         )
@@ -321,21 +321,21 @@ def _challenger(settings: Settings) -> OnnxEngine | None:
 def _judged(found: list[Candidate], challenger: OnnxEngine, head: str) -> list[Candidate]:
     said: list[str] = []
     for at in range(0, len(found), _AT_ONCE):
-        texts = [text_of(c.document) for c in found[at : at + _AT_ONCE]]
+        texts = [c.document.post.full_text for c in found[at : at + _AT_ONCE]]
         said += [p.label(head) for p in challenger.predict(texts)]
     return [
-        replace(c, challenger=label) if label != c.document["labels"].get(head) else c
+        replace(c, challenger=label) if label != c.document.labels.get(head) else c
         for c, label in zip(found, said, strict=True)
     ]
 
 
 def _queued(candidate: Candidate) -> dict[str, Any]:
-    document, kept = candidate.document, ("title", "text", "url", "source", "lang")
+    body = candidate.document.to_json()
     return {
-        "post": document["_id"],
-        **{k: document[k] for k in kept},
+        "post": candidate.document.id,
+        **{name: body[name] for name in ("title", "text", "url", "source", "lang")},
         "worth": round(candidate.worth, 4),
         "why": candidate.why,
-        "suggested": document["labels"],
-        "model": document["model"],
+        "suggested": body["labels"],
+        "model": body["model"],
     }

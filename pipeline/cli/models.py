@@ -20,7 +20,6 @@ from pipeline.classify.model_provider import open_classifier
 from pipeline.classify.stage import Classifier
 from pipeline.cli.common import AsJson, Config, err, out, posts_bar, print_json, settings_of
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.domain.post import text_of
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -258,10 +257,10 @@ def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> dict[
     documents = []
     if bounds is not None:
         end = bounds[1] + timedelta(seconds=1)
-        documents = [d for d in store.documents(end - timedelta(days=days), end) if not d["repost"]][-limit:]
+        documents = [d for d in store.documents(end - timedelta(days=days), end) if not d.repost][-limit:]
     if then is None or not documents:
         return {"posts": 0}
-    texts = [text_of(d) for d in documents]
+    texts = [d.post.full_text for d in documents]
     now = profile(texts, engine.predict(texts), engine.unknown_share(texts))
     newest: dict[str, list[bool]] = {}
     for label in list(store.annotations())[-1000:]:

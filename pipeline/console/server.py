@@ -16,6 +16,7 @@ from pipeline.alerting.notify.status import by_channel, notification_status, ope
 from pipeline.console.shared import Shared
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError
+from pipeline.domain.operator_state import OperatorState
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.service.status import from_store
 from pipeline.settings import HttpSettings
@@ -81,7 +82,9 @@ def console_app(
 
     async def search(request: web.Request) -> web.Response:
         text = request.query.get("q", "")[:200]
-        return web.json_response(await asyncio.to_thread(lambda: store.search(text, MAX_HITS)))
+        return web.json_response(
+            await asyncio.to_thread(lambda: [{**d.to_json(), "_id": d.id} for d in store.search(text, MAX_HITS)])
+        )
 
     for name, answer in everywhere.items():
         app.router.add_get(f"/api/{name}", shared(answer))
@@ -96,8 +99,8 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]
     return [
         {
             **alert.to_json_with_id(),
-            "operator": (word := said.get(alert.id, {})),
-            "told": notification_status(alert, word, now),
+            "operator": (words := said.get(alert.id, OperatorState())).to_json(),
+            "told": notification_status(alert, words, now),
             "channels": by_channel(alert),
             "origin": "; ".join(origin(alert, "en")),
         }

@@ -31,7 +31,7 @@ class Alert:
     """One alert; it is made from an episode, and every change gives a new one. Times are event times.
 
     `key` and `scope` name the posts that it is about, `sequence` counts its transitions from 0. `related` are the keys
-    that it inhibits, `source_profile`, `series` and `last_hour` are None where there are none. `note` says why it was
+    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. `note` says why it was
     closed without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the
     fields of a newer release.
     """
@@ -67,8 +67,8 @@ class Alert:
         return self.state == OPEN
 
     @property
-    def standing(self) -> str:
-        """How the alert stands now: resolved, or open with its severity."""
+    def level(self) -> str:
+        """What people should know now: `resolved`, or the severity of an open alert."""
         return RESOLVED if self.state == RESOLVED else self.severity
 
     def may_replace(self, there: Alert) -> bool:

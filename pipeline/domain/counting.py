@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import astuple, dataclass
 
 BUCKET_S = 300
@@ -18,6 +19,14 @@ class NegativeDefinition:
     negative: tuple[str, ...] = ("negative",)
     sources: tuple[str, ...] = ()
     score_from: float = 0.0
+
+    def score(self, probabilities: Mapping[str, float]) -> float:
+        """The `negative_score`: the probability of the negative classes together, in [0, 1]."""
+        return min(1.0, sum(probabilities.get(label, 0.0) for label in self.negative))
+
+    def holds(self, labels: Mapping[str, str], negative_score: float) -> bool:
+        """Whether a post with these labels counts as negative."""
+        return labels.get(self.head) in self.negative and negative_score >= self.score_from
 
 
 @dataclass(frozen=True, slots=True)

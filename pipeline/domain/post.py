@@ -6,11 +6,10 @@ Those of which there is one per record are named tuples: they are made three tim
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from models.text import full_text
 
@@ -88,26 +87,6 @@ class Post(NamedTuple):
         return full_text(self.title, self.text)
 
 
-def text_of(document: Mapping[str, Any]) -> str:
-    """`Post.full_text` of an indexed post."""
-    return full_text(str(document["title"]), str(document["text"]))
-
-
-def scores_of(document: Mapping[str, Any]) -> dict[str, float]:
-    """Per head, how sure the model was of its label of an indexed post, in [0, 1].
-
-    Of a post that an older release indexed, `topic` and `sentiment` only (docs/adr/0013).
-    """
-    if (scores := document.get("scores")) is not None:
-        return dict(scores)
-    return {h: document[f"{h}_score"] for h in ("topic", "sentiment") if h in document["labels"]}
-
-
-def rounded(scores: Mapping[str, float]) -> dict[str, float]:
-    """As the index keeps them."""
-    return {head: round(score, 4) for head, score in scores.items()}
-
-
 def document_id(source: str, native: str) -> str:
     """SHA-256 (hex) of the source and the native id or URL: redelivery and double posting give one document."""
     return hashlib.sha256(f"{source}\x00{native}".encode()).hexdigest()
@@ -123,38 +102,6 @@ class ScoredPost(NamedTuple):
     subjects: tuple[str, ...]
     model_name: str
     model_version: str
-
-    def document(self, ingested_at: str, *, repost: bool) -> dict[str, Any]:
-        """The index document of the contract; `ingested_at` is ISO 8601, `repost` is known to the store alone."""
-        p = self.post
-        return {
-            "@timestamp": p.event_time.isoformat(),
-            "ingested_at": ingested_at,
-            "id": p.native_id,
-            "source": p.source,
-            "kind": p.kind,
-            "url": p.url,
-            "title": p.title,
-            "text": p.text,
-            "author": p.author,
-            "lang": p.lang,
-            "content_hash": p.content_hash,
-            "repost": repost,
-            "time_suspect": p.time_suspect,
-            "topic": self.labels.get("topic", ""),
-            "topic_score": round(self.scores.get("topic", 0.0), 4),
-            "sentiment": self.labels.get("sentiment", ""),
-            "sentiment_score": round(self.scores.get("sentiment", 0.0), 4),
-            "negative_score": round(self.negative_score, 4),
-            "labels": dict(self.labels),
-            "scores": rounded(self.scores),
-            "subjects": list(self.subjects),
-            "engagement": {"reposts": p.reposts, "likes": p.likes, "comments": p.comments},
-            "model": {"name": self.model_name, "version": self.model_version},
-            "origin": {"topic": p.origin.topic, "partition": p.origin.partition, "offset": p.origin.offset},
-            "corrected": False,
-            "extra": p.extra,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,8 +123,3 @@ class Outcome(Enum):
     DUPLICATE = "duplicate"
     #: The store can never take it (a mapping conflict): a dead letter.
     REJECTED = "rejected"
-
-
-def time_of(document: Mapping[str, Any]) -> datetime:
-    """The event time of a post document."""
-    return datetime.fromisoformat(document["@timestamp"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import StateKey, T
 from pipeline.store.protocol import AlertStore, AnnotationStore, PostStore, ProgressStore, StateStore
@@ -33,7 +34,7 @@ class ComposedStore:
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
         return self._posts.index(posts, ingested_at, version)
 
-    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+    def replace(self, documents: Sequence[PostDocument], version: int) -> int:
         return self._posts.replace(documents, version)
 
     def refresh(self) -> None:
@@ -53,13 +54,13 @@ class ComposedStore:
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         return self._posts.evidence_query(scope, start, end, rule)
 
-    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+    def search(self, text: str, limit: int) -> list[PostDocument]:
         return self._posts.search(text, limit)
 
-    def post(self, document_id: str) -> dict[str, Any] | None:
+    def post(self, document_id: str) -> PostDocument | None:
         return self._posts.post(document_id)
 
-    def documents(self, start: datetime, end: datetime) -> Iterable[dict[str, Any]]:
+    def documents(self, start: datetime, end: datetime) -> Iterable[PostDocument]:
         return self._posts.documents(start, end)
 
     def ids(self) -> Iterable[str]:

@@ -8,7 +8,7 @@ A caller asks for the protocols that it uses; only what opens or closes a store 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import RELABELLED, StateKey, T
 
@@ -37,8 +38,8 @@ class PostStore(Protocol):
         """
         ...
 
-    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
-        """Overwrites the documents (given with their `_id`) that have a lower version; returns how many.
+    def replace(self, documents: Sequence[PostDocument], version: int) -> int:
+        """Overwrites the documents that have a lower version; returns how many.
 
         Every closed day that a document belongs to gets a new invalidation token.
         """
@@ -69,16 +70,16 @@ class PostStore(Protocol):
         """A query that a person can run to see the posts that were counted."""
         ...
 
-    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+    def search(self, text: str, limit: int) -> list[PostDocument]:
         """Documents that contain every word of `text` (a run of Han characters is one phrase), newest first."""
         ...
 
-    def post(self, document_id: str) -> dict[str, Any] | None:
+    def post(self, document_id: str) -> PostDocument | None:
         """The document with this id, or None."""
         ...
 
-    def documents(self, start: datetime, end: datetime) -> Iterable[dict[str, Any]]:
-        """Post documents with their `_id`, ordered by event time and read page by page."""
+    def documents(self, start: datetime, end: datetime) -> Iterable[PostDocument]:
+        """Post documents, ordered by event time and read page by page."""
         ...
 
     def ids(self) -> Iterable[str]:

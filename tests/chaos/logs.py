@@ -31,7 +31,7 @@ def transactions(t: Trial, rng: random.Random) -> None:
     t.cured()
     t.drain()
     _at_rest(t)
-    aborted = [d for d in t.system.store.documents(*_ever()) if "ABORTED" in d["text"]]
+    aborted = [d for d in t.system.store.documents(*_ever()) if "ABORTED" in d.post.text]
     t.require(not aborted, f"{len(aborted)} aborted records are indexed")
 
 

@@ -1,4 +1,4 @@
-"""The files that 0.10.0 left behind, and the command line on them."""
+"""Fixtures for the files that 0.10.0 wrote, and for running commands on them."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def files() -> Path:
 
 @pytest.fixture(scope="session")
 def facts() -> dict[str, Any]:
-    """What 0.10.0 itself read from its store, whichever of the two."""
+    """The facts that 0.10.0 read from its store; SQLite and Elasticsearch gave it the same."""
     return dict(json.loads(gzip.decompress((FILES / "facts.json.gz").read_bytes())))
 
 
 @pytest.fixture
 def old_registry(tmp_path: Path) -> Path:
-    """A copy of the registry, which a test may change."""
+    """A copy of the registry that a test may change."""
     with tarfile.open(FILES / "registry.tar.gz") as tar:
         tar.extractall(tmp_path, filter="data")
     return tmp_path / "registry"

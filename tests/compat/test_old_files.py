@@ -1,4 +1,4 @@
-"""Everything that 0.10.0 wrote goes on under today's code: settings, recipe, registry, annotations, records."""
+"""Today's code reads the settings, recipes, registries, annotations and records that 0.10.0 wrote."""
 
 from __future__ import annotations
 
@@ -25,7 +25,20 @@ RENAMED_SETTINGS = {
     "alerts.blind_share": "alerts.no_data_share",
     "alerts.rules": "alerts.overrides",
 }
-RENAMED_HYPERPARAMETERS: dict[str, str] = {}
+RENAMED_HYPERPARAMETERS = {
+    "train.encoder_rate": "train.encoder_lr",
+    "train.fresh_rate": "train.head_lr",
+    "train.embedding_rate": "train.embedding_lr",
+    "train.decay": "train.lr_schedule",
+    "train.accumulation": "train.gradient_accumulation_steps",
+    "train.base_share": "train.wise_ft_alpha",
+    "train.keep_heads": "train.lwf_weight",
+    "train.runs": "train.soup_size",
+    "train.disturbed": "train.perturbed_share",
+    "train.trim": "train.small_loss_trim",
+    "shrink.layers": "pruning.layers",
+    "shrink.pieces": "pruning.pieces",
+}
 
 
 def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -68,7 +81,18 @@ def test_a_warning_names_the_new_name_of_each_old_setting(files: Path, caplog: p
 def test_every_hyperparameter_has_the_value_that_the_old_recipe_gives(files: Path) -> None:
     now = dict(leaves(load_config(files / "recipe.toml").model_dump(mode="json")))
     then = dict(leaves(json.loads((files / "recipe.json").read_text("utf-8"))))
+    then["train.base_share"] = 1 - then["train.base_share"]  # the new name weights the trained weights instead
     assert {k for k, value in then.items() if not holds(now.get(RENAMED_HYPERPARAMETERS.get(k, k)), value)} == set()
+
+
+def test_a_warning_names_the_new_name_of_each_old_hyperparameter(files: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        load_config(files / "recipe.toml")
+    warned = [record.getMessage() for record in caplog.records]
+    train = {old: new for old, new in RENAMED_HYPERPARAMETERS.items() if old.startswith("train.")}
+    assert len(warned) == len(train) + 1
+    for old, new in [*train.items(), ("shrink", "pruning")]:
+        assert any(f"{old} is now called {new.removeprefix('train.')};" in line for line in warned), old
 
 
 def test_the_registry_lists_promotes_and_rolls_back(old_registry: Path, opinionwatch: Opinionwatch) -> None:
@@ -108,7 +132,7 @@ def test_exported_annotations_are_imported_and_exported_alike(
     done = opinionwatch("labels", "import", str(given), "--json")
     assert (done["imported"], done["refused"]) == (6, 0)
     exported = [json.loads(line) for line in opinionwatch("labels", "export").splitlines()]
-    # A post that this store does not have goes by the hash of its text, and nobody knows what labelled it.
+    # This store lacks the posts: each text is known by its hash, and the model that labelled it is unknown.
     unlike = ("post", "model")
     assert holds(_without(exported, unlike), _without(map(json.loads, given.read_text("utf-8").splitlines()), unlike))
 

@@ -1,4 +1,4 @@
-"""A store that 0.10.0 filled: `setup` brings it up to date, and everything in it reads and goes on as before."""
+"""`setup` brings a store of 0.10.0 up to date; today's code then reads everything in it and goes on from there."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def restore(url: str, files: Path) -> None:
     params=["sqlite", pytest.param("elasticsearch", marks=[pytest.mark.services, pytest.mark.timeout(300)])]
 )
 def url(request: pytest.FixtureRequest, files: Path, tmp_path: Path, opinionwatch: Opinionwatch) -> str:
-    """Of a store of 0.10.0 after today's `setup`."""
+    """The URL of a store that 0.10.0 filled and that today's `setup` brought up to date."""
     if request.param == "sqlite":
         path = tmp_path / "old.sqlite"
         path.write_bytes(gzip.decompress((files / "store.db.gz").read_bytes()))
@@ -101,7 +101,7 @@ def store(url: str) -> Iterator[Store]:
 
 
 def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """The alert role on hours of calm posts; the records of `opinion.alerts` and the keys of the messages."""
+    """Runs the alert role over calm posts; returns the records of `opinion.alerts` and the keys of the messages."""
     receiver, published = Receiver(), list[Mapping[str, Any]]()
 
     async def publish(_: str, alert: Mapping[str, Any]) -> None:
@@ -141,7 +141,7 @@ def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str
     assert sorted(list(astuple(cell)) for cell in store.counts(START, END, COUNTED)) == facts["counts"]
     hours = store.source_hours(START, END)
     assert {s: {str(h): n for h, n in found.items()} for s, found in hours.items()} == facts["source_hours"]
-    documents = {d["_id"]: d for d in store.documents(START, END)}
+    documents = {d.id: {**d.to_json(), "_id": d.id} for d in store.documents(START, END)}
     assert documents.keys() == facts["documents"].keys()
     assert [key for key, old in facts["documents"].items() if not holds(documents[key], old)] == []
     assert sum(d["corrected"] for d in documents.values()) == 3
@@ -149,7 +149,7 @@ def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str
 
 def test_search_and_evidence_find_the_same_posts(store: Store, facts: dict[str, Any]) -> None:
     for text, found in facts["search"].items():
-        assert sorted(d["_id"] for d in store.search(text, 100)) == found
+        assert sorted(d.id for d in store.search(text, 100)) == found
     evidence = store.evidence(Scope(subject="Nova"), START, END, COUNTED, 20)
     assert [d["_id"] for d in evidence] == facts["evidence"]
 
@@ -195,7 +195,7 @@ def test_relabelling_overwrites_what_0_10_0_labelled_but_no_correction(
     said = opinionwatch("models", "relabel", "--days", "7", "--json", MODEL__REGISTRY=str(old_registry))
     assert (said["posts"], said["relabelled"]) == (212, 209)
     store.refresh()
-    models = Counter((d["corrected"], d["model"]["name"]) for d in store.documents(START, END))
+    models = Counter((d.corrected, d.scored.model_name) for d in store.documents(START, END))
     assert models == {(False, "toy"): 209, (True, "dummy"): 3}
 
 
@@ -208,8 +208,8 @@ def test_old_annotations_can_be_taken_back(
     assert (dropped["dropped"], dropped["posts"]) == (4, 2)
     assert [a.annotator for a in store.annotations()] == ["bob", "bob"]
     store.refresh()
-    # Both texts of bob stay corrected; one post that only ann had labelled is the model's again.
-    assert sum(d["corrected"] for d in store.documents(START, END)) == 2
+    # Bob's two posts stay corrected; the post that only Ann had corrected has the model's labels again.
+    assert sum(d.corrected for d in store.documents(START, END)) == 2
 
 
 def test_alerts_are_listed_with_what_people_said_of_them(
@@ -255,7 +255,7 @@ def test_a_snooze_of_0_10_0_holds_until_its_end(store: Store, opinionwatch: Opin
 
 
 def test_records_of_alerts_have_the_fields_that_0_10_0_wrote(store: Store, files: Path) -> None:
-    """But `pending` and `held`, which were notes of the store; `notifications` took their place there."""
+    """0.11.0 dropped only `pending` and `held`: the store keeps `notifications` in their place."""
     records = json.loads((files / "records.json").read_text("utf-8"))["opinion.alerts"]
     (kinds,) = {tuple(sorted(json.loads(record["value"]))) for record in records}
     published, _ = go_on(store, LONG_AFTER)

@@ -17,13 +17,14 @@ from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.post import Outcome
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import invalidation_key
 from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, an_alert, json_key, scored
+from tests.builders import START, an_alert, json_key, scored, with_labels
 
 RULE = NegativeDefinition()
 DAY = timedelta(days=1)
@@ -80,12 +81,13 @@ def test_a_document_has_every_field_of_the_contract(store: Store) -> None:
     index(store, scored(1, title="标题", url="https://x.example/1", author="a", lang="zh", mood="calm", likes=3))
     found = store.post(scored(1).post.id)
     assert found is not None
-    expected = scored(1).document(START, repost=False).keys() | {"_id"}
-    assert found.keys() == expected
-    assert found["@timestamp"] == (START + timedelta(minutes=1)).isoformat()
-    assert found["extra"] == {"mood": "calm"}
-    assert found["engagement"]["likes"] == 3
-    assert found["origin"] == {"topic": "opinion.forum", "partition": 0, "offset": 1}
+    expected = PostDocument(scored(1), START, repost=False).to_json().keys()
+    body = found.to_json()
+    assert body.keys() == expected
+    assert body["@timestamp"] == (START + timedelta(minutes=1)).isoformat()
+    assert body["extra"] == {"mood": "calm"}
+    assert body["engagement"]["likes"] == 3
+    assert body["origin"] == {"topic": "opinion.forum", "partition": 0, "offset": 1}
     assert store.post("no such id") is None
 
 
@@ -102,7 +104,7 @@ def test_a_higher_version_relabels_and_a_lower_one_does_not(store: Store) -> Non
     assert index(store, scored(1, sentiment="negative"), version=2) == [Outcome.INDEXED]
     index(store, scored(1, sentiment="positive"), version=1)
     found = store.post(scored(1).post.id)
-    assert found and found["sentiment"] == "negative"
+    assert found and found.labels["sentiment"] == "negative"
     assert store.post_count() == 1
 
 
@@ -113,7 +115,7 @@ def test_reposts_are_known_whatever_the_order_and_the_batch(store: Store) -> Non
     for offset in (1, 2, 3):
         document = store.post(scored(offset).post.id)
         assert document
-        reposts[offset] = document["repost"]
+        reposts[offset] = document.repost
     assert reposts == {1: False, 2: True, 3: True}
 
 
@@ -375,21 +377,21 @@ def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.M
         monkeypatch.setattr(f"pipeline.store.{page}", 2)
     index(store, *(scored(i, minute=minute) for i, minute in enumerate([3, 1, 2, 1, 9])))
     found = list(store.documents(START, START + timedelta(minutes=9)))
-    assert sorted(d["id"] for d in found[:2]) == ["1", "3"]
-    assert [d["id"] for d in found[2:]] == ["2", "0"]
+    assert sorted(d.post.native_id for d in found[:2]) == ["1", "3"]
+    assert [d.post.native_id for d in found[2:]] == ["2", "0"]
 
 
 def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store) -> None:
     index(store, scored(1, sentiment="negative", subjects=["Nova"]), scored(2, sentiment="negative"))
     first, second = store.documents(START, START + DAY)
-    calm = {"sentiment": "neutral", "labels": {"topic": "sports", "sentiment": "neutral"}, "topic": "sports"}
-    assert store.replace([{**first, **calm, "corrected": True}], 1000) == 1
-    assert store.replace([{**first, "corrected": False}, {**second, **calm}], 7) == 1
-    assert store.replace([{**second, **calm}], 7) == 0, "the same again changes nothing"
+    calm = {"sentiment": "neutral", "topic": "sports"}
+    assert store.replace([with_labels(first, corrected=True, **calm)], 1000) == 1
+    assert store.replace([first, with_labels(second, **calm)], 7) == 1
+    assert store.replace([with_labels(second, **calm)], 7) == 0, "the same again changes nothing"
     store.refresh()
-    changed = store.post(first["_id"])
+    changed = store.post(first.id)
     assert changed
-    assert (changed["corrected"], changed["topic"], changed["subjects"]) == (True, "sports", ["Nova"])
+    assert (changed.corrected, changed.topic, changed.scored.subjects) == (True, "sports", ("Nova",))
     cells = store.counts(START, START + DAY, RULE)
     assert {(c.topic, c.subject, c.negatives) for c in cells} == {("sports", "", 0), ("sports", "Nova", 0)}
     assert index(store, scored(1, sentiment="negative")) == [Outcome.REDELIVERED]
@@ -428,7 +430,7 @@ def test_kept_counts_are_those_of_the_posts_whatever_is_written(store: Store) ->
     store.index([scored(99, minute=3000, text="late", sentiment="negative")], now, 1)
     assert cells() == counted()
     late = [d for d in store.documents(START + 3 * DAY, START + 4 * DAY)]
-    store.replace([{**late[0], "topic": "sports", "labels": {"topic": "sports", "sentiment": "negative"}}], 7)
+    store.replace([with_labels(late[0], topic="sports", sentiment="negative")], 7)
     assert cells() == counted()
     reader = CountCache(store, NegativeDefinition("topic", ("sports",)), keep=False, now=lambda: now)
     assert sum(c.negatives for _, _, part in reader.days(START, now) for c in part if not c.subject) == 1

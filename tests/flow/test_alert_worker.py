@@ -25,7 +25,6 @@ from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm
 from pipeline.alerting.notify.notifier import Notifier
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.status import notification_status, operators
 from pipeline.alerting.publisher import Publish
 from pipeline.alerting.worker import AlertWorker
@@ -33,6 +32,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.domain.post import EPOCH, ScoredPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import StateKey, T
@@ -178,7 +178,7 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     assert sent.peak.share is sent.peak.expected_share is None
     assert sent.peak.observed == sent.peak.posts > 2 * sent.peak.expected
     assert len(sent.evidence) == 5
-    assert any(store.post(e.id)["sentiment"] == "neutral" for e in sent.evidence)  # type: ignore[index]
+    assert any(store.post(e.id).labels["sentiment"] == "neutral" for e in sent.evidence)  # type: ignore[union-attr]
     assert "labels" not in sent.query
     assert sent.series is not None
     assert sent.series.posts[-1] > 3 * sent.series.posts[0]
@@ -435,7 +435,7 @@ def test_what_is_snoozed_waits(store: SqliteStore) -> None:
     channel.down = None
     clock.pass_(60)
     alert_id = store.alerts()[0].id
-    store.put_state(operator_state(alert_id), {"snoozed_until": "2026-11-24T01:00:00+00:00"})
+    store.put_state(operator_key(alert_id), OperatorState.from_json({"snoozed_until": "2026-11-24T01:00:00+00:00"}))
     tick(made)
     assert channel.got == []
     assert (store.alert(alert_id).notifications.held or "").startswith("snoozed until")  # type: ignore[union-attr]
@@ -632,7 +632,7 @@ def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) 
     (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
     said = {"acknowledged_at": NOW.isoformat(), "acknowledged_by": "ann", "snoozed_by": "bob", "snooze_reason": "known"}
     until = (NOW + timedelta(hours=4)).isoformat()
-    store.put_state(operator_state(alert.id), {**said, "snoozed_until": until})
+    store.put_state(operator_key(alert.id), OperatorState.from_json({**said, "snoozed_until": until}))
     line = status_of(store, alert, NOW)
     assert line == "notified 24 Nov 00:00; acknowledged by ann 24 Nov 00:00; snoozed until 24 Nov 04:00 by bob: known"
     assert "snoozed" not in status_of(store, alert, NOW + timedelta(hours=5))

@@ -26,11 +26,11 @@ from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.calibration import calibrate_on_index, history_of
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
@@ -106,11 +106,14 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
     storm = START + timedelta(days=11)
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_alert(an_alert(key, key=key, started_at=storm.isoformat(), pending=[]))
-        store.put_state(operator_state(key), {"acknowledged_at": storm.isoformat()})
+        store.put_state(operator_key(key), OperatorState(acknowledged_at=storm))
     after = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert after.fire < before.fire - 1
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
-        store.put_state(operator_state(key), {"acknowledged_at": "x", "false_alarm_at": storm.isoformat()})
+        store.put_state(
+            operator_key(key),
+            OperatorState(acknowledged_at=storm, false_alarm_at=storm),
+        )
     taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert taken_back.fire == before.fire, "who acknowledged it found out that it was none"
 

@@ -17,13 +17,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.console.server import console_app, refuse_open_host, shown_alerts
 from pipeline.console.shared import Shared
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.domain.states import StateKey, T
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
@@ -163,7 +163,7 @@ def test_an_answer_that_failed_is_not_kept(slow: Slow) -> None:
 def test_what_people_said_of_all_open_alerts_is_one_question(slow: Slow) -> None:
     for number in range(20):
         slow.put_alert(an_alert(f"a{number}", key=f"topic:{number}", pending=[]))
-    slow.put_state(operator_state("a7"), {"acknowledged_at": START.isoformat(), "acknowledged_by": "ann"})
+    slow.put_state(operator_key("a7"), OperatorState(acknowledged_at=START, acknowledged_by="ann"))
     shown = shown_alerts(slow, START)
     assert [a["operator"].get("acknowledged_by") for a in shown if a["id"] == "a7"] == ["ann"]
     assert sum("acknowledged by ann" in a["told"] for a in shown) == 1

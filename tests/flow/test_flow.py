@@ -136,11 +136,9 @@ def records(n: int, **fields: Any) -> list[Record]:
 
 def test_posts_are_labelled_indexed_and_announced(rig: Rig) -> None:
     run(rig.flow.process([record(0, text="bad nova"), record(1, text="fine"), record(2, text="RT @a: bad nova")]))
-    found = rig.store.post(next(iter(rig.store.search("bad", 1)))["_id"])
+    found = rig.store.post(rig.store.search("bad", 1)[0].id)
     assert found
-    assert (found["sentiment"], found["subjects"], found["model"]) == (
-        "negative", ["Nova"], {"name": "dummy", "version": "1"},
-    )  # fmt: skip
+    assert (found.labels["sentiment"], found.scored.subjects, found.model) == ("negative", ("Nova",), "dummy 1")
     assert rig.classifier.texts == ["bad nova", "fine"], "the repost costs no inference"
     assert rig.log.progress == [
         Progress("opinion.forum", 0, 3, 1000, START, indexed=3, partitions=2, reported_at=START, advanced_at=START)

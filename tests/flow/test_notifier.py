@@ -24,7 +24,6 @@ from pipeline.alerting.notify.channel import Channel, Notice
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
 from pipeline.alerting.notify.notifier import Notifier
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.alerting.notify.queue import MAX_REFUSALS
 from pipeline.alerting.notify.rate_limit import RateLimit
 from pipeline.alerting.notify.status import by_channel, notification_status, operators
@@ -33,6 +32,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.delivery import NotificationStatus
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.settings import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import an_alert
@@ -81,7 +81,7 @@ class Rig:
     def __init__(self, store: SqliteStore, *channels: Channel, settings: AlertSettings | None = None) -> None:
         self.store, self.at, self.seconds, self.registry = store, NOW, 0.0, CollectorRegistry()
         self.holds = True
-        self._channels, self._settings = channels, settings or AlertSettings()
+        self.channels, self._settings = channels, settings or AlertSettings()
         self.notifier = self.started()
 
     def started(self) -> Notifier:
@@ -90,7 +90,7 @@ class Rig:
 
         return Notifier(
             store=self.store, evidence=EvidenceReader(self.store, NegativeDefinition()), settings=self._settings,
-            channels=self._channels, rules=[], metrics=Metrics(self.registry), retry=retry, holds=lambda: self.holds,
+            channels=self.channels, rules=[], metrics=Metrics(self.registry), retry=retry, holds=lambda: self.holds,
             reached=lambda: None, now=lambda: self.at, monotonic=lambda: self.seconds,
         )  # fmt: skip
 
@@ -109,7 +109,7 @@ class Rig:
 
     def restart(self, *channels: Channel) -> None:
         """Another process, with these channels, takes over."""
-        self._channels, self.registry = channels or self._channels, CollectorRegistry()
+        self.channels, self.registry = channels or self.channels, CollectorRegistry()
         self.notifier = self.started()
 
         async def both() -> None:
@@ -474,12 +474,15 @@ def test_quiet_hours_hold_a_warning_and_an_unsnoozed_alert_goes_out(store: Sqlit
     rig = Rig(store, channel, settings=AlertSettings(quiet=night))  # type: ignore[arg-type]
     rig.put(w=document("w", severity="warning"))
     assert rig.told("w") == "not notified yet: quiet hours until 2026-11-27T13:00:00+00:00"
-    until = (NOW + timedelta(hours=48)).isoformat()
-    store.put_state(operator_state("s"), {"snoozed_until": until, "snoozed_by": "bob", "snooze_reason": "known"})
+    until = NOW + timedelta(hours=48)
+    store.put_state(
+        operator_key("s"),
+        OperatorState(snoozed_until=until, snoozed_by="bob", snooze_reason="known"),
+    )
     rig.put(s=document("s"))
     rig.pass_(3600)
     assert channel.keys() == ["w#0-opened"]
-    store.put_state(operator_state("s"), {})
+    store.put_state(operator_key("s"), OperatorState())
     rig.change("s", due_now)
     rig.pass_(30)
     assert channel.keys() == ["w#0-opened", "s#0-opened"]
@@ -490,7 +493,7 @@ def test_a_false_alarm_is_closed_at_who_heard_of_it_and_can_be_taken_back(store:
     rig = Rig(store, channel, late)
     rig.put(a=document("a", severity="warning"))
     rig.change("a", lambda a: closed_as_false_alarm(a, "ann", "a joke", rig.at))
-    store.put_state(operator_state("a"), {"false_alarm_at": NOW.isoformat(), "false_alarm_by": "ann"})
+    store.put_state(operator_key("a"), OperatorState(false_alarm_at=NOW, false_alarm_by="ann"))
     late.fails = None
     rig.pass_(60)
     assert channel.keys() == ["a#0-opened", "a#0-resolved"]
@@ -501,7 +504,7 @@ def test_a_false_alarm_is_closed_at_who_heard_of_it_and_can_be_taken_back(store:
     rig.put(a=document("a", sequence=1))
     assert rig.alert("a").state == "resolved", "its episode goes on behind that"
     assert len(channel.got) == 2
-    store.put_state(operator_state("a"), {})
+    store.put_state(operator_key("a"), OperatorState())
     rig.change("a", reopened)
     rig.pass_(60)
     assert channel.keys()[2:] == ["a#1-reminder"]
@@ -578,7 +581,7 @@ def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
 ) -> None:
     rig, alertmanager = with_alertmanager(store, AlertSettings(quiet=quiet))
     rig.put(a=document("a", severity="warning"))
-    store.put_state(operator_state("a"), said)
+    store.put_state(operator_key("a"), OperatorState.from_json(said))
     for minute in range(24 * 60):
         rig.pass_(60)
         if minute == 600:
@@ -678,9 +681,9 @@ def test_in_the_end_every_channel_knows_how_every_alert_stands(
     for name, alert in stand.items():
         status = rig.status(name)
         assert status.pending == ()
-        assert {d.notified_as for d in status.by_channel.values()} == {alert.standing}
+        assert {d.notified_as for d in status.by_channel.values()} == {alert.level}
         for channel in channels.values():
             heard = [n for n in channel.got if n.alert.key == name]
-            assert heard[-1].alert.standing == alert.standing
+            assert heard[-1].alert.level == alert.level
             assert [n.alert.sequence for n in heard] == sorted({n.alert.sequence for n in heard})
     store.close()

@@ -13,7 +13,7 @@ import pytest
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.store.elasticsearch.store import ElasticsearchStore
-from tests.builders import an_alert, json_key, scored
+from tests.builders import an_alert, json_key, scored, with_labels
 from tests.system import System
 
 pytestmark = [pytest.mark.services, pytest.mark.timeout(300)]
@@ -61,7 +61,7 @@ def test_a_feed_that_reaches_back_to_2000_meets_no_limit_of_shards(url: str, per
     assert store.post_count() == len(years) + 1
     found = list(store.documents(datetime(2003, 1, 1, tzinfo=UTC), datetime(2005, 1, 1, tzinfo=UTC)))
     assert len(found) == 2
-    assert store.replace([{**d, "topic": "sports"} for d in found], 2) == 2
+    assert store.replace([with_labels(d, topic="sports") for d in found], 2) == 2
     assert "from before" in store.check()
 
 

@@ -85,7 +85,7 @@ def accuracy(system: System, texts: list[str], tag: str) -> float:
     system.store.refresh()
     found = [system.store.post(document_id("s", f"{tag}{i}")) for i in range(len(texts))]
     assert all(found)
-    return sum(d["sentiment"] == "negative" for d in found if d) / len(texts)
+    return sum(d.labels["sentiment"] == "negative" for d in found if d) / len(texts)
 
 
 def test_slang_drifts_is_corrected_learned_and_rolled_back(alive: System, tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ def _labelled_by(system: System, version: str) -> bool:
     until(there, 30)
     found = system.store.post(key)
     assert found
-    return f"{found['model']['name']}-{found['model']['version']}" == version
+    return f"{found.scored.model_name}-{found.scored.model_version}" == version
 
 
 def test_swaps_under_load_lose_nothing_and_every_document_names_its_model(alive: System, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_swaps_under_load_lose_nothing_and_every_document_names_its_model(alive:
     alive.store.refresh()
     assert len(list(alive.store.ids())) == sent == alive.status()["indexed"]
     models = {
-        f"{d['model']['name']}-{d['model']['version']}"
+        f"{d.scored.model_name}-{d.scored.model_version}"
         for i in range(0, sent, 50)
         if (d := alive.store.post(document_id("s", f"p{i // 400}-{i % 400}")))
     }

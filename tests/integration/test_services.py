@@ -61,9 +61,11 @@ def test_files_as_they_come_are_found_in_the_store(system: System) -> None:
     assert news
     assert first
     assert third
-    assert (news["title"], news["text"]) == ("诺瓦手机起火", "充电时起火")
-    assert (first["text"], first["engagement"]["likes"]) == ("电池又坏了", 12000)
-    assert [d["@timestamp"][:16] for d in (news, first, third)] == [f"2026-11-23T13:0{n}" for n in (5, 5, 7)]
+    assert (news.post.title, news.post.text) == ("诺瓦手机起火", "充电时起火")
+    assert (first.post.text, first.post.likes) == ("电池又坏了", 12000)
+    assert [d.post.event_time.isoformat()[:16] for d in (news, first, third)] == [
+        f"2026-11-23T13:0{n}" for n in (5, 5, 7)
+    ]
 
 
 @pytest.mark.shared_data
@@ -87,14 +89,14 @@ def test_five_thousand_real_posts_are_found_once_labelled_and_searchable(system:
     for key, post in list(expected.items())[::250]:
         found = system.store.post(key)
         assert found
-        assert found["sentiment"] in {"negative", "neutral", "positive"}
-        assert found["topic"]
-        assert 0 <= found["negative_score"] <= 1
+        assert found.labels["sentiment"] in {"negative", "neutral", "positive"}
+        assert found.topic
+        assert 0 <= found.scored.negative_score <= 1
         if when := post.get("published_at"):
             at = datetime.fromisoformat(when)
-            assert datetime.fromisoformat(found["@timestamp"]) == at.replace(tzinfo=at.tzinfo or UTC)
-    assert any("油耗" in d["text"] for d in system.store.search("油耗", 5))
-    assert any("earthquake" in d["text"].lower() for d in system.store.search("earthquake", 5))
+            assert found.post.event_time == at.replace(tzinfo=at.tzinfo or UTC)
+    assert any("油耗" in d.post.text for d in system.store.search("油耗", 5))
+    assert any("earthquake" in d.post.text.lower() for d in system.store.search("earthquake", 5))
 
 
 def test_a_killed_worker_loses_nothing_and_doubles_nothing(system: System) -> None:
@@ -149,8 +151,8 @@ def test_poisons_are_listed_shown_and_replayed_and_sigterm_ends_cleanly(system: 
     until(lambda: any(x["replayed"] == 1 for x in system.cli("dead", "list", "--json")), 30)
     system.store.refresh()
     for document in system.store.search("when", 5):
-        assert document["time_suspect"]
-        assert abs(datetime.fromisoformat(document["@timestamp"]).timestamp() - time.time()) < 600
+        assert document.post.time_suspect
+        assert abs(document.post.event_time.timestamp() - time.time()) < 600
     started = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - started < 10

@@ -187,7 +187,7 @@ def test_the_loop_learns_new_slang_promotes_and_rolls_back(system: SqliteStore, 
     registry = Registry(str(tmp_path / "registry"))
     assert registry.alias(CHAMPION) == done["challenger"]
     assert done["relabelled"] == 600, "the baseline moves with the model"
-    versions = {d["model"]["version"] for d in system.documents(START, START + timedelta(days=1))}
+    versions = {d.scored.model_version for d in system.documents(START, START + timedelta(days=1))}
     assert versions == {done["challenger"].removeprefix("toy-")}
     served = load_bundle(registry.fetch(done["challenger"]), device="cpu").predict(slang(100, seed=2))
     assert np.mean([p.label("sentiment") == "negative" for p in served]) > 0.9
@@ -196,7 +196,7 @@ def test_the_loop_learns_new_slang_promotes_and_rolls_back(system: SqliteStore, 
     assert registry.alias(CHAMPION) == "toy-1"
     assert [e["action"] for e in registry.audit()][-2:] == ["point", "rollback"]
     assert run("models", "relabel", "--json") == {"model": "toy-1", "posts": 600, "relabelled": 600}
-    assert {d["model"]["version"] for d in system.documents(START, START + timedelta(days=1))} == {"1"}
+    assert {d.scored.model_version for d in system.documents(START, START + timedelta(days=1))} == {"1"}
 
 
 def test_a_poisoned_batch_is_refused_and_the_champion_stays(system: SqliteStore, tmp_path: Path) -> None:

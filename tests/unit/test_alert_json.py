@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pipeline.domain.alert import Alert
 from pipeline.domain.alert_evidence import EvidencePost, LastHour, PeakCounts, Series, SourceProfile
 from pipeline.domain.delivery import AT_ONCE, Delivery, DeliveryState, FalseAlarm, NotificationStatus
+from pipeline.domain.operator_state import OperatorState
 
 RELEASES: dict[str, dict[str, Any]] = json.loads((Path(__file__).parent / "alerts_of_releases.json").read_text("utf-8"))
 AT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -86,7 +87,7 @@ def test_every_part_of_an_alert_is_read() -> None:
     assert alert.source_profile is not None
     assert alert.source_profile.distinct_authors == RELEASES["0.11.0 false alarm"]["spread"]["voices"]
     assert alert.false_alarm is not None
-    assert (alert.false_alarm.by, alert.false_alarm.note, alert.standing) == ("ann", "a joke", "resolved")
+    assert (alert.false_alarm.by, alert.false_alarm.note, alert.level) == ("ann", "a joke", "resolved")
     delivery = alert.notifications.by_channel["fake"]
     assert (delivery.notified_as, delivery.state, delivery.due_at) == ("critical", DeliveryState.PENDING, AT_ONCE)
 
@@ -122,3 +123,13 @@ def test_a_state_of_a_newer_release_is_read_as_pending() -> None:
     assert Delivery.from_json(newer) == Delivery("c", sequence=2, notified_as="critical")
     late = Delivery("c", DeliveryState.HELD, AT + timedelta(hours=1), 2, "quiet hours", 3, "warning", AT)
     assert Delivery.from_json(late.to_json()) == late
+
+
+def test_what_people_said_is_read_and_written_as_0_11_0_wrote_it() -> None:
+    said = {"acknowledged_at": "2026-03-02T01:02:03.000004+00:00", "acknowledged_by": "ann", "snooze_reason": "",
+            "snoozed_until": "2026-03-02T05:00:00+00:00", "snoozed_by": "bob", "newer": 1}  # fmt: skip
+    state = OperatorState.from_json(said)
+    assert state.to_json() == said
+    assert OperatorState().to_json() == {}
+    assert state.is_snoozed_at(AT)
+    assert not state.is_snoozed_at(AT + timedelta(hours=5))

@@ -14,6 +14,7 @@ from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.alerting.notify.policy import Action, Decision, Maintenance, QuietHours, decide
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import NotificationStatus
+from pipeline.domain.operator_state import OperatorState
 from tests.builders import an_alert
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
@@ -22,7 +23,7 @@ NIGHT = QuietHours(time(22), time(7), "Asia/Shanghai")
 
 def tell(transition: str = "opened", severity: str = "warning", **more: Any) -> Action:
     alert = an_alert(key="subject:Nova", severity=severity)
-    operator = more.pop("operator", {})
+    operator = OperatorState.from_json(more.pop("operator", {}))
     options = {"quiet": [], "maintenance": [], "now": NOW, **more}
     return decide(transition, alert, operator, **options).action
 
@@ -56,7 +57,7 @@ def test_what_too_few_wrote_waits_for_more_authors() -> None:
     alert = replace(nobody_counted, source_profile=source_profile([{"source": "weibo", "author": "troll"}] * 40))
 
     def of(transition: str, alert: Alert, min_authors: int = 3) -> Decision:
-        return decide(transition, alert, {}, [], [], NOW, min_authors)
+        return decide(transition, alert, OperatorState(), [], [], NOW, min_authors)
 
     assert of("opened", alert) == Decision(Action.HOLD, "1 of 3 authors (alerts.min_authors)")
     assert of("resolved", alert).action is Action.DROP, "nobody heard that it began"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline.alerting.counting.count_cache import CountCache, packed, unpacked
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, scored
+from tests.builders import START, scored, with_labels
 
 NOW = START + timedelta(days=5, hours=3)
 cell = st.builds(
@@ -47,8 +47,7 @@ def test_reads_between_writes_see_them_all(steps: list[tuple[str, int]]) -> None
                 store.index([scored(number, minute=minute, text=f"t{number}")], NOW, 1)
             elif action == "replace":
                 found = list(store.documents(START, at))[:3]
-                bad = {"labels": {"sentiment": "negative"}}
-                store.replace([{**d, **bad} for d in found], number + 2)
+                store.replace([with_labels(d, sentiment="negative") for d in found], number + 2)
             else:
                 cells(kept)
         assert cells(kept) == sorted(store.counts(START, NOW, NegativeDefinition()), key=str)

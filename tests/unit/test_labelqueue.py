@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from models.registry import CHALLENGER, CHAMPION, Registry
 from pipeline.annotation.queue import Candidate, candidates, frequencies, in_turns, new_words
 from pipeline.cli.main import app
+from pipeline.domain.post_document import PostDocument
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
 from tests.unit.test_registry import bundle
@@ -21,14 +22,17 @@ from tests.unit.test_registry import bundle
 NOTHING: frozenset[str] = frozenset()
 
 
-def document(key: str, topic: str = "sports", score: float = 0.9, text: str = "", **more: Any) -> dict[str, Any]:
-    plain = {"_id": key, "topic": topic, "sentiment_score": score, "title": "", "text": text or key}
-    return {**plain, "repost": False, "corrected": False, "labels": {"sentiment": "neutral"}, **more}
+def document(key: str, topic: str = "sports", score: float = 0.9, text: str = "", **more: Any) -> PostDocument:
+    """A document as a release without `scores` wrote it."""
+    labels = {**({"topic": topic} if topic else {}), "sentiment": "neutral"}
+    times = {"@timestamp": START.isoformat(), "ingested_at": START.isoformat()}
+    body = {**times, "source": "s", "sentiment_score": score, "text": text or key, "labels": labels, **more}
+    return PostDocument.from_json(key, body)
 
 
-def chosen(documents: list[dict[str, Any]], limit: int, **more: Any) -> list[str]:
+def chosen(documents: list[PostDocument], limit: int, **more: Any) -> list[str]:
     options = {"labelled": NOTHING, "evidence": NOTHING, "new": NOTHING, "head": "sentiment", **more}
-    return [c.document["_id"] for c in in_turns(candidates(documents, per_topic=limit, **options), limit)]
+    return [c.document.id for c in in_turns(candidates(documents, per_topic=limit, **options), limit)]
 
 
 def test_the_least_sure_come_first_and_topics_take_turns() -> None:
@@ -43,7 +47,7 @@ def test_the_least_sure_come_first_and_topics_take_turns() -> None:
 def test_a_scheme_of_ones_own_is_asked_by_its_own_scores_and_classes() -> None:
     """A model of intents: no topics; and a post of an older release, which kept no score of such a head."""
 
-    def asked(key: str, intent: str, score: float) -> dict[str, Any]:
+    def asked(key: str, intent: str, score: float) -> PostDocument:
         return document(key, "", labels={"intent": intent}, scores={"intent": score}, sentiment_score=0.0)
 
     refunds = [asked(f"r{i}", "refund", 0.3 + i / 10) for i in range(3)]
@@ -77,10 +81,10 @@ def test_words_that_came_up_are_new_and_usual_ones_and_rare_ones_are_not() -> No
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 100)), max_size=40), st.integers(1, 12))
 def test_the_queue_is_that_of_all_posts_though_few_are_kept(rows: list[tuple[str, int]], limit: int) -> None:
     documents = [document(f"{i:02}", topic, n / 100) for i, (topic, n) in enumerate(rows)]
-    whole = in_turns([Candidate(d, d["topic"], 1.0 - d["sentiment_score"]) for d in documents], limit)
+    whole = in_turns([Candidate(d, d.topic, 1.0 - d.scores["sentiment"]) for d in documents], limit)
     few = chosen(documents, limit)
     assert len(few) == min(limit, len(documents))
-    assert [d.worth for d in whole] == pytest.approx([1.0 - documents[int(key)]["sentiment_score"] for key in few])
+    assert [d.worth for d in whole] == pytest.approx([1.0 - documents[int(key)].scores["sentiment"] for key in few])
 
 
 def test_the_command_asks_the_challenger_and_does_without_a_broken_one(tmp_path: Path) -> None:

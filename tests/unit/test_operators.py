@@ -10,8 +10,8 @@ from typing import Any, cast
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.cli.main import app
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.domain.states import StateKey, T
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import an_alert
@@ -24,7 +24,7 @@ def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: py
     store.put_alert(an_alert(pending=[]))
     config = tmp_path / "opinionwatch.toml"
     config.write_text(f'[store]\nurl = "sqlite:///{tmp_path / "store.sqlite"}"\n')
-    swap, others = SqliteStore.swap_state, [{"snoozed_by": "bob"}]
+    swap, others = SqliteStore.swap_state, [OperatorState(snoozed_by="bob")]
 
     def late(self: SqliteStore, key: StateKey[T], before: T | None, value: T) -> bool:
         """Bob's word arrives between Ann's reading and her writing."""
@@ -35,8 +35,8 @@ def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(SqliteStore, "swap_state", late)
     said = CliRunner().invoke(app, ["alerts", "ack", "a", "--by", "ann", "--config", str(config)])
     assert said.exit_code == 0, said.output
-    found = store.state(operator_state("a")) or {}
-    assert (found["acknowledged_by"], found["snoozed_by"]) == ("ann", "bob")
+    found = store.state(operator_key("a")) or OperatorState()
+    assert (found.acknowledged_by, found.snoozed_by) == ("ann", "bob")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_an_acknowledgement_can_be_taken_back(rig: Rig, tmp_path: Path, undo: li
 
 
 def test_a_snooze_can_be_ended_and_what_waited_goes_out(rig: Rig, tmp_path: Path) -> None:
-    pager = cast("Fake", rig._channels[0])
+    pager = cast("Fake", rig.channels[0])
     say(tmp_path, "snooze", "a", "--for", "2d", "--reason", "known", "--by", "bob")
     rig.put(a=document("a", sequence=1))
     rig.pass_(3600)
@@ -82,7 +82,7 @@ def test_a_false_alarm_closes_the_alert_and_can_be_taken_back(rig: Rig, tmp_path
     shown = say(tmp_path, "show", "a")
     assert (shown["state"], shown["false_alarm"]["by"], shown["false_alarm"]["note"]) == ("resolved", "ann", "a joke")
     rig.pass_(30)
-    assert cast("Fake", rig._channels[0]).keys() == ["a#0-opened", "a#0-resolved"]
+    assert cast("Fake", rig.channels[0]).keys() == ["a#0-opened", "a#0-resolved"]
     assert say(tmp_path, "false", "a", "--undo") == {"id": "a"}
     assert say(tmp_path, "show", "a")["state"] == "open"
     assert say(tmp_path, "false", "a", "--undo", code=2) == {}

@@ -355,8 +355,8 @@ def test_check_names_each_channel_and_what_is_wrong_with_it(tmp_path: Path) -> N
     assert list(found) == ["well", "private", "plain", "away", "unnamed", "mail", "pem", "reader"]
     assert found["well"] is found["reader"] is None
     for name, words in {
-        "private": "allow_private", "plain": "https", "away": "is the receiver up", "unnamed": "mount the file",
-        "mail": "is the receiver up", "pem": "ca_file",
+        "private": "allow_private", "plain": "https", "away": "check that the receiver is running",
+        "unnamed": "mount the file", "mail": "check that the receiver is running", "pem": "ca_file",
     }.items():  # fmt: skip
         assert words in str(found[name]), found[name]
         assert name in str(found[name])
@@ -376,7 +376,7 @@ MAIL = {"kind": "email", "host": "127.0.0.1", "port": 1, "sender": "a@b.c", "to"
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"kind": "slack", "url_file": "a\0b"}, "url_file cannot name a file"),
+        ({"kind": "slack", "url_file": "a\0b"}, "url_file is not the name of a file"),
         ({**MAIL, "ca_file": "a\0b"}, "ca_file ab cannot be used"),
         ({**MAIL, "username": "u"}, "secret is missing"),
     ],

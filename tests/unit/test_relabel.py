@@ -16,6 +16,7 @@ from pipeline.cli.main import app
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.post import Outcome
+from pipeline.domain.post_document import PostDocument
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, DummyClassifier, json_key, scored
 from tests.unit.test_registry import bundle
@@ -46,19 +47,20 @@ def store(tmp_path: Path) -> SqliteStore:
 def versions(store: SqliteStore) -> dict[str, int]:
     found: dict[str, int] = {}
     for document in store.documents(START, START + timedelta(days=2)):
-        name = "a person" if document["corrected"] else document["model"]["version"]
+        name = "a person" if document.corrected else document.scored.model_version
         found[name] = found.get(name, 0) + 1
     return found
 
 
 def test_a_correction_is_sure_of_what_it_says_and_keeps_how_sure_the_model_was_of_the_rest(store: SqliteStore) -> None:
     first = next(iter(store.documents(START, START + timedelta(days=1))))
-    assert corrected(first, {"sentiment": "negative"}, RULE)["scores"] == {"topic": 0.8, "sentiment": 1.0}
-    older = {k: v for k, v in first.items() if k != "scores"} | {"labels": {**first["labels"], "intent": "refund"}}
+    assert corrected(first, {"sentiment": "negative"}, RULE).scores == {"topic": 0.8, "sentiment": 1.0}
+    body = {k: v for k, v in first.to_json().items() if k != "scores"}
+    older = PostDocument.from_json(first.id, {**body, "labels": {**first.labels, "intent": "refund"}})
     found = corrected(older, {"sentiment": "negative"}, RULE)
-    assert (found["scores"], found["topic_score"]) == ({"topic": 0.8, "sentiment": 1.0}, 0.8)
-    (again,) = Named("2").predict([first["text"]])
-    assert set(relabelled(first, again, RULE)["scores"]) == {"topic", "sentiment"}
+    assert (found.scores, found.to_json()["topic_score"]) == ({"topic": 0.8, "sentiment": 1.0}, 0.8)
+    (again,) = Named("2").predict([first.post.text])
+    assert set(relabelled(first, again, RULE).scores) == {"topic", "sentiment"}
 
 
 def test_after_a_rollback_the_older_model_labels_again(store: SqliteStore) -> None:
@@ -106,7 +108,7 @@ def test_promotion_and_rollback_label_the_last_days_anew_where_asked_to(tmp_path
         return said
 
     def labelled_by() -> list[str]:
-        return [d["model"]["version"] for d in store.documents(START, START + timedelta(days=20))][-4:]
+        return [d.scored.model_version for d in store.documents(START, START + timedelta(days=20))][-4:]
 
     assert "models relabel" in run("promote", one).stderr
     assert labelled_by() == ["1"] * 4, "by the dummy that wrote them"

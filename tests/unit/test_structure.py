@@ -69,7 +69,7 @@ def counted(**contracts: object) -> Structure:
     return structure(code, TESTS, contracts and {"tool": {"importlinter": contracts}})
 
 
-def test_rooms_and_arrows_wherever_an_import_stands() -> None:
+def test_imports_in_functions_and_under_type_checking_are_arrows_too() -> None:
     areas = counted().areas
     assert {name: (each.rooms, each.arrows) for name, each in areas.items()} == {
         "pipeline": (4, 5),  # cli -> store, cli -> domain, store -> cli, store -> domain, alerting -> domain
@@ -89,20 +89,20 @@ def test_the_layers_are_those_of_the_contract() -> None:
     assert counted(contracts=[CONTRACT]).areas["pipeline.alerting"].upward == ["worker -> detection"]
 
 
-def test_the_largest_of_each_kind() -> None:
+def test_the_largest_folder_file_and_classes_are_named() -> None:
     found = counted()
     assert found.largest_folder == ("pipeline/cli", 2)
     assert found.largest_file == ("pipeline/store/files.py", 28)
     assert found.largest_classes == {"pipeline.store.files.Store": 3, "pipeline.domain.Post": 0}
 
 
-def test_untyped_mappings_in_all_and_those_that_another_room_sees() -> None:
+def test_untyped_mappings_are_counted_in_total_and_between_rooms() -> None:
     found = counted()
     assert found.untyped == 7, "the alias and its one use count too"
     assert found.untyped_between_rooms == 3, "the result of load, the field and the public method of Store"
 
 
-def test_private_access_and_names_of_one_letter() -> None:
+def test_private_access_and_one_letter_names_are_counted() -> None:
     found = counted()
     assert found.private_access_in_tests == 2
     assert found.one_letter_share == pytest.approx(1 / 13, abs=1e-4)

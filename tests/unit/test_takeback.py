@@ -29,7 +29,7 @@ class Labels:
         self.folder, self.store = folder, SqliteStore(folder / "store.sqlite")
         self.store.setup()
         self.store.index([scored(i, minute=i, text=t, sentiment="positive") for i, t in enumerate(TEXTS)], START, 1)
-        self.ids = [d["_id"] for d in self.store.documents(START, END)]
+        self.ids = [d.id for d in self.store.documents(START, END)]
         self.config = folder / "opinionwatch.toml"
         self.config.write_text(f'[store]\nurl = "sqlite:///{folder / "store.sqlite"}"\n')
 
@@ -56,8 +56,8 @@ class Labels:
         assert self.run("import", str(file), "--json")["posts_corrected"] == len(rows)
 
     def found(self) -> list[str]:
-        documents = [self.store.post(key) or {} for key in self.ids]
-        return [f"{d['sentiment']}{', a person' if d['corrected'] else ''}" for d in documents]
+        documents = [d for key in self.ids if (d := self.store.post(key))]
+        return [f"{d.labels['sentiment']}{', a person' if d.corrected else ''}" for d in documents]
 
     def negatives(self) -> int:
         cells = self.store.counts(START, END, NegativeDefinition())
@@ -133,8 +133,8 @@ def test_an_older_annotation_of_another_head_that_comes_later_reaches_its_post(l
     assert give({"topic": "finance"}, "2026-11-22T08:00:00Z") == 1
     assert give({"sentiment": "negative"}, "2026-11-20T08:00:00Z") == 1
     assert give({"sentiment": "negative"}, "2026-11-20T08:00:00Z") == 0, "a second import changes nothing"
-    document = labels.store.post(labels.ids[4]) or {}
-    assert (document["topic"], document["sentiment"]) == ("finance", "negative")
+    document = labels.store.post(labels.ids[4])
+    assert document and document.labels == {"topic": "finance", "sentiment": "negative"}
     file.write_text(json.dumps({**row, "annotator": "bob", "labels": {"sentiment": "neutral"}, "at": "2026-11-19"}))
     assert labels.run("import", str(file), "--json")["posts_corrected"] == 0, "what ann said is newer"
 

@@ -7,12 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from models.text import MAX_NAME, clean, clean_line, clean_url
+from models.text import MAX_NAME, clean, clean_line, clean_url, full_text
 from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
 from pipeline.domain.counting import NegativeDefinition, Scope
-from pipeline.domain.post import text_of, time_of
 from pipeline.store.protocol import PostStore
 
 #: Posts that an alert shows.
@@ -70,7 +69,7 @@ class EvidenceReader:
         rule = self._definition(lane)
         counted = self._store.evidence(scope, start, end, rule, EXPLAINED) or shown
         week = self._store.evidence(scope, start - timedelta(days=7), start, rule, EXPLAINED)
-        texts, before = ([text_of(p) for p in posts] for posts in (counted, week))
+        texts, before = ([full_text(p["title"], p["text"]) for p in posts] for posts in (counted, week))
         return tuple(distinctive(texts, before)), source_profile(counted)
 
     def _definition(self, lane: str) -> NegativeDefinition:
@@ -85,7 +84,7 @@ def _evidence_post(post: Mapping[str, Any]) -> EvidencePost:
         id=post["_id"],
         source=clean_line(post["source"], MAX_NAME),
         url=clean_url(post["url"]),
-        published_at=time_of(post),
+        published_at=datetime.fromisoformat(post["@timestamp"]),
         text=text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…",
         negative_score=post["negative_score"],
         reposts=post["heat"],

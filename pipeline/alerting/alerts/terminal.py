@@ -1,4 +1,4 @@
-"""An alert as a terminal shows it."""
+"""An alert in a few lines for a terminal."""
 
 from __future__ import annotations
 

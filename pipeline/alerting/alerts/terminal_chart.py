@@ -1,4 +1,4 @@
-"""The share of each key over time as a terminal shows it."""
+"""The negative share of each key over time, for a terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BARS = " ▁▂▃▄▅▆▇█"
 
 
 def share_chart(history: CountHistory, episodes: Sequence[Episode], keys: int = 20) -> Table:
-    """One line per key, those with episodes first: the negative share from 0 to 100 %, red where an episode ran."""
+    """One line per key, keys with episodes first: the negative share from 0 to 100 %, in red during an episode."""
     edges = np.linspace(0, history.posts.shape[1], min(COLUMNS, history.posts.shape[1]) + 1).astype(int).tolist()
     order = sorted(history.keys, key=lambda k: (-sum(e.key == k for e in episodes), k))[:keys]
     table = Table.grid(padding=(0, 2))

@@ -50,7 +50,7 @@ def words(text: str) -> list[str]:
 def distinctive(inside: Iterable[str], outside: Iterable[str], limit: int = 6) -> list[str]:
     """The terms that are most over-represented in the texts `inside` against those `outside`.
 
-    A term stands in at least two texts and has z >= `SIGNIFICANT_Z`, where with the counts y of a word and n of all
+    A term occurs in at least two texts and has z >= `SIGNIFICANT_Z`, where with the counts y of a word and n of all
     words on either side (i, o), the prior p of the word and P of all words
 
         z = (ln((yi + p) / (ni + P - yi - p)) - ln((yo + p) / (no + P - yo - p))) / sqrt(1 / (yi + p) + 1 / (yo + p))

@@ -16,10 +16,10 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration
 from pipeline.alerting.evaluation.backtest import ScoreHistory, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore
 
 DAYS = 28
@@ -124,8 +124,8 @@ def leave_out_confirmed(store: NotificationStore, history: CountHistory, scores:
     for alert in store.alerts():
         if alert.key not in history.keys or alert.lane != NEGATIVE:
             continue
-        operator = store.state(operator_state(alert.id)) or {}
-        if not operator.get("acknowledged_at") or operator.get("false_alarm_at") or alert.false_alarm:
+        operator = store.state(operator_key(alert.id)) or OperatorState()
+        if not operator.acknowledged_at or operator.false_alarm_at or alert.false_alarm:
             continue
         ended = alert.resolved_at or alert.updated_at
         scores = without(history, scores, alert.key, alert.started_at, ended + AFTER)

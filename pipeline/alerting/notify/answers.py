@@ -1,8 +1,8 @@
-"""What a receiver's answer means: taken, busy (try again) or refused. Pure and total: any bytes may come.
+"""The meaning of a receiver's answer: taken, busy (try again) or refused. Pure; it handles any bytes.
 
-Success is what the vendor documents as such, whatever the HTTP status. Sources, as of 2026: docs.slack.dev (incoming
-webhooks), open.dingtalk.com (custom robot, global error codes), open.feishu.cn (custom bot, generic error codes),
-developer.work.weixin.qq.com (group robot, global error codes).
+An answer is a success if the vendor documents it as one, whatever the HTTP status. Sources, as of 2026: docs.slack.dev
+(incoming webhooks), open.dingtalk.com (custom robot, global error codes), open.feishu.cn (custom bot, generic error
+codes), developer.work.weixin.qq.com (group robot, global error codes).
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from models.text import clean
 from pipeline.domain.errors import Fatal, Transient
 
-#: Characters of a receiver's own words that are kept.
+#: Characters that are kept of a receiver's own words.
 MAX_WORDS = 200
-#: How long a receiver that says it is busy, and not for how long, is left alone.
+#: Seconds to wait for a receiver that is busy and does not say for how long.
 BUSY_S = 15.0
 _BUSY_STATUS = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`text` is the body, not `complete` where it broke off; `wait_s` what Retry-After asks for."""
+    """`text` is the body, not `complete` if the connection broke off; `wait_s` is what Retry-After asks for."""
 
     status: int
     text: str
@@ -32,9 +32,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Vendor:
-    """Of a vendor that answers JSON: the field of its code, of its words, and the codes that mean 'later'.
+    """How a vendor answers in JSON: the fields of its code and of its words, and the codes that mean "try again".
 
-    `busy_words`: a code that also means something else is busy where its words contain one of these.
+    A code that may also mean something else counts as busy if its words contain one of `busy_words`.
     """
 
     code: str
@@ -55,7 +55,7 @@ DINGTALK = Vendor(
 FEISHU = Vendor(
     "code",
     "msg",
-    # over the rate limit of the system, of the chat, of the operation, of the API; 9499 says so in its words only
+    # over the rate limit of the system, of the chat, of the operation, of the API; 9499 says so only in its words
     frozenset({11232, 11233, 230020, 99991400}),
     "check the URL, the secret, the keywords and the IP list of the bot",
     ("too many request", "frequency limit", "rate limit"),
@@ -71,17 +71,18 @@ WECOM = Vendor(
 
 
 def judge(name: str, answer: Answer) -> None:
-    """Of a receiver without codes of its own; raises `Transient` or `Fatal`.
+    """Judges a receiver without codes of its own; raises `Transient` or `Fatal`.
 
-    A page in place of an answer is of a log-in or a proxy: nobody has the message.
+    A web page instead of an answer comes from a log-in or a proxy, so that nobody has the message.
     """
     _judge_status(name, answer, "check the URL and the receiver; redirects are refused")
     if answer.text.lstrip("\ufeff \t\r\n")[:15].lower().startswith(("<!doctype html", "<html")):
-        raise Fatal(f"channel {name}: answered {answer.status} with a web page", "check the URL: is it a log-in page?")
+        remedy = "check the URL, which may lead to a log-in page"
+        raise Fatal(f"channel {name}: answered {answer.status} with a web page", remedy)
 
 
 def judge_slack(name: str, answer: Answer) -> None:
-    """Slack answers `ok`, or one word that says why not; raises `Transient` or `Fatal`."""
+    """Judges Slack, which answers `ok` or one word that says why not; raises `Transient` or `Fatal`."""
     remedy = "check the URL; the webhook or its channel may have been removed"
     if 200 <= answer.status < 300 and answer.text.strip().strip('"') == "ok":
         return
@@ -93,7 +94,7 @@ def judge_slack(name: str, answer: Answer) -> None:
 
 
 def judge_vendor(name: str, answer: Answer, vendor: Vendor) -> None:
-    """By the code in the body, whatever the status; raises `Transient` or `Fatal`."""
+    """Judges a vendor by the code in the body, whatever the status; raises `Transient` or `Fatal`."""
     try:
         body = json.loads(answer.text)
     except (ValueError, RecursionError):
@@ -109,14 +110,14 @@ def judge_vendor(name: str, answer: Answer, vendor: Vendor) -> None:
     if code in vendor.busy or (code != 0 and any(word in words.lower() for word in vendor.busy_words)):
         raise Transient(f"channel {name}: busy ({said})", _wait(answer, BUSY_S))
     if code == 0:
-        # A gateway in front may answer for the vendor: with an error status nobody has the message.
+        # A gateway may answer for the vendor: with an error status, nobody has the message.
         _judge_status(name, answer, vendor.remedy)
         return
     raise Fatal(f"channel {name}: refused ({said})", vendor.remedy)
 
 
 def quoted(text: str) -> str:
-    """A receiver's own words in one line of printable characters, at most `MAX_WORDS`.
+    """A receiver's own words in one line of at most `MAX_WORDS` printable characters.
 
     >>> quoted("sign\\x1b[2J not\\r\\nmatch")
     'sign not match'
@@ -135,7 +136,7 @@ def _judge_status(name: str, answer: Answer, remedy: str) -> None:
 
 
 def _judge_end(name: str, answer: Answer) -> None:
-    """What breaks off before it says yes or no is neither."""
+    """Raises `Transient` for an answer that broke off before it said yes or no."""
     if not answer.complete:
         raise Transient(f"channel {name}: the answer broke off{_said(answer.text)}", _wait(answer, 1.0))
 

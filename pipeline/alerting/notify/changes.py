@@ -58,7 +58,7 @@ def delivered(alert: Alert, sent: Alert, channel: str, now: datetime) -> Alert:
         attempts=before.attempts + 1,
         detail="",
         sequence=sent.sequence,
-        notified_as=sent.standing,
+        notified_as=sent.level,
         due_at=None,
     )
     if has_update(alert, after):

@@ -1,7 +1,7 @@
 """What each channel knows of an alert, and what it has still to send. Pure.
 
-A channel reports how the alert stands now, not everything that happened in between: it has an update to send if the
-alert stands differently from what its receiver knows.
+A channel reports the current level of the alert, not everything that happened in between: it has an update to send if
+the alert is not at the level that its receiver knows.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ def delivery_of(alert: Alert, channel: str) -> Delivery:
 
 
 def has_update(alert: Alert, delivery: Delivery) -> bool:
-    """Whether the alert stands differently from what the receiver knows."""
-    if delivery.notified_as == alert.standing == RESOLVED:
+    """Whether the receiver does not know the current level of the alert, or a later transition."""
+    if delivery.notified_as == alert.level == RESOLVED:
         return False
-    changed = bool(delivery.notified_as) and delivery.notified_as != alert.standing
+    changed = bool(delivery.notified_as) and delivery.notified_as != alert.level
     return changed or alert.sequence > delivery.sequence
 
 
 def transition_for(alert: Alert, delivery: Delivery) -> str:
-    """The transition of the alert from what the receiver knows to how the alert stands now."""
-    if alert.standing == RESOLVED:
+    """The transition from the level that the receiver knows to the current one."""
+    if alert.level == RESOLVED:
         return RESOLVED
     if not delivery.notified_as:
         return "opened"
-    return "escalated" if (delivery.notified_as, alert.standing) == (WARNING, CRITICAL) else "reminder"
+    return "escalated" if (delivery.notified_as, alert.level) == (WARNING, CRITICAL) else "reminder"
 
 
 def idempotency_key(alert: Alert, transition: str) -> str:

@@ -23,9 +23,9 @@ from pipeline.settings import AlertSettings, ChannelSettings
 
 
 def make_channels(settings: AlertSettings) -> list[Channel]:
-    """The channels, with the log first where none of them is one.
+    """The channels of the settings, with the log first unless one of them is a log.
 
-    Raises `Fatal` naming the channel and the field.
+    Raises `Fatal`, which names the channel and the field.
     """
     check_names(settings)
     logged = any(c.kind == "log" for c in settings.channels)
@@ -36,12 +36,13 @@ def make_channels(settings: AlertSettings) -> list[Channel]:
 
 
 def check_names(settings: AlertSettings) -> list[str]:
-    """The names of the channels; raises `Fatal` for one that two have, or that only the log may have."""
+    """The names of the channels; raises `Fatal` for a name that two have or that is reserved for the log."""
     names = [c.name for c in settings.channels]
     if twice := {n for n in names if names.count(n) > 1}:
-        raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "name each channel once")
+        raise Fatal(f"alerts.channels: the name {sorted(twice)[0]!r} is given twice", "give each channel its own name")
     if LOG in names:
-        raise Fatal(f"alerts.channels: {LOG!r} is the worker's own log", "give the channel another name")
+        message = f"alerts.channels: the name {LOG!r} is reserved for the worker's own log"
+        raise Fatal(message, "give the channel another name")
     return names
 
 
@@ -66,7 +67,7 @@ async def _problem(channel: Channel) -> str | None:
     except Fatal as error:
         return str(error)
     except Transient as error:
-        return f"{error}; is the receiver up, and may this host reach it?"
+        return f"{error}; check that the receiver is running and that this host may reach it"
     return None
 
 
@@ -77,9 +78,9 @@ def open_channel(c: ChannelSettings) -> Channel:
     secret = _secret(c, c.secret, c.secret_file, "secret")
     if c.kind == "email":
         if missing := [f for f in ("host", "sender", "to") if not getattr(c, f)]:
-            raise Fatal(f"alerts.channels {c.name}: {missing[0]} is missing", "an email channel needs host, sender, to")
+            raise _missing(c, missing[0], "set host, sender and to, which an email channel needs")
         if c.username and not secret:
-            raise Fatal(f"alerts.channels {c.name}: secret is missing", "give the password of username in secret_file")
+            raise _missing(c, "secret", "set secret or secret_file to the password of username")
         server = MailServer(
             c.name,
             c.host,
@@ -93,7 +94,7 @@ def open_channel(c: ChannelSettings) -> Channel:
         return MailChannel(c.name, server, sender=c.sender, to=c.to, language=c.language)
     url = _secret(c, c.url, c.url_file, "url")
     if not url:
-        raise Fatal(f"alerts.channels {c.name}: url is missing", f"a {c.kind} channel needs url or url_file")
+        raise _missing(c, "url", f"set url or url_file, which a {c.kind} channel needs")
     if c.kind == "webhook":
         return WebhookChannel(
             c.name, url, secret=secret, allow_private=c.allow_private, timeout_s=c.timeout_s, body=c.body
@@ -136,14 +137,19 @@ class Routed:
         await self.channel.check()
 
 
+def _missing(c: ChannelSettings, field: str, remedy: str) -> Fatal:
+    return Fatal(f"alerts.channels {c.name}: {field} is missing", remedy)
+
+
 def _secret(c: ChannelSettings, value: SecretStr, file: str, field: str) -> str:
     if not file:
         return value.get_secret_value()
+    place = f"alerts.channels {c.name}: {field}_file"
     try:
         return Path(file).read_text("utf-8").strip()
     except OSError as error:
-        raise Fatal(f"alerts.channels {c.name}: {field}_file {file}: {error.strerror}", "mount the file") from None
+        raise Fatal(f"{place} {file}: {error.strerror}", "mount the file so that this user can read it") from None
     except UnicodeDecodeError:
-        raise Fatal(f"alerts.channels {c.name}: {field}_file {file} is not UTF-8", "write it as plain text") from None
+        raise Fatal(f"{place} {file} is not UTF-8", "store it as plain text in UTF-8") from None
     except ValueError:  # a NUL character in the name
-        raise Fatal(f"alerts.channels {c.name}: {field}_file cannot name a file", "give its path") from None
+        raise Fatal(f"{place} is not the name of a file", "give the path of the file") from None

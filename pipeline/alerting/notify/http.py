@@ -1,4 +1,4 @@
-"""POST to a receiver of the configuration, and to nowhere else: addresses judged first, no redirects, short answers."""
+"""POST to a receiver of the settings and nowhere else: it checks the addresses first and follows no redirects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings.urls import checked_url
 
 MAX_ANSWER_BYTES = 65_536
-#: A receiver that asks for a longer wait is asked again after this one.
+#: The longest wait in seconds that a receiver gets; it may ask for more.
 MAX_WAIT_S = 86_400.0
 #: IPv6 ranges that carry an IPv4 address, and how many bits follow it.
 _EMBEDDED = [
@@ -30,13 +30,13 @@ _EMBEDDED = [
     (ipaddress.IPv6Network("64:ff9b::/96"), 0),
     (ipaddress.IPv6Network("2002::/16"), 80),
 ]
-#: NAT64 of one's own network: where the IPv4 address stands in it is that network's affair.
+#: NAT64 inside one network, which decides where the IPv4 address lies in the IPv6 address.
 _LOCAL_NAT64 = ipaddress.IPv6Network("64:ff9b:1::/48")
 _PRIVATE_REMEDY = "set allow_private for your own host"
 
 
 def is_public(address: str) -> bool:
-    """Whether the address is of the internet; what carries an IPv4 address is judged by that one.
+    """Whether the address is public; an IPv6 address that carries an IPv4 address is judged by the latter.
 
     >>> is_public("8.8.8.8"), is_public("64:ff9b::a9fe:a9fe"), is_public("224.0.0.1"), is_public("fec0::1")
     (True, False, False, False)
@@ -52,10 +52,10 @@ def is_public(address: str) -> bool:
 
 
 class Poster:
-    """`post` for one channel; `name` stands in its errors. Plain http and private addresses need `allow_private`."""
+    """Posts for one channel, whose `name` its errors give. Plain HTTP and private addresses need `allow_private`."""
 
     def __init__(self, name: str, url: str, *, allow_private: bool = False, timeout_s: float = 10.0) -> None:
-        """Raises `Fatal` for a URL that may not be called."""
+        """Raises `Fatal` for a URL that must not be called."""
         try:
             checked_url(url)
         except ValueError as error:
@@ -66,10 +66,10 @@ class Poster:
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def post(self, body: bytes, headers: dict[str, str] | None = None, query: str = "") -> Answer:
-        """What the receiver answered, its first 64 KiB; raises `Transient` where none came, `Fatal` for the address."""
+        """The first 64 KiB of the answer; raises `Transient` if none came, `Fatal` for a forbidden address."""
         url = f"{self._url}{'&' if '?' in self._url else '?'}{query}" if query else self._url
         try:
-            # aiohttp asks no resolver about an address written as numbers: so all is resolved and judged here.
+            # aiohttp asks no resolver about a numeric address, so every address is resolved and judged here.
             connector = aiohttp.TCPConnector(resolver=_Resolved(await self._addresses()))
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False) as session,
@@ -92,7 +92,7 @@ class Poster:
         return await self.post(json.dumps(value, ensure_ascii=False).encode(), query=query)
 
     async def check(self) -> None:
-        """Connects, with TLS where the URL says so, and sends nothing; raises as `post` does."""
+        """Connects, with TLS if the URL asks for it, and sends nothing; raises as `post` does."""
         parts = urlsplit(self._url)
         secure = parts.scheme == "https"
         try:
@@ -105,16 +105,15 @@ class Poster:
             raise self._failure(error) from error
 
     def _failure(self, error: Exception) -> Transient | Fatal:
-        """The kind of failure and its cause in the system's words, without the URL.
+        """The failure with its cause in the system's words, without the URL.
 
-        A certificate that is not trusted and a URL that cannot be called (UnicodeError is a ValueError) stay so.
+        It is `Fatal` for an untrusted certificate and for a URL that cannot be called (UnicodeError is a ValueError).
         """
         cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", error)
         if isinstance(cause, ssl.SSLCertVerificationError):
             said = quoted(cause.verify_message)
-            return Fatal(
-                f"channel {self.name}: the certificate is not trusted ({said})", "correct url, or the receiver"
-            )
+            message = f"channel {self.name}: the certificate is not trusted ({said})"
+            return Fatal(message, "correct url, or the certificate of the receiver")
         words = quoted(self._without_secrets(str(getattr(cause, "strerror", None) or "")))
         said = f"channel {self.name}: {type(error).__name__}{f' ({words})' if words else ''}"
         if isinstance(error, ValueError) and not isinstance(error, OSError):
@@ -122,7 +121,7 @@ class Poster:
         return Transient(said)
 
     def _without_secrets(self, text: str) -> str:
-        """A receiver may repeat what it was sent: parts of the URL that may be a token are taken out."""
+        """Removes the parts of the URL that may be a token: a receiver may repeat them in its answer."""
         parts = urlsplit(self._url)
         for secret in re.split(r"[/&=;?]", f"{parts.path}&{parts.query}&{parts.password or ''}"):
             for form in {secret, unquote(secret)}:
@@ -131,14 +130,14 @@ class Poster:
         return text
 
     async def _addresses(self) -> list[ResolveResult]:
-        """The receiver's addresses; raises `Fatal` where one of them is not public and that is not allowed."""
+        """The receiver's addresses; raises `Fatal` if one of them is not public and `allow_private` is not set."""
         parts = urlsplit(self._url)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
         infos = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         results: list[ResolveResult] = []
         for family, _, proto, _, address in infos:
             if not self._private and not is_public(str(address[0])):
-                raise Fatal(f"channel {self.name}: {host} is no public address", _PRIVATE_REMEDY)
+                raise Fatal(f"channel {self.name}: {host} is not a public address", _PRIVATE_REMEDY)
             results.append(
                 ResolveResult(
                     hostname=host,
@@ -153,7 +152,7 @@ class Poster:
 
 
 async def _body(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
-    """The first `MAX_ANSWER_BYTES` of the body, in however many parts it comes; False where it breaks off."""
+    """The first `MAX_ANSWER_BYTES` of the body, and whether it came to its end."""
     content = bytearray()
     try:
         while len(content) < MAX_ANSWER_BYTES and (part := await answer.content.read(MAX_ANSWER_BYTES - len(content))):
@@ -164,7 +163,7 @@ async def _body(answer: aiohttp.ClientResponse) -> tuple[bytes, bool]:
 
 
 def waited_s(header: str, now: datetime) -> float | None:
-    """Seconds that a Retry-After header asks for, a number or a date; None where it says nothing.
+    """The seconds that a Retry-After header asks for as a number or a date; None if it is neither.
 
     >>> waited_s("60", datetime(2026, 1, 1, tzinfo=UTC)), waited_s("soon", datetime(2026, 1, 1, tzinfo=UTC))
     (60.0, None)
@@ -182,7 +181,7 @@ def waited_s(header: str, now: datetime) -> float | None:
 
 
 class _Resolved(AbstractResolver):
-    """Answers with what was resolved and judged before: no second look-up, so no rebinding."""
+    """Gives the addresses that were judged before, so that a second look-up cannot change them."""
 
     def __init__(self, results: list[ResolveResult]) -> None:
         self._results = results
@@ -193,4 +192,4 @@ class _Resolved(AbstractResolver):
         return self._results
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Returns: there is nothing to close."""

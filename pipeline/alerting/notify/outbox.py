@@ -12,11 +12,10 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Protocol, TypeVar
 
-from models.json_types import JsonObject
 from pipeline.alerting.notify.changes import queued
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import Delivery, DeliveryState
-from pipeline.domain.states import StateKey
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.protocol import NotificationStore
 
 #: Open alerts that are refreshed at a channel that keeps state.
@@ -67,10 +66,9 @@ class Outbox:
         """The open alerts, newest first."""
         return await self._retry(lambda: self._store.alerts(open_only=True, limit=MAX_OPEN))
 
-    async def operator(self, key: StateKey[JsonObject]) -> JsonObject:
+    async def operator(self, alert_id: str) -> OperatorState:
         """What people said about an alert."""
-        said = await self._retry(lambda: self._store.state(key))
-        return said or {}
+        return await self._retry(lambda: self._store.state(operator_key(alert_id))) or OperatorState()
 
     async def resume(self) -> None:
         """Queues what the settings add or remove; call it when this process begins to notify."""
@@ -97,8 +95,8 @@ class Outbox:
         older = status.deliveries is None
         if older and status.first_at and not status.pending:
             # Release 0.10.0 notified every channel of an alert or none.
-            told = Delivery("", DeliveryState.DELIVERED, status.last_at, 1, "", alert.sequence, alert.standing)
-            everyone = tuple(replace(told, channel=name) for name in self._routes)
+            settled = Delivery("", DeliveryState.DELIVERED, status.last_at, 1, "", alert.sequence, alert.level)
+            everyone = tuple(replace(settled, channel=name) for name in self._routes)
             alert = replace(alert, notifications=replace(status, deliveries=everyone))
         pending = status.pending or ()
         asked = {n: route for n, route in self._routes.items() if alert.is_open or older or n in pending}

@@ -12,25 +12,18 @@ Times are of the wall clock.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from enum import Enum
 from fnmatch import fnmatchcase
-from typing import Any
 from zoneinfo import ZoneInfo
 
-from models.json_types import JsonObject
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors
 from pipeline.domain.alert import CRITICAL, RESOLVED, Alert
-from pipeline.domain.states import StateKey, json_key
+from pipeline.domain.operator_state import OperatorState
 
 WEEK = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-
-
-def operator_state(alert_id: str) -> StateKey[JsonObject]:
-    """The key of what people said about an alert; only their commands write it."""
-    return json_key(f"operator-{alert_id}")
 
 
 class Action(Enum):
@@ -87,13 +80,13 @@ class Maintenance:
 def decide(
     transition: str,
     alert: Alert,
-    operator: Mapping[str, Any],
+    operator: OperatorState,
     quiet: Sequence[QuietHours],
     maintenance: Sequence[Maintenance],
     now: datetime,
     min_authors: int = 1,
 ) -> Decision:
-    """What to do with a transition of an alert; `operator` is the word of people on it (empty: nobody spoke).
+    """What to do with a transition of an alert; `operator` holds what people said about it.
 
     The minimum of authors does not apply to an alert that people know of already.
     """
@@ -103,13 +96,13 @@ def decide(
     if below_min_authors(alert, min_authors):
         reason = f"{_distinct_authors(alert)} of {min_authors} authors (alerts.min_authors)"
         return Decision(Action.DROP if transition == RESOLVED else Action.HOLD, reason)
-    snoozed = operator.get("snoozed_until")
-    if snoozed and now < datetime.fromisoformat(snoozed):
-        return Decision(Action.HOLD, f"snoozed until {snoozed}", datetime.fromisoformat(snoozed))
-    if operator.get("false_alarm_at") and transition != RESOLVED:
-        return Decision(Action.DROP, f"marked as a false alarm by {operator.get('false_alarm_by', '?')}")
-    if operator.get("acknowledged_at") and transition == "reminder":
-        return Decision(Action.DROP, f"acknowledged by {operator.get('acknowledged_by', '?')}")
+    if operator.snoozed_until is not None and operator.is_snoozed_at(now):
+        until = operator.snoozed_until
+        return Decision(Action.HOLD, f"snoozed until {until.isoformat()}", until)
+    if operator.false_alarm_at and transition != RESOLVED:
+        return Decision(Action.DROP, f"marked as a false alarm by {operator.false_alarm_by or '?'}")
+    if operator.acknowledged_at and transition == "reminder":
+        return Decision(Action.DROP, f"acknowledged by {operator.acknowledged_by or '?'}")
     if alert.severity != CRITICAL:
         ends = [end for window in quiet if (end := window.until(now)) is not None]
         if ends:
@@ -136,7 +129,7 @@ class NotificationPolicy:
     overrides: tuple[KeyOverride, ...] = ()
     min_authors: int = 1
 
-    def decide(self, transition: str, alert: Alert, operator: Mapping[str, Any], now: datetime) -> Decision:
+    def decide(self, transition: str, alert: Alert, operator: OperatorState, now: datetime) -> Decision:
         authors = self._min_authors_of(alert)
         return decide(transition, alert, operator, self.quiet, self.maintenance, now, authors)
 

@@ -11,7 +11,7 @@ from pipeline.alerting.notify.channel import Channel, StatefulChannel
 from pipeline.alerting.notify.context import QueueContext
 from pipeline.alerting.notify.deliveries import delivery_of, has_update, idempotency_key, transition_for
 from pipeline.alerting.notify.outbox import Route
-from pipeline.alerting.notify.policy import Action, Decision, operator_state
+from pipeline.alerting.notify.policy import Action, Decision
 from pipeline.domain.alert import RESOLVED, Alert
 from pipeline.domain.delivery import Delivery
 
@@ -62,11 +62,11 @@ class Screening:
 
     async def _decide(self, alert: Alert, transition: str, delivery: Delivery) -> Decision:
         if isinstance(self._channel, StatefulChannel) and delivery.notified_as:
-            # The receiver must know how the alert stands, whatever people said. A refresh takes the place of reminders.
+            # The receiver must know the current level, whatever people said. A refresh takes the place of reminders.
             refreshed = transition == "reminder" and delivery.notified_as != RESOLVED
             return Decision(Action.DROP if refreshed else Action.SEND)
         never_began = transition == RESOLVED and not delivery.notified_as
         if never_began and (delivery.sequence >= 0 or alert.false_alarm is not None):
             return Decision(Action.DROP, "nobody was notified that it began")
-        said = await self._context.outbox.operator(operator_state(alert.id))
+        said = await self._context.outbox.operator(alert.id)
         return self._context.policy.decide(transition, alert, said, self._context.now())

@@ -18,7 +18,7 @@ Refused = dict[str, tuple[int, bytes]]
 
 
 class MailServer:
-    """`tls` is `starttls`, `tls` from the first byte, or `none` (own networks only); `channel` stands in errors."""
+    """`tls` is `starttls`, `tls` from the first byte, or `none` (own networks only); errors name `channel`."""
 
     def __init__(
         self,

@@ -1,28 +1,27 @@
-"""What became of an alert's notifications, and the word of people on it, in words for the terminal and the console."""
+"""What became of an alert's notifications, and what people said about it, in words for terminal and console."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from pipeline.alerting.notify.log import LOG
-from pipeline.alerting.notify.policy import operator_state
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import Delivery, DeliveryState, NotificationStatus
+from pipeline.domain.operator_state import OperatorState, operator_key
 from pipeline.store.protocol import StateStore
 
 _WAITING = frozenset({DeliveryState.PENDING, DeliveryState.RETRYING, DeliveryState.HELD})
 
 
-def operators(store: StateStore, alerts: Iterable[Alert]) -> dict[str, Mapping[str, Any]]:
-    """The word of people on each alert, by its id, in one request to the store."""
-    names = {alert.id: operator_state(alert.id) for alert in alerts}
-    said = store.states(list(names.values()))
-    return {alert_id: said.get(name, {}) for alert_id, name in names.items()}
+def operators(store: StateStore, alerts: Iterable[Alert]) -> dict[str, OperatorState]:
+    """What people said about each alert, by its id, in one request to the store."""
+    keys = {alert.id: operator_key(alert.id) for alert in alerts}
+    said = store.states(list(keys.values()))
+    return {alert_id: said.get(key, OperatorState()) for alert_id, key in keys.items()}
 
 
-def notification_status(alert: Alert, said: Mapping[str, Any], now: datetime) -> str:
+def notification_status(alert: Alert, said: OperatorState, now: datetime) -> str:
     """Whether people were notified of the alert, why they were not, and what they `said` about it."""
     status = alert.notifications
     people = [d for d in status.by_channel.values() if d.channel != LOG]
@@ -42,10 +41,11 @@ def notification_status(alert: Alert, said: Mapping[str, Any], now: datetime) ->
     parts += refused
     if word := alert.false_alarm:
         parts.append(f"marked as a false alarm by {word.by} {_moment(word.at)}: {word.note}")
-    if acknowledged := said.get("acknowledged_at"):
-        parts.append(f"acknowledged by {said['acknowledged_by']} {_moment(datetime.fromisoformat(acknowledged))}")
-    if said.get("snoozed_until") and now < (until := datetime.fromisoformat(said["snoozed_until"])):
-        parts.append(f"snoozed until {_moment(until)} by {said['snoozed_by']}: {said['snooze_reason']}")
+    if said.acknowledged_at:
+        parts.append(f"acknowledged by {said.acknowledged_by or '?'} {_moment(said.acknowledged_at)}")
+    if said.snoozed_until and said.is_snoozed_at(now):
+        until, by, why = _moment(said.snoozed_until), said.snoozed_by or "?", said.snooze_reason or ""
+        parts.append(f"snoozed until {until} by {by}: {why}")
     if alert.note:
         parts.append(alert.note)
     return "; ".join(parts)

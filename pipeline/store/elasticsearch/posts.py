@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from models.cache import LruCache
+from models.json_types import JsonObject
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
-from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.domain.post import Outcome, ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
@@ -32,7 +34,6 @@ class ElasticsearchPosts:
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
         self._indices.make_ready(self._index_of(p) for p in posts)
-        stamp = ingested_at.isoformat()
         owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
         outcomes: list[Outcome | None] = [None] * len(posts)
         operations: list[list[dict[str, Any]]] = [
@@ -45,7 +46,7 @@ class ElasticsearchPosts:
                         "version_type": "external",
                     }
                 },
-                p.document(stamp, repost=owners[p.post.content_hash] != p.post.id),
+                PostDocument(p, ingested_at, repost=owners[p.post.content_hash] != p.post.id).to_json(),
             ]
             for p in posts
         ]
@@ -98,19 +99,19 @@ class ElasticsearchPosts:
             self._owners.put(content_hash, owners[content_hash])
         return owners
 
-    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+    def replace(self, documents: Sequence[PostDocument], version: int) -> int:
         operations: list[list[dict[str, Any]]] = []
         for document in documents:
-            index = self._indices.layout().index(time_of(document))
-            target = {"_index": index, "_id": document["_id"], "version": version}
+            index = self._indices.layout().index(document.post.event_time)
+            target = {"_index": index, "_id": document.id, "version": version}
             operations.append(
                 [
                     {"index": {**target, "version_type": "external"}},
-                    {k: v for k, v in document.items() if k != "_id"},
+                    document.to_json(),
                 ]
             )
         written = self._c.bulk(operations).count(ItemVerdict.WRITTEN)
-        self._states.invalidate_days(map(time_of, documents), datetime.now(UTC))
+        self._states.invalidate_days((d.post.event_time for d in documents), datetime.now(UTC))
         return written
 
     def refresh(self) -> None:
@@ -177,23 +178,23 @@ class ElasticsearchPosts:
         body = json.dumps({"query": queries.evidence(scope, start, end, rule)}, ensure_ascii=False)
         return f"GET {names.POSTS}/_search {body}"
 
-    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+    def search(self, text: str, limit: int) -> list[PostDocument]:
         words = text.split()
         if not words:
             return []
         must = [{"multi_match": {"query": w, "fields": ["title", "text"], "type": "phrase"}} for w in words]
         hits = self._c.hits(names.POSTS, limit, query={"bool": {"must": must}}, sort=[{"@timestamp": "desc"}])
-        return [{**h["_source"], "_id": h["_id"]} for h in hits]
+        return [_document(h) for h in hits]
 
-    def post(self, document_id: str) -> dict[str, Any] | None:
+    def post(self, document_id: str) -> PostDocument | None:
         hits = self._c.search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
-        return {**hits[0]["_source"], "_id": document_id} if hits else None
+        return _document(hits[0]) if hits else None
 
-    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+    def documents(self, start: datetime, end: datetime) -> Iterator[PostDocument]:
         hits = self._c.scan(
             names.POSTS, query=queries.all_of([queries.in_range(start, end)]), sort=[{"@timestamp": "asc"}]
         )
-        return ({**h["_source"], "_id": h["_id"]} for h in hits)
+        return (_document(h) for h in hits)
 
     def ids(self) -> Iterator[str]:
         hits = self._c.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
@@ -212,3 +213,7 @@ class ElasticsearchPosts:
 
     def _index_of(self, scored: ScoredPost) -> str:
         return self._indices.layout().index(scored.post.event_time)
+
+
+def _document(hit: JsonObject) -> PostDocument:
+    return PostDocument.from_json(hit["_id"], hit["_source"])

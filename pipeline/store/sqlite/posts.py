@@ -6,14 +6,15 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import orjson
 
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope, bucket_start
-from pipeline.domain.post import Outcome, ScoredPost, time_of
+from pipeline.domain.post import Outcome, ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.protocol import SOURCES
 from pipeline.store.sqlite.database import MOST_ROWS, Database, each
@@ -40,14 +41,13 @@ class SqlitePosts:
         self._db = database
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
-        stamp = ingested_at.isoformat()
         with self._db.writing() as db:
             owners = self._claim(db, posts)
             there = self._there(db, [p.post.id for p in posts])
             next_row = db.execute("SELECT coalesce(max(rowid), 0) + 1 FROM posts").fetchone()[0]
             outcomes: list[Outcome] = []
             stale: list[int] = []
-            new: list[tuple[int, ScoredPost, dict[str, Any]]] = []
+            new: list[tuple[int, PostDocument]] = []
             for scored in posts:
                 post, old = scored.post, there.get(scored.post.id)
                 if old and old.version >= version:
@@ -57,7 +57,7 @@ class SqlitePosts:
                 if old:
                     stale.append(old.row)
                 row = next_row + len(new)
-                new.append((row, scored, scored.document(stamp, repost=owners[post.content_hash] != post.id)))
+                new.append((row, PostDocument(scored, ingested_at, repost=owners[post.content_hash] != post.id)))
                 there[post.id] = _Known(row, version, str(post.origin))
                 outcomes.append(Outcome.INDEXED)
             self._forget(db, stale)
@@ -65,26 +65,26 @@ class SqlitePosts:
             write_states(db, invalidation_tokens((p.post.event_time for p in posts), ingested_at))
         return outcomes
 
-    def replace(self, documents: Sequence[Mapping[str, Any]], version: int) -> int:
+    def replace(self, documents: Sequence[PostDocument], version: int) -> int:
         written = 0
         with self._db.writing() as db:
             for document in documents:
-                body = {k: v for k, v in document.items() if k != "_id"}
+                body = document.to_json()
                 row = db.execute(
                     """UPDATE posts SET version = ?, topic = ?, labels = ?, negative_score = ?, document = ?
                     WHERE id = ? AND version < ?""",
                     (
                         version,
-                        body["topic"],
+                        document.topic,
                         json.dumps(body["labels"]),
                         body["negative_score"],
                         json.dumps(body, ensure_ascii=False),
-                        document["_id"],
+                        document.id,
                         version,
                     ),
                 )
                 written += row.rowcount
-            write_states(db, invalidation_tokens(map(time_of, documents), datetime.now(UTC)))
+            write_states(db, invalidation_tokens((d.post.event_time for d in documents), datetime.now(UTC)))
         return written
 
     @staticmethod
@@ -106,10 +106,10 @@ class SqlitePosts:
             db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
 
     @staticmethod
-    def _insert(db: sqlite3.Connection, new: Sequence[tuple[int, ScoredPost, Mapping[str, Any]]], version: int) -> None:
+    def _insert(db: sqlite3.Connection, new: Sequence[tuple[int, PostDocument]], version: int) -> None:
         rows = []
-        for row, scored, document in new:
-            post = scored.post
+        for row, document in new:
+            post, body = document.post, document.to_json()
             time = post.event_time.timestamp()
             rows.append(
                 (
@@ -118,19 +118,19 @@ class SqlitePosts:
                     version,
                     time,
                     bucket_start(time),
-                    document["repost"],
-                    document["topic"],
+                    document.repost,
+                    document.topic,
                     post.content_hash,
-                    orjson.dumps(scored.labels).decode(),
-                    document["negative_score"],
+                    orjson.dumps(document.labels).decode(),
+                    body["negative_score"],
                     str(post.origin),
-                    orjson.dumps(document).decode(),
+                    orjson.dumps(body).decode(),
                 )
             )
         db.executemany(f"INSERT INTO posts VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608
-        subjects = [(row, s) for row, scored, _ in new for s in scored.subjects]
+        subjects = [(row, s) for row, document in new for s in document.scored.subjects]
         db.executemany("INSERT INTO post_subjects VALUES (?, ?)", subjects)
-        words = [(row, _spaced(scored.post.full_text)) for row, scored, _ in new]
+        words = [(row, _spaced(document.post.full_text)) for row, document in new]
         db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
 
     def refresh(self) -> None:
@@ -206,7 +206,7 @@ class SqlitePosts:
         labelled = f"json_extract(labels, ?) IN ({_marks(rule.negative)})"
         return f"({labelled} AND negative_score >= ?)", [f'$."{rule.head}"', *rule.negative, rule.score_from]
 
-    def search(self, text: str, limit: int) -> list[dict[str, Any]]:
+    def search(self, text: str, limit: int) -> list[PostDocument]:
         phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
         if not phrases:
             return []
@@ -214,21 +214,21 @@ class SqlitePosts:
             ORDER BY time DESC LIMIT ?"""
         with self._db.reading() as db:
             rows = db.execute(query, (" AND ".join(phrases), min(limit, MOST_ROWS))).fetchall()
-        return [{**json.loads(d), "_id": key} for key, d in rows]
+        return [PostDocument.from_json(key, json.loads(body)) for key, body in rows]
 
-    def post(self, document_id: str) -> dict[str, Any] | None:
+    def post(self, document_id: str) -> PostDocument | None:
         with self._db.reading() as db:
             row = db.execute("SELECT document FROM posts WHERE id = ?", (document_id,)).fetchone()
-        return {**json.loads(row[0]), "_id": document_id} if row else None
+        return PostDocument.from_json(document_id, json.loads(row[0])) if row else None
 
-    def documents(self, start: datetime, end: datetime) -> Iterator[dict[str, Any]]:
+    def documents(self, start: datetime, end: datetime) -> Iterator[PostDocument]:
         after = (start.timestamp(), -1)
         query = """SELECT id, document, time, rowid FROM posts WHERE (time, rowid) > (?, ?) AND time < ?
             ORDER BY time, rowid LIMIT ?"""
         while True:
             with self._db.reading() as db:
                 rows = db.execute(query, (*after, end.timestamp(), _PAGE)).fetchall()
-            yield from ({**json.loads(document), "_id": key} for key, document, _, _ in rows)
+            yield from (PostDocument.from_json(key, json.loads(body)) for key, body, _, _ in rows)
             if len(rows) < _PAGE:
                 return
             after = rows[-1][2:]

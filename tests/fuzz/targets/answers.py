@@ -17,6 +17,7 @@ from pipeline.alerting.notify.status import by_channel, notification_status
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import DeliveryState
 from pipeline.domain.errors import Fatal, Transient
+from pipeline.domain.operator_state import OperatorState
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 _CODES = st.one_of(
@@ -74,6 +75,6 @@ def run(data: bytes) -> None:
 
 def _stands(detail: str, state: DeliveryState) -> None:
     alert = failed(Alert(id="a", key="k", started_at=NOW, updated_at=NOW), "c", state, detail, None, NOW)
-    for line in (notification_status(alert, {}, NOW), *by_channel(alert)):
+    for line in (notification_status(alert, OperatorState(), NOW), *by_channel(alert)):
         assert line.isprintable()
         assert len(line) < 800

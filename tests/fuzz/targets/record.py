@@ -24,6 +24,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import ScoredPost
+from pipeline.domain.post_document import PostDocument
 from pipeline.kafka.agent import to_record
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import DummyClassifier
@@ -107,5 +108,5 @@ def run(data: bytes) -> None:
     results = classify_stage.finish(classify_stage.infer(classify_stage.prepare([record])))
     for _, item in results:
         if isinstance(item, ScoredPost):
-            orjson.dumps(item.document("2026", repost=False))
+            orjson.dumps(PostDocument(item, datetime.now(UTC), repost=False).to_json())
             store.index([item], datetime.now(UTC), DocumentVersion.STREAMED)

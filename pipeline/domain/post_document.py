@@ -1,0 +1,145 @@
+"""A post as it is indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from models.json_types import JsonObject
+from pipeline.domain.post import Origin, Post, ScoredPost
+
+#: Heads whose class and score also stand in fields of their own.
+_MAIN_HEADS = ("topic", "sentiment")
+
+
+def rounded(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores as the index keeps them."""
+    return {head: round(score, 4) for head, score in scores.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class PostDocument:
+    """A document of the index: a post with its labels, when it was indexed, and what the store found out.
+
+    `repost` is true if another document has the same content and was indexed first. `corrected` is true if people have
+    overruled the model. `unknown` holds fields that a newer release wrote; they stay in the document. The index keeps
+    scores with four decimals.
+    """
+
+    scored: ScoredPost
+    ingested_at: datetime
+    repost: bool
+    corrected: bool = False
+    unknown: JsonObject = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The id of the document (`_id`)."""
+        return self.scored.post.id
+
+    @property
+    def post(self) -> Post:
+        return self.scored.post
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The class of each head."""
+        return self.scored.labels
+
+    @property
+    def scores(self) -> Mapping[str, float]:
+        """Per head, how sure the model was of its class, in [0, 1]; people are certain."""
+        return self.scored.scores
+
+    @property
+    def topic(self) -> str:
+        """The class of the head `topic`; empty if the model has no such head."""
+        return self.scored.labels.get("topic", "")
+
+    @property
+    def model(self) -> str:
+        """Name and version of the model that labelled the post."""
+        return f"{self.scored.model_name} {self.scored.model_version}"
+
+    def to_json(self) -> JsonObject:
+        """The body of the document, without its id."""
+        post, scored = self.scored.post, self.scored
+        labels, scores = scored.labels, rounded(scored.scores)
+        return {
+            "@timestamp": post.event_time.isoformat(),
+            "ingested_at": self.ingested_at.isoformat(),
+            "id": post.native_id,
+            "source": post.source,
+            "kind": post.kind,
+            "url": post.url,
+            "title": post.title,
+            "text": post.text,
+            "author": post.author,
+            "lang": post.lang,
+            "content_hash": post.content_hash,
+            "repost": self.repost,
+            "time_suspect": post.time_suspect,
+            "topic": labels.get("topic", ""),
+            "topic_score": scores.get("topic", 0.0),
+            "sentiment": labels.get("sentiment", ""),
+            "sentiment_score": scores.get("sentiment", 0.0),
+            "negative_score": round(scored.negative_score, 4),
+            "labels": dict(labels),
+            "scores": scores,
+            "subjects": list(scored.subjects),
+            "engagement": {"reposts": post.reposts, "likes": post.likes, "comments": post.comments},
+            "model": {"name": scored.model_name, "version": scored.model_version},
+            "origin": {"topic": post.origin.topic, "partition": post.origin.partition, "offset": post.origin.offset},
+            "corrected": self.corrected,
+            "extra": post.extra,
+            **self.unknown,
+        }
+
+    @classmethod
+    def from_json(cls, document_id: str, body: JsonObject) -> PostDocument:
+        """Reads the body of a document that this release or an earlier one wrote; raises `ValueError` or `KeyError`.
+
+        Documents of early releases have a score for `topic` and `sentiment` only (docs/adr/0013).
+        """
+        rest = dict(body)
+        labels, scores = rest.pop("labels", {}), rest.pop("scores", None)
+        shown = {head: (rest.pop(head, ""), rest.pop(f"{head}_score", 0.0)) for head in _MAIN_HEADS}
+        if scores is None:
+            scores = {head: score for head, (_, score) in shown.items() if head in labels}
+        engagement, model, origin = rest.pop("engagement", {}), rest.pop("model", {}), rest.pop("origin", {})
+        post = Post(
+            id=document_id,
+            source=rest.pop("source"),
+            native_id=rest.pop("id", ""),
+            kind=rest.pop("kind", ""),
+            url=rest.pop("url", ""),
+            title=rest.pop("title", ""),
+            text=rest.pop("text", ""),
+            author=rest.pop("author", ""),
+            lang=rest.pop("lang", ""),
+            event_time=datetime.fromisoformat(rest.pop("@timestamp")),
+            time_suspect=rest.pop("time_suspect", False),
+            content_hash=rest.pop("content_hash", ""),
+            reposts=engagement.get("reposts", 0),
+            likes=engagement.get("likes", 0),
+            comments=engagement.get("comments", 0),
+            extra=rest.pop("extra", {}),
+            origin=Origin(origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)),
+        )
+        scored = ScoredPost(
+            post=post,
+            labels=labels,
+            scores=scores,
+            negative_score=rest.pop("negative_score", 0.0),
+            subjects=tuple(rest.pop("subjects", ())),
+            model_name=model.get("name", ""),
+            model_version=model.get("version", ""),
+        )
+        return cls(
+            scored,
+            ingested_at=datetime.fromisoformat(rest.pop("ingested_at")),
+            repost=rest.pop("repost", False),
+            corrected=rest.pop("corrected", False),
+            unknown=rest,
+        )
