@@ -17,7 +17,7 @@ from pipeline.alerting.evaluation.calibration import extent
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
 from pipeline.alerting.evaluation.state import evaluated_to
-from pipeline.alerting.evaluation.why import Surroundings, explanation, near, why_lines
+from pipeline.alerting.evaluation.why import Explanation, Surroundings, near
 from pipeline.alerting.notify.status import notification_status, operators
 from pipeline.cli.common import AsJson, Config, out, print_json, settings_of
 from pipeline.domain.alert import NEGATIVE, Alert
@@ -58,11 +58,11 @@ def why(
     seen, known = replay.observe(key, moment, alerts)
     if seen is None:
         raise _unknown(key, moment, known, settings.subjects)
-    answer = explanation(seen, _surroundings(store, settings.alerts, seen, alerts, now))
+    answer = Explanation(seen, _surroundings(store, settings.alerts, seen, alerts, now))
     if as_json:
-        print_json(answer)
+        print_json(answer.to_json())
         return
-    for line in why_lines(answer):
+    for line in answer.lines():
         out.print(line, markup=False)
 
 
