@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 
 class Leadership:
-    """`holds()` tells whether this process has the progress partition. Times are monotonic seconds."""
+    """`holds()` returns whether this process has the progress partition. Times are monotonic seconds."""
 
     def __init__(self, holds: Callable[[], bool], monotonic: Callable[[], float]) -> None:
         self.holds, self._monotonic = holds, monotonic

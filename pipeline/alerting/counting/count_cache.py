@@ -48,7 +48,7 @@ class CountCache:
         cached = self._store.state(counts_key(day))
         if cached is not None and (cached.mark, cached.rule) == (token.mark, self._definition_id):
             return unpacked(cached.cells, cached.body)
-        # The counts must include every write that the token already stands for.
+        # The counts must include every write that the token already covers.
         self._store.refresh()
         cells = self._store.counts(start, start + DAY, self._definition)
         if self._keep:

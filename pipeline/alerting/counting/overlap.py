@@ -1,4 +1,4 @@
-"""The posts that two keys have in common, as far as the counts tell. Pure."""
+"""The posts that two keys have in common, as far as the counts show. Pure."""
 
 from __future__ import annotations
 

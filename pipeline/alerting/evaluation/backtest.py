@@ -75,7 +75,7 @@ def negative_scores(
 
 
 def table_of(history: CountHistory) -> CountTable:
-    """The counts of a history as a table; a key whose name does not tell its scope counts as a subject."""
+    """The counts of a history as a table; a key whose name is not that of a scope counts as a subject."""
     scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
     return CountTable.holding(scopes, history.posts, history.negatives)
 
@@ -177,7 +177,10 @@ def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64
 
 
 def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episode: Episode) -> datetime:
-    """When the rise of key k most likely began, seen from bucket b; the volume lane has no baseline to tell."""
+    """When the rise of key k most likely began, seen from bucket b.
+
+    The volume lane has no baseline, so there the start of the episode stays.
+    """
     baseline = float(scores.baseline[k, b])
     if not baseline:
         return episode.started_at

@@ -109,7 +109,7 @@ def step(
 ) -> tuple[Episode | None, Transition | None]:
     """The episode after one observation, and the transition if there is one.
 
-    A resolved episode is returned once, with its end; None stands for no episode.
+    A resolved episode is returned once, with its end; None means that there is no episode.
     """
     if episode is None:
         if observation.score < policy.fire:

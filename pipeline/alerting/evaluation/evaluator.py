@@ -48,7 +48,7 @@ class Evaluator:
         self._volume = volume or VolumeLane(policy, overrides, enabled=False)
         self._cursor: int | None = None
         self._saved: JsonObject | None = None
-        self._judged_after = 0
+        self._warm_up_until = 0
         self._learned = False
         #: The events of the last step whose alerts nobody has written yet. They are saved with the cursor, so that a
         #: crash loses none of them.
@@ -98,7 +98,7 @@ class Evaluator:
     def save(self) -> bool:
         """Saves cursor, episodes and unrecorded events; False where another process has saved in the meantime.
 
-        Call it before anybody hears of the events of `advance`, and again after their alerts are written. An episode
+        Call it before the alerts of the events of `advance` are written, and again afterwards. An episode
         then keeps its identity even where late posts would move its beginning after a restart. After False the other
         process evaluates, and the state of this one is out of date.
         """
@@ -129,8 +129,11 @@ class Evaluator:
 
     def _step(self, column: int) -> list[Event]:
         table = self._counts.table
-        judged = table.time_of(column).timestamp() > self._judged_after
-        return [event for lane in self._lanes for event in lane.step(table, column, judged=judged)]
+        if table.time_of(column).timestamp() <= self._warm_up_until:
+            for lane in self._lanes:
+                lane.warm_up(table, column)
+            return []
+        return [event for lane in self._lanes for event in lane.step(table, column)]
 
     def _learn(self, end: int) -> bool:
         """Learns the baselines from the index, up to the cursor; False while nothing is indexed."""
@@ -142,7 +145,7 @@ class Evaluator:
             return False
         if self._cursor is None:
             self._cursor = first
-            self._judged_after = end - int(_FIRST_LOOK.total_seconds())
+            self._warm_up_until = end - int(_FIRST_LOOK.total_seconds())
         for column in self._counts.history(first, self._cursor):
             for lane in self._lanes:
                 lane.learn(self._counts.table, column)

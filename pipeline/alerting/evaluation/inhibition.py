@@ -1,7 +1,7 @@
 """Which open episode inhibits a key that fires: the one whose posts the key needs in order to fire. Pure.
 
-People hear of the crisis of a brand once. Its topic, its sources and the brand within each of them fire by the same
-posts; their episodes are followed, and the episode of the brand inhibits their notifications.
+People are notified of the crisis of a brand once. Its topic, its sources and the brand within each of them fire by the
+same posts; their episodes are followed, and the episode of the brand inhibits their notifications.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the evaluator asks of a lane. A lane applies one rule to every key and follows the episodes that it finds."""
+"""The interface of a lane, which applies one rule to every key and follows the episodes that it finds."""
 
 from __future__ import annotations
 
@@ -23,18 +23,25 @@ class LaneState:
 
 
 class Lane(Protocol):
-    """The caller passes every bucket once, in order, as the column of the table that follows it."""
+    """The caller passes every bucket once, in order, to one of `learn`, `warm_up` and `step`.
+
+    It names a bucket by the column of the table that follows it.
+    """
 
     def forget(self) -> None:
         """Drops the baselines, because the caller starts again with an empty table. Episodes go on."""
         ...
 
     def learn(self, table: CountTable, column: int) -> None:
-        """Learns from the bucket before `column` and evaluates nothing."""
+        """Learns from the bucket before `column`."""
         ...
 
-    def step(self, table: CountTable, column: int, *, judged: bool) -> list[Event]:
-        """Evaluates the bucket before `column`; where it is not `judged`, old spikes are only recognised."""
+    def warm_up(self, table: CountTable, column: int) -> None:
+        """Learns like `learn`, at a first start: no episodes are known, so what may have been one is excluded."""
+        ...
+
+    def step(self, table: CountTable, column: int) -> list[Event]:
+        """Learns from the bucket before `column`, and evaluates it."""
         ...
 
     def restore(self, state: LaneState) -> None:

@@ -59,7 +59,7 @@ class NegativeLane:
     def __init__(self, config: DetectorConfig, policy: Policy, overrides: Sequence[KeyOverride] = ()) -> None:
         """For each key the first of the `overrides` that matches it counts."""
         self._config, self._policy, self._overrides = config, policy, overrides
-        #: Thresholds that stand in for `policy.fire`; None before the first calibration.
+        #: Thresholds that replace `policy.fire`; None before the first calibration.
         self.calibration: Calibration | None = None
         self._episodes = OpenEpisodes(NEGATIVE)
         self._exclusions = Exclusions()
@@ -91,12 +91,16 @@ class NegativeLane:
         """Learns from the bucket before `column` and scores every key, without a change to any episode."""
         return self._detector.step(*self._arguments(table, column))
 
-    def step(self, table: CountTable, column: int, *, judged: bool) -> list[Event]:
+    def warm_up(self, table: CountTable, column: int) -> None:
         """Implements `Lane`."""
         verdicts = self.verdicts(table, column)
-        if not judged:
-            self._exclude_old_spikes(table, column, verdicts)
-            return []
+        for row in np.flatnonzero(verdicts.score >= LEARN_BELOW).tolist():
+            key = self._candidate(table, column, verdicts, row)
+            self._exclude(table, column, key.scope, key.began_at())
+
+    def step(self, table: CountTable, column: int) -> list[Event]:
+        """Implements `Lane`."""
+        verdicts = self.verdicts(table, column)
         open_rows = {row for e in self._episodes if (row := table.row(e.scope)) is not None}
         firing = {
             row for row in np.flatnonzero(verdicts.score > 0).tolist() if self._fires(table, column, verdicts, row)
@@ -174,12 +178,6 @@ class NegativeLane:
         start, end = (int(t.timestamp()) for t in (since, table.time_of(column)))
         for one in (scope, *touched(table, scope, columns)):
             self._exclusions.add(one, start, end)
-
-    def _exclude_old_spikes(self, table: CountTable, column: int, verdicts: Verdicts) -> None:
-        """Excludes what may have been an episode: before the first bucket that is judged there are none."""
-        for row in np.flatnonzero(verdicts.score >= LEARN_BELOW).tolist():
-            key = self._candidate(table, column, verdicts, row)
-            self._exclude(table, column, key.scope, key.began_at())
 
     def _override(self, scope: Scope) -> KeyOverride:
         return override_of(self._overrides, key_name(scope))

@@ -68,7 +68,7 @@ class Replay:
             return
         for _, columns in self._counts.chunks(first, end):
             for column in columns:
-                self._lane.step(self._counts.table, column, judged=False)
+                self._lane.warm_up(self._counts.table, column)
 
 
 def _open_at(alerts: Sequence[Alert], at: datetime) -> list[Episode]:

@@ -38,7 +38,7 @@ class EvaluatorState:
         return cls(bucket_start(at.timestamp()))
 
     def to_json(self) -> JsonObject:
-        """The document as it stands in the store."""
+        """The document in the store."""
         return {
             "cursor": self.cursor,
             "episodes": [episode.to_json() for episode in self.negative.episodes],

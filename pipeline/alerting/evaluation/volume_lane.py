@@ -64,11 +64,12 @@ class VolumeLane:
             self._find_rows(table)
             self._detector.learn(table.posts[self._rows, column - self._detector.hour : column])
 
-    def step(self, table: CountTable, column: int, *, judged: bool) -> list[Event]:
+    def warm_up(self, table: CountTable, column: int) -> None:
+        """Implements `Lane`; the mean over two weeks needs no exclusions."""
+        self.learn(table, column)
+
+    def step(self, table: CountTable, column: int) -> list[Event]:
         """Implements `Lane`."""
-        if not judged:
-            self.learn(table, column)
-            return []
         if not self._enabled:
             ended = self._episodes.end_all(table.time_of(column))
             return [self._event(e, Transition.RESOLVED, table, column) for e in ended]
