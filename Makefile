@@ -5,7 +5,7 @@ comma = ,
 SERVE = .venv/.serve
 ALL = .venv/.all
 
-.PHONY: help demo venv venv-all test test-fast lint docs chaos bench services-up services-down clean
+.PHONY: help demo venv venv-all test test-fast mutants lint docs chaos bench services-up services-down clean
 
 help:            ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/ -/'
@@ -41,7 +41,7 @@ demo: $(SERVE)       ## two weeks of posts in a minute, one crisis, one alert; A
 venv: $(SERVE)       ## what serving, the demo and the console need
 venv-all: $(ALL)     ## the same, plus training and development
 
-lint: $(ALL)         ## formatter, linter, types, import rules
+lint: $(ALL) docs     ## formatter, linter, types, import rules, the site
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
@@ -56,6 +56,9 @@ test-fast: $(ALL)      ## no services, no demo, nothing long
 test: lint           ## everything, with a real Kafka and a real Elasticsearch
 	$(BY_TWO) -m "not services and not demo" $(ARGS)
 	.venv/bin/pytest -q -m "services or demo" $(ARGS)
+
+mutants: $(ALL)        ## changes of the code that no fast test notices; ARGS="models pipeline/classify --sample 20 --seed 1"
+	.venv/bin/python -m tools.mutants $(ARGS)
 
 docs: .venv/.dev       ## the documents as a site in site/; a broken link fails
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build -q --site-dir site

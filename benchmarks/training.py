@@ -29,11 +29,11 @@ from transformers import BertConfig, BertModel
 from models.engine import usable_cores
 from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
-from training.data.tensors import predict
 from training.evaluation.scores import accuracy_of, interval, macro_f1_of, outcomes
 from training.loop.finetune import fine_tune
 from training.network.encoder import Classifier
 from training.network.from_bundle import from_bundle
+from training.network.predict import predict
 from training.run import Run
 
 ROOT = Path(__file__).resolve().parents[1]

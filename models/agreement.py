@@ -1,4 +1,4 @@
-"""Agreement of annotators. Pure."""
+"""Agreement between annotators. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def cohen_kappa(pairs: Sequence[tuple[str, str]]) -> float:
-    """Agreement of two annotators beyond chance, in [-1, 1] (Cohen 1960); 1 where both always say one class.
+    """Agreement of two annotators beyond chance, in [-1, 1] (Cohen 1960); 1 where both give only one class.
 
     >>> cohen_kappa([("a", "a"), ("a", "b"), ("b", "b"), ("b", "b")])
     0.5

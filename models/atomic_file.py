@@ -1,4 +1,4 @@
-"""Files that are either the old one or the whole new one, whenever the process is killed."""
+"""Atomic replacement of a file: after a kill, the file has either its old or its complete new content."""
 
 from __future__ import annotations
 

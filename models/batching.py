@@ -1,4 +1,4 @@
-"""Grouping texts by length under a budget of padded tokens, and the padding. Pure."""
+"""Groups texts by length under a budget of padded tokens, and pads them. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 
 class Shapes(NamedTuple):
-    """The shapes that a runtime is to see: one that plans each shape anew gets few of them.
+    """The batch shapes that a runtime gets: few different ones for a runtime that plans every shape separately.
 
-    `width(n) >= n` is what `n` tokens are padded to; `1 <= rows(n) <= n` of `n` texts form a batch, the others another.
+    `width(n) >= n` is the padded width of `n` tokens. Of `n` texts, `1 <= rows(n) <= n` form a batch and the rest form
+    the next.
     """
 
     width: Callable[[int], int]
@@ -20,9 +21,9 @@ class Shapes(NamedTuple):
 
 
 def vector_width(width: int) -> int:
-    """4, 8 or 16 tokens into a vector of 16, and whole vectors only from 64 on.
+    """Pads to 4, 8 or 16 tokens within a vector of 16, and to whole vectors above 64 tokens.
 
-    What attention computes of a last vector that is not full costs more, token by token, than padding that fills it.
+    Attention over a partly filled last vector costs more, token by token, than the padding that fills the vector.
 
     >>> [vector_width(n) for n in (3, 9, 17, 25, 64, 65, 130)]
     [4, 16, 20, 32, 64, 80, 160]
@@ -45,19 +46,19 @@ def round_down_rows(rows: int) -> int:
     return power + power // 2 if rows >= power + power // 2 else power
 
 
-#: As they come: for a runtime to which each shape is like any other.
+#: No constraint, for a runtime to which all shapes are equal.
 ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows)
-#: OpenVINO on a CPU compiles kernels for each shape, a quarter to a half of an inference, and keeps them for good, some
-#: 3 MB each (openvino issue 20633); texts as they come make a thousand shapes, these 150 at the most.
+#: OpenVINO on a CPU compiles kernels for each shape, which takes a quarter to a half of an inference, and never frees
+#: them, about 3 MB each (openvino issue 20633). Unconstrained texts make a thousand shapes; these make at most 150.
 FEW_SHAPES = Shapes(vector_width, round_down_rows)
-#: Allocators and kernels of a GPU.
+#: Widths that suit the allocators and kernels of a GPU.
 GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows)
 
 
 def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = ANY_SHAPE.rows) -> Iterator[list[int]]:
-    """Indexes, longest texts last, so that (longest in group) * (group size) <= budget; sizes are those of `rows`.
+    """Groups of indexes, longest texts last, with (longest in group) * (group size) <= budget and sizes from `rows`.
 
-    A text longer than the budget stands alone. Every index comes once.
+    A text longer than the budget forms a group alone. Every index occurs once.
 
     >>> list(by_length([5, 2, 2, 9], budget=8))
     [[1, 2], [0], [3]]
@@ -78,7 +79,7 @@ def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = 
 def balance_batches(
     lengths: Sequence[int], budget: int, streams: int, rows: Callable[[int], int] = ANY_SHAPE.rows
 ) -> list[list[int]]:
-    """`by_length`, in as many groups as `streams` can take alike: a group left over would keep one of them waiting.
+    """`by_length` in a multiple of `streams` groups: with a group left over, all streams but one would wait for it.
 
     >>> [len(group) for group in balance_batches([4] * 30, budget=40, streams=2)]
     [8, 8, 8, 6]
@@ -96,7 +97,7 @@ def balance_batches(
 def padded(
     rows: Sequence[Sequence[int]], width: Callable[[int], int] = ANY_SHAPE.width
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """int64[rows, width(longest)] of token ids (0 where a row has ended) and the mask of what is real (1, else 0).
+    """int64[rows, width(longest)] of token ids (0 after the end of a row), and the attention mask (1 for a token).
 
     >>> [a.tolist() for a in padded([[5, 6], [7]])]
     [[[5, 6], [7, 0]], [[1, 1], [1, 0]]]

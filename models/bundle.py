@@ -1,7 +1,7 @@
 """A model bundle: a folder with `manifest.json`, an ONNX file and `tokenizer.json`. No code, no pickle.
 
-Each file is read once. Everything is verified on these bytes before anything is parsed (the signature where keys are
-given, names, sizes and SHA-256 of each file, then what the graph asks for), and the engine is made of the same bytes.
+`read_bundle` reads each file once. It verifies these bytes before it parses any of them: the signature where keys are
+given, name, size and SHA-256 of each file, then what the graph asks of the runtime. The engine uses the same bytes.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ MAX_FILE_BYTES = 2_000_000_000
 MAX_BUNDLE_BYTES = 4_000_000_000
 MAX_MANIFEST_BYTES = 16_000_000
 MAX_SIGNATURE_BYTES = 4096
-#: What the system says of a file that is not as a bundle's files are, rather than of a disk or a right that fails.
+#: Errors of opening a file that cannot belong to a bundle, as opposed to errors of the disk or of permissions.
 _NO_PLAIN_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENAMETOOLONG)
-#: The bytes of a file of a bundle by its name, at most one more than the number given; `FileNotFoundError` without it.
+#: (name, limit) -> the bytes of a file of a bundle, at most limit + 1 of them; raises `FileNotFoundError`.
 Read = Callable[[str, int], bytes]
 
 
@@ -55,7 +55,7 @@ class FileEntry(_Strict):
 
 
 class HeadEntry(_Strict):
-    """A head as the manifest writes it."""
+    """A head in the manifest."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
     labels: list[str] = Field(min_length=2)
@@ -63,14 +63,14 @@ class HeadEntry(_Strict):
 
 
 class Golden(_Strict):
-    """A text and the probabilities that the exported model gave it, per head."""
+    """A text and the probabilities that the exported model gives it, per head."""
 
     text: str
     probabilities: dict[str, list[Annotated[float, Field(ge=0, le=1)]]]
 
 
 class Graph(_Strict):
-    """An ONNX file of the bundle and what it says of the golden texts; `domains` of its operators."""
+    """An ONNX file of the bundle, the `domains` of its operators, and its answers to the golden texts."""
 
     precision: str
     model_file: str
@@ -80,9 +80,9 @@ class Graph(_Strict):
 
 
 class Manifest(Graph):
-    """`manifest.json`; `metrics` and `training` are for people and reports, `reference` is for drift.
+    """`manifest.json`. `metrics` and `training` inform people and reports; drift is measured against `reference`.
 
-    `gpu` is another graph of the same model, which a GPU runs in place of the first.
+    `gpu` is a second graph of the same model, which a GPU runs instead of the first.
     """
 
     format: int = Field(ge=FORMAT, le=FORMAT)
@@ -102,7 +102,7 @@ class Manifest(Graph):
 
 @dataclass(frozen=True)
 class Bundle:
-    """The bytes of a bundle as they were read from `folder` and verified: `files` by name, `manifest.json` as `raw`."""
+    """The verified bytes of the bundle in `folder`: its `files` by name, and `manifest.json` as `raw`."""
 
     folder: Path
     manifest: Manifest
@@ -112,23 +112,23 @@ class Bundle:
 
     @property
     def contents(self) -> dict[str, bytes]:
-        """The bytes of every file, the manifest's last."""
+        """The bytes of every file by name; the manifest comes last."""
         signed = {} if self.signature is None else {SIGNATURE: self.signature}
         return {**self.files, **signed, MANIFEST: self.raw}
 
     def write(self, folder: Path) -> None:
-        """Writes the bundle into `folder`, which exists."""
+        """Writes the bundle into the existing folder `folder`."""
         for name, data in self.contents.items():
             (folder / name).write_bytes(data)
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Parses and validates the manifest; raises `BundleError`."""
+    """Reads, parses and validates the manifest; raises `BundleError`."""
     return parsed_manifest(folder, _manifest_bytes(folder, lambda name, most: _plain_file(folder / name, most)))
 
 
 def parsed_manifest(folder: Path, raw: bytes) -> Manifest:
-    """The manifest of the bundle in `folder`, from its bytes; raises `BundleError`."""
+    """Parses and validates the bytes of the manifest of the bundle in `folder`; raises `BundleError`."""
     try:
         return Manifest.model_validate(json.loads(raw.decode("utf-8")))
     except (ValueError, ValidationError, RecursionError) as error:
@@ -140,9 +140,9 @@ def read_bundle(
 ) -> Bundle:
     """Reads each file of a bundle once and verifies these bytes.
 
-    `digest` is the SHA-256 (hex) that the manifest must have; one of the `trusted` public keys, where there are any,
-    must have signed it. `read(name, most)` gives a file's bytes from elsewhere, `folder` then stands in messages.
-    Raises `BundleError`, and `BundleUnreadableError` where the system did not give the bytes.
+    The manifest must have the SHA-256 `digest` (hex), and one of the `trusted` public keys, if any, must have signed
+    it. With `read(name, limit)` the bytes come from elsewhere, and `folder` only appears in messages.
+    Raises `BundleError`, or `BundleUnreadableError` where the system failed to return the bytes.
     """
     read = read or (lambda name, most: _plain_file(folder / name, most))
     raw = _manifest_bytes(folder, read)
@@ -160,7 +160,7 @@ def read_bundle(
 
 
 def files_of(manifest: Manifest) -> dict[str, FileEntry]:
-    """The files that make a bundle of this manifest; raises `BundleError` where one has no plain name or no entry."""
+    """The files that this manifest names; raises `BundleError` where a name is not plain or has no entry."""
     found: dict[str, FileEntry] = {}
     gpu = [manifest.gpu.model_file] if manifest.gpu else []
     for name in (manifest.model_file, manifest.tokenizer_file, *gpu):
@@ -176,7 +176,7 @@ def files_of(manifest: Manifest) -> dict[str, FileEntry]:
 
 
 def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -> dict[str, bytes]:
-    """The bytes of every file of the manifest, after checks of name, kind, size and SHA-256; `read` as above."""
+    """Reads every file of the manifest and checks its name, kind, size and SHA-256; `read` as in `read_bundle`."""
     read = read or (lambda name, most: _plain_file(folder / name, most))
     contents: dict[str, bytes] = {}
     try:
@@ -189,7 +189,7 @@ def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -
         except FileNotFoundError:
             raise BundleError(f"{folder}: {name} is missing") from None
         if len(data) != entry.size_bytes:
-            raise BundleError(f"{folder / name}: not the {entry.size_bytes} bytes that the manifest says")
+            raise BundleError(f"{folder / name}: its size is not the {entry.size_bytes} bytes in the manifest")
         if hashlib.sha256(data).hexdigest() != entry.sha256:
             raise BundleError(f"{folder / name}: SHA-256 differs from the manifest; fetch the bundle again")
         contents[name] = data
@@ -197,7 +197,7 @@ def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -
 
 
 def check_claims(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
-    """Raises `BundleError` where a graph is not what the manifest says of it, or cannot be checked by golden texts."""
+    """Raises `BundleError` where a graph contradicts the manifest, or where no golden text can check it."""
     for graph in filter(None, (manifest, manifest.gpu)):
         if foreign := sorted(set(graph.domains) - set(ALLOWED_DOMAINS)):
             raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
@@ -208,8 +208,8 @@ def check_claims(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -
         unchecked = {h.name for h in manifest.heads}.difference(*(golden.probabilities for golden in graph.golden))
         if unchecked:
             raise BundleError(
-                f"{folder}: no golden text checks head {', '.join(sorted(unchecked))} of {graph.model_file}, so nothing"
-                " shows that it works here; make the bundle with 'opinionwatch train' or 'opinionwatch export'"
+                f"{folder}: no golden text checks head {', '.join(sorted(unchecked))} of {graph.model_file}. Make the"
+                " bundle with 'opinionwatch train' or 'opinionwatch export', which add golden texts"
             )
 
 
@@ -217,14 +217,14 @@ def _manifest_bytes(folder: Path, read: Read) -> bytes:
     try:
         raw = read(MANIFEST, MAX_MANIFEST_BYTES)
     except FileNotFoundError:
-        raise BundleError(f"{folder} is no model bundle: manifest.json is missing") from None
+        raise BundleError(f"{folder} is not a model bundle: manifest.json is missing") from None
     if len(raw) > MAX_MANIFEST_BYTES:
         raise BundleError(f"{folder / MANIFEST} has more than {MAX_MANIFEST_BYTES} bytes")
     return raw
 
 
 def _plain_file(path: Path, expected: int) -> bytes:
-    """The bytes of a file that is no link, up to one more than expected; `FileNotFoundError` where there is none."""
+    """Up to `expected` + 1 bytes of a regular file that is not a link; raises `FileNotFoundError`."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             found = os.fstat(file.fileno())
@@ -248,10 +248,10 @@ def load_bundle(
     gpu_memory_mb: int = 0,
     long_texts: LongTexts = "head",
 ) -> OnnxEngine:
-    """Starts an engine on a bundle (a folder is read and verified first) and checks its golden texts.
+    """Starts an engine on a bundle and checks its golden texts; a folder is read and verified first.
 
-    Its graph for a GPU is taken where there is one; where that does not start and `device` is auto, the other. Raises
-    `BundleError` with the reason where anything differs from the manifest.
+    On a GPU it runs the bundle's graph for GPUs, if any; where that graph does not start and `device` is auto, it runs
+    the other graph on the CPU. Raises `BundleError` with the reason where anything differs from the manifest.
     """
     bundle = source if isinstance(source, Bundle) else read_bundle(Path(source))
     folder, manifest, contents = bundle.folder, bundle.manifest, bundle.files
@@ -282,7 +282,7 @@ def load_bundle(
             except EngineError as error:
                 if device == "cuda":
                     raise
-                log.warning("%s: its graph for a GPU does not start, the other runs on the CPU: %s", folder, error)
+                log.warning("%s: its graph for GPUs does not start; the CPU runs its other graph: %s", folder, error)
                 device = "cpu"
         engine = started(manifest, device)
     except (BundleError, EngineError):
@@ -298,7 +298,7 @@ def load_bundle(
         raise
     if manifest.precision == "int8" and engine.provider == CUDA_PROVIDER:
         log.warning(
-            "%s is int8, made for a CPU; 'opinionwatch export %s --out OUT --for-gpu' adds what a GPU runs fast",
+            "%s is int8, which suits a CPU; 'opinionwatch export %s --out OUT --for-gpu' adds a graph that suits a GPU",
             engine.name,
             folder,
         )

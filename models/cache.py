@@ -1,4 +1,4 @@
-"""A bounded least-recently-used map; safe from several threads."""
+"""A bounded least-recently-used map that several threads may share."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ V = TypeVar("V")
 
 
 class LruCache(Generic[K, V]):
-    """Keeps the entries used last whose weights together are at most `capacity` (>= 0).
+    """Keeps the most recently used entries whose weights sum to at most `capacity` (>= 0).
 
-    `weigh(value)` is 1 by default: then the capacity is a number of entries.
+    With the default `weigh`, every value weighs 1 and the capacity is a number of entries.
 
     >>> cache = LruCache(2)
     >>> for name in "aba": cache.put(name, name.upper())
@@ -29,7 +29,7 @@ class LruCache(Generic[K, V]):
 
     @property
     def weight(self) -> int:
-        """What the entries weigh together."""
+        """The total weight of the entries."""
         return int(self._entries.currsize)
 
     def get(self, key: K) -> V | None:
@@ -37,7 +37,7 @@ class LruCache(Generic[K, V]):
             return self._entries.get(key)
 
     def put(self, key: K, value: V) -> None:
-        """A value that alone weighs more than the capacity is not kept."""
+        """Stores a value; drops a value that alone weighs more than the capacity."""
         with self._lock:
             self._entries.pop(key, None)
             if self._entries.getsizeof(value) <= self._entries.maxsize:

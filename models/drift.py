@@ -1,9 +1,9 @@
-"""How far what the model sees and says has moved from what it saw and said when it was made. Pure.
+"""Drift of the model's input and output since its training. Pure.
 
-A profile is what a bundle keeps of its validation rows: class shares and confidence per head, languages, share of
-unknown tokens. Distances are Jensen-Shannon divergences in bits (Lin 1991), in [0, 1]: 0 the same, 1 nothing shared.
-The expected accuracy is the mean calibrated confidence (average confidence, Guillory et al. 2021, without its
-correction): as good as the calibration is.
+A bundle keeps a profile of its validation rows: class shares and confidence per head, languages, share of unknown
+tokens. Distances are Jensen-Shannon divergences in bits (Lin 1991), in [0, 1]: 0 for equal and 1 for disjoint
+distributions. The expected accuracy is the mean calibrated confidence (average confidence, Guillory et al. 2021,
+without its correction) and is as accurate as the calibration.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Shares that sum to 1 (but `unknown_tokens`, a share of its own), over `rows` texts."""
+    """Shares over `rows` texts; each distribution sums to 1, and `unknown_tokens` is a single share."""
 
     rows: int
     classes: dict[str, dict[str, float]]
@@ -36,7 +36,7 @@ class Profile:
 
 
 def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tokens: float) -> Profile:
-    """The profile of texts and what was said of them; needs at least one."""
+    """The profile of at least one text and its predictions."""
     heads = predictions[0].heads
     n = len(texts)
     scores = {h: np.array([p.score(h) for p in predictions]) for h in heads}
@@ -52,7 +52,7 @@ def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tok
 
 @dataclass(frozen=True, slots=True)
 class Distance:
-    """A divergence in bits with its 95 % interval under resampling of the newer rows."""
+    """A divergence in bits with its 95 % interval, from resampling the newer rows."""
 
     value: float
     low: float
@@ -60,7 +60,7 @@ class Distance:
 
 
 def distances(reference: Profile, now: Profile, *, seed: int = 17) -> dict[str, Distance]:
-    """Per head `classes/HEAD` and `confidence/HEAD`, and `languages`."""
+    """Distances by name: `classes/HEAD` and `confidence/HEAD` per head, and `languages`."""
     found: dict[str, Distance] = {}
     for head in reference.classes.keys() & now.classes.keys():
         found[f"classes/{head}"] = _distance(reference.classes[head], now.classes[head], now.rows, seed)
@@ -95,18 +95,18 @@ def _distance(p: Mapping[Any, float], q: Mapping[Any, float], rows: int, seed: i
 
 
 class Watch:
-    """The last `window` labels of each head against a reference, told every `every` labels."""
+    """Compares the last `window` labels of each head with a reference; reports every `every` labels."""
 
     def __init__(
         self,
         reference: Mapping[str, Mapping[str, float]],
-        tell: Callable[[str, float], None],
+        report: Callable[[str, float], None],
         *,
         window: int = 5000,
         every: int = 500,
     ) -> None:
-        """`reference[head]` are class shares; `tell(head, divergence)`."""
-        self._reference, self._tell, self._every = reference, tell, every
+        """`reference[head]` maps each class to its share; `report(head, divergence)` takes the result in bits."""
+        self._reference, self._report, self._every = reference, report, every
         self._seen: dict[str, deque[str]] = {head: deque(maxlen=window) for head in reference}
         self._new = 0
 
@@ -122,7 +122,7 @@ class Watch:
                 counts = Counter(seen)
                 p = np.array([self._reference[head][k] for k in keys])
                 q = np.array([counts[k] for k in keys], np.float64)
-                self._tell(head, float(divergence(p, q / max(1.0, q.sum()))))
+                self._report(head, float(divergence(p, q / max(1.0, q.sum()))))
 
 
 def _shares(counts: Counter[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Inference: texts in, calibrated predictions out, in the order given."""
+"""Inference: takes texts and returns calibrated predictions in the same order."""
 
 from __future__ import annotations
 
@@ -38,26 +38,26 @@ BUDGET_TOKENS = 512
 
 
 class OutOfMemoryError(EngineError):
-    """Not even one text fits into the memory there is, or the device is broken; a new process may help."""
+    """Not even a single text fits into memory, or the device is broken; a new process may help."""
 
 
 class Encoded(NamedTuple):
-    """Texts as `engine` reads them: `rows[i]` are the rows of token ids of `texts[i]`."""
+    """Texts that `engine` has tokenised: `rows[i]` are the rows of token ids of `texts[i]`."""
 
     texts: Sequence[str]
     rows: Sequence[list[list[int]]]
     engine: object
 
     def only(self, wanted: Sequence[int]) -> Encoded:
-        """Those of the texts at the places given."""
+        """The texts at these positions."""
         return Encoded([self.texts[i] for i in wanted], [self.rows[i] for i in wanted], self.engine)
 
 
 class OnnxEngine:
-    """One session of one bundle; `infer` may be called from one thread at a time, `encode` beside it.
+    """One session of one bundle. One thread at a time may call `infer`, while another calls `encode`.
 
-    Batches of similar length run in as many streams as the session has. Where memory runs out, a batch is halved down
-    to one text; then the session is built anew, once.
+    Batches of texts of similar length run in as many streams as the session has. Where memory runs out, the engine
+    halves the batch down to a single text, and then rebuilds the session once.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class OnnxEngine:
         threads: int | None = None,
         reference: Profile | None = None,
     ) -> None:
-        """`reference` is what the model saw and said when it was made, for drift; for the others see `open_runtime`."""
+        """`reference` is the profile that drift is measured against; see `open_runtime` for the other arguments."""
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
@@ -96,13 +96,13 @@ class OnnxEngine:
 
     @property
     def provider(self) -> str:
-        """What runs the graph."""
+        """The name of the runtime or provider that runs the graph."""
         return self._session.name
 
     def tune(self, budget_tokens: int | None = None) -> None:
-        """Sets the tokens of a batch: those given, or those that a short trial found fastest on this machine.
+        """Sets the tokens of a batch: the given number, or the number that a short trial finds fastest here.
 
-        Models of one size share what was found, so that one loaded beside a working one need not be tried under load.
+        Models of equal size share the result, so that a model loaded next to a working one needs no trial under load.
         """
         if budget_tokens is None:
             rng = np.random.default_rng(1)
@@ -126,17 +126,17 @@ class OnnxEngine:
         self._budget = budget_tokens
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction per text, in order, any mix of lengths; raises `EngineError` on non-finite outputs."""
+        """One prediction per text, in order, for any mix of lengths; raises `EngineError` on non-finite outputs."""
         return self.infer(self.encode(texts))
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """The first half of `predict`, which may run while another batch is inferred."""
+        """Tokenises: the first half of `predict`, which may run while another batch is in `infer`."""
         return Encoded(texts, self._tokenizer.encode(texts), self)
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
-        """The second half."""
+        """Runs the graph: the second half of `predict`."""
         rows = [row for parts in encoded.rows for row in parts]
-        # Longest first: the streams end together.
+        # With the longest batches first, the streams end together.
         widths = [self._width(len(row)) for row in rows]
         groups = balance_batches(widths, self._budget, self._session.streams, self._session.shapes.rows)[::-1]
         logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
@@ -148,11 +148,11 @@ class OnnxEngine:
         return predictions(self.heads, logits, [len(parts) for parts in encoded.rows], self.name, self.version)
 
     def unknown_share(self, texts: Sequence[str]) -> float:
-        """Share of the tokens of `texts` that the vocabulary does not know, in [0, 1]."""
+        """The share in [0, 1] of the tokens of `texts` that the vocabulary lacks."""
         return self._tokenizer.unknown_share(texts)
 
     def _width(self, tokens: int) -> int:
-        """What so many are padded to: the model has positions for no more than the tokenizer gives."""
+        """The padded width of this many tokens, at most the model's number of positions."""
         return min(self._session.shapes.width(tokens), self._tokenizer.max_tokens)
 
     def _within_memory(self, rows: list[list[int]]) -> NDArray[np.float32]:
@@ -167,7 +167,7 @@ class OnnxEngine:
         return np.concatenate([self._within_memory(rows[:half]), self._within_memory(rows[half:])])
 
     def _rebuilt_after(self, failed: Session) -> Session:
-        """The session to try once more with; raises where that was tried already."""
+        """A rebuilt session for one more attempt; raises where that attempt was already made."""
         with self._rebuilding:
             if self._session is failed:
                 if self._rebuilt:
@@ -185,17 +185,17 @@ class OnnxEngine:
                 raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {input_ids.shape[1]} tokens") from None
             raise EngineError(f"the model cannot be run: {type(error).__name__}") from error
         if not np.isfinite(logits).all():
-            raise EngineError("the model answered NaN or infinity; roll back to the previous bundle")
+            raise EngineError("the model returned NaN or infinity; roll back to the previous bundle")
         return logits
 
 
 def memory_is_short(error: BaseException) -> bool:
-    """Whether memory, of this machine or of the GPU, is the reason: another time it may be enough."""
+    """Whether a lack of memory, of the machine or of the GPU, caused the error: a later attempt may succeed."""
     return isinstance(error, MemoryError) or any(sign in str(error) for sign in _MEMORY_SIGNS)
 
 
 def usable_cores() -> int:
-    """Cores this process may use: affinity and cgroup v2 quota."""
+    """The number of cores that this process may use, by affinity and cgroup v2 quota."""
     cores = len(os.sched_getaffinity(0))
     try:
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text("ascii").split()

@@ -1,11 +1,11 @@
-"""The error that every reader of a bundle raises."""
+"""The errors of reading a bundle."""
 
 from __future__ import annotations
 
 
 class BundleError(ValueError):
-    """The bundle is refused; the message names the file or field and the reason."""
+    """The bundle is invalid or untrusted; the message names the file or field and the reason."""
 
 
 class BundleUnreadableError(BundleError):
-    """The bundle could not be read this time (permissions, a disk error): no verdict on what it holds."""
+    """The system failed to read the bundle (permissions, a disk error), so that nothing is known of its content."""

@@ -1,7 +1,7 @@
-"""What an ONNX graph asks of the runtime: operators, opsets and data outside the file, read from its bytes alone.
+"""What an ONNX graph asks of the runtime: its operators, its opsets, and data outside the file.
 
-A walk over the protobuf messages of onnx.proto that can hold a node, a tensor or an opset, subgraphs and local
-functions included. The weights are skipped, not read, so that the work is a few seconds at most for any input.
+The module walks the protobuf messages of onnx.proto that can hold a node, a tensor or an opset, including subgraphs and
+local functions. It skips the weights, so that the walk takes a few seconds at most for any input.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from models.errors import BundleError
 
 STANDARD_DOMAIN = "ai.onnx"
 ALLOWED_DOMAINS = (STANDARD_DOMAIN, "com.microsoft")
-#: Operators of the allowed domains that load a file or run code that the graph only names.
+#: Operators of the allowed domains that load a file or run code from outside the graph.
 OUTSIDE_OPERATORS = frozenset({"ATen", "EPContext", "PyOp", "PythonOp", "PythonOpGrad", "Snpe"})
 MAX_DEPTH = 90  # protobuf itself reads no more than 100 nested messages
 MAX_FIELDS = 2_000_000
-#: Formats that a runtime would recognise by these bytes and read by other rules than ONNX's.
+#: Leading bytes by which a runtime recognises a format other than ONNX.
 _OTHER_FORMATS = (b"ORTM", b"TFL3")
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-#: Per message: the fields that hold a message in which the walk goes on.
+#: Per message: the fields whose messages the walk enters.
 _INNER: dict[str, dict[int, str]] = {
     "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -151,7 +151,7 @@ def _fields(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int, int
 
 
 def _varint(data: bytes, at: int, end: int, most: int) -> tuple[int, int]:
-    """The number at `at`, of at most `most` bytes, and the place after it."""
+    """The number at `at`, of at most `most` bytes, and the position after it."""
     value = 0
     for shift in range(0, 7 * most, 7):
         if at >= end:

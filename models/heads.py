@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-#: A prediction with its dictionaries and its key in a cache; an array without its numbers (CPython 3.11, measured).
+#: Memory of a prediction with its dictionaries and its cache key, and of an array without its numbers (measured on
+#: CPython 3.11).
 _OBJECT_BYTES, _ARRAY_BYTES = 850, 112
 
 
@@ -46,7 +47,7 @@ class Prediction:
         model_version: str = "",
         best: dict[str, int] | None = None,
     ) -> None:
-        """`probabilities[head]` is float32[n_labels], summing to 1, `best` its largest; made by the model named."""
+        """`probabilities[head]` is float32[n_labels] and sums to 1; `best[head]` is the index of the largest."""
         self._heads = heads
         self._probabilities = probabilities
         self._best = {h: int(p.argmax()) for h, p in probabilities.items()} if best is None else best
@@ -58,7 +59,7 @@ class Prediction:
         return tuple(self._heads)
 
     def size_bytes(self) -> int:
-        """Memory that this takes, estimated: objects and the numbers in them."""
+        """Estimated memory of the prediction, with its objects and their numbers."""
         return _OBJECT_BYTES + sum(_ARRAY_BYTES + p.nbytes for p in self._probabilities.values())
 
     def label(self, head: str) -> str:
@@ -70,16 +71,16 @@ class Prediction:
         return float(self._probabilities[head][self._best[head]])
 
     def probabilities(self, head: str) -> dict[str, float]:
-        """Class name -> probability, in the head's own order."""
+        """Class name -> probability, in the order of the head's labels."""
         return dict(zip(self._heads[head].labels, self._probabilities[head].tolist(), strict=True))
 
 
 def predictions(
     heads: dict[str, Head], logits: NDArray[np.float32], parts: Sequence[int], model_name: str, model_version: str
 ) -> list[Prediction]:
-    """One prediction per text from float32[sum(parts), n_classes] logits, the heads side by side.
+    """One prediction per text from float32[sum(parts), n_classes] logits, with one head after another.
 
-    `parts[i]` rows in a row are the parts of text i, whose calibrated probabilities are averaged.
+    Text i has `parts[i]` consecutive rows; its calibrated probabilities are the mean over them.
     """
     if not parts:
         return []
@@ -100,7 +101,7 @@ def predictions(
         best[name] = probabilities.argmax(1).tolist()
     found = []
     for i, row in enumerate(whole):
-        # A copy: a view would keep the whole batch in memory for as long as one of its texts is cached.
+        # A view would keep the whole batch in memory for as long as one of its texts is cached.
         own = row.copy()
         each = {name: own[a:b] for name, (a, b) in spans.items()}
         found.append(Prediction(heads, each, model_name, model_version, {name: best[name][i] for name in spans}))

@@ -1,9 +1,9 @@
 """The engine in service, replaced between batches when an alias of the registry names another version.
 
-A thread watches the alias, loads and checks the new bundle beside the running engine, and leaves it for the next
-`predict` to take over. A bundle that is refused changes nothing, and is examined again when the registry's entry or
-files change. Any other failure (storage, network, memory) says nothing of the bundle: loading is tried again for as
-long as it takes. The engine before is kept, so that a rollback needs no loading.
+A thread polls the alias, loads and checks the new bundle while the current engine works, and the next `infer` switches
+to it. A refused bundle changes nothing; the thread checks it again when the registry's entry or files change. Any other
+failure (storage, network, memory) says nothing about the bundle, so the thread retries until loading succeeds. The
+previous engine stays in memory, so that a rollback needs no loading.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from models.runtimes import EngineError
 
 log = logging.getLogger(__name__)
 Refusal = Callable[[OnnxEngine], str | None]
-#: At most so many looks at the alias pass between two attempts, between two trials of a bundle that does not start, and
-#: between two of a bundle that was refused for what it is.
+#: At most this many polls pass between two attempts to load: after a passing failure, with a bundle that does not
+#: start, and with a bundle that was refused for its content.
 MOST_SKIPPED, NOT_STARTED_FOR, REFUSED_FOR = 12, 60, 720
 _LOG_EVERY_S = 60.0
 
 
 class UnfitError(ValueError):
-    """The bundle is sound, but cannot serve here; the message says why."""
+    """The bundle is valid but cannot serve with these settings; the message says why."""
 
 
 class HotSwap:
-    """Stands for an engine: `infer` from one thread at a time, `encode` beside it, as an engine itself."""
+    """An engine that can be replaced. As with an engine, one thread calls `infer` while another calls `encode`."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class HotSwap:
         return self._engine.reference
 
     def target(self) -> str:
-        """The id that the alias names; raises `RegistryError` where it names none."""
+        """The id of the version that the alias names; raises `RegistryError` where it names none."""
         found = self._registry.alias(self._alias)
         if found is None:
             raise RegistryError(
@@ -106,11 +106,11 @@ class HotSwap:
         return self._engine.encode(texts)
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
-        """As the engine's; a version that waits takes over first, and reads the texts anew."""
+        """As `OnnxEngine.infer`; a version that waits takes over first and tokenises the texts again."""
         waiting = self._next
         if waiting is not None:
             self._kept, (self._id, self._engine), self._next = (self._id, self._engine), waiting, None
-            log.info("model %s takes over", self._id)
+            log.info("model %s serves from now on", self._id)
             self._on_swap(self._engine)
         if encoded.engine is not self._engine:
             encoded = self._engine.encode(encoded.texts)
@@ -119,7 +119,7 @@ class HotSwap:
         return served
 
     def poll(self) -> None:
-        """One look at the alias; never raises."""
+        """Reads the alias once; never raises."""
         wanted = ""
         try:
             wanted = self.target()
@@ -127,10 +127,10 @@ class HotSwap:
             self._follow(wanted)
         except Exception as error:
             if self._attempts.failed(wanted):
-                log.error("model %s stays for now: %s: %s", self._id, type(error).__name__, error)
+                log.error("model %s keeps serving for now: %s: %s", self._id, type(error).__name__, error)
 
     def _follow(self, wanted: str) -> None:
-        """Sees to it that `wanted` serves next; raises what a passing failure raises."""
+        """Makes `wanted` the next version to serve; raises the exceptions of passing failures."""
         if wanted == self._id:
             self._next = None
             self._attempts.clear()
@@ -149,11 +149,11 @@ class HotSwap:
             except (BundleError, EngineError, UnfitError) as error:
                 looks = NOT_STARTED_FOR if isinstance(error, EngineError) else REFUSED_FOR
                 if self._attempts.refused(wanted, before, looks):
-                    log.error("model %s stays: %s: %s", self._id, type(error).__name__, error)
+                    log.error("model %s keeps serving: %s: %s", self._id, type(error).__name__, error)
                     self._on_failure(wanted)
 
     def watch(self, every_s: float) -> None:
-        """Polls in a thread of its own until `close`."""
+        """Polls in a separate thread until `close`."""
 
         def loop() -> None:
             while not self._ended.wait(every_s):
@@ -172,7 +172,7 @@ class HotSwap:
 
 
 class _Attempts:
-    """When the version that is wanted is tried again, and when its failure is worth a line in the log."""
+    """Decides when to retry the wanted version, and when to log its failure."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -182,12 +182,12 @@ class _Attempts:
         self._logged: float | None = None
 
     def clear(self) -> None:
-        """The version wanted is there."""
+        """Notes that the wanted version is loaded."""
         self._verdict, self._logged = None, None
         self._version, self._failures, self._skipped = "", 0, 0
 
     def due(self, version: str, fingerprint: Callable[[str], str]) -> bool:
-        """Whether to try now: a passing failure is retried at growing distances, a refusal when something changed."""
+        """Whether to try now: after a passing failure at growing intervals, after a refusal when something changed."""
         if version != self._version:
             self._version, self._failures, self._skipped, self._logged = version, 0, 0, None
         refused = self._verdict is not None and self._verdict[0] == version
@@ -202,7 +202,7 @@ class _Attempts:
         return True
 
     def failed(self, version: str) -> bool:
-        """Notes a passing failure; whether to log it: once a minute."""
+        """Notes a passing failure; returns whether to log it, which is true once a minute."""
         now = self._clock()
         if version:
             self._failures += 1
@@ -212,7 +212,7 @@ class _Attempts:
         return True
 
     def refused(self, version: str, fingerprint: str, looks: int) -> bool:
-        """Notes a refusal of the version with these files, which holds for so many looks; whether it is new."""
+        """Notes a refusal of the version with these files for `looks` polls; returns whether the refusal is new."""
         before, self._verdict = self._verdict, (version, fingerprint)
         self._refused_for = looks
         self._failures += 1

@@ -1,8 +1,8 @@
-"""Versions of bundles and the aliases that name the one in service: a folder, or an object store through fsspec.
+"""The registry of bundle versions and aliases such as the champion: a folder, or an object store through fsspec.
 
 versions/NAME-VERSION/...     the files of the bundle, written once
-versions/NAME-VERSION.json    its entry, written last: without it, the version does not exist
-aliases.json                  alias -> versions it named, the current one last; replaced as a whole
+versions/NAME-VERSION.json    its entry, written last: without the entry, the version does not exist
+aliases.json                  alias -> the versions it has named, the current one last; replaced as a whole
 audit/TIME-ACTION.json        who did what, when and why
 """
 
@@ -33,23 +33,23 @@ from models.folders import private_cache
 
 log = logging.getLogger(__name__)
 CHAMPION, CHALLENGER = "champion", "challenger"
-#: What clients put into their errors: users and passwords of proxies, parameters of signed URLs.
+#: Secrets that clients quote in their errors: users and passwords of proxies, parameters of signed URLs.
 _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
 _MOST_WORDS = 500
 _PARTIAL, _PARTIAL_LIFE_S = ".partial-", 86_400
-#: A copy that no process has opened for so long goes. Others of this user share the cache: a rule by what one registry
-#: names now would take a bundle away from under a training that another one serves.
+#: The cache drops a copy that no process has opened for this long. Several registries share the cache of a user, so
+#: that a rule by the current aliases of one could delete a bundle that a training of another one is using.
 _UNUSED_LIFE_S = 30 * 86_400
-#: What the file systems call the things that change with a file.
+#: Names that file systems give to properties that change when a file changes.
 _MARKS = ("name", "size", "mtime", "ino", "created", "ETag", "etag", "LastModified", "last_modified", "updated", "md5")
 
 
 class RegistryError(ValueError):
-    """The registry cannot do that; the message says why and what to do."""
+    """The registry refuses the request; the message says why and what to do."""
 
 
 class RegistryUnavailableError(RegistryError):
-    """The registry's storage did not answer or refused for now; nothing is known of what it holds."""
+    """The registry's storage did not answer, or refused for now, so that nothing is known of its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Entry:
 
 
 def _entry(value: Mapping[str, Any]) -> Entry:
-    """Passes over fields of a newer release; raises `RegistryError`."""
+    """Ignores fields of a newer release; raises `RegistryError`."""
     try:
         return Entry(**{field.name: value[field.name] for field in fields(Entry)})
     except KeyError as missing:
@@ -75,14 +75,14 @@ def _entry(value: Mapping[str, Any]) -> Entry:
 
 
 class Registry:
-    """`url` is a folder or an fsspec URL such as `s3://bucket/models`; `cache` keeps what is fetched from the latter.
+    """`url` is a folder or an fsspec URL such as `s3://bucket/models`, whose bundles are copied into `cache`.
 
-    Registering, promoting and rolling back are locked against each other in a folder; in an object store the last
-    writer wins, so let one job write there.
+    In a folder, a lock serialises registering, promoting and rolling back. In an object store the last writer wins, so
+    that only one job may write there.
     """
 
     def __init__(self, url: str, cache: Path | None = None, *, trusted: Sequence[str] = ()) -> None:
-        """With `trusted` public keys, only bundles that one of them signed are registered, promoted and loaded."""
+        """With `trusted` public keys, the registry registers, promotes and loads only bundles signed by one of them."""
         self.url, self._trusted = url, trusted
         try:
             fs, root = fsspec.core.url_to_fs(url)
@@ -94,7 +94,7 @@ class Registry:
         self._cache = cache
 
     def entries(self) -> list[Entry]:
-        """All versions, the oldest first."""
+        """All versions, oldest first."""
         found = [self._entry(path) for path in self._json_files("versions")]
         return sorted(found, key=lambda e: e.sequence)
 
@@ -107,7 +107,7 @@ class Registry:
         raise RegistryError(f"no version {version_id!r} in {self.url}; see 'opinionwatch models list'")
 
     def alias(self, name: str) -> str | None:
-        """The id that an alias names now."""
+        """The id of the version that the alias names now; None without one."""
         history = self._aliases().get(name)
         return history[-1] if history else None
 
@@ -115,7 +115,10 @@ class Registry:
         return {name: ids[-1] for name, ids in self._aliases().items() if ids}
 
     def register(self, bundle: Path, *, by: str) -> Entry:
-        """Copies a verified bundle in; the same bundle twice is one entry, another one of that name is refused."""
+        """Verifies a bundle and copies it into the registry; refuses other content under an existing version.
+
+        Registering the same bundle again changes nothing.
+        """
         read = read_bundle(bundle, self._trusted)
         manifest, digest = read.manifest, hashlib.sha256(read.raw).hexdigest()
         load_bundle(read, device="cpu")
@@ -145,7 +148,7 @@ class Registry:
         return entry
 
     def point(self, alias: str, version_id: str, *, by: str, reason: str) -> None:
-        """Makes `alias` name a version that exists; the old one stays in its history."""
+        """Points `alias` to an existing version; the history of the alias keeps the former one."""
         self.entry(version_id)
         with self._locked():
             aliases = self._aliases()
@@ -156,7 +159,7 @@ class Registry:
                 self._record("point", by, alias=alias, version=version_id, reason=reason)
 
     def rollback(self, *, by: str, reason: str) -> str:
-        """The champion before this one is champion again; returns its id."""
+        """Makes the previous champion the champion again; returns its id."""
         with self._locked():
             aliases = self._aliases()
             history = aliases.get(CHAMPION, [])
@@ -168,10 +171,10 @@ class Registry:
             return history[-1]
 
     def verify(self, version_id: str) -> Bundle:
-        """The bundle as it was registered, in memory: what is loaded from it is what was verified.
+        """Reads the registered bundle into memory, verified: an engine made from it runs exactly these bytes.
 
-        A copy in the cache that is damaged is fetched again. Raises `BundleError` where the files differ from what was
-        registered, `RegistryUnavailableError` where they cannot be had now.
+        Fetches a damaged copy in the cache again. Raises `BundleError` where the files differ from the registered
+        ones, `RegistryUnavailableError` where the storage cannot deliver them now.
         """
         return self._verified(self.entry(version_id))
 
@@ -191,14 +194,14 @@ class Registry:
         return bundle
 
     def fetch(self, version_id: str) -> Path:
-        """A folder with the verified bundle: the registry's own, or a copy of what an object store holds."""
+        """A folder with the verified bundle: the registry's own folder, or a copy from an object store."""
         if self._local:
             self.verify(version_id)
             return Path(self._root) / "versions" / version_id
         return self.checkout(version_id)
 
     def checkout(self, version_id: str) -> Path:
-        """A copy of the verified bundle that only this user may write to."""
+        """A folder with a copy of the verified bundle that only this user may write to."""
         entry = self.entry(version_id)
         target = self._target(entry)
         if self._kept(entry) is None:
@@ -211,27 +214,27 @@ class Registry:
         return target
 
     def fingerprint(self, version_id: str) -> str:
-        """Changes with the entry of a version and with its files, as far as listing them shows."""
+        """A hash that changes when the entry of a version changes, or when a listing shows that its files changed."""
         self._fs.invalidate_cache()
         files = self._fs.ls(f"{self._root}/versions/{version_id}", detail=True)
         marks = sorted(str([file.get(mark) for mark in _MARKS]) for file in files)
         return hashlib.sha256(json.dumps([asdict(self.entry(version_id)), marks]).encode()).hexdigest()
 
     def audit(self) -> list[dict[str, Any]]:
-        """Every change, the oldest first."""
+        """Every change, oldest first."""
         return [self._read(path) for path in self._json_files("audit")]
 
     def _target(self, entry: Entry) -> Path:
         return (self._cache or private_cache("registry")) / f"{entry.id}-{entry.digest[:16]}"
 
     def _kept(self, entry: Entry) -> Bundle | None:
-        """The verified copy in the cache, None where there is none to be read; one that is damaged is removed."""
+        """The verified copy in the cache, or None where no copy is readable; removes a damaged copy."""
         target = self._target(entry)
         if not target.exists():
             return None
         try:
             with suppress(PermissionError):
-                os.utime(target)  # used now: `_prune` goes by it
+                os.utime(target)  # `_prune` drops copies by the time of their last use
             return read_bundle(target, self._trusted, entry.digest)
         except BundleUnreadableError as error:
             log.warning("the cached copy of %s is not used: %s", entry.id, error)
@@ -242,7 +245,7 @@ class Registry:
             return None
 
     def _keep(self, bundle: Bundle, target: Path) -> None:
-        """Writes a copy into the cache under its final name at once, and drops copies that nobody needs."""
+        """Writes a copy into the cache atomically, and drops copies that nobody uses."""
         cache = target.parent
         cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=cache))
@@ -251,15 +254,15 @@ class Registry:
             try:
                 partial.rename(target)
             except OSError:
-                if not target.exists():  # else another process was first
+                if not target.exists():  # where it exists, another process wrote it first
                     raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
-        with suppress(OSError, RegistryError):  # another time will do
+        with suppress(OSError, RegistryError):  # the next write prunes as well
             self._prune(cache)
 
     def _prune(self, cache: Path) -> None:
-        """Drops the copies that nobody has used for long, whichever registry and process of this user they are of."""
+        """Drops the copies that no process of this user has used for long, from whichever registry they came."""
         for folder in cache.iterdir():
             life_s = _PARTIAL_LIFE_S if folder.name.startswith(_PARTIAL) else _UNUSED_LIFE_S
             if time.time() - folder.stat().st_mtime > life_s:
@@ -285,7 +288,7 @@ class Registry:
         return sorted(path for path in found if path.endswith(".json"))
 
     def _entry(self, path: str) -> Entry:
-        """The entry in a file, fields of a newer release left out."""
+        """The entry in a file; ignores fields of a newer release."""
         value = self._read(path)
         try:
             entry = Entry(**{f.name: value[f.name] for f in fields(Entry)})
@@ -332,7 +335,7 @@ class Registry:
 
 
 class _Reached:
-    """A file system of fsspec whose failures, but for a file that is not there, are `RegistryUnavailableError`."""
+    """An fsspec file system that raises `RegistryUnavailableError` for every failure but a missing file."""
 
     def __init__(self, fs: Any, url: str) -> None:
         self._fs, self._url = fs, url

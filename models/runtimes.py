@@ -1,7 +1,7 @@
-"""What runs the graph: ONNX Runtime on CPU or CUDA, or OpenVINO on CPU, behind one call.
+"""The runtimes of a graph behind one call: ONNX Runtime on CPU or CUDA, or OpenVINO on CPU.
 
-On a CPU several batches run beside each other, one thread each, rather than one after the other on all cores: the
-threads of one batch wait for each other after every small operator.
+On a CPU several batches run concurrently on one thread each, rather than one after another on all cores: the threads of
+a single batch would wait for each other after every small operator.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _MOST_STREAMS = 8
 
 
 class Session(NamedTuple):
-    """`run` may be called from `streams` threads at once; widths and rows are to be of `shapes`."""
+    """Up to `streams` threads may call `run` at the same time, with batches whose widths and rows are of `shapes`."""
 
     run: Run
     name: str
@@ -42,7 +42,7 @@ class Session(NamedTuple):
 
 
 class EngineError(RuntimeError):
-    """The engine cannot start or answered nonsense; the message says the remedy."""
+    """The engine cannot start, or returned an invalid result; the message names the remedy."""
 
 
 def open_runtime(
@@ -54,15 +54,18 @@ def open_runtime(
     standard: bool,
     gpu_memory_mb: int = 0,
 ) -> Session:
-    """The graph ready to run on `threads` >= 1 threads in all, or on a GPU with `gpu_memory_mb` at the most (0: all).
+    """Opens the graph on `threads` >= 1 threads in total, or on a GPU with at most `gpu_memory_mb` MB (0: no limit).
 
-    `auto` takes OpenVINO on a CPU where it is installed and the graph is of `standard` operators: it is faster there
-    (`opinionwatch bench engine --against ort-int8`). Raises `EngineError` for what is asked for and not there.
+    On a CPU, `auto` takes OpenVINO where it is installed and the graph has `standard` operators only, because it is
+    faster (`opinionwatch bench engine --against ort-int8`). Raises `EngineError` where the runtime or the device that
+    was asked for is missing.
     """
     if runtime == "openvino" and not standard:
-        raise EngineError("OpenVINO cannot run this bundle: its graph has operators of ONNX Runtime; use onnxruntime")
+        raise EngineError(
+            "OpenVINO cannot run this bundle: its graph has operators of ONNX Runtime. Set model.runtime to onnxruntime"
+        )
     if runtime == "openvino" and device == "cuda":
-        raise EngineError("OpenVINO runs on the CPU here: set model.device to cpu, or model.runtime to onnxruntime")
+        raise EngineError("OpenVINO runs on the CPU only; set model.device to cpu, or model.runtime to onnxruntime")
     if runtime == "openvino" or (runtime == "auto" and device != "cuda" and standard and _prefers_openvino(device)):
         return _openvino(model, threads)
     return _onnxruntime(model, device, threads, gpu_memory_mb)
@@ -73,7 +76,7 @@ def _prefers_openvino(device: Device) -> bool:
 
 
 def wants_cuda(device: Device) -> bool:
-    """Whether a graph is to run on CUDA; that it can is seen when it starts."""
+    """Whether to run a graph on CUDA; whether CUDA works shows only when the graph starts."""
     return device != "cpu" and _has_cuda()
 
 
@@ -87,7 +90,7 @@ def _has_cuda() -> bool:
 
 @cache
 def _preload_cuda() -> None:
-    """Loads the CUDA libraries that pip installed, once: they lie where the loader does not look."""
+    """Loads the CUDA libraries that pip installed, once: the system's loader does not search their folder."""
     import onnxruntime as ort
 
     with redirect_stdout(StringIO()):  # it prints what it does not find; whether CUDA starts is seen later
@@ -95,7 +98,7 @@ def _preload_cuda() -> None:
 
 
 def import_openvino() -> Any:
-    """The module, without the usage event that its import sends to its makers, from a fork of this process.
+    """The module, without the telemetry event that its import would send to its makers from a forked process.
 
     Raises `EngineError` where it is not installed.
     """
@@ -111,7 +114,7 @@ def _openvino(model: bytes, threads: int) -> Session:
     core = import_openvino().Core()
     graph = core.read_model(model)
     streams = min(threads, _MOST_STREAMS)
-    # f32 beside the int8 products: bfloat16 would move the labels from those of the golden texts.
+    # bfloat16 next to the int8 products would change labels against those of the golden texts.
     options: dict[str, Any] = {
         "NUM_STREAMS": streams,
         "INFERENCE_PRECISION_HINT": "f32",
@@ -129,7 +132,7 @@ def _openvino(model: bytes, threads: int) -> Session:
         finally:
             idle.put(request)
 
-    # Its binding to numpy is made at the first call, and two first calls at once wait for each other for ever.
+    # The first call sets up its binding to numpy, and two concurrent first calls deadlock.
     run(np.ones((1, 2), np.int64), np.ones((1, 2), np.int64))
     return Session(run, "OpenVINO", streams, FEW_SHAPES)
 
@@ -141,7 +144,7 @@ def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int)
         raise EngineError("onnxruntime is missing: pip install 'opinionwatch[cpu]' (or [gpu])") from error
     ort.set_default_logger_severity(4)
     if device == "cuda" and not _has_cuda():
-        raise EngineError("device 'cuda' was asked for, but this onnxruntime has no CUDA: install opinionwatch[gpu]")
+        raise EngineError("model.device is cuda, but this onnxruntime is built without CUDA; install opinionwatch[gpu]")
     streams = min(threads, _MOST_STREAMS)
     providers: list[Any] = ["CPUExecutionProvider"]
     on_cuda = wants_cuda(device)
@@ -154,22 +157,22 @@ def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int)
     options.intra_op_num_threads = threads // streams
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # The graph was checked as ONNX: it must not be taken for a file of ONNX Runtime's own format.
+    # The graph was checked as ONNX, so the session must not read it in ONNX Runtime's own format.
     options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
         session = ort.InferenceSession(model, options, providers=providers)
     except ort.capi.onnxruntime_pybind11_state.NotImplemented as error:
         missing = re.search(r"kernel for ([\w.]+)", str(error))
         raise EngineError(
-            f"operator {missing[1] if missing else 'of this graph'} does not run here: a packed bundle needs a GPU "
-            "and opinionwatch[gpu]; export it as fp16, or use the int8 bundle"
+            f"operator {missing[1] if missing else 'of this graph'} does not run on this machine: a packed bundle "
+            "needs a GPU and opinionwatch[gpu]. Export it as fp16, or use the int8 bundle"
         ) from None
     name = str(session.get_providers()[0])
     if on_cuda and name != CUDA_PROVIDER:
         why = "CUDA does not start: see 'nvidia-smi', and install opinionwatch[gpu] for the CUDA libraries"
         if device == "cuda":
-            raise EngineError(f"device 'cuda' was asked for, but {why}")
-        log.warning("the model runs on the CPU, though this onnxruntime is for GPUs: %s", why)
+            raise EngineError(f"model.device is cuda, but {why}")
+        log.warning("the model runs on the CPU although onnxruntime-gpu is installed: %s", why)
     if name == CUDA_PROVIDER:
         return Session(bound(session, "cuda"), name, 1, GPU_SHAPES)
 
@@ -181,7 +184,7 @@ def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int)
 
 
 def bound(session: Any, device: str) -> Run:
-    """Runs with inputs copied to `device` ("cuda" or "cpu") by IO binding, and only the logits copied back."""
+    """A `Run` that copies the inputs to `device` ("cuda" or "cpu") by IO binding, and copies only the logits back."""
     import onnxruntime as ort
 
     def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:

@@ -1,7 +1,7 @@
-"""The text in which watched subjects are looked for, and keywords as they are looked for. Pure.
+"""Normalises texts and keywords for the search for watched subjects. Pure.
 
-It is not the text that finds reposts (`models.text.normalise`): nothing is removed that a person reads, and what
-people write in several ways (width, case, quotes, hyphens, spaces, entities, hashtags) is written in one.
+Unlike the normalisation that finds reposts (`models.text.normalise`), it removes nothing that a person reads. It maps
+variants of the same writing (width, case, quotes, hyphens, spaces, entities, hashtags) to one form.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from functools import cache
 
 from models.text import HANDLE, URL, clean, compatible
 
-#: Stands for what is not searched: URLs and handles. No keyword has it, so that none reaches across.
+#: Replaces URLs and handles, which are not searched. No keyword contains it, so that no match spans it.
 GAP = "\x00"
 MAX_KEYWORD = 200
 
-#: Digits are bounded: a longer number is no character, and reading it takes long.
+#: The number of digits is bounded: a longer number is not a character, and parsing it takes long.
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _MAIL_DOMAIN = r"(?<=[A-Za-z0-9_])@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"
 _HIDDEN = re.compile(rf"{URL}|{HANDLE}|{_MAIL_DOMAIN}", re.IGNORECASE)
 _HASHTAG = re.compile(r"[#＃](\w{2,})")
-#: Shown by no screen: joiners, variation selectors, fillers.
+#: Characters that no screen shows: joiners, variation selectors, fillers.
 _UNSEEN = re.compile(
     "[\u00ad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
     "\U000e0000-\U000e0fff]+"
@@ -39,9 +39,9 @@ _HAN = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000)
 
 
 def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
-    """A clean text as keywords are looked for in it; `one_way` writes characters in one way, see `spellings`.
+    """Normalises a clean text for the keyword search; `one_way` maps variant characters (see `spellings`).
 
-    Hashtags with capitals inside are there as they are, and as words, numbers by themselves and with the word before.
+    Appends the words of hashtags in camel case, once with numbers as separate words and once joined to the word before.
 
     >>> searchable("Ｎｏｖａ’s #NovaPhoneFire @nova http://nova.com").replace(GAP, "|")
     "nova's #novaphonefire | ||nova phone fire"
@@ -58,7 +58,7 @@ def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
 
 
 def keyword_text(keyword: str, one_way: Mapping[int, str] | None = None) -> str:
-    """A keyword as `searchable` has it; raises `ValueError` where it can never be found."""
+    """Normalises a keyword as `searchable` normalises texts; raises `ValueError` where no text can contain it."""
     text = _folded(_HIDDEN.sub(GAP, clean(_ENTITY.sub(_unescaped, keyword))), one_way).strip()
     if len(keyword) > MAX_KEYWORD:
         raise ValueError(f"keyword {keyword[:20]!r}... has {len(keyword)} characters; the limit is {MAX_KEYWORD}")
@@ -71,9 +71,9 @@ def keyword_text(keyword: str, one_way: Mapping[int, str] | None = None) -> str:
 
 @cache
 def spellings(*, fold_chinese: bool) -> Mapping[int, str]:
-    """What is written in several ways -> one of them: quotes, hyphens and dots in the middle of names.
+    """Maps variant characters to one of them: quotes, hyphens, and dots within names.
 
-    With `fold_chinese` also traditional characters -> their simplified form, as OpenCC has them, one for one.
+    With `fold_chinese`, it also maps traditional characters to simplified ones, one to one, by OpenCC.
     """
     if not fold_chinese:
         return _VARIANTS
@@ -95,9 +95,9 @@ def _unescaped(entity: re.Match[str]) -> str:
 
 
 def _words(tag: str, *, numbers: bool = True) -> str:
-    """The words of a hashtag, "" where it is a single one. A small letter in front belongs to a name (iPhone).
+    """The words of a hashtag, or "" where it is a single word. A leading lower-case letter is part of a name (iPhone).
 
-    With `numbers`, what begins with a digit is a word of its own.
+    With `numbers`, a digit starts a new word.
 
     >>> _words("NovaPhoneFire2026"), _words("HTTPServer_down"), _words("iPhone15"), _words("nova")
     ('Nova Phone Fire 2026', 'HTTP Server down', 'iPhone 15', '')

@@ -1,4 +1,4 @@
-"""A challenger that labels a share of the traffic too: how often it disagrees is known before it serves."""
+"""Shadow traffic: the challenger labels a share of the texts as well, so that its disagreement is known in advance."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from models.heads import Prediction
 from models.text import content_hash
 
 log = logging.getLogger(__name__)
-#: Batches without a challenger that failed, as a power of two.
+#: A failing challenger sits out at most 2 to the power of this many batches.
 _LONGEST_PAUSE = 12
 
 
 class Predicts(Protocol):
-    """What both engines are here."""
+    """The part of an engine that the comparison uses."""
 
     def predict(self, texts: Sequence[str]) -> list[Prediction]: ...
 
 
 class Shadow:
-    """Compares the labels of `challenger` with those given; what it says is never served."""
+    """Compares the challenger's labels with the served labels; never serves the challenger's labels."""
 
-    def __init__(self, challenger: Predicts | None, share: float, tell: Callable[[str, bool, int], None]) -> None:
-        """`share` in [0, 1] of the texts, chosen by content so that every worker chooses the same.
+    def __init__(self, challenger: Predicts | None, share: float, count: Callable[[str, bool, int], None]) -> None:
+        """`share` in [0, 1] of the texts is compared, chosen by content so that every worker chooses the same texts.
 
-        `tell(head, agree, n)` counts. Where there is no `challenger` yet, `take` brings it.
-        A challenger that fails is left alone for a while, longer each time: the served labels are not its concern.
+        `count(head, agree, n)` takes the result. `take` sets a challenger that arrives later. A challenger that fails
+        sits out a number of batches that doubles with each failure: its failures never delay the served labels.
         """
-        self._challenger, self._share, self._tell = challenger, share, tell
+        self._challenger, self._share, self._count = challenger, share, count
         self._failures, self._pause = 0, 0
 
     def take(self, challenger: Predicts) -> None:
@@ -48,14 +48,14 @@ class Shadow:
         except Exception as error:
             self._failures += 1
             self._pause = 2 ** min(self._failures, _LONGEST_PAUSE)
-            log.error("no labels of the challenger for %d batches: %s: %s", self._pause, type(error).__name__, error)
+            log.error("the challenger sits out %d batches after %s: %s", self._pause, type(error).__name__, error)
             return
         self._failures = 0
         for (_, champion), other in zip(chosen, others, strict=True):
             for head in set(champion.heads) & set(other.heads):
-                self._tell(head, champion.label(head) == other.label(head), 1)
+                self._count(head, champion.label(head) == other.label(head), 1)
 
 
 def shadowed(text: str, share: float) -> bool:
-    """Whether a text belongs to the share that is compared."""
+    """Whether the text belongs to the share that is compared."""
     return int(content_hash(text)[-6:], 16) < share * 0x1000000

@@ -1,4 +1,4 @@
-"""Ed25519 signatures of bundles: who may put a model into service. The manifest holds the hash of every file."""
+"""Ed25519 signatures of bundles, which prove who made a model. They sign the manifest, which hashes every file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SIGNATURE = "manifest.sig"
 
 
 def new_key(file: Path) -> str:
-    """Writes a private key (PEM, readable by its owner only) and returns the public one in base64."""
+    """Writes a new private key (PEM, readable by its owner only) and returns the public key in base64."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as out:
@@ -32,24 +32,27 @@ def new_key(file: Path) -> str:
 
 
 def sign(folder: Path, key_file: Path) -> str:
-    """Signs the manifest of a bundle; returns the public key in base64. Raises `BundleError` for a key that is none."""
+    """Signs the manifest of a bundle and returns the public key in base64. Raises `BundleError` for an invalid key."""
     key = _private(key_file)
     manifest = folder / "manifest.json"
     if not manifest.is_file():
-        raise BundleError(f"{folder} is no model bundle: manifest.json is missing")
+        raise BundleError(f"{folder} is not a model bundle: manifest.json is missing")
     (folder / SIGNATURE).write_bytes(base64.b64encode(key.sign(manifest.read_bytes())) + b"\n")
     return _public(key)
 
 
 def check_signed(manifest: bytes, signature: bytes | None, trusted: Sequence[str], bundle: Path) -> None:
-    """Raises `BundleError` where none of the `trusted` public keys (base64) signed `manifest`; passes without keys.
+    """Raises `BundleError` unless one of the `trusted` public keys (base64) signed `manifest`; passes without keys.
 
-    `signature` is what the bundle's `manifest.sig` holds, None where it has none; `bundle` stands in the message.
+    `signature` is the content of the bundle's `manifest.sig`, or None without that file; `bundle` names the bundle in
+    the message.
     """
     if not trusted:
         return
     if signature is None:
-        raise BundleError(f"{bundle} is not signed, and model.trusted_keys wants it; 'opinionwatch models sign'")
+        raise BundleError(
+            f"{bundle} is not signed, but model.trusted_keys is set; sign it with 'opinionwatch models sign'"
+        )
     try:
         signed = base64.b64decode(signature, validate=False)
     except ValueError as error:
@@ -60,16 +63,16 @@ def check_signed(manifest: bytes, signature: bytes | None, trusted: Sequence[str
         except InvalidSignature:
             continue
         return
-    raise BundleError(f"{bundle}: its signature is by none of model.trusted_keys, or the manifest was changed since")
+    raise BundleError(f"{bundle}: none of model.trusted_keys made its signature, or the manifest has changed since")
 
 
 def public_of(key_file: Path) -> str:
-    """The public key (base64) of a private key file. Raises `BundleError` for a key that is none."""
+    """The public key (base64) of a private key file. Raises `BundleError` for an invalid key."""
     return _public(_private(key_file))
 
 
 def public_key(text: str) -> Ed25519PublicKey:
-    """Raises `ValueError` where `text` is not the base64 of 32 bytes."""
+    """Parses a public key; raises `ValueError` unless `text` is the base64 of 32 bytes."""
     return Ed25519PublicKey.from_public_bytes(base64.b64decode(text, validate=True))
 
 
@@ -77,9 +80,9 @@ def _private(key_file: Path) -> Ed25519PrivateKey:
     try:
         key = load_pem_private_key(key_file.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
-        raise BundleError(f"{key_file} is no private key: {type(error).__name__}") from None
+        raise BundleError(f"{key_file} is not a private key: {type(error).__name__}") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise BundleError(f"{key_file} is no Ed25519 key; 'opinionwatch models keygen' makes one")
+        raise BundleError(f"{key_file} is not an Ed25519 key; make one with 'opinionwatch models keygen'")
     return key
 
 

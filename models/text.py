@@ -1,9 +1,7 @@
-"""Cleaning, the content hash that finds reposts, and what is marked up in a text (URLs, handles). Pure.
+"""Cleans texts, hashes their content to find reposts, and recognises URLs and handles. Pure.
 
-It lies in `models` because three places share it: repost detection in the pipeline, the inference cache,
-and the removal of test texts from training data.
-
-Each function takes time in proportion to its text, whatever the text is.
+Three users share the content hash: repost detection in the pipeline, the inference cache, and the removal of test texts
+from training data. Every function takes time linear in the length of its text, whatever the text contains.
 """
 
 from __future__ import annotations
@@ -13,18 +11,18 @@ import re
 import unicodedata
 from collections.abc import Callable
 
-#: Characters of a name (a source, an author, a subject) as people see it.
+#: Longest name (of a source, an author, a subject) in characters.
 MAX_NAME = 200
-#: Of the marks on one base so many stay, as in the Stream-Safe Text Format (UAX #15): ordering them is quadratic.
+#: Most combining marks kept per base character, as in the Stream-Safe Text Format (UAX #15): sorting them is quadratic.
 MAX_MARKS = 30
-#: Of the characters that NFKC writes out as four or more, so many are written out in one text.
+#: Most characters per text that NFKC may expand to four or more characters.
 MAX_LIGATURES = 1_000
-#: Marks in their compatibility decomposition, though not by themselves.
+#: Characters that are marks only in their compatibility decomposition.
 _MARKS_WHEN_DECOMPOSED = "\u0f73\u0f75\u0f81\uff9e\uff9f"
 
 
 def character_class(wanted: Callable[[str], bool], last: int = 0x1FFFF) -> str:
-    """The inside of a regular expression's `[...]` for the characters up to `last` that are wanted."""
+    """The inside of a regular expression's `[...]` for the wanted characters up to `last`."""
     ranges: list[list[int]] = []
     for code in filter(lambda code: wanted(chr(code)), range(last + 1)):
         if ranges and ranges[-1][1] == code - 1:
@@ -35,7 +33,7 @@ def character_class(wanted: Callable[[str], bool], last: int = 0x1FFFF) -> str:
 
 
 def any_of(inside: str) -> re.Pattern[str]:
-    """Finds a character of a class quickly: only within 16 bits does `re` look up a class in one step."""
+    """A pattern that finds characters of a class quickly: `re` looks up a class in one step within 16 bits only."""
     wide = re.findall(r"\\U000[1-9a-f]\w{4}-\\U\w{8}", inside)
     narrow = inside
     for part in wide:
@@ -46,8 +44,8 @@ def any_of(inside: str) -> re.Pattern[str]:
 _NON_STARTERS = character_class(lambda c: unicodedata.combining(c) > 0) + _MARKS_WHEN_DECOMPOSED
 _TOO_MANY_MARKS = re.compile(f"([{_NON_STARTERS}]{{{MAX_MARKS}}})[{_NON_STARTERS}]+")
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-#: What a terminal takes as a command: with its ESC alone gone, the rest of it would be left to read. A string that
-#: never ends is none, and each kind ends at the next ESC: no character is looked at twice.
+#: Terminal commands, removed as a whole: removing only ESC would leave the rest of a command as text. An unterminated
+#: string is not a command, and every kind ends at the next ESC, so that no character is scanned twice.
 _COMMANDS = re.compile(
     r"\x1b\[[0-?]*+[ -/]*+[@-~]|\x9b[0-9;?]++[@-~]|\x1b[ -/]++[0-~]|"
     r"\x1b[\]PX^_][^\x07\x1b\x9c\n\r]*+(?:\x07|\x1b\\|\x9c)"
@@ -60,7 +58,7 @@ _INVISIBLE = re.compile(
 )
 _EMOJI = "\u2190-\u29ff\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
 _VIRAMAS = character_class(lambda c: unicodedata.combining(c) == 9)
-#: A joiner joins two emoji, or belongs to an Indic cluster; a variation selector follows what has variants.
+#: Joiners between two emoji or within an Indic cluster, and variation selectors after a character with variants.
 _JOINERS = re.compile(f"((?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_VIRAMAS}])\u200d(?=\\w))|\u200d")
 _LOST_SELECTORS = re.compile(r"(?<![^A-Za-z\s])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 _MARKED = any_of(_NON_STARTERS + r"\U0000200d-\U0000200d\U0000fe00-\U0000fe0f\U000e0100-\U000e01ef")
@@ -68,9 +66,9 @@ _ONE_LINE = re.compile(r"[\n\t]+")
 
 
 def clean(text: str) -> str:
-    """NFC text without control and format characters and terminal commands.
+    """NFC text without control characters, format characters and terminal commands.
 
-    Line breaks, tabs and what emoji are joined with stay.
+    It keeps line breaks, tabs and the joiners of emoji.
 
     >>> clean("a\\x00b\\u202ec\\n"), clean("a\\u2028b\\r\\nc"), clean("no\\u200dva \\U0001f469\\u200d\\U0001f680")
     ('abc\\n', 'a\\nb\\nc', 'nova \U0001f469\u200d\U0001f680')
@@ -84,14 +82,14 @@ def clean(text: str) -> str:
     if not _MARKED.search(text):
         return unicodedata.normalize("NFC", text)
     text = _LOST_SELECTORS.sub("", _JOINERS.sub(r"\1", text))
-    # Twice: composing may set one mark more free than there was.
+    # Composing may free one more mark than before, so this runs twice.
     text = _few_marks(unicodedata.normalize("NFC", _few_marks(text)))
-    # A joiner may have held to a selector that is gone, or to a mark that has another place now.
+    # A joiner may follow a selector that was removed, or a mark that was reordered.
     return _JOINERS.sub(r"\1", text)
 
 
 def clean_line(text: str, limit: int) -> str:
-    """The beginning of `text` on one clean line, at most `limit` characters.
+    """The first `limit` characters of `text`, clean and on one line.
 
     >>> clean_line(" we\\x1b[31mi\\r\\nbo\\u202e ", 20)
     'wei bo'
@@ -100,7 +98,7 @@ def clean_line(text: str, limit: int) -> str:
 
 
 def clean_url(url: str) -> str:
-    """A URL as it was sent, cleaned, with white space escaped: it stays one word wherever it is shown.
+    """A clean URL with its white space escaped, so that it stays one word wherever it is shown.
 
     >>> clean_url("http://x/\\x1b[2J\\r\\n a")
     'http://x/%20a'
@@ -120,7 +118,7 @@ _GROWS = any_of(_NON_STARTERS + _LIGATURES)
 
 
 def compatible(text: str) -> str:
-    """NFKC in bounded time and space: the ligatures of a text that has too many stay as they are."""
+    """NFKC in bounded time and space: a text with too many ligatures keeps them."""
     if text.isascii():
         return text
     if _GROWS.search(text):
@@ -131,13 +129,13 @@ def compatible(text: str) -> str:
 
 
 _URL_CHARACTER = r"[A-Za-z0-9\-._~:/?#@!$&*+,;=%]"
-#: It ends where a character stands that no URL has: text may follow it without a space.
+#: A URL ends at the first character that URLs cannot contain, since text may follow it without a space.
 URL = rf"(?:https?://|(?<![A-Za-z0-9])www\.)(?:{_URL_CHARACTER}|\({_URL_CHARACTER}*\))+"
-#: Latin names are ASCII and end where another script begins; other names end at a border, or are none.
+#: Latin handles are ASCII and end where another script begins; handles in other scripts must end at a word boundary.
 HANDLE = (
     r"(?<![A-Za-z0-9_])[@＠](?:[A-Za-z0-9_-][A-Za-z0-9_.-]{0,39}+(?![A-Za-z0-9_])|[^\W\x00-\x7f][\w-]{0,19}+(?!\w))"
 )
-#: Closing punctuation belongs to what encloses the URL.
+#: Closing punctuation belongs to the text around the URL.
 _CLOSERS = r"""[)\]}>"'\\^`|».,:;!?\u2010-\u2027\u2030-\u205e！＂＄-＇）-／：-？［-｠]*"""
 
 _URL = re.compile(URL + _CLOSERS, re.IGNORECASE)
@@ -148,7 +146,7 @@ _SPACE = re.compile(r"\s+")
 
 
 def normalise(text: str) -> str:
-    """The part of a text that a repost keeps: no case, width, spacing, URL, mention or repost marker.
+    """The text that reposts have in common: without case, width, spacing, URLs, mentions and repost markers.
 
     >>> normalise("RT @bob: Ｈello   World https://t.co/x")
     'hello world'
@@ -163,7 +161,7 @@ def normalise(text: str) -> str:
 
 
 def content_hash(text: str) -> str:
-    """Hex SHA-256 (first 32 digits) of the normalised text; of the raw text where nothing is left of it.
+    """The first 32 hex digits of the SHA-256 of the normalised text, or of the raw text where normalising leaves none.
 
     >>> content_hash("Hello http://a.b/c") == content_hash("RT @x: hello")
     True
@@ -182,7 +180,7 @@ _SCRIPTS = (
 
 
 def language(text: str) -> str:
-    """A guess by script for texts that say no language: `latin` where none of the others fills a tenth.
+    """The language guessed from the script; `latin` where no other script makes up a tenth of the text.
 
     >>> language("手机 overheats 爆炸"), language("hello")
     ('zh', 'latin')
@@ -194,7 +192,7 @@ def language(text: str) -> str:
 
 
 def is_text(value: str) -> bool:
-    """Whether it is Unicode: half a surrogate pair is not."""
+    """Whether the string is valid Unicode, that is without lone surrogates."""
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:

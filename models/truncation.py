@@ -1,8 +1,8 @@
-"""What of a text that is longer than the model reads. Pure.
+"""Which part of a long text the model reads. Pure.
 
-- head: the beginning (title and lead stand there)
+- head: the beginning, which holds title and lead
 - head_tail: three quarters from the beginning, one from the end (Sun et al. 2019, "How to Fine-Tune BERT")
-- windows: up to four windows one after the other, whose probabilities are averaged
+- windows: up to four consecutive windows, whose probabilities are averaged
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ def pieces(ids: Sequence[int], max_tokens: int, how: LongTexts) -> list[list[int
 
 
 def reach(how: LongTexts) -> int:
-    """How many times `max_tokens` of a text are read at the most; head_tail reads on to the end."""
+    """The most multiples of `max_tokens` that are read of a text; head_tail reads as far as the end."""
     return {"head": 1, "head_tail": 8, "windows": MAX_WINDOWS}[how]

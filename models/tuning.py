@@ -1,4 +1,4 @@
-"""The budget of padded tokens that is fastest on this machine, found by a short trial and remembered."""
+"""Finds the budget of padded tokens that is fastest on this machine by a short trial, and caches it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from pathlib import Path
 from models.atomic_file import replacing
 
 log = logging.getLogger(__name__)
-#: Tokens of the trial's texts: headlines, posts, and a few that fill the model.
+#: Lengths in tokens of the trial's texts: headlines, posts, and a few that reach the model's limit.
 LENGTHS = (8, 12, 16, 20, 24, 32, 40, 56, 80, 128)
 _LEAST_ROUNDS, REPEATS = 12, 4
-#: Seconds of a trial: a worker starts only when it is done.
+#: A trial takes at most this many seconds, since the worker waits for it.
 LIMIT_S = 5.0
 CPU_BUDGETS = (256, 512, 768, 1024, 2048)
 GPU_BUDGETS = (2048, 4096, 8192, 16384, 32768)
-#: What a worker hands over at once, by default: a budget that suits more texts than come pads those that do.
+#: The default batch of a worker: a budget that suits more texts than that would only add padding.
 AT_ONCE = 512
-#: A smaller budget answers a lone batch sooner: a larger one must be faster by this much.
+#: A smaller budget answers a lone batch sooner, so that a larger budget must be faster by this factor.
 _WORTH = 1.02
 
 
 def trial_lengths(budgets: Sequence[int]) -> list[int]:
-    """Tokens of each text of a trial: enough to fill two batches of the largest budget, but no more than come."""
+    """Length of each text of a trial: enough to fill two batches of the largest budget, up to a worker's batch."""
     fill = -(-2 * max(budgets) // sum(LENGTHS))
     return list(LENGTHS) * max(_LEAST_ROUNDS, min(fill, AT_ONCE // len(LENGTHS)))
 
@@ -34,11 +34,11 @@ def trial_lengths(budgets: Sequence[int]) -> list[int]:
 def best_budget(
     seconds_of: Callable[[int], float], budgets: Sequence[int], repeats: int = REPEATS, limit_s: float = float("inf")
 ) -> int | None:
-    """The budget of the least time; of those about as fast, the smallest.
+    """The fastest budget; among budgets of about equal speed, the smallest.
 
-    `seconds_of(budget)` runs the trial once. Of each budget the best repetition counts: what else runs on a machine
-    only ever adds. The repetitions alternate, so that a disturbance does not meet one budget alone. No repetition is
-    begun after `limit_s` seconds of trials; None where each budget has not been tried twice by then.
+    `seconds_of(budget)` runs the trial once. The best repetition of each budget counts, since other load on the machine
+    can only slow it down. The repetitions alternate between the budgets, so that such load does not hit one budget
+    alone. After `limit_s` seconds no repetition starts; returns None unless every budget was tried twice by then.
     """
     tried: dict[int, list[float]] = {budget: [] for budget in budgets}
     spent = 0.0
@@ -54,7 +54,7 @@ def best_budget(
 
 
 def cached(key: str, find: Callable[[], int | None], folder: Path | None = None) -> int | None:
-    """What was found for `key` before, in a file of the cache folder; found now, and kept, where nothing was."""
+    """The budget that a file in the cache folder holds for `key`; without one, calls `find` and writes the result."""
     path = (folder or cache_folder()) / "budgets.json"
     try:
         known: dict[str, int] = {k: int(v) for k, v in json.loads(path.read_text("utf-8")).items()}
@@ -63,21 +63,21 @@ def cached(key: str, find: Callable[[], int | None], folder: Path | None = None)
     if key in known:
         return known[key]
     started = time.perf_counter()
-    log.info("trying which batches are fastest here, for %.0f s at the most", LIMIT_S)
+    log.info("searching the fastest batch size of this machine, for at most %.0f s", LIMIT_S)
     found = find()
     tried_s = time.perf_counter() - started
     if found is None:
-        log.warning("this machine is too busy to try batch sizes (%.1f s): the usual one is taken for now", tried_s)
+        log.warning("this machine is too busy to compare batch sizes (%.1f s); this process uses the default", tried_s)
         return None
     known[key] = found
-    log.info("batches of %d tokens are fastest here (tried for %.1f s)", found, tried_s)
+    log.info("batches of %d tokens are fastest on this machine (searched for %.1f s)", found, tried_s)
     try:
         with replacing(path) as partial:
             partial.write_text(json.dumps(known, indent=1), "utf-8")
     except OSError as error:
         log.warning(
-            "the cache folder %s cannot be written (%s): each start tries again; set XDG_CACHE_HOME to a folder that "
-            "can be, or model.budget_tokens = %d",
+            "the cache folder %s cannot be written (%s), so that every start searches again. Set XDG_CACHE_HOME to a "
+            "writable folder, or model.budget_tokens = %d",
             path.parent,
             error.strerror,
             found,

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from inspect import cleandoc
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import click
 import typer
@@ -24,16 +25,33 @@ from pydantic_core import PydanticUndefined
 from pipeline.cli.main import app
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import Settings
+from pipeline.settings.renamed import CHANNELS, RENAMED, WEBHOOKS
 from pipeline.store.elasticsearch.templates import SCHEMA, Layout, templates
+from training.config import TrainingConfig
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 _NOTE = "<!-- Written by `python -m tools.reference`; change the code, not this page. -->"
+_NAMES = {
+    "NoneType": "none",
+    "str": "text",
+    "int": "integer",
+    "float": "number",
+    "bool": "true or false",
+    "dict": "table",
+    "AwareDatetime": "time",
+}
 _CONSTRAINTS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<", "min_length": "at least", "max_length": "at most"}
 
 
 def pages() -> dict[str, str]:
     """File name -> Markdown of every page of the reference."""
-    return {"settings.md": _settings(), "cli.md": _cli(), "metrics.md": _metrics(), "documents.md": _documents()}
+    return {
+        "settings.md": _settings(),
+        "recipes.md": _recipes(),
+        "cli.md": _cli(),
+        "metrics.md": _metrics(),
+        "documents.md": _documents(),
+    }
 
 
 def _settings() -> str:
@@ -45,26 +63,58 @@ def _settings() -> str:
         "`OPINIONWATCH_KAFKA__GROUP` in the environment; a secret may come from a file by `..._FILE`. "
         "`opinionwatch config show` prints every value with its origin.",
     ]
-    for path, model in _sections(Settings, ""):
-        lines += ["", f"## `[{path}]`", "", _prose(model.__doc__), ""]
-        rows = [
-            [f"`{field.alias or name}`", f"`{_type(field.annotation)}`", _default(field), _limits(field)]
-            for name, field in model.model_fields.items()
-            if _model_of(field.annotation) is None
-        ]
-        lines += _table(["setting", "type", "default", "limits"], rows)
+    for heading, model in _sections(Settings):
+        lines += ["", f"## `{heading}`", "", _prose(model.__doc__), "", *_fields_of(model)]
+    former = "These names work in this release. A warning at the start names the setting that takes their place."
+    rows = [[f"`{old}`", f"`{new}`"] for old, new in RENAMED.items()]
+    rows.append([f"`{WEBHOOKS}`", f'`{CHANNELS}` with `kind = "webhook"`'])
+    lines += ["", "## Former names", "", former, "", *_table(["former name", "setting"], rows)]
     return "\n".join(lines) + "\n"
 
 
-def _sections(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
-    """Each section with its TOML path, parents first; `[a.b]` of a list of tables is `[[a.b]]` in the file."""
-    if path:
-        yield path, model
-    for name, field in model.model_fields.items():
-        inner = _model_of(field.annotation)
-        if inner is not None:
-            is_list = get_origin(field.annotation) is list
-            yield from _sections(inner, f"{path}.{name}".lstrip(".") + ("[]" if is_list else ""))
+def _recipes() -> str:
+    lines = [
+        _NOTE,
+        "# Recipes of a training",
+        "",
+        "`opinionwatch train --config` reads a recipe; `training.recipe` names one for `opinionwatch retrain`.",
+        "",
+        _prose(TrainingConfig.__doc__),
+        "",
+        *_fields_of(TrainingConfig),
+    ]
+    for heading, model in _sections(TrainingConfig):
+        lines += ["", f"## `{heading}`", "", _prose(model.__doc__), "", *_fields_of(model)]
+    return "\n".join(lines) + "\n"
+
+
+def _fields_of(model: type[BaseModel]) -> list[str]:
+    """The table of the fields of a section that are no sections themselves."""
+    rows = [
+        [f"`{field.alias or name}`", _type(field.annotation), _default(field), _limits(field)]
+        for name, field in model.model_fields.items()
+        if _model_of(field.annotation) is None
+    ]
+    return _table(["setting", "type", "default", "limits"], rows)
+
+
+def _sections(model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """Each section with its heading in TOML, parents first; a kind of section that is used twice is given once."""
+    seen: set[type[BaseModel]] = set()
+
+    def inner(model: type[BaseModel], path: str) -> Iterator[tuple[str, type[BaseModel]]]:
+        for name, field in model.model_fields.items():
+            section = _model_of(field.annotation)
+            if section is None or section in seen:
+                continue
+            seen.add(section)
+            kind = get_origin(field.annotation)
+            deeper = f"{path}.{name}".lstrip(".")
+            key = f"{deeper}.NAME" if kind is dict else deeper
+            yield (f"[[{key}]]" if kind is list else f"[{key}]"), section
+            yield from inner(section, deeper)
+
+    yield from inner(model, "")
 
 
 def _model_of(annotation: Any) -> type[BaseModel] | None:
@@ -74,11 +124,18 @@ def _model_of(annotation: Any) -> type[BaseModel] | None:
 
 
 def _type(annotation: Any) -> str:
-    text = annotation.__name__ if isinstance(annotation, type) and not get_args(annotation) else str(annotation)
     if annotation is SecretStr:
         return "secret"
-    text = re.sub(r"Annotated\[([^,\]]+),[^\]]*\]\)?\]?", r"\1", text)
-    return re.sub(r"\b(?:typing|datetime|pydantic\.\w+|pipeline(?:\.\w+)*)\.", "", text).replace("NoneType", "None")
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin is Literal:
+        return " or ".join(json.dumps(value) for value in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(_type(a) for a in arguments)
+    if origin is not None:
+        return f"{_NAMES.get(origin.__name__, origin.__name__)} of {' to '.join(_type(a) for a in arguments)}"
+    return _NAMES.get(str(annotation.__name__), str(annotation.__name__))
 
 
 def _default(field: FieldInfo) -> str:
@@ -104,12 +161,12 @@ def _limits(field: FieldInfo) -> str:
 def _cli() -> str:
     lines = [_NOTE, "# Command line", "", "Every command takes `--help`. Exit codes: 0 ok, 2 usage, 69 a service is "
              "down, 70 a bug, 78 configuration."]  # fmt: skip
-    root = typer.main.get_command(app)
+    root: Any = typer.main.get_command(app)
     for path, command in _commands(root, "opinionwatch"):
         lines += ["", f"## `{path}`", "", _prose(command.help), ""]
         rows = [_parameter(p) for p in command.params if p.name != "help"]
         if rows:
-            lines += _table(["", "", "default"], rows)
+            lines += _table(["parameter", "meaning", "default"], rows)
     return "\n".join(lines) + "\n"
 
 
@@ -147,7 +204,12 @@ def _metrics() -> str:
 
 def _documents() -> str:
     schema = f"Schema {SCHEMA}. `opinionwatch setup` installs the templates and adds new fields to existing indices."
-    lines = [_NOTE, "# Documents in Elasticsearch", "", f"{schema} SQLite mirrors them."]
+    lines = [
+        _NOTE,
+        "# Documents in Elasticsearch",
+        "",
+        f"{schema} SQLite mirrors them. [Contract](../contract.md) says what the fields mean.",
+    ]
     for name, body in templates("standard", 0, Layout("month")).items():
         lines += ["", f"## `{name}`", ""]
         rows = [[f"`{field}`", kind] for field, kind in _fields(body["template"]["mappings"]["properties"], "")]

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from training.config import Hyperparameters, TrainingConfig
-from training.loop.process_group import ProcessGroup
-from training.loop.progress import Progress
+from training.process_group import ProcessGroup
+from training.progress import Progress
 
 
 def _ignore(_: object) -> None: ...

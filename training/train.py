@@ -31,12 +31,12 @@ from training.evaluation.report import write_report
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
 from training.loop.finetune import save
 from training.loop.forgetting import with_base_labels
-from training.loop.process_group import join_process_group
-from training.loop.progress import Progress
 from training.loop.weight_averaging import averaged_weights
 from training.network.base_model import base_model
 from training.network.encoder import Classifier
 from training.network.from_bundle import from_bundle
+from training.process_group import join_process_group
+from training.progress import Progress
 from training.request import Request
 from training.run import Reporter, Run
 

@@ -1,1 +1,1 @@
-"""Reading rows from files that people and tools wrote: CSV, JSON, JSON Lines, annotation exports."""
+"""Readers of files that people and tools write: CSV, JSON, JSON Lines, annotation exports."""

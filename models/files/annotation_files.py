@@ -1,7 +1,7 @@
-"""Files of labelled texts: JSONL, JSON, CSV, and the exports of Label Studio, doccano, Argilla and Prodigy.
+"""Reads labelled texts from JSONL, JSON, CSV, and from exports of Label Studio, doccano, Argilla and Prodigy.
 
-One row may carry several heads. What cannot be read becomes a `Problem` that names the place and the reason; the
-rest of the file is still read.
+One row may label several heads. A row that cannot be read becomes a `Problem` with its place and the reason; the other
+rows are still read.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from models.files.rows import BadRow
 from models.files.tables import read_table
 from models.text import full_text
 
-#: The `source` of a retraining's rows: what people said, and posts as the champion labelled them.
+#: The `source` of a retraining's rows: annotations by people, and posts with the champion's labels.
 PEOPLE, REHEARSAL = "labels", "rehearsal"
-#: A column with more different values than this share of its rows holds no classes.
+#: A column whose distinct values exceed this share of its rows does not hold classes.
 _MOST_CLASSES = 0.5
 _FEW_ROWS = 8
 _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
@@ -31,7 +31,7 @@ _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its classes by head; `at` is the annotation's time as written, `place` is `file:line`."""
+    """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`."""
 
     text: str
     labels: dict[str, str]
@@ -51,7 +51,7 @@ class LabelledText:
 
     @property
     def instant(self) -> float:
-        """Seconds since 1970 of the annotation; minus infinity where it says no time."""
+        """The time of the annotation in seconds since 1970; minus infinity without a time."""
         try:
             at = datetime.fromisoformat(self.at)
             return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()
@@ -61,7 +61,7 @@ class LabelledText:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What could not be read, and where; `structural` where the form of the file is broken."""
+    """A row that could not be read, and its place; `structural` where the syntax of the file is broken."""
 
     place: str
     reason: str
@@ -73,7 +73,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class LabelFile:
-    """What one file holds; `unknown` are its columns that are neither heads nor about the text."""
+    """The content of one file; `unknown` lists the columns that are neither heads nor about the text."""
 
     rows: list[LabelledText]
     problems: list[Problem]
@@ -81,13 +81,13 @@ class LabelFile:
 
 
 class LabelFileError(ValueError):
-    """The whole file cannot be read; the message names the file, the reason and the remedy."""
+    """No row of the file can be read; the message names the file, the reason and the remedy."""
 
 
 def read_labelled(
     path: Path, head: str = "label", classes: Mapping[str, Sequence[str]] | None = None
 ) -> tuple[list[LabelledText], list[Problem]]:
-    """Rows and problems of one file, as `read_label_file` has them."""
+    """Yields the rows and the problems of one file; see `read_label_file`."""
     found = read_label_file(path, head, classes)
     return found.rows, found.problems
 
@@ -99,11 +99,11 @@ def read_label_file(
     text_field: str | None = None,
     encoding: str | None = None,
 ) -> LabelFile:
-    """One file; its format is found out from its content.
+    """Reads one file and detects its format from its content.
 
-    `head` names the head of labels that come without one (a column `label`, doccano, Argilla 1, Prodigy). With
-    `classes`, only columns that are heads there count, and heads and labels are written as they are there where no
-    more than case differs. `text_field` names the text in place of what is known.
+    `head` is the head of labels that name none (a column `label`, doccano, Argilla 1, Prodigy). With `classes`, only
+    columns that are heads of it count, and heads and labels that differ only in case take its spelling. `text_field`
+    names the field of the text instead of the known names.
     """
     rows: list[tuple[LabelledText, bool]] = []
     problems: list[Problem] = []
@@ -121,7 +121,7 @@ def read_label_file(
                     for a in answers_of(_stated(row.values), head, classes or ())
                 ]
                 if not any(r.labels for r, _ in found):
-                    raise BadRecordError("has no label: it needs a column or field besides the text, or an annotation")
+                    raise BadRecordError("has no label: add a column or field besides the text, or an annotation")
                 rows += [(r, columns) for r, columns in found if r.labels]
             except BadRecordError as error:
                 problems.append(Problem(place, str(error)))
@@ -142,7 +142,7 @@ def read_label_file(
 
 
 def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the columns that a row leaves empty."""
+    """The row without its empty columns."""
     return {k: v for k, v in values.items() if v is not None and v != ""}
 
 
@@ -151,9 +151,11 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
     text_column, title_column = _texts(answer, text_field)
     text, title = about.get(text_column) or "", about.get(title_column) or ""
     if not isinstance(text, str) or not isinstance(title, str):
-        raise BadRecordError(f"field {text_column!r} is no text")
+        raise BadRecordError(f"field {text_column!r} is not a text")
     if not text.strip() and not title.strip():
-        raise BadRecordError(f"field {text_field or 'text'!r} is missing or empty; --text-field names another")
+        raise BadRecordError(
+            f"field {text_field or 'text'!r} is missing or empty; name the text's field with --text-field"
+        )
     by_name = {plain(k): v for k, v in about.items()}
     at = by_name.get("at") or by_name.get("updatedat") or by_name.get("createdat") or ""
     who = by_name.get("annotator") or by_name.get("annotatoremail") or by_name.get("username") or ""
@@ -173,7 +175,9 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
     )
     said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
     if any(map(broken, said)):
-        raise BadRecordError("holds half a character (a lone surrogate); correct it where the file was made")
+        raise BadRecordError(
+            "contains half a character (a lone surrogate); correct it in the program that wrote the file"
+        )
     return made
 
 
@@ -185,12 +189,12 @@ def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:
         return "data", ""
     fields = [k for k, v in answer.fields.items() if isinstance(v, str) and v]
     if len(fields) > 1:
-        raise BadRecordError(f"which field is the text? --text-field names it: {', '.join(fields)}")
+        raise BadRecordError(f"cannot tell which field is the text; name it with --text-field: {', '.join(fields)}")
     return "".join(fields), ""
 
 
 def _no_heads(rows: Sequence[LabelledText], heads: Mapping[str, str] | None) -> set[str]:
-    """The columns that are no heads: by the scheme where there is one, else those whose values are no classes."""
+    """The columns that are not heads: by the scheme if there is one, else by whether their values look like classes."""
     values: dict[str, Counter[str]] = {}
     for row in rows:
         for column, label in row.labels.items():
@@ -207,7 +211,7 @@ def _no_heads(rows: Sequence[LabelledText], heads: Mapping[str, str] | None) -> 
 
 
 def folded(rows: Sequence[LabelledText], classes: Mapping[str, Sequence[str]]) -> list[LabelledText]:
-    """Heads and labels in one spelling: the scheme's, else the file's most frequent."""
+    """The rows with one spelling per head and label: the scheme's, else the most frequent one of the file."""
     heads = {plain(h): h for h in classes}
     counted: dict[str, Counter[str]] = {}
     for row in rows:
@@ -227,7 +231,7 @@ def folded(rows: Sequence[LabelledText], classes: Mapping[str, Sequence[str]]) -
 
 
 def _epoch(text: str) -> float:
-    """Seconds since 1970 that a number stands for, in seconds or milliseconds."""
+    """Converts seconds or milliseconds since 1970 to seconds."""
     try:
         value = float(text)
     except ValueError:
@@ -236,7 +240,7 @@ def _epoch(text: str) -> float:
 
 
 def heads_of(rows: Sequence[LabelledText]) -> dict[str, list[str]]:
-    """Heads and their classes, in the order of first sight."""
+    """The heads and their classes, in the order of their first appearance."""
     heads: dict[str, dict[str, None]] = {}
     for row in rows:
         for head, label in row.labels.items():

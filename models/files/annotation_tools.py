@@ -1,4 +1,4 @@
-"""The exports of annotation tools -> answers: Label Studio, Argilla, doccano, Prodigy, and plain rows. Pure."""
+"""Reads the answers in exports of Label Studio, Argilla, doccano, Prodigy, and in plain rows. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from models.files.columns import TEXT, TITLE, plain
 
-#: Columns that are about a text or its annotation; in a plain file, every other column with text is a head.
+#: Columns that describe a text or its annotation; in a plain file, every other column with text is a head.
 _ABOUT = frozenset(
     map(
         plain,
@@ -43,20 +43,20 @@ _REFUSALS = frozenset({
     "canceled",
     "pending", "invalid",
 })  # fmt: skip
-#: Names of a question that say nothing of what is asked.
+#: Names of a question that do not say what it asks.
 _NAMELESS = frozenset({"label", "labels", "choice", "choices", "class", "classes", "category", "textclass"})
 
 
 class BadRecordError(ValueError):
-    """A record that gives no label; the message says why."""
+    """A record without a usable label; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a person said of a text: classes by head, and the fields about text and annotation.
+    """A person's answer about a text: classes by head, and the fields that describe text and annotation.
 
-    `columns` says that the heads are the names of columns, and only then may they be something else. `fields` are
-    those of which one is the text, where a tool keeps them apart.
+    With `columns`, the heads are column names, which may turn out not to be heads. `fields` are the fields one of which
+    is the text, for tools that keep them separate.
     """
 
     about: Mapping[str, Any]
@@ -66,9 +66,9 @@ class Answer:
 
 
 def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answer]:
-    """The answers in one record, `head` naming those that come without a name. Raises `BadRecordError`.
+    """The answers in one record; answers without a name get `head`. Raises `BadRecordError`.
 
-    A column of a plain record is a head where it has the name of one of `heads`, or no other known meaning.
+    A column of a plain record is a head where it is named as one of `heads`, or has no other known meaning.
     """
     if not isinstance(record, dict):
         raise BadRecordError("not an object")
@@ -78,7 +78,7 @@ def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answ
     if isinstance(record.get("fields"), dict):
         return _argilla(record, head)
     if (why := _refusal(record)) is not None:
-        raise BadRecordError(f"the annotation is no label: {why}")
+        raise BadRecordError(f"the annotation does not count: {why}")
     if "annotation" in record and ("inputs" in record or "text" in record):
         return _argilla_1(record, head)
     if "answer" in record and ("_input_hash" in record or "accept" in record):
@@ -87,7 +87,7 @@ def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answ
 
 
 def _refusal(record: Mapping[str, Any]) -> str | None:
-    """How an annotation says that it is none; None where it does not."""
+    """Why an annotation does not count (rejected, skipped, draft ...); None where it counts."""
     for name in _REFUSING:
         if str(record.get(name) or "").strip().casefold() in {"true", "1", "yes", "1.0"}:
             return f"{name} is set"
@@ -142,12 +142,12 @@ def _label_studio(record: Mapping[str, Any], tasks: str, head: str) -> list[Answ
         if labels:
             answers.append(Answer(about, labels, fields=record["data"]))
     if refused and not answers:
-        raise BadRecordError("the annotation is no label: it was skipped or cancelled")
+        raise BadRecordError("the annotation does not count: it was skipped or cancelled")
     return answers
 
 
 def _argilla(record: Mapping[str, Any], head: str) -> list[Answer]:
-    """Argilla 2 gives its answers by question, the records of feedback datasets by user."""
+    """Argilla 2 lists answers by question; records of feedback datasets list them by user."""
     at = record.get("updated_at") or record.get("inserted_at") or ""
     about = {**_object(record, "metadata"), **record["fields"], "id": record.get("id", ""), "at": at}
     by_user: dict[str, dict[str, str]] = {}
@@ -159,7 +159,7 @@ def _argilla(record: Mapping[str, Any], head: str) -> list[Answer]:
         else:
             refused += 1
     if refused and not by_user:
-        raise BadRecordError("the annotation is no label: it is a draft or was discarded")
+        raise BadRecordError("the annotation does not count: it is a draft or was discarded")
     return [Answer({**about, "annotator": user}, labels, fields=record["fields"]) for user, labels in by_user.items()]
 
 
@@ -192,49 +192,49 @@ def _prodigy(record: Mapping[str, Any], head: str) -> list[Answer]:
 
 
 def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """The object in a field; empty where the field is missing or null."""
+    """The object in a field; {} where the field is missing or null."""
     value = record.get(name) or {}
     if not isinstance(value, dict):
-        raise BadRecordError(f"field {name!r} is a {type(value).__name__}: it needs an object")
+        raise BadRecordError(f"field {name!r} is a {type(value).__name__} but must be an object")
     return value
 
 
 def _objects(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
-    """The objects in the array in a field; none where the field is missing or null."""
+    """The objects in the array in a field; [] where the field is missing or null."""
     values = record.get(name) or []
     if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
-        raise BadRecordError(f"field {name!r} needs an array of objects")
+        raise BadRecordError(f"field {name!r} must be an array of objects")
     return values
 
 
 def _named(record: Mapping[str, Any], name: str, head: str) -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value:
-        raise BadRecordError(f"field {name!r} needs the name of a head")
+        raise BadRecordError(f"field {name!r} must name a head")
     return head if plain(value) in _NAMELESS else value
 
 
 def one(value: Any) -> str:
-    """The one class in a value. Raises `BadRecordError`."""
+    """The single class in a value. Raises `BadRecordError`."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         value = _nested(value)
     if isinstance(value, dict) and "choices" in value:
         value = value["choices"]
     if isinstance(value, (list, tuple)):
         if len(value) != 1:
-            raise BadRecordError(f"{len(value)} labels for one head: it needs exactly one")
+            raise BadRecordError(f"{len(value)} labels for one head; give exactly one")
         value = value[0]
     if value is None or (isinstance(value, str) and not value.strip()):
         raise BadRecordError("an annotation without a label")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise BadRecordError(f"a label is a {type(value).__name__}: it needs a text")
+        raise BadRecordError(f"a label is a {type(value).__name__} but must be a text")
     return str(value).strip()
 
 
 def _nested(text: str) -> Any:
-    """What a CSV holds as JSON, else the text."""
+    """The parsed JSON of a CSV cell; the text itself where it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

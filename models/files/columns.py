@@ -1,4 +1,4 @@
-"""Names that files have for text and title, and how names are compared. Pure."""
+"""The names of text and title columns, and the comparison of names. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TITLE = ("title", "headline", "subject", "post_title", "标题", "题目", "文�
 
 
 def plain(name: str) -> str:
-    """A name without case, width, spaces, hyphens and underscores.
+    """The name in lower case and normal width, without spaces, hyphens and underscores.
 
     >>> plain(" Created_At ") == plain("createdAt") == plain("created-at")
     True
@@ -33,7 +33,7 @@ _TITLE = tuple(map(plain, TITLE))
 
 
 def text_fields(values: Mapping[str, Any], field: str | None = None) -> tuple[str, str]:
-    """The columns of text and title, empty where there is none; `field` names the text's in place of what is known."""
+    """The columns of text and title, "" for none; `field` names the text column instead of the known names."""
     names = {plain(k): k for k in reversed(list(values))}
     title = next((names[t] for t in _TITLE if t in names), "")
     if field is not None:

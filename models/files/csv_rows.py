@@ -1,4 +1,4 @@
-"""Lines of a CSV -> rows. A quote that nothing closes costs the line that it opens in, and no more. Pure."""
+"""Parses the lines of a CSV. An unclosed quote loses only the line in which it opens. Pure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from itertools import chain, islice
 from models.files.encodings import FileError, broken
 from models.files.rows import MAX_LINE, BadRow, Row
 
-#: Characters of one row whose quoted fields hold line breaks.
+#: Most characters of one row, including the line breaks in its quoted fields.
 MAX_ROW = 2 << 20
-#: Characters of the name of a column.
+#: Most characters of a column name.
 MAX_NAME = 200
-#: Lines that one row may go over before its quote counts as never closed.
+#: Most lines of one row; beyond them its quote counts as unclosed.
 MAX_ROW_LINES = 5_000
 DELIMITERS = ("\t", ";", ",", "|")
 
-# The limit of the csv module is of one field and of the whole process; `MAX_ROW` bounds what is handed to it.
+# The csv module's own limit applies to single fields and to the whole process; `MAX_ROW` bounds its input instead.
 csv.field_size_limit(MAX_LINE + 1)
 
 
@@ -43,7 +43,7 @@ def csv_rows(lines: Iterator[tuple[int, str]], name: str, delimiter: str | None)
         if not columns:
             columns = _columns(cells)
         elif any(map(broken, cells)):
-            yield BadRow(line, "holds bytes that the file's encoding does not have")
+            yield BadRow(line, "contains bytes that are invalid in the file's encoding")
         else:
             surplus = cells[len(columns) :]
             values = dict(zip(columns, cells, strict=False))
@@ -56,7 +56,7 @@ def _delimiter(header: str) -> str:
 
 
 def _columns(cells: list[str]) -> tuple[str, ...]:
-    """The names of the columns: each once, none empty, none of unbounded length, since every row repeats them."""
+    """The column names made unique, non-empty and short, since every row repeats them."""
     names: dict[str, None] = {}
     for number, cell in enumerate(cells, 1):
         name = cell.strip()[:MAX_NAME] or f"column {number}"
@@ -65,7 +65,7 @@ def _columns(cells: list[str]) -> tuple[str, ...]:
 
 
 def _records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple[int, list[str]] | BadRow]:
-    """The cells of each row. A quote that never closes costs the line that it opens in."""
+    """Yields the cells of each row, or a `BadRow` for the line in which an unclosed quote opens."""
     waiting: deque[tuple[int, str]] = deque()
     while True:
         taken = [waiting.popleft()] if waiting else list(islice(lines, 1))
@@ -83,16 +83,16 @@ def _records(lines: Iterator[tuple[int, str]], delimiter: str) -> Iterator[tuple
             inside, clean = _quoted(following[1], delimiter, inside=True)
         if inside or (len(taken) > 1 and not clean):
             waiting.extendleft(reversed(taken[1:]))
-            yield BadRow(line, "a quote opens in this line and is not closed", structural=True, text=text)
+            yield BadRow(line, "this line opens a quote that is never closed", structural=True, text=text)
             continue
         try:
             yield line, next(csv.reader(["".join(t for _, t in taken)], delimiter=delimiter), [])
         except csv.Error as error:
-            yield BadRow(line, f"is no CSV ({error})", structural=True, text=text)
+            yield BadRow(line, f"is not CSV ({error})", structural=True, text=text)
 
 
 def _quoted(line: str, delimiter: str, *, inside: bool) -> tuple[bool, bool]:
-    """Whether a quoted field is open at the end of a line, and whether a delimiter follows each that closed."""
+    """Whether a quoted field is open at the end of the line, and whether a delimiter follows every closed one."""
     if '"' not in line:
         return inside, True
     at, clean = 0, True
@@ -114,7 +114,7 @@ def _quoted(line: str, delimiter: str, *, inside: bool) -> tuple[bool, bool]:
 
 
 def _closing(line: str, at: int) -> int:
-    """The place after the quote that closes a field; -1 where there is none. Doubled quotes are text."""
+    """The position after the closing quote of a field, or -1 without one; doubled quotes are text."""
     while (quote := line.find('"', at)) >= 0:
         if line[quote + 1 : quote + 2] != '"':
             return quote + 1

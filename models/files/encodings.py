@@ -1,6 +1,6 @@
-"""Files as text: unpacked within a limit, in the encoding that they are written in. No network.
+"""Opens files as text: unpacks them within a limit and detects their encoding. No network.
 
-A byte that the encoding does not have becomes a lone surrogate, so that it costs its line and not the file.
+A byte that is invalid in the encoding becomes a lone surrogate, so that it loses its line and not the file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-#: Bytes of a file that its encoding is found out from.
+#: The encoding is detected from this many bytes of a file.
 SAMPLE = 1 << 18
-#: Bytes that a .gz may unpack to, and bytes of what is read as a whole (JSON arrays, feeds).
+#: Most bytes that a .gz may unpack to, and most bytes of a file that is read as a whole (JSON arrays, feeds).
 MAX_UNPACKED, MAX_WHOLE = 8 << 30, 256 << 20
 
 _BOMS = (
@@ -28,7 +28,7 @@ _BOMS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-#: Of encodings that fit equally well, the first counts.
+#: Where several encodings fit equally well, the first one wins.
 _CANDIDATES = (
     "gb18030",
     "big5hkscs",
@@ -43,7 +43,7 @@ _CANDIDATES = (
     "koi8_r",
 )
 MULTIBYTE = _CANDIDATES[:5]
-#: What browsers read where a document names the smaller encoding.
+#: The larger encodings that browsers use where a document names the smaller one.
 _WIDER = {
     "gb2312": "gb18030", "gbk": "gb18030", "hz": "hz", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949",
     "ascii": "cp1252", "iso8859-1": "cp1252", "iso8859-9": "cp1254", "iso8859-11": "cp874",
@@ -64,7 +64,7 @@ _BROKEN = re.compile("[\ud800-\udfff]")
 
 
 class FileError(ValueError):
-    """A file that cannot be read as a whole; `problem` names file and line, `remedy` says what to do."""
+    """The file cannot be read; `problem` names file and line, `remedy` says what to do."""
 
     def __init__(self, problem: str, remedy: str) -> None:
         super().__init__(f"{problem}; {remedy}")
@@ -73,7 +73,7 @@ class FileError(ValueError):
 
 
 class _Unpacked(io.RawIOBase):
-    """What a .gz unpacks to, up to a limit; packing that is broken is a `FileError`."""
+    """The unpacked content of a .gz, up to a limit; raises `FileError` where the compression is corrupt."""
 
     def __init__(self, packed: BinaryIO, name: str) -> None:
         self._source = gzip.GzipFile(fileobj=packed)
@@ -88,7 +88,7 @@ class _Unpacked(io.RawIOBase):
             data = self._source.read(len(buffer))
         except (OSError, EOFError, zlib.error) as error:
             raise FileError(
-                f"{self._name}: the gzip packing is broken ({error})", "pack or copy the file again"
+                f"{self._name}: the gzip compression is corrupt ({error})", "compress or copy the file again"
             ) from None
         self._read += len(data)
         if self._read > MAX_UNPACKED:
@@ -99,20 +99,20 @@ class _Unpacked(io.RawIOBase):
 
 @contextmanager
 def opened(path: Path) -> Iterator[io.BufferedReader]:
-    """The bytes of a file or, for `-`, of standard input; those of a .gz unpacked. Raises `FileError`."""
+    """Opens a file or, for `-`, standard input; unpacks a .gz. Raises `FileError`."""
     raw: io.BufferedReader[Any]
     try:
         raw = _stdin() if str(path) == "-" else io.BufferedReader(io.FileIO(path), SAMPLE)
         head = _head(raw)
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}", "give a file that can be read") from None
+        raise FileError(f"{path}: {error.strerror or error}", "give a readable file") from None
     with raw:
         packed = head[:2] == b"\x1f\x8b"
         yield io.BufferedReader(_Unpacked(raw, path.name), SAMPLE) if packed else raw
 
 
 def _stdin() -> io.BufferedReader:
-    """Standard input with room for a sample; of a pipe, what has arrived."""
+    """Standard input with a buffer for the sample; a pipe offers the bytes that have arrived."""
     buffer: Any = sys.stdin.buffer
     return io.BufferedReader(getattr(buffer, "raw", buffer), SAMPLE)
 
@@ -122,14 +122,14 @@ def _head(source: io.BufferedReader) -> bytes:
 
 
 def text_of(source: io.BufferedReader, name: str, encoding: str | None = None) -> io.TextIOWrapper:
-    """The file as text, its line ends as they are; `encoding` in place of what is found out. Raises `FileError`."""
+    """The file as text with its line ends unchanged; `encoding` overrides the detected one. Raises `FileError`."""
     head = _head(source)
     for magic, what, remedy in _NOT_TEXT:
         if head.startswith(magic):
-            raise FileError(f"{name}: is {what}, no text", remedy)
+            raise FileError(f"{name}: is {what}, not text", remedy)
     if encoding is not None and (encoding := known(given := encoding)) is None:
         raise FileError(
-            f"{name}: the encoding {given!r} is not known", "name one that Python has, e.g. gb18030 or utf-16"
+            f"{name}: the encoding {given!r} is unknown", "name an encoding of Python, e.g. gb18030 or utf-16"
         )
     encoding = encoding or detected(head)
     errors = "surrogatepass" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
@@ -137,7 +137,7 @@ def text_of(source: io.BufferedReader, name: str, encoding: str | None = None) -
 
 
 def known(encoding: str) -> str | None:
-    """Python's name of a text encoding, the wider one where the world means it; None where there is none.
+    """Python's name of a text encoding, the larger one where the name commonly means it; None for an unknown name.
 
     >>> known("GB2312"), known("utf8"), known("nonsense"), known("rot13")
     ('gb18030', 'utf-8', None, None)
@@ -151,7 +151,7 @@ def known(encoding: str) -> str | None:
 
 
 def detected(head: bytes) -> str:
-    """The encoding of a text that begins like this: by its mark, by UTF-8's rules, by where NULs lie, by a guess.
+    """Detects the encoding of a sample by its byte order mark, UTF-8's rules, the positions of NULs, or by a guess.
 
     >>> detected("\\ufeffid".encode("utf-16")), detected("手机起火了，客服不理人".encode("gbk")), detected(b"id")
     ('utf-16', 'gb18030', 'utf-8')
@@ -172,7 +172,7 @@ def detected(head: bytes) -> str:
 def _guessed(head: bytes) -> str:
     from charset_normalizer import from_bytes
 
-    # The end of a sample may lie within a character.
+    # The sample may end within a character.
     sample = head if len(head) < 4096 else head[: head.rfind(b"\n") + 1] or head
     found = {m.encoding: m.chaos for m in from_bytes(sample, cp_isolation=list(_CANDIDATES))}
     if not found:
@@ -190,18 +190,18 @@ def _guessed(head: bytes) -> str:
 
 
 def _mostly(characters: re.Pattern[str], sample: bytes, encoding: str, *, of: int) -> bool:
-    """Whether, read in this encoding, one of so many characters beyond ASCII is one of these."""
+    """Whether at least one in `of` non-ASCII characters, read in this encoding, is one of `characters`."""
     text = sample.decode(encoding, "ignore")
     return len(characters.findall(text)) * of > sum(map("\x7f".__lt__, text))
 
 
 def side_by_side(text: str) -> bool:
-    """Whether the characters beyond ASCII stand side by side, as those of languages without Latin letters do."""
+    """Whether the non-ASCII characters are adjacent, as in languages without Latin letters."""
     beyond = [c > "\x7f" for c in text]
     together = sum(a and b for a, b in zip(beyond, beyond[1:], strict=False))
     return together * 2 >= sum(beyond)
 
 
 def broken(text: str) -> bool:
-    """Whether a text holds bytes that its encoding does not have."""
+    """Whether the text contains bytes that were invalid in its encoding."""
     return not text.isascii() and _BROKEN.search(text) is not None

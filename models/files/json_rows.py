@@ -1,4 +1,4 @@
-"""Lines of JSONL, or of JSON values one after another -> rows. Pure."""
+"""Parses JSONL, or consecutive JSON values, into rows. Pure."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 from models.files.encodings import MAX_WHOLE, FileError, broken
 from models.files.rows import BadRow, Row
 
-#: Fields of an object that hold the list of what the file is about.
+#: Fields in which an object may hold the list of rows.
 CONTAINERS = (
     "data", "items", "posts", "results", "records", "rows", "statuses", "tweets", "documents", "articles", "list"
 )  # fmt: skip
-#: Digits of an integer that is read as one: reading a long one takes long.
+#: Most digits of an integer that is parsed as a number: parsing a longer one takes long.
 _MOST_DIGITS = 400
 _SPACE = re.compile(r"[\s\ufeff\x1e]*+")
 
 
 def whole(digits: str) -> int | str:
-    """The integer in a JSON text; one that no field can hold as it is written."""
+    """The integer in a JSON text; as text where it is too large for any field."""
     return int(digits) if len(digits) <= _MOST_DIGITS else digits
 
 
-#: Line breaks and tabs within a text are read as what they are.
+#: The decoder accepts literal line breaks and tabs within a string.
 DECODER = json.JSONDecoder(strict=False, parse_int=whole)
 
 
 def json_rows(lines: Iterator[tuple[int, str]], name: str, *, whole: bool) -> Iterator[Row | BadRow]:
-    """One value a line; where the first line is none by itself, values one after another."""
+    """Parses one value per line, or consecutive values where the first line is not a complete value."""
     head = list(islice(lines, 2))
     opening = head[0][1].strip()
     unfinished = opening[-1:] in {"{", "[", ","} and not head[-1][1].lstrip().startswith("{")
@@ -45,7 +45,7 @@ def json_rows(lines: Iterator[tuple[int, str]], name: str, *, whole: bool) -> It
 def _of_line(number: int, line: str) -> Iterator[Row | BadRow]:
     text = line.rstrip("\r\n")
     if broken(line):
-        yield BadRow(number, "not JSON: holds bytes that the file's encoding does not have", text=text)
+        yield BadRow(number, "not JSON: contains bytes that are invalid in the file's encoding", text=text)
         return
     try:
         value = DECODER.decode(line)
@@ -56,7 +56,7 @@ def _of_line(number: int, line: str) -> Iterator[Row | BadRow]:
 
 
 def _several(number: int, text: str, error: Exception) -> Iterator[Row | BadRow]:
-    """Objects one after another in a line that is not one, up to what is wrong with it."""
+    """The consecutive objects in a line that is not a single value, up to the first error."""
     if _SPACE.sub("", text[:100]).startswith("{"):
         problem: Exception | None = None
         try:
@@ -80,7 +80,7 @@ def _objects(number: int, value: Any, text: str = "") -> Iterator[Row | BadRow]:
 
 
 def _listed(value: Any) -> list[Any] | None:
-    """The list that a value is or holds; None for a row."""
+    """The list that the value is or contains; None where the value is a row itself."""
     if isinstance(value, list):
         return value
     if isinstance(value, dict):
@@ -101,7 +101,9 @@ def _values(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | BadRo
         taken.append(line)
         size += len(line)
         if size > MAX_WHOLE:
-            raise FileError(f"{name}: one JSON value of over {MAX_WHOLE >> 20} MiB", "write one object a line (JSONL)")
+            raise FileError(
+                f"{name}: a single JSON value of over {MAX_WHOLE >> 20} MiB", "write one object per line (JSONL)"
+            )
     text = "".join(taken)
     lines_to = _line_counter(text, first)
     try:
@@ -109,11 +111,11 @@ def _values(lines: Iterator[tuple[int, str]], name: str) -> Iterator[Row | BadRo
             yield from _objects(lines_to(at), value)
     except (ValueError, RecursionError) as error:
         at = error.pos if isinstance(error, json.JSONDecodeError) else len(text)
-        yield BadRow(lines_to(at), f"not JSON: {_said(error)}; what follows is not read", structural=True)
+        yield BadRow(lines_to(at), f"not JSON: {_said(error)}; the rest of the file is not read", structural=True)
 
 
 def _sequence(text: str) -> Iterator[tuple[int, Any]]:
-    """Place and value of all that follow each other; of an array, those in it: what is before an error counts."""
+    """Yields position and value of consecutive values, or of the elements of an array, up to the first error."""
     at = _past_space(text, 0)
     while at < len(text):
         if text[at] == "[":
@@ -128,7 +130,7 @@ def _sequence(text: str) -> Iterator[tuple[int, Any]]:
 
 
 def _array(text: str, at: int) -> Generator[tuple[int, Any], None, int]:
-    """Place and value of each element; gives the place after the array."""
+    """Yields position and value of each element; returns the position after the array."""
     at = _past_space(text, at + 1)
     while text[at : at + 1] != "]":
         start = at
@@ -147,7 +149,7 @@ def _past_space(text: str, at: int) -> int:
 
 
 def _line_counter(text: str, first: int) -> Callable[[int], int]:
-    """The line of a place; places are asked for in order."""
+    """A function from a position to its line number; callers ask for ascending positions."""
     seen, line = 0, first
 
     def line_of(at: int) -> int:

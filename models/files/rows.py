@@ -1,30 +1,30 @@
-"""What a reader of tables gives: rows, and what cannot be read as one."""
+"""The output of the table readers: rows, and rows that cannot be read."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-#: Characters of one line.
+#: Most characters of one line.
 MAX_LINE = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line that it begins in, its values by column, and those beyond the last column."""
+    """A row: the number of its first line, its values by column, and its values beyond the last column."""
 
     line: int
     values: dict[str, Any]
     surplus: tuple[str, ...] = ()
-    #: The line as it was written; empty where the row is not a line of its own.
+    #: The line as written; "" where the row is not a line of its own.
     text: str = ""
-    #: All columns of a CSV, also those that a short row does not reach.
+    #: All columns of a CSV, including those that a short row lacks.
     columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """What cannot be read, and the line where it begins; `structural` where the file's form is broken there."""
+    """A row that cannot be read, and its first line; `structural` where the syntax of the file is broken."""
 
     line: int
     reason: str

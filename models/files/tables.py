@@ -1,6 +1,6 @@
-"""Rows of CSV, JSONL and JSON files, one at a time.
+"""Reads CSV, JSONL and JSON files row by row.
 
-What cannot be read becomes a `BadRow` that names its line and the reason; the rest of the file is still read.
+A row that cannot be read becomes a `BadRow` with its line and the reason; the other rows are still read.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from models.files.rows import MAX_LINE, BadRow, Row
 
 
 class Format(StrEnum):
-    """How the rows of a file are written; `jsonl` takes any sequence of JSON values."""
+    """The format of a file of rows; `jsonl` accepts any sequence of JSON values."""
 
     csv = "csv"
     tsv = "tsv"
@@ -27,18 +27,18 @@ class Format(StrEnum):
 
 
 def read_table(path: Path, encoding: str | None = None, format_: Format | None = None) -> Iterator[Row | BadRow]:
-    """The rows of a file or, for `-`, of standard input. Raises `FileError`."""
+    """Yields the rows of a file or, for `-`, of standard input. Raises `FileError`."""
     with opened(path) as source, text_of(source, str(path), encoding) as text:
         yield from rows_of(text, str(path), format_)
 
 
 def rows_of(text: io.TextIOBase, name: str, format_: Format | None = None) -> Iterator[Row | BadRow]:
-    """The rows of a text; its format is found out from its name and its first character where none is given."""
+    """Yields the rows of a text; without `format`, detects the format from the name and the first character."""
     return rows_of_lines(lines_of(text, name), name, format_)
 
 
 def rows_of_lines(lines: Iterable[str], name: str, format_: Format | None = None) -> Iterator[Row | BadRow]:
-    """As `rows_of`, of lines that are read already or by another."""
+    """As `rows_of`, from lines that the caller has read."""
     numbered = enumerate(lines, 1)
     first = next((x for x in numbered if x[1].strip()), None)
     if first is None:
@@ -52,7 +52,7 @@ def rows_of_lines(lines: Iterable[str], name: str, format_: Format | None = None
 
 
 def format_of(name: str, first: str) -> Format:
-    """The format of a file by its first line that is not blank, and by its name where that says nothing."""
+    """The format of a file by its first non-blank line, or by its name where that line is ambiguous."""
     suffix = next((s for s in reversed([x.lower() for x in Path(name).suffixes]) if s != ".gz"), "")
     if suffix in {".csv", ".tsv", ".tab"}:
         return Format.csv if suffix == ".csv" else Format.tsv
@@ -62,7 +62,7 @@ def format_of(name: str, first: str) -> Format:
 
 
 def lines_of(text: io.TextIOBase, name: str) -> Iterator[str]:
-    """The lines of a text, each of bounded length. Raises `FileError`."""
+    """Yields the lines of a text, each of bounded length. Raises `FileError`."""
     number = 0
     while line := _line(text, name, number + 1):
         number += 1
@@ -75,7 +75,7 @@ def _line(text: io.TextIOBase, name: str, number: int) -> str:
     except UnicodeError as error:
         raise FileError(f"{name}:{number}: {error}", "name the encoding with --encoding") from None
     except OSError as error:
-        raise FileError(f"{name}:{number}: {error.strerror or error}", "give a file that can be read") from None
+        raise FileError(f"{name}:{number}: {error.strerror or error}", "give a readable file") from None
     if len(line) == MAX_LINE:
-        raise FileError(f"{name}:{number}: the line is longer than {MAX_LINE} characters", "write one row a line")
+        raise FileError(f"{name}:{number}: the line is longer than {MAX_LINE} characters", "write one row per line")
     return line

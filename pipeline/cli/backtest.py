@@ -23,11 +23,11 @@ from pipeline.alerting.evaluation import backtest as rule_over
 from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.confirmed import DecidingEpisode, deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Episode, Policy
+from pipeline.alerting.evaluation.factory import key_overrides
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
 from pipeline.alerting.evaluation.why import near
 from pipeline.cli.common import AsJson, Config, err, out, print_json, settings_of
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.service.workers import key_overrides
 from pipeline.settings import AlertSettings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store

@@ -110,7 +110,7 @@ def engine(
     every, rng = [_text(item) for item in items], random.Random(17)  # noqa: S311
     texts = min(texts, len(every))
     names = [n for n in against.split(",") if n]
-    peers = training("evaluation.baselines")
+    peers = training("baselines")
     if unknown := [n for n in names if n not in peers.NAMES]:
         raise Fatal(f"--against {unknown[0]!r}", f"there are {', '.join(peers.NAMES)}", EXIT_USAGE)
     made = refusing(lambda: peers.open_baselines(Path(settings.model.bundle), names))
@@ -256,7 +256,7 @@ def _whole(settings: Settings, items: list[Item]) -> float:
         nonlocal began, finished
 
         async def first() -> float:
-            while not (session.workers.flow and session.workers.flow.in_flight):
+            while not (session.workers.classify and session.workers.classify.flow.in_flight):
                 await asyncio.sleep(0.002)
             return time.monotonic()
 

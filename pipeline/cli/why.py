@@ -14,6 +14,7 @@ from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
+from pipeline.alerting.evaluation.factory import key_overrides, make_replay
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
 from pipeline.alerting.evaluation.state import evaluated_to
@@ -43,8 +44,6 @@ def why(
 
     Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
     """
-    from pipeline.service.workers import make_replay  # Faust is slow to load: the other commands on alerts do without
-
     settings = settings_of(config)
     store = open_store(settings.store)
     now = datetime.now(UTC)
@@ -101,8 +100,6 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 def _surroundings(
     store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
-    from pipeline.service.workers import key_overrides
-
     at = seen.observation.at
     mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]
     alert = max(mine, key=lambda alert: alert.started_at) if mine else None

@@ -144,8 +144,8 @@ async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None
     session.finished = time.monotonic()
     deadline = time.monotonic() + DRAIN_S
     bounds = session.store.bounds()
-    alerts = session.workers.alerts
-    while bounds and alerts and not alerts.evaluated_to(_last_bucket(session)):
+    alerts = session.workers.alert
+    while bounds and alerts and not alerts.worker.evaluated_to(_last_bucket(session)):
         if time.monotonic() > deadline:
             raise Fatal(f"the alert role is not done after {DRAIN_S:.0f} s", "run it again", 70)
         await asyncio.sleep(0.05)
@@ -162,7 +162,7 @@ def _awaits_channels(alert: Alert) -> bool:
 async def _all_done(session: Session) -> None:
     """Until something became of every record that was sent."""
     deadline = time.monotonic() + DRAIN_S
-    while session.done < session.sent or (session.workers.flow and session.workers.flow.in_flight):
+    while session.done < session.sent or (session.workers.classify and session.workers.classify.flow.in_flight):
         if time.monotonic() > deadline:
             raise Fatal(f"{session.sent - session.done} records are not done after {DRAIN_S:.0f} s", "run it again", 70)
         await asyncio.sleep(0.02)
@@ -239,13 +239,13 @@ def summarise(session: Session) -> dict[str, Any]:
     alerts = sorted((alert.to_json() for alert in session.store.alerts()), key=lambda alert: alert["started_at"])
     elapsed = (session.finished or time.monotonic()) - session.started
     names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
-    classifier = session.workers.classifier
+    classify = session.workers.classify
     return {
         **counts,
-        "in_flight": session.workers.flow.in_flight if session.workers.flow else 0,
+        "in_flight": classify.flow.in_flight if classify else 0,
         "alerts": [{name: alert[name] for name in names} for alert in alerts],
         "posts_per_s": round(counts["consumed"] / elapsed, 1),
-        "model": f"{classifier.name} {classifier.version}" if classifier else "",
+        "model": f"{classify.classifier.name} {classify.classifier.version}" if classify else "",
     }
 
 

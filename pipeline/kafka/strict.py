@@ -1,6 +1,6 @@
 """Strict at-least-once offsets on faust-streaming 0.15.3. Only this file overrides Faust's private methods.
 
-Stock Faust loses posts (docs/delivery.md has the measurements). This file changes how it fetches and commits:
+Stock Faust loses posts (docs/research/delivery.md has the measurements). This file changes how it fetches and commits:
 - Records reach the stream in chunks: consecutive records of one partition form one message, so Faust pays its cost per
   message (about 100 microseconds) once per chunk.
 - Only the contiguous prefix of durable chunks is committed, and only `mark_durable` makes a chunk durable. Faust itself

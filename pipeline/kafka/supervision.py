@@ -49,7 +49,7 @@ class Supervisor:
         self._stall.observe(list(_positions(client, self._app)), now)
         return None
 
-    def not_ready(self, *, waiting: bool) -> str | None:
+    def not_ready(self, *, waiting: bool = False) -> str | None:
         """Returns why records do not move; `waiting` means that the worker already reports what it waits for."""
         now = self._now()
         if not self._joined:

@@ -39,7 +39,7 @@ from pipeline.cli import run
 from pipeline.domain.errors import Transient
 from pipeline.kafka import topic_check
 from pipeline.kafka.strict import StrictConsumer
-from pipeline.service import workers
+from pipeline.service import alert_role, classify_role
 from tests.builders import DummyClassifier
 
 FAULTS: dict[str, Any] = json.loads(os.environ.get("CHAOS_FAULTS", "{}"))
@@ -145,7 +145,7 @@ def main() -> None:
     if "kill_after_told" in FAULTS:
         kill_after_told(FAULTS["kill_after_told"])
 
-    open_store, make_app = run.open_store, workers.make_app
+    open_store, make_app = run.open_store, classify_role.make_app
     run.open_store = lambda settings: faulty(open_store(settings))
     run.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
     if FAULTS.get("hangs_in") == "kafka":
@@ -162,7 +162,7 @@ def main() -> None:
             app.conf.broker_max_poll_interval = FAULTS["max_poll_s"]
         return app
 
-    workers.make_app = patched  # type: ignore[attr-defined]
+    classify_role.make_app = alert_role.make_app = patched
     sys.exit(command_line())
 
 

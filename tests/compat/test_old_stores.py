@@ -17,11 +17,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting.clock import Clock
+from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.metrics import Metrics
-from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings, StoreSettings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -141,10 +141,10 @@ def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str
     assert sorted(list(astuple(cell)) for cell in store.counts(START, END, COUNTED)) == facts["counts"]
     hours = store.source_hours(START, END)
     assert {s: {str(h): n for h, n in found.items()} for s, found in hours.items()} == facts["source_hours"]
-    documents = {d.id: {**d.to_json(), "_id": d.id} for d in store.documents(START, END)}
+    documents = {d.id: {"_id": d.id, **d.to_json()} for d in store.documents(START, END)}
     assert documents.keys() == facts["documents"].keys()
     assert [key for key, old in facts["documents"].items() if not holds(documents[key], old)] == []
-    assert sum(d["corrected"] for d in documents.values()) == 3
+    assert sum(d["corrected"] is True for d in documents.values()) == 3
 
 
 def test_search_and_evidence_find_the_same_posts(store: Store, facts: dict[str, Any]) -> None:

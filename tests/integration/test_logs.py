@@ -160,9 +160,8 @@ def site(kafka_server: Kafka, tmp_path: Path) -> Iterator[Site]:
 
 
 def raised(workers: Workers) -> Fatal:
-    error = workers._ended.exception() if workers._ended.done() else None
-    assert isinstance(error, Fatal), error
-    return error
+    assert isinstance(workers.failure, Fatal), workers.failure
+    return workers.failure
 
 
 def test_aborted_records_are_not_indexed_and_at_rest_nothing_waits(site: Site) -> None:

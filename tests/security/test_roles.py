@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal
 from pipeline.domain.post import Outcome
 from pipeline.domain.progress import Progress
 from pipeline.service.status import from_store
-from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store

@@ -18,9 +18,9 @@ from transformers import BertConfig, BertModel
 
 from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
-from training.loop.process_group import ProcessGroup
-from training.loop.progress import Progress
 from training.network.encoder import Classifier
+from training.process_group import ProcessGroup
+from training.progress import Progress
 from training.run import Reporter, Run
 
 GOOD, BAD = ["good", "fine", "great", "好", "棒"], ["bad", "awful", "broken", "坏", "糟"]

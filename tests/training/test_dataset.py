@@ -123,8 +123,8 @@ def test_the_newest_annotation_counts_whatever_its_zone_or_place(tmp_path: Path)
     [
         ("a.jsonl", b'{"text": "x"}\noops', "a.jsonl:2: not JSON"),
         ("a.jsonl", b'{"text": "x"}\n{"text": 3}', "a.jsonl:2: needs an object"),
-        ("a.jsonl.gz", b"\x1f\x8bjunk", "gzip packing is broken"),
-        ("a.csv", b'text,label\n"x,y', "a.csv:2: a quote"),
+        ("a.jsonl.gz", b"\x1f\x8bjunk", "gzip compression is corrupt"),
+        ("a.csv", b'text,label\n"x,y', "a.csv:2: this line opens a quote"),
     ],
 )
 def test_a_row_of_a_recipe_that_cannot_be_read_is_named(tmp_path: Path, name: str, data: bytes, message: str) -> None:

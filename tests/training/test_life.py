@@ -25,10 +25,10 @@ from tests.training.conftest import RECIPE, sentence, settings, toy_rows, toy_to
 from training.bundle.export import export_onnx, fuse, open_engine
 from training.config import Hyperparameters, TrainingConfigError
 from training.data.examples import Example
-from training.data.tensors import predict
 from training.loop.forgetting import with_base_labels
 from training.network.encoder import Classifier
 from training.network.from_bundle import from_bundle
+from training.network.predict import predict
 from training.request import Request
 from training.train import train
 

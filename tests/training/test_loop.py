@@ -10,13 +10,13 @@ import torch
 
 from tests.training.conftest import HEADS, run_in, settings, toy_encoder, toy_examples, toy_tokenizer
 from training.config import TrainingConfigError
-from training.data.tensors import predict
 from training.evaluation.scores import macro_f1
 from training.loop.finetune import fine_tune
 from training.loop.optimizers import make_optimizer, rate_factor
-from training.loop.progress import Progress
 from training.loop.trackers import open_trackers
 from training.network.encoder import Classifier
+from training.network.predict import predict
+from training.progress import Progress
 
 TEST = toy_examples(200, seed=9)
 

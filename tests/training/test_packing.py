@@ -107,7 +107,7 @@ def test_packed_it_gives_the_same_logits_and_computes_no_padding(tmp_path: Path,
 
 def test_a_packed_bundle_is_refused_where_there_is_no_gpu_with_the_way_out(tmp_path: Path) -> None:
     packed = export(STARTER, tmp_path / "packed", "fp16-packed")
-    with pytest.raises(EngineError, match=r"Padding does not run here.*needs a GPU.*int8"):
+    with pytest.raises(EngineError, match=r"Padding does not run on this machine.*needs a GPU.*int8"):
         load_bundle(packed, device="cpu")
 
 

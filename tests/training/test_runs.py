@@ -19,9 +19,9 @@ from tests.training.conftest import (
     write_jsonl,
 )
 from training.config import TrainingConfig
-from training.loop.progress import Progress
 from training.loop.weight_averaging import Weights, averaged_weights, mean_of
 from training.network.encoder import Classifier
+from training.progress import Progress
 from training.request import Request
 from training.run import Reporter, Run
 from training.train import train

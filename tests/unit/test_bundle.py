@@ -133,7 +133,7 @@ def test_where_the_gpu_does_not_start_the_cpu_serves_unless_told_otherwise(
     with pytest.raises(EngineError, match="does not start"):
         load_bundle(for_both, device="cuda")
     assert load_bundle(for_both).predict(["good"])[0].label("sentiment") == "positive"
-    assert "the other runs on the CPU: CUDA does not start" in caplog.text
+    assert "the CPU runs its other graph: CUDA does not start" in caplog.text
 
 
 @pytest.mark.parametrize("change", ["byte", "domain"])

@@ -166,7 +166,7 @@ def test_an_unclosed_quote_costs_its_line_and_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("\n".join(lines), "utf-8")
     done = cli("classify", "a.csv", "--out", "out.csv")
     assert done.returncode == 2
-    assert "a.csv:3: a quote opens in this line" in done.stderr
+    assert "a.csv:3: this line opens a quote" in done.stderr
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         table = list(csv.reader(file))
     assert [row[0] for row in table] == ["n", "1", "3", "4", "5"]

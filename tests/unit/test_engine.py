@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
-from models.engine import OnnxEngine, OutOfMemoryError
+from models.engine import OnnxEngine, OutOfMemoryError, usable_cores
 from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
 from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
@@ -142,7 +144,7 @@ def test_openvino_is_first_called_by_one_thread_and_tells_nobody() -> None:
 
 
 def test_a_runtime_that_cannot_run_the_graph_says_so() -> None:
-    with pytest.raises(EngineError, match="operators of ONNX Runtime; use onnxruntime"):
+    with pytest.raises(EngineError, match="operators of ONNX Runtime. Set model.runtime to onnxruntime"):
         open_runtime(b"", "cpu", "openvino", 1, standard=False)
     with pytest.raises(EngineError, match=r"set model\.device to cpu"):
         open_runtime(b"", "cuda", "openvino", 1, standard=True)
@@ -158,7 +160,7 @@ def test_a_gpu_that_does_not_start_is_refused_where_asked_for_and_told_elsewhere
         with pytest.raises(EngineError, match="CUDA does not start: see 'nvidia-smi'"):
             open_runtime(model, "cuda", "onnxruntime", 1, standard=True)
         assert open_runtime(model, "auto", "onnxruntime", 1, standard=True).name == "CPUExecutionProvider"
-    assert "runs on the CPU, though this onnxruntime is for GPUs" in caplog.text
+    assert "runs on the CPU although onnxruntime-gpu is installed" in caplog.text
 
 
 def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
@@ -171,7 +173,7 @@ def test_an_int8_bundle_on_a_gpu_is_told_what_to_do(
     assert caplog.text == ""
     monkeypatch.setattr("models.engine.open_runtime", on_gpu)
     load_bundle(STARTER, device="cpu")
-    assert "starter is int8, made for a CPU" in caplog.text
+    assert "starter is int8, which suits a CPU" in caplog.text
     assert "--for-gpu" in caplog.text
 
 
@@ -220,3 +222,71 @@ def test_what_is_tokenised_by_one_model_is_not_inferred_by_another(engine: OnnxE
     assert encoded.only([2, 0]).texts == [TEXTS[2], TEXTS[0]]
     some = engine.infer(encoded.only([2, 0]))
     assert [p.label("topic") for p in some] == [engine.predict([TEXTS[i]])[0].label("topic") for i in (2, 0)]
+
+
+def test_batches_run_side_by_side_in_as_many_streams_as_there_are() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    run, both = engine._session.run, threading.Barrier(2, timeout=10)
+    engine._session = engine._session._replace(run=lambda ids, mask: (both.wait(), run(ids, mask))[1], streams=2)
+    engine._pool = ThreadPoolExecutor(2)
+    engine.tune(8)
+    assert len(engine.predict(["good", "bad"])) == 2, "one batch waits for the other to begin"
+    threads: list[str] = []
+    engine._session = engine._session._replace(
+        run=lambda ids, mask: (threads.append(threading.current_thread().name), run(ids, mask))[1]
+    )
+    engine.predict(["good"])
+    engine._session = engine._session._replace(streams=1)
+    engine.predict(["good", "bad"])
+    assert set(threads) == {threading.current_thread().name}, "one batch or one stream needs no other thread"
+
+
+def test_after_a_batch_that_did_not_fit_batches_are_half_as_large() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    sizes: list[int] = []
+    run = engine._session.run
+
+    def seen(ids: Any, mask: Any) -> Any:
+        sizes.append(ids.size)
+        if len(sizes) == 1:
+            raise RuntimeError(ARENA_FULL)
+        return run(ids, mask)
+
+    engine._session = engine._session._replace(run=seen, streams=1)
+    engine.tune(240)
+    engine.predict(["good"] * 400)
+    sizes.clear()
+    sizes.append(0)
+    engine.predict(["good"] * 400)
+    assert 80 < max(sizes) <= 120
+
+
+def test_tokens_are_counted_with_and_without_their_padding() -> None:
+    engine = load_bundle(STARTER, device="cpu")
+    engine._session = engine._session._replace(streams=1)
+    encoded = engine.encode(["good", "good " * 30])
+    short, long = (len(parts[0]) for parts in encoded.rows)
+    engine.tune(10_000)
+    tokens, padded = engine.tokens, engine.padded_tokens
+    engine.infer(encoded)
+    assert engine.tokens - tokens == short + long
+    assert engine.padded_tokens - padded == 2 * engine._session.shapes.width(long)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("1600000 100000", 8),
+        ("?", 8),
+    ],
+)
+def test_cores_are_those_of_the_affinity_within_the_quota(
+    monkeypatch: pytest.MonkeyPatch, quota: str, cores: int
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr("pathlib.Path.read_text", lambda *_: quota)
+    assert usable_cores() == cores

@@ -169,7 +169,7 @@ def test_an_unclosed_quote_costs_its_line_and_ends_with_2(ingest: Any) -> None:
     posts, done = ingest("a.csv", H + "\n".join(rows), code=2)
     assert len(posts) == 2998
     assert posts[0].text == 'he said "it burned'
-    assert "a.csv:3: a quote opens in this line" in done.output
+    assert "a.csv:3: this line opens a quote" in done.output
     assert "line 3" in str(done.exception)
 
 

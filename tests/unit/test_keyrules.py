@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.alerting.evaluation.episodes import Observation, Policy
+from pipeline.alerting.evaluation.factory import key_overrides
 from pipeline.alerting.evaluation.overrides import NO_OVERRIDE, KeyOverride, override_of
 from pipeline.domain.errors import Fatal
-from pipeline.service.workers import key_overrides
 from pipeline.settings import resolve
 from tests.builders import START
 

@@ -105,10 +105,10 @@ def test_who_and_when_come_along(tmp_path: Path) -> None:
         ('{"text": "x"}', "no label"),
         ('{"text": "x", "label": ["a", "b"]}', "2 labels"),
         ('{"text": "x", "label": {"a": 1}}', "a dict"),
-        ('{"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices"}]}]}', "'from_name' needs the name"),
-        ('{"data": {"text": "x"}, "annotations": [{"result": "bad"}]}', "'result' needs an array of objects"),
+        ('{"data": {"text": "x"}, "annotations": [{"result": [{"type": "choices"}]}]}', "'from_name' must name a head"),
+        ('{"data": {"text": "x"}, "annotations": [{"result": "bad"}]}', "'result' must be an array of objects"),
         ('{"fields": {"text": "x"}, "responses": {"mood": [{"user_id": 1}]}}', "an annotation without a label"),
-        ('{"fields": {"text": "x"}, "responses": 3}', "'responses' is a int: it needs an object"),
+        ('{"fields": {"text": "x"}, "responses": 3}', "'responses' is a int but must be an object"),
         ('{"text": ' + "[" * 100_000, "not JSON"),
     ],
 )
@@ -248,7 +248,7 @@ def test_a_text_in_a_field_of_its_own_name(tmp_path: Path) -> None:
     task = studio("negative")
     task[0]["data"] = {"question": "how?", "reply": "bad"}
     found = read_label_file(write(tmp_path, "a.json", task), "label", CLASSES)
-    assert "--text-field names it: question, reply" in found.problems[0].reason
+    assert "name it with --text-field: question, reply" in found.problems[0].reason
     found = read_label_file(write(tmp_path, "a.json", task), "label", CLASSES, text_field="reply")
     assert found.rows[0].text == "bad"
 
@@ -267,3 +267,19 @@ def test_a_head_may_have_the_name_of_a_column_that_tools_have(tmp_path: Path) ->
     assert read_label_file(file, "label", {"status": ["open", "closed"]}).rows[0].labels == {"status": "open"}
     assert read_label_file(file, "status").rows[0].labels == {"status": "open"}
     assert read_label_file(file, "label").rows == []
+
+
+def test_a_column_of_eight_rows_that_all_differ_holds_no_classes(tmp_path: Path) -> None:
+    def heads(rows: int) -> list[str]:
+        lines = "".join(f"t{n},{'good' if n % 2 else 'bad'},word {chr(97 + n)}\n" for n in range(rows))
+        return list(heads_of(read_labelled(write(tmp_path, "a.csv", f"text,mood,impression\n{lines}"))[0]))
+
+    assert heads(7) == ["mood", "impression"]
+    assert heads(8) == ["mood"]
+
+
+def test_the_first_user_of_a_flat_row_is_its_annotator(tmp_path: Path) -> None:
+    row = {"text": "bad", "mood.responses": ["low"], "mood.responses.users": ["ann", "bob"],
+           "mood.responses.status": ["submitted"]}  # fmt: skip
+    assert read_labelled(write(tmp_path, "a.jsonl", [row]))[0][0].annotator == "ann"
+    assert read_labelled(write(tmp_path, "a.jsonl", [row | {"mood.responses.users": []}]))[0][0].annotator == ""

@@ -113,4 +113,4 @@ def test_half_a_character_costs_its_row(labels: Any, tmp_path: Path) -> None:
     rows = [said("negative"), said("negative", text="a\ud83d"), said("neutral", text="y", source="\udc00")]
     report = labels("a.jsonl", rows)
     assert (report["imported"], report["refused"]) == (1, 2)
-    assert "a.jsonl:2: holds half a character" in report["reasons"][0]
+    assert "a.jsonl:2: contains half a character" in report["reasons"][0]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from models.bundle import BundleError, load_bundle
+from models.bundle import Bundle, BundleError, load_bundle
+from models.engine import Encoded, OnnxEngine
+from models.heads import Prediction
 from models.hotswap import HotSwap
 from models.registry import CHAMPION, Registry, RegistryError
 from models.shadow import Shadow, shadowed
@@ -154,3 +157,94 @@ def test_the_shadow_counts_disagreement_on_its_share_of_the_texts() -> None:
         broken.compare(["nan"], champion.predict(["fine"]))
     assert told.count(("sentiment", False)) == 1
     assert told.count(("sentiment", True)) == 2
+
+
+def test_texts_that_the_engine_before_tokenised_are_tokenised_again(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for version in ("1", "2"):
+        registry.register(bundle(tmp_path, version), by="ann")
+    registry.point(CHAMPION, "starter-1", by="ann", reason="-")
+    encoded_by: list[str] = []
+
+    def load(read: Bundle) -> OnnxEngine:
+        engine = load_bundle(read, device="cpu")
+        encode = engine.encode
+
+        def counted(texts: Sequence[str]) -> Encoded:
+            encoded_by.append(engine.version)
+            return encode(texts)
+
+        engine.encode = counted  # type: ignore[method-assign]
+        return engine
+
+    observed: list[tuple[str, str]] = []
+    hot = HotSwap(
+        registry, CHAMPION, load=load, observe=lambda texts, said: observed.append((texts[0], said[0].model_version))
+    )
+    assert (hot.name, hot.version) == ("starter", "1")
+    waiting = hot.encode(["good"])
+    assert hot.infer(waiting)[0].model_version == "1"
+    assert encoded_by == ["1"], "what the engine in service tokenised is taken as it is"
+    registry.point(CHAMPION, "starter-2", by="ann", reason="-")
+    hot.poll()
+    assert hot.infer(waiting)[0].model_version == "2"
+    assert encoded_by == ["1", "2"]
+    assert observed == [("good", "1"), ("good", "2")]
+    assert (hot.tokens, hot.padded_tokens) > (0, 0), "those of the engine in service"
+
+
+def test_a_version_that_is_no_longer_wanted_before_it_serves_is_dropped(tmp_path: Path) -> None:
+    registry = Registry(str(tmp_path / "registry"))
+    for version in ("1", "2"):
+        registry.register(bundle(tmp_path, version), by="ann")
+    registry.point(CHAMPION, "starter-1", by="ann", reason="-")
+    loaded: list[str] = []
+
+    def load(read: Bundle) -> OnnxEngine:
+        loaded.append(read.manifest.version)
+        return load_bundle(read, device="cpu")
+
+    hot = HotSwap(registry, CHAMPION, load=load)
+    registry.point(CHAMPION, "starter-2", by="ann", reason="-")
+    hot.poll()
+    hot.poll()
+    assert loaded == ["1", "2"], "a version that waits is not loaded again"
+    registry.rollback(by="ann", reason="-")
+    hot.poll()
+    assert hot.predict(["good"])[0].model_version == "1"
+
+
+def test_a_challenger_that_fails_is_left_alone_for_twice_as_long_each_time() -> None:
+    asked: list[int] = []
+    good = DummyClassifier()
+
+    class Moody(DummyClassifier):
+        broken = True
+
+        def predict(self, texts: Sequence[str]) -> list[Prediction]:
+            asked.append(batch)
+            if self.broken:
+                raise RuntimeError("broken")
+            return super().predict(texts)
+
+    counted: list[int] = []
+    moody = Moody()
+    shadow = Shadow(None, 1.0, lambda _, __, n: counted.append(n))
+    shadow.compare(["fine"], good.predict(["fine"]))
+    shadow.take(moody)
+    for batch in range(1, 24):
+        moody.broken = not 12 <= batch < 20
+        shadow.compare(["fine"], good.predict(["fine"]))
+    assert asked[:5] == [1, 4, 9, 18, 19], "two, four and eight batches are left out"
+    assert counted == [1] * 4, "two heads, twice"
+    assert asked[5:] == [20, 23], "after a success the pauses begin again"
+
+
+def test_a_registration_that_was_interrupted_is_made_good_by_the_next(registry: Registry, tmp_path: Path) -> None:
+    left = tmp_path / "registry" / "versions" / "starter-1"
+    left.mkdir(parents=True)
+    (left / "tokenizer.json").write_text("half")
+    entry = Registry(str(tmp_path / "registry")).register(bundle(tmp_path, "1"), by="ann")
+    assert (entry.id, entry.sequence) == ("starter-1", 1)
+    assert Registry(str(tmp_path / "registry")).verify("starter-1").manifest.version == "1"
+    assert registry.register(tmp_path / "bundle-1", by="ann").sequence == 1

@@ -80,7 +80,7 @@ def test_a_key_that_is_none_is_named_when_the_settings_are_read(text: str) -> No
 
 def test_a_file_that_is_no_key_is_named(bundle: Path, key: Path) -> None:
     key.write_text("not a key")
-    with pytest.raises(BundleError, match="no private key"):
+    with pytest.raises(BundleError, match="is not a private key"):
         sign(bundle, key)
     with pytest.raises(FileExistsError):
         new_key(key)

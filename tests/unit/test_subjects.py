@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from models.search_text import GAP, searchable, spellings
 from models.text import MAX_LIGATURES, MAX_MARKS, clean, compatible, content_hash
 from pipeline.classify.subjects import SubjectMatcher, matcher
 from pipeline.domain.errors import Fatal
@@ -217,3 +218,20 @@ def test_no_character_gets_round_the_limits_of_marks_and_ligatures() -> None:
 @pytest.mark.parametrize("keyword", ["iphone 15", "iphone15", "iphone", "fire", "iphone15fire"])
 def test_a_number_in_a_hashtag_is_a_word_or_ends_one(keyword: str) -> None:
     assert SubjectMatcher({"S": [keyword]}).find("#iPhone15Fire") == ("S",)
+
+
+def test_traditional_characters_are_folded_where_asked_for() -> None:
+    assert searchable("諾瓦手機") == "諾瓦手機"
+    assert searchable("諾瓦手機", spellings(fold_chinese=True)) == "诺瓦手机"
+    assert searchable("“諾瓦”", spellings(fold_chinese=True)) == '"诺瓦"'
+    assert spellings(fold_chinese=False).keys() < spellings(fold_chinese=True).keys()
+    assert all(len(to) == 1 for to in spellings(fold_chinese=True).values())
+
+
+@pytest.mark.parametrize(
+    ("tag", "words"),
+    [("NovaTV", "nova tv"), ("TVNova", "tv nova"), ("iPhone", ""), ("nova_phone", "nova phone"), ("nova2", "nova 2"),
+     ("2Nova", ""), ("NOVA", ""), ("NovaA", "nova a"), ("aB", ""), ("abC", "ab c")],
+)  # fmt: skip
+def test_a_hashtag_is_found_by_its_words(tag: str, words: str) -> None:
+    assert searchable(f"#{tag}") == f"#{tag.lower()}" + (f"{GAP}{words}" if words else "")

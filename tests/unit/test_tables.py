@@ -58,7 +58,7 @@ def test_an_encoding_is_found_out(tmp_path: Path, encoding: str, text: str) -> N
 def test_an_encoding_can_be_given(tmp_path: Path) -> None:
     data = "text\nTelefon się zapalił\n".encode("cp1250")
     assert values(read(tmp_path, data, encoding="windows-1250")) == [{"text": "Telefon się zapalił"}]
-    with pytest.raises(FileError, match="encoding 'klingon' is not known"):
+    with pytest.raises(FileError, match="encoding 'klingon' is unknown"):
         read(tmp_path, data, encoding="klingon")
 
 
@@ -83,8 +83,8 @@ def test_what_carries_a_mark_or_is_utf_8_is_never_mistaken(encoding: str, text: 
     [
         (b"PK\x03\x04rest", "Excel workbook"), (b"\xd0\xcf\x11\xe0", "Excel"), (b"PAR1", "Parquet"), (b"%PDF-1.4",
         "PDF"),
-        (b"BZh91AY", "bunzip2"), (b"\x1f\x8b\x08\x00garbage", "gzip packing is broken"),
-        (gzip.compress(CHINESE.encode(), mtime=0)[:-12], "gzip packing is broken"),
+        (b"BZh91AY", "bunzip2"), (b"\x1f\x8b\x08\x00garbage", "gzip compression is corrupt"),
+        (gzip.compress(CHINESE.encode(), mtime=0)[:-12], "gzip compression is corrupt"),
     ],
 )  # fmt: skip
 def test_what_is_no_text_is_named_with_the_way_out(tmp_path: Path, data: bytes, word: str) -> None:
@@ -237,3 +237,39 @@ def test_the_work_is_linear(piece: str, form: Format | None) -> None:
         return time.thread_time() - started
 
     assert seconds(200_000) < 8 * min(seconds(50_000), seconds(50_000)) + 1
+
+
+def test_a_line_may_have_sixteen_million_characters() -> None:
+    line = "x" * (16 * 2**20 - 1)
+    assert [r.text for r in rows_of(io.StringIO(line), "a.jsonl") if isinstance(r, BadRow)] == [line]
+    with pytest.raises(FileError, match=r"a.jsonl:2: the line is longer than 16777216"):
+        list(rows_of(io.StringIO('{"text": "x"}\n' + line + "x"), "a.jsonl"))
+
+
+def test_utf_16_without_a_mark_is_known_by_where_its_nuls_lie() -> None:
+    latin = b"x\x00" * 21
+    assert detected(latin + b"\x00x") == "utf-16-le"
+    assert detected(latin[2:] + b"\x00x") != "utf-16-le", "a twentieth of them may lie elsewhere"
+    assert detected(b"\x00x" * 4) == "utf-16-be"
+    assert detected(b"x\x00") == "utf-8", "four bytes at least"
+    assert detected(b"x\x00" + b"ab" * 5) == "utf-8", "a fifth of the bytes at least"
+
+
+def test_where_an_error_ends_an_array_its_line_is_named() -> None:
+    nested = list(rows_of(io.StringIO('[\n{"text": "a"},\n' + "[" * 100_000), "a.json"))
+    assert values(nested) == [{"text": "a"}]
+    assert isinstance(nested[-1], BadRow)
+    assert (nested[-1].structural, "nested too deeply" in nested[-1].reason) == (True, True)
+
+
+def test_a_row_keeps_the_line_that_it_was_written_in() -> None:
+    lines = '{"id": 1}\n{"data": [{"id": 2}]}\n3\n'
+    assert [row.text for row in rows_of(io.StringIO(lines), "a.jsonl")] == ['{"id": 1}', "", "3"]
+    assert not any(row.structural for row in rows_of(io.StringIO(lines), "a.jsonl") if isinstance(row, BadRow))
+
+
+def test_a_delimiter_follows_each_quoted_field_or_the_end() -> None:
+    rows = list(rows_of(io.StringIO('a,b\n"x" ,"y" \n"two\nlines" more,z\n"x","last"\n'), "a.csv"))
+    assert [list(v.values()) for v in values(rows)][0] == ["x ", "y "]
+    assert [r.line for r in rows if isinstance(r, BadRow)] == [3]
+    assert [list(v.values()) for v in values(rows)][-1] == ["x", "last"]

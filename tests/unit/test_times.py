@@ -155,3 +155,25 @@ def test_the_work_is_bounded(part: str) -> None:
         read_time((part * MAX_LENGTH)[:MAX_LENGTH])
     read_time(part * 10**6)
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("zone", "winter", "summer"),
+    [
+        ("America/New_York", "EST", "EDT"), ("America/Denver", "MST", "MDT"), ("America/Los_Angeles", "PST", "PDT"),
+        ("America/Anchorage", "AKST", "AKDT"), ("Pacific/Honolulu", "HST", "HST"), ("Europe/Berlin", "CET", "CEST"),
+        ("Europe/Berlin", "MEZ", "MESZ"), ("Europe/Lisbon", "WET", "WEST"), ("Europe/Athens", "EET", "EEST"),
+        ("Europe/Moscow", "MSK", "MSK"), ("Asia/Tokyo", "JST", "JST"), ("Asia/Seoul", "KST", "KST"),
+        ("Asia/Hong_Kong", "HKT", "HKT"), ("Asia/Singapore", "SGT", "SGT"), ("Asia/Manila", "PHT", "PHT"),
+        ("Asia/Jakarta", "WIB", "WIB"), ("Asia/Bangkok", "ICT", "ICT"), ("Asia/Karachi", "PKT", "PKT"),
+        ("Australia/Sydney", "AEDT", "AEST"), ("Australia/Darwin", "ACST", "ACST"), ("Australia/Perth", "AWST", "AWST"),
+        ("Pacific/Auckland", "NZDT", "NZST"), ("America/Sao_Paulo", "BRT", "BRT"),
+        ("America/Argentina/Buenos_Aires", "ART", "ART"), ("Africa/Johannesburg", "SAST", "SAST"),
+        ("Africa/Nairobi", "EAT", "EAT"), ("Africa/Lagos", "WAT", "WAT"), ("UTC", "GMT", "UT"),
+    ],
+)  # fmt: skip
+def test_the_name_of_a_zone_is_its_offset(zone: str, winter: str, summer: str) -> None:
+    for name, month in ((winter, 1), (summer, 7)):
+        at = datetime(2026, month, 15, 13, 5, tzinfo=ZoneInfo(zone))
+        assert read_time(f"2026-{month:02}-15 13:05:00 {name}") == at
+    assert read_time("Thu, 15 Jan 2026 13:05:00 CDT") == datetime(2026, 1, 15, 18, 5, tzinfo=UTC)

@@ -135,7 +135,7 @@ def test_a_storage_that_fails_for_long_is_asked_seldom_logged_once_a_minute_and_
         clock[0] += 5
         hot.poll()
     assert 50 < len(failed) < 80
-    assert 50 <= sum("stays for now" in r.getMessage() for r in caplog.records) <= 60
+    assert 50 <= sum("keeps serving for now" in r.getMessage() for r in caplog.records) <= 60
     assert set(looks) == {("starter-2", "starter-1")}, "who watches the fleet sees that this worker lags behind"
     storage.failing(TimeoutError(), 0)
     for _ in range(13):

@@ -102,3 +102,9 @@ def test_the_engine_is_tuned_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp
     assert engine._budget == 64
     engine.tune()
     assert (tmp_path / "opinionwatch" / "budgets.json").read_text() == kept
+
+
+def test_a_smaller_budget_wins_where_it_takes_two_percent_longer_at_the_most() -> None:
+    assert best_budget({256: 1.02, 512: 1.0}.__getitem__, (256, 512)) == 256
+    assert best_budget({256: 1.0201, 512: 1.0}.__getitem__, (256, 512)) == 512
+    assert best_budget({256: 2.0, 512: 1.0}.__getitem__, (256, 512), repeats=1) == 512, "one try each may be enough"

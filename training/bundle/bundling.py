@@ -24,11 +24,12 @@ from training.bundle.export import (
 )
 from training.bundle.quantize import quantize_static
 from training.data.examples import Example
-from training.data.tensors import encode, predict
+from training.data.tensors import encode
 from training.data.training_data import TrainingData
 from training.evaluation.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
 from training.evaluation.temperature import fit_temperatures
 from training.network.encoder import Classifier
+from training.network.predict import predict
 from training.request import Request
 from training.run import Run
 

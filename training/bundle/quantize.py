@@ -1,14 +1,14 @@
-"""Static int8 for a BERT graph: small, the same on every processor, and close to fp32.
+"""Static int8 for a BERT graph: small, close to fp32, and with the same results on every processor.
 
-- Activations: one uint8 scale per tensor, fixed from calibration texts, the range that loses least (mean squared
-  error). So a label does not depend on what else is in the batch, as it does where scales are found at run time.
-- Smoothing (Xiao et al. 2023, SmoothQuant, here of outliers only): a channel whose largest value exceeds so many times
-  that of the median channel is divided down, its weights multiplied up. How many times, each product says for itself:
-  those of `OUTLIERS` whose int8 product is nearest to the exact one.
-- Weights: int8 per output channel, by GPTQ (Frantar et al. 2023): each input channel is rounded in turn, and those
-  after it make up for the error, weighed by how the calibration inputs go together.
-- No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps
-  255 * 128 below 2 ** 15, so they give what the others give (ONNX Runtime's `reduce_range` costs a whole bit instead).
+- Activations: one uint8 scale per tensor, fixed on calibration texts at the range with the least mean squared error.
+  A label therefore does not depend on the other texts of its batch, as it would with scales computed at run time.
+- Smoothing (Xiao et al. 2023, SmoothQuant, here for outliers only): a channel whose largest value exceeds a multiple of
+  the median channel's is divided by a factor, and its weights are multiplied by it. Each product chooses the multiple
+  from `OUTLIERS` whose int8 product is nearest to the exact one.
+- Weights: int8 per output channel, by GPTQ (Frantar et al. 2023): each input channel is rounded in turn, and the
+  following channels compensate for the error, weighted by the correlation of the calibration inputs.
+- No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps 255 * 128
+  below 2 ** 15, so that they compute the same results (ONNX Runtime's `reduce_range` would cost a whole bit).
 - Word embeddings: int8 with a scale per row. Small tables (positions, token types) and the heads stay in fp32.
 """
 
@@ -26,23 +26,21 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from models.batching import padded
+from training.network.quantized_names import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
 Floats = NDArray[np.float64]
 OUTLIERS = (math.inf, 6.0, 4.0, 3.0, 2.5, 2.0, 1.75, 1.5, 1.25, 1.0)
-#: Suffix of the vector that a product's input is multiplied by; `restore.py` undoes it.
-UNSMOOTH = "_unsmooth"
-QUANTIZED, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"
 _PAIR = 128
 _SHRINKS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)
 _BATCH = 16
 #: Token vectors kept per tensor: several for each of the most input channels.
 _KEPT = 6000
-#: Of them, those that a range is tried on.
+#: Token vectors among them on which a range is tried.
 _TRIED = 2000
 _DAMPING = 0.01
-#: Input channels that are rounded before the rest hears of their errors at once.
+#: Input channels that are rounded before their errors are propagated to the rest at once.
 _BLOCK = 96
-#: Tables of fewer values stay as they are: their error is in every text, their size is not.
+#: Smaller tables stay in fp32: their rounding error would affect every text and save little.
 _SMALL_TABLE = 1_000_000
 
 
@@ -217,9 +215,9 @@ def _inverse_root(x: Floats) -> Floats:
 
 
 def _rounded(weights: Floats, root: Floats, scale: Floats) -> Floats:
-    """Whole numbers [in, out] whose product with `scale` (one per column) stands for the weights, by GPTQ.
+    """Integers [in, out] whose product with `scale` (one per column) approximates the weights, by GPTQ.
 
-    `root` is the inputs' `_inverse_root`. No pair of neighbours is over its limit.
+    `root` is the `_inverse_root` of the inputs. No pair of neighbours exceeds its limit.
     """
     left, values = weights.copy(), np.zeros_like(weights)
     room = np.full(weights.shape[1], float(_PAIR))
@@ -237,7 +235,7 @@ def _rounded(weights: Floats, root: Floats, scale: Floats) -> Floats:
 
 
 def _column_scale(weights: Floats) -> Floats:
-    """Per output channel, the smallest scale at which no weight and no pair of neighbours is over its limit."""
+    """The smallest scale per output channel at which no weight and no pair of neighbours exceeds its limit."""
     largest = np.abs(weights)
     pairs = (largest[:-1] + largest[1:]).max(0) / _PAIR
     scale: Floats = np.maximum(np.maximum(pairs, largest.max(0) / 127), 1e-12)

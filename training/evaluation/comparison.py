@@ -1,4 +1,4 @@
-"""Champion and challenger on the same rows: what the gate judges."""
+"""Compares champion and challenger on the same rows, for the gate."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from training.evaluation.evaluate import outcomes_of, seconds_per_1000
 from training.evaluation.gate import Policy, judge
 from training.evaluation.scores import Outcomes
 
-#: Where the champion's labels stand in for people's, those of which it is this sure.
+#: Where the champion's labels replace people's, only labels with at least this probability count.
 _SURE = 0.7
 
 
@@ -28,9 +28,9 @@ def compare(
     policy: Policy,
     alert_rates: tuple[float, float] | None,
 ) -> dict[str, Any]:
-    """The verdict as JSON. `rows` is what the challenger was trained on: its test part is judged, not its train part.
+    """The verdict as JSON. `rows` is the file that the challenger was trained on; only its test part is judged.
 
-    Without golden files the rehearsal rows of the test part stand in: agreement with the champion where it is sure.
+    Without golden files, the rehearsal rows of the test part measure the agreement with the champion where it is sure.
     """
     old, new = load_bundle(champion, device="cpu"), load_bundle(challenger, device="cpu")
     heads = {h.name: list(h.labels) for h in old.heads.values()}
@@ -67,7 +67,7 @@ def compare(
 
 
 def _sure(champion: OnnxEngine, examples: Sequence[Example]) -> list[Example]:
-    """The rows with their labels of those heads that the champion is sure of; rows without any are left out."""
+    """The rows with their labels of the heads that the champion is sure about; drops rows without such a label."""
     sure: list[Example] = []
     for example, said in zip(examples, champion.predict([e.text for e in examples]), strict=True):
         kept = {h: t for h, t in example.targets.items() if said.score(h) >= _SURE}
@@ -87,6 +87,6 @@ def _accuracies(outcomes: Mapping[str, Mapping[str, Mapping[str, Outcomes]]]) ->
 
 
 def _size(bundle: Path) -> int:
-    """Bytes that a worker without a GPU loads."""
+    """The number of bytes that a worker without a GPU loads."""
     manifest = read_manifest(bundle)
     return sum(manifest.files[f].size_bytes for f in (manifest.model_file, manifest.tokenizer_file))

@@ -1,4 +1,4 @@
-"""Scores of an engine on labelled rows, over all and in slices, with intervals; robustness to noise in the text."""
+"""Scores an engine on labelled rows, overall and in slices, with intervals, and its robustness to noisy text."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def evaluate_sets(
 
 
 def short(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """What a manifest keeps: `set/head/figure` -> value."""
+    """The figures that a manifest keeps: `set/head/figure` -> value."""
     kept = ("rows", "accuracy", "macro_recall", "macro_f1")
     return {f"{key}/{name}": round(float(row[name]), 4) for key, row in result.items() for name in kept}
 
@@ -73,9 +73,9 @@ def slices(
     head: str,
     every_class: bool,
 ) -> dict[str, dict[str, Any]]:
-    """Accuracy, macro F1 and rows by language, length, source, and what the model says of its other heads (the topic).
+    """Accuracy, macro F1 and rows by language, length, source, and the model's labels of the other heads (the topic).
 
-    Slices under 30 rows are left out.
+    Slices of fewer than 30 rows are left out.
     """
     values: dict[str, Sequence[str]] = {
         "language": [language(e.text) for e in examples],
@@ -100,7 +100,7 @@ def slices(
 
 
 def robustness(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, dict[str, float]]:
-    """Per head the macro F1 as it is and after each kind of noise, on up to 1,000 rows."""
+    """The macro F1 per head without noise and with each kind of noise, on up to 1,000 rows."""
     rows = list(examples[:_ROBUSTNESS_ROWS])
     if not rows:
         return {}
@@ -116,9 +116,9 @@ def robustness(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, dic
 
 
 def seconds_per_1000(engines: Sequence[OnnxEngine], texts: Sequence[str]) -> list[float]:
-    """Seconds that 1,000 posts like these cost on this machine, per engine: the best of 5 runs in turns.
+    """Seconds per 1,000 posts like these on this machine, per engine: the best of 5 alternating runs.
 
-    The best, since what else runs on a machine only ever adds.
+    The best run counts, since other load on the machine can only slow a run down.
     """
     batch = list(texts[:256])
     best = [float("inf")] * len(engines)

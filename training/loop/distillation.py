@@ -18,9 +18,9 @@ from tokenizers import Tokenizer
 from models.bundle import BundleError, read_manifest
 from training.config import TrainingConfigError
 from training.data.examples import Example
-from training.data.tensors import predict
-from training.loop.devices import bf16_pays
+from training.devices import bf16_pays
 from training.network.from_bundle import from_bundle
+from training.network.predict import predict
 
 #: float16[texts, all classes]: probabilities, one head after another.
 SoftLabels = NDArray[np.float16]

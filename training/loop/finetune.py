@@ -25,17 +25,18 @@ from training.data.augmentation import Augmenter, mixed, nearest_tokens
 from training.data.batches import token_budget_batches
 from training.data.examples import Example
 from training.data.sampling import resampled
-from training.data.tensors import encode, pad, predict, soft_targets, targets
+from training.data.tensors import encode, pad, soft_targets, targets
+from training.devices import bf16_pays
 from training.evaluation.scores import macro_f1
-from training.loop.devices import bf16_pays
 from training.loop.losses import distillation_loss, masked_set_loss
 from training.loop.optimizers import make_optimizer, rate_factor
-from training.loop.process_group import ProcessGroup
-from training.loop.progress import Progress
 from training.loop.trackers import Tracker
 from training.network.adversarial import perturbed
 from training.network.encoder import Classifier
 from training.network.methods import Unfreezing, merge, prepare
+from training.network.predict import predict
+from training.process_group import ProcessGroup
+from training.progress import Progress
 from training.run import Run
 
 _REPORT_EVERY = 200

@@ -19,8 +19,8 @@ from models.bundle import read_manifest
 from models.files.annotation_files import REHEARSAL
 from training.config import Hyperparameters
 from training.data.examples import Example
-from training.data.tensors import predict
 from training.network.encoder import Classifier
+from training.network.predict import predict
 
 #: Probability of a class that people allow, in case the base gives all of them zero.
 _LEAST = 1e-6

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from transformers import BertConfig, BertModel
 
 from models.bundle import read_manifest, verified_files
-from training.bundle.quantize import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 from training.config import TrainingConfigError
 from training.network.encoder import Classifier
+from training.network.quantized_names import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
 _HEADS = ("output.weight", "output.bias")
 

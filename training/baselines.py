@@ -1,4 +1,4 @@
-"""What people would use instead of the engine, made from the same bundle: for `bench engine` only."""
+"""Baselines for `bench engine`: other ways to run the same bundle."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ from models.engine import OnnxEngine, usable_cores
 from models.runtimes import EngineError, import_openvino
 from training.bundle.export import engine_with, export_onnx, fuse
 from training.config import TrainingConfigError
-from training.data.tensors import encode, pad, predict
+from training.data.tensors import encode, pad
 from training.evaluation.evaluate import probabilities_of
 from training.network.encoder import Classifier
 from training.network.from_bundle import from_bundle
+from training.network.predict import predict
 
 Labels = dict[str, NDArray[np.int64]]
 Baseline = Callable[[Sequence[str]], Labels]
@@ -35,7 +36,7 @@ Baseline = Callable[[Sequence[str]], Labels]
 
 @dataclass(frozen=True)
 class Baselines:
-    """Each takes texts and gives the class per head; `parameters` are those of the matrix products per token."""
+    """Functions from texts to class indexes per head; `parameters` counts the weights of the matrix products."""
 
     by_name: dict[str, Baseline]
     parameters: int
@@ -45,9 +46,9 @@ NAMES = ("pipeline", "pipeline-32", "torch-fp32", "torch-bf16", "ort-fp32", "ort
 
 
 def open_baselines(bundle: Path, names: Sequence[str]) -> Baselines:
-    """Peers of a bundle: the transformers way one at a time and in unsorted batches of 32, torch, other runtimes.
+    """Opens baselines of a bundle: transformers with single texts and unsorted batches of 32, torch, other runtimes.
 
-    `openvino-nncf`: OpenVINO in int8 as its own tool NNCF makes it; both must be installed.
+    `openvino-nncf` is OpenVINO in int8 quantised by its own tool NNCF; both must be installed.
     """
     torch.set_num_threads(usable_cores())
     manifest = read_manifest(bundle)
@@ -124,7 +125,7 @@ def labels_of(engine: OnnxEngine, texts: Sequence[str]) -> Labels:
 
 
 def gemm_roof(precision: str, seconds: float = 1.5) -> float:
-    """Multiply-adds a second of the machine's best matrix product in ONNX Runtime, in 1e9."""
+    """Billions of multiply-adds per second in the machine's fastest matrix product in ONNX Runtime."""
     m, k, n = 1024, 384, 1536
     if precision == "int8":
         weight = np.random.default_rng(0).integers(-100, 100, (k, n)).astype(np.int8)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from training.loop.devices import default_device
+from training.devices import default_device
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,69 @@
+"""The alert role: evaluates the counts in the store and notifies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pipeline.alerting.evaluation.factory import key_overrides, make_evaluator
+from pipeline.alerting.notify.factory import make_channels
+from pipeline.alerting.worker import AlertWorker
+from pipeline.domain.ledger import NO_CLOCK
+from pipeline.domain.post import Record
+from pipeline.domain.progress import Progress
+from pipeline.domain.readable import readable
+from pipeline.kafka.agent import consume
+from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.partitions import assigned
+from pipeline.kafka.strict import StrictApp
+from pipeline.kafka.writers import send
+from pipeline.service.role import WorkerContext
+
+
+class AlertRole:
+    """Implements `Role`. It stands by while another process owns the progress partition.
+
+    It evaluates nothing later than `ceiling()`, unless that is None.
+    """
+
+    def __init__(self, context: WorkerContext, ceiling: Callable[[], datetime | None]) -> None:
+        settings, kafka = context.settings, context.settings.kafka
+        self._progress_topic = kafka.progress_topic
+        self.topics: Sequence[str] = [kafka.progress_topic]
+        self.app: StrictApp = make_app("alert", kafka, context.brokers)
+        self._alerts_topic = raw_topic(self.app, kafka.alerts_topic)
+        self.worker = AlertWorker(
+            store=context.store,
+            evaluator=make_evaluator(context.store, settings.alerts),
+            settings=settings.alerts,
+            rules=key_overrides(settings.alerts),
+            channels=make_channels(settings.alerts),
+            publish=self._publish,
+            topics=kafka.topics,
+            holds=lambda: 0 in assigned(self.app, kafka.progress_topic),
+            ceiling=ceiling,
+            metrics=context.metrics,
+            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+        )
+        consume(self.app, raw_topic(self.app, kafka.progress_topic), self._on_progress, settings.flow, context.fail)
+
+    @property
+    def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
+        return [self.worker.run]
+
+    def waits_for(self) -> str | None:
+        return f"no data: {self.worker.no_data}" if self.worker.no_data else None
+
+    def close(self) -> None:
+        """Holds nothing that outlives the app."""
+
+    async def _publish(self, key: str, alert: Mapping[str, Any]) -> None:
+        await send(self._alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
+
+    async def _on_progress(self, records: Sequence[Record]) -> None:
+        values = (record.value for record in records if record.value)
+        self.worker.on_progress(
+            list(readable(self._progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
+        )

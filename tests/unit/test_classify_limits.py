@@ -1,0 +1,216 @@
+"""The limits of the classify role at their edges: backlog, dead letters, bugs, JSON."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pipeline.classify.backlog import BacklogEstimator
+from pipeline.classify.dead_letter_limit import DeadLetterLimit
+from pipeline.classify.isolation import BUG, MIN_BUGS, Bug, BugLimit, isolate_bugs, poison_of
+from pipeline.classify.json_object import json_object, shown
+from pipeline.domain.errors import Fatal, Poison
+
+
+def test_the_backlog_is_what_waits_at_the_moving_average_less_the_preparation() -> None:
+    backlog = BacklogEstimator()
+    assert backlog.slack_s(0.0) == 0
+    backlog.taken(100, now=0.0)
+    backlog.prepared(0.2)
+    backlog.inferred(100, 2.0, now=2.0)
+    assert backlog.slack_s(2.0) == 0, "nothing waits"
+    backlog.taken(50, now=10.0)
+    assert backlog.slack_s(10.0) == pytest.approx(50 * 0.02 - 1.5 * 0.2)
+    backlog.taken(50, now=10.5)
+    assert backlog.slack_s(10.5) == pytest.approx(11.0 + 50 * 0.02 - 10.5 - 0.3), "the second waits for the first"
+    backlog.inferred(50, 3.0, now=13.0)
+    per_record = 0.02 + 0.3 * (0.06 - 0.02)
+    assert backlog.slack_s(13.0) == pytest.approx(50 * per_record - 0.3)
+    backlog.inferred(50, 0.0, now=20.0)
+    assert backlog.slack_s(20.0) == 0
+    backlog.inferred(0, 1.0, now=21.0)
+    assert backlog.slack_s(21.0) == 0, "an empty batch divides by nothing"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.s = 0.0
+
+    def __call__(self) -> float:
+        return self.s
+
+
+def test_a_share_of_poison_counts_from_a_thousand_records_on() -> None:
+    limit = DeadLetterLimit(10**9, share=0.5, clock=Clock())
+    limit.admit(999, 999)
+    with pytest.raises(Fatal, match="1000 of the last 1000 records"):
+        limit.admit(1, 1)
+    limit = DeadLetterLimit(10**9, share=0.5, clock=Clock())
+    limit.admit(500, 1000)
+    limit.admit(0, 10)
+    with pytest.raises(Fatal):
+        limit.admit(300, 500)
+
+
+def test_older_records_count_half_once_two_thousand_were_seen() -> None:
+    limit = DeadLetterLimit(10**9, share=0.5, clock=Clock())
+    limit.admit(0, 2000)
+    limit.admit(999, 999)
+    with pytest.raises(Fatal, match="1002 of the last 2002 records"):
+        limit.admit(3, 3)
+
+
+def test_the_limit_holds_for_letters_within_the_window_of_a_feed_that_is_not_healthy() -> None:
+    clock = Clock()
+    limit = DeadLetterLimit(10, share=1.0, window_s=60.0, clock=clock)
+    limit.admit(10, 100)
+    limit.admit(0, 100)
+    with pytest.raises(Fatal, match="11 dead letters within 60 s"):
+        limit.admit(1, 1)
+    clock.s = 61
+    limit.observe_total(0)
+    limit.admit(10, 100)
+    healthy = DeadLetterLimit(10, share=1.0, clock=Clock())
+    healthy.admit(11, 1100)
+    with pytest.raises(Fatal):
+        healthy.admit(1, 1)
+
+
+def test_letters_of_other_workers_count_as_they_were_observed_and_those_sent_since() -> None:
+    clock = Clock()
+    limit = DeadLetterLimit(1000, share=1.0, window_s=600.0, clock=clock)
+    assert limit.needs_total(), "before the first letter"
+    limit.observe_total(990)
+    assert not limit.needs_total()
+    limit.admit(10, 100)
+    assert not limit.needs_total(), "a hundredth of the limit may go unobserved"
+    clock.s = 10.1
+    assert limit.needs_total(), "after a sixtieth of the window"
+    clock.s = 0.0
+    with pytest.raises(Fatal, match="1001 dead letters"):
+        limit.admit(1, 10)
+    limit.observe_total(0)
+    limit.admit(11, 100)
+    assert limit.needs_total(), "more than a hundredth of the limit"
+    limit.observe_total(11)
+    clock.s = 100.0
+    assert not limit.needs_total(), "nothing was sent since"
+
+
+def failing(bad: set[int]) -> tuple[list[int], object]:
+    calls: list[int] = []
+
+    def call(items: list[int]) -> list[int]:
+        calls.append(len(items))
+        if bad & set(items):
+            raise ValueError("bad")
+        return items
+
+    return calls, call
+
+
+def test_where_the_first_twenty_all_fail_no_item_is_at_fault() -> None:
+    assert MIN_BUGS == 20
+    _, call = failing(set(range(19)))
+    found = isolate_bugs(list(range(40)), call)  # type: ignore[arg-type]
+    assert [isinstance(item, Bug) for item in found] == [True] * 19 + [False] * 21
+    assert found[19:] == list(range(19, 40))
+    _, call = failing(set(range(20)))
+    with pytest.raises(ValueError, match="bad"):
+        isolate_bugs(list(range(40)), call)  # type: ignore[arg-type]
+    _, call = failing(set(range(1, 40)))
+    assert sum(isinstance(item, Bug) for item in isolate_bugs(list(range(40)), call)) == 39  # type: ignore[arg-type]
+    assert isolate_bugs([], call) == []  # type: ignore[arg-type]
+
+
+def test_only_the_exceptions_that_are_named_are_bugs_of_an_item() -> None:
+    def call(items: object) -> list[int]:
+        raise OSError("disk")
+
+    with pytest.raises(OSError, match="disk"):
+        isolate_bugs([1], call, (ValueError,))
+
+
+def bugs(count: int) -> list[Poison]:
+    return [poison_of(Bug(ValueError(str(n))), "infer", "t/0/1") for n in range(count)]
+
+
+def test_twenty_bugs_that_are_over_half_of_the_records_end_the_process() -> None:
+    limit = BugLimit()
+    limit.admit(bugs(19), 19)
+    with pytest.raises(ValueError, match="0"):
+        limit.admit(bugs(1), 1)
+    limit = BugLimit()
+    limit.admit(bugs(20), 40)
+    with pytest.raises(ValueError, match="0"):
+        limit.admit(bugs(1), 1)
+    limit = BugLimit()
+    limit.admit([], 200)
+    limit.admit(bugs(99), 99)
+    with pytest.raises(ValueError, match="2"):
+        limit.admit(bugs(3), 3)
+    limit = BugLimit()
+    limit.admit([Poison("decode", "not_json")] * 100, 100)
+    limit.admit(bugs(19), 19)
+
+
+def test_a_bug_is_a_poison_that_names_its_exception() -> None:
+    try:
+        raise KeyError("x")
+    except KeyError as error:
+        poison = poison_of(Bug(error), "infer", "t/0/1")
+    assert (poison.stage, poison.reason, str(poison)) == ("infer", BUG, "infer: bug: KeyError")
+    assert isinstance(poison.__cause__, KeyError)
+
+
+def reason_of(value: bytes) -> str:
+    with pytest.raises(Poison) as refused:
+        json_object(value)
+    assert refused.value.stage == "decode"
+    return refused.value.reason
+
+
+def test_a_value_may_have_a_million_bytes() -> None:
+    room = 1_000_000 - len(b'{"a":""}')
+    assert len(json_object(b'{"a":"' + b"x" * room + b'"}')["a"]) == room
+    assert reason_of(b'{"a":"' + b"x" * (room + 1) + b'"}') == "too_large"
+
+
+def test_a_value_may_nest_thirty_two_levels() -> None:
+    def nested(levels: int) -> bytes:
+        return b'{"a":' * (levels - 1) + b"{}" + b"}" * (levels - 1)
+
+    assert "a" in json_object(nested(32))
+    assert reason_of(nested(33)) == "too_deep"
+    assert json_object(b'{"a":' + b"[" * 31 + b"]" * 31 + b"}")
+    assert reason_of(b'{"a":' + b"[" * 32 + b"]" * 32 + b"}") == "too_deep"
+    assert reason_of(b"[" * 20_000) == "too_deep"
+
+
+def test_a_value_may_hold_twenty_thousand_objects_and_arrays() -> None:
+    assert len(json_object(b'{"a":[' + b"{}," * 19_997 + b"{}]}")["a"]) == 19_998
+    assert reason_of(b'{"a":[' + b"{}," * 19_998 + b"{}]}") == "too_many_values"
+    assert json_object(b'{"a":"' + b"[" * 30_000 + b'"}')["a"] == "[" * 30_000, "brackets of a text are none"
+
+
+def test_numbers_are_read_as_they_are_written() -> None:
+    assert json_object(b'{"a":1234567890123456789012}') == {"a": 1234567890123456789012}
+    assert json_object(b'{"a":9007199254740993}') == {"a": 9007199254740993}
+    assert json_object(b'{"a":1.5}') == {"a": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(b"[1]", "not_object"), (b"3", "not_object"), (b"", "not_json"), (b"{", "not_json"), (b'{"a":NaN}', "not_json"),
+     (b'{"a":"\xff"}', "not_utf8"), (b'{"a":-Infinity}', "not_json")],
+)  # fmt: skip
+def test_what_is_no_object_says_why(value: bytes, reason: str) -> None:
+    assert reason_of(value) == reason
+
+
+def test_a_value_is_shown_by_its_first_characters() -> None:
+    assert shown("手机爆炸", 2) == "手机"
+    assert shown({"a": [1, "手"]}, 100) == '{"a": [1, "手"]}'
+    assert shown({"a": [1, 2]}, 5) == json.dumps({"a": [1, 2]})[:5]
+    assert shown(["x" * 50] * 1000, 3) == '["x'

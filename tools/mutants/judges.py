@@ -1,0 +1,156 @@
+"""Which fast tests execute which lines, and how long each takes.
+
+Each test file runs once under coverage, in a process of its own; what it showed is kept until the file, a helper of
+the tests or the measured code changes.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+TESTS = ["tests/unit", "tests/flow", "tests/contract", "tests/fuzz", "tests/integration", "tests/security"]
+MEASURED = ["pipeline", "models"]
+#: Of the tests that could judge a mutant, at most so many files and seconds do.
+MOST_FILES, MOST_S = 10, 20.0
+LAST_LINE = 1 << 30
+
+
+@dataclass
+class Judges:
+    """Passed tests by the lines that they execute, and the lines that an import executes."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
+    imported: dict[str, set[int]] = field(default_factory=dict)
+    breadth: dict[str, int] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def add(self, file: str, shown: dict[str, Any], in_functions: Callable[[str], frozenset[int]]) -> None:
+        """Takes what one test file showed (see `trials.measure`); `in_functions` gives the lines within functions.
+
+        The others are executed by an import, in whichever test that happens.
+        """
+        self.seconds |= shown["seconds"]
+        self.failed += shown["failed"]
+        self.breadth[file] = sum(map(len, shown["lines"].values()))
+        for module, lines in shown["lines"].items():
+            of_module, within = self.lines.setdefault(module, {}), in_functions(module)
+            for line, tests in lines.items():
+                if int(line) in within:
+                    of_module.setdefault(int(line), set()).update(test for test in tests if test in self.seconds)
+                else:
+                    self.imported.setdefault(module, set()).add(int(line))
+        for module, imported in shown["imported"].items():
+            self.imported.setdefault(module, set()).update(imported)
+
+    def of(self, module: str, source: str, line: int, importers: Iterable[str]) -> list[str]:
+        """The tests that execute the statement at a line, of files that execute little else, the quickest first.
+
+        Where an import executes it, the tests that execute its function or its module judge, or where none does, those
+        of the modules that import it.
+        """
+        spans = statement_lines(source, line)
+        found = self._executing(module, *spans[0])
+        if not found and not self.imported.get(module, set()).isdisjoint(range(spans[0][0], spans[0][1] + 1)):
+            found = next((tests for span in spans[1:] if (tests := self._executing(module, *span))), set())
+            found = found or set().union(*(self._executing(other, 1, LAST_LINE) for other in importers))
+        return self._few(found)
+
+    def _executing(self, module: str, first: int, last: int) -> set[str]:
+        return set().union(*(tests for line, tests in self.lines.get(module, {}).items() if first <= line <= last))
+
+    def _few(self, tests: set[str]) -> list[str]:
+        """`MOST_FILES` files and `MOST_S` seconds of tests at most."""
+        files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (self.breadth[file], file))
+        near = set(files[:MOST_FILES])
+        wanted = [test for test in tests if test.split("::")[0] in near]
+        wanted.sort(key=lambda test: (self.seconds[test], test))
+        taken: list[str] = []
+        left_s = MOST_S
+        for test in wanted:
+            if self.seconds[test] <= left_s:
+                left_s -= self.seconds[test]
+                taken.append(test)
+        return taken or wanted[:1]
+
+
+def statement_lines(source: str, line: int) -> list[tuple[int, int]]:
+    """Where tests of a line are looked for: its statement (of a compound one the header), its function, its module."""
+    around = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case) and _start(node) <= line <= _end(node)
+    ]
+    inner = max(around, key=lambda node: (_start(node), -_end(node)))
+    body = getattr(inner, "body", None)
+    spans = [(_start(inner), max(_start(inner), _start(body[0]) - 1) if body else _end(inner))]
+    functions = [node for node in around if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [*spans, *((_start(node), _end(node)) for node in functions[-1:]), (1, LAST_LINE)]
+
+
+@cache
+def function_lines(root: Path, module: str) -> frozenset[int]:
+    """The lines of a module that lie in the body of a function."""
+    return frozenset(
+        line
+        for node in ast.walk(ast.parse((root / module).read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for line in range(node.body[0].lineno, _end(node) + 1)
+    )
+
+
+@cache
+def importers(root: Path, module: str) -> list[str]:
+    """The measured modules that import a module by name."""
+    name = module.removesuffix(".py").replace("/", ".")
+    parent, _, last = name.rpartition(".")
+    found = []
+    for path in sorted(path for folder in MEASURED for path in (root / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (
+                node.module == name or (node.module == parent and any(alias.name == last for alias in node.names))
+            ):
+                found.append(path.relative_to(root).as_posix())
+                break
+    return found
+
+
+def files_with_tests(root: Path) -> list[str]:
+    """Files with fast tests, doctests included."""
+    tests = [path for folder in TESTS for path in (root / folder).rglob("test_*.py")]
+    documents = [path for folder in MEASURED for path in (root / folder).rglob("*.py") if ">>>" in path.read_text()]
+    return [path.relative_to(root).as_posix() for path in sorted(tests) + sorted(documents)]
+
+
+def digest(root: Path, paths: Iterable[str]) -> str:
+    """Of the contents of files and of folders' Python files."""
+    found = hashlib.sha256()
+    for path in (root / name for name in paths):
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            found.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes())
+    return found.hexdigest()[:20]
+
+
+def helpers(root: Path) -> list[str]:
+    """Python files under `tests` that hold no tests."""
+    return [
+        path.relative_to(root).as_posix()
+        for path in sorted((root / "tests").rglob("*.py"))
+        if not path.name.startswith("test_")
+    ]
+
+
+def _start(node: ast.AST) -> int:
+    parts = [node, *getattr(node, "decorator_list", []), getattr(node, "pattern", node)]
+    return min(int(part.lineno) for part in parts if hasattr(part, "lineno"))
+
+
+def _end(node: ast.AST) -> int:
+    body = getattr(node, "body", None)
+    return int(getattr(node, "end_lineno", 0) or (body[-1].end_lineno if body else 0))

@@ -1,0 +1,7 @@
+"""Suffixes of quantised weights in the graph: the exporter writes them, and a training from a bundle reads them."""
+
+from __future__ import annotations
+
+QUANTIZED, SCALE, ZERO_POINT = "_quantized", "_scale", "_zero_point"
+#: Of the vector that the graph multiplies the input of a product by (SmoothQuant); dequantising undoes it.
+UNSMOOTH = "_unsmooth"
