@@ -57,7 +57,7 @@ class AlertWorker:
         holds: Callable[[], bool],
         metrics: Metrics,
         topics: Sequence[str] = (),
-        rules: Sequence[KeyOverride] = (),
+        overrides: Sequence[KeyOverride] = (),
         ceiling: Callable[[], datetime | None] = lambda: None,
         horizon: Callable[[], datetime] | None = None,
         clock: Clock = SYSTEM_CLOCK,
@@ -78,7 +78,7 @@ class AlertWorker:
             evidence=evidence,
             settings=settings,
             channels=channels,
-            rules=rules,
+            rules=overrides,
             metrics=metrics,
             retry=StoreRetry(metrics, clock),  # what the notifier waits for does not stop the evaluation
             holds=lambda: self._leadership.leads,
