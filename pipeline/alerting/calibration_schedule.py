@@ -1,4 +1,4 @@
-"""When the thresholds are calibrated again. The calibration runs next to the evaluation, which keeps the old ones."""
+"""Calibrates the thresholds again when they are old. Meanwhile the evaluation goes on with the old ones."""
 
 from __future__ import annotations
 

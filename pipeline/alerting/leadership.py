@@ -1,4 +1,4 @@
-"""Which process evaluates: the one that holds the progress partition, once it has taken over the saved state."""
+"""Leadership: only the process that holds the progress partition evaluates, once it has loaded the saved state."""
 
 from __future__ import annotations
 

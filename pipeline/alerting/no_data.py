@@ -1,4 +1,4 @@
-"""Why the alert role cannot reach a verdict, if that lasts."""
+"""Detects that no verdict is possible, and why."""
 
 from __future__ import annotations
 

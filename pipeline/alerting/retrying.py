@@ -1,4 +1,4 @@
-"""What the alert role waits for, and for how long: a failure that lasts means that there is no data."""
+"""Retries of the store, and the time for which a failure has lasted: one that lasts means that there is no data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which sources send nothing now: reads their past from the store, and updates the metric, the log and the state."""
+"""Looks for source outages: reads the past of the sources, and updates the metric, the log and the state."""
 
 from __future__ import annotations
 

@@ -13,9 +13,9 @@ from pipeline.alerting.evaluation.exclusions import Period
 
 @dataclass(frozen=True, slots=True)
 class LaneState:
-    """What a lane needs besides the counts to go on after a restart.
+    """The state with which a lane goes on after a restart; it learns everything else from the counts.
 
-    In the `exclusions` a key does not learn.
+    A key does not learn in its `exclusions`.
     """
 
     episodes: tuple[Episode, ...] = ()

@@ -1,4 +1,4 @@
-"""What both lanes read from the counts and the verdicts. Pure."""
+"""Observations from verdicts and series from counts, for both lanes. Pure."""
 
 from __future__ import annotations
 

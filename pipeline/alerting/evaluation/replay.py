@@ -1,4 +1,4 @@
-"""What the negative lane makes of one key at one time, by the evaluator's own steps. Blocking; writes nothing."""
+"""Replays the negative lane for one key at one time, by the evaluator's own steps. Blocking; writes nothing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Replay:
         return self._lane.verdict_on(table, column, verdicts, names.index(key)), names
 
     def _learn(self, end: int, *, evaluated: bool) -> None:
-        """Learns the baselines up to `end`; as at a first start where the alert role has not `evaluated` anything."""
+        """Learns the baselines up to `end`, or warms up if the alert role has not `evaluated` anything yet."""
         first = self._counts.first_bucket(end + BUCKET_S)
         if first is None:
             return
