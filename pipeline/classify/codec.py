@@ -1,4 +1,4 @@
-"""Bytes of a record -> Post, or Poison with the reason. Pure: no clock, no I/O."""
+"""Decodes the bytes of a record into a `Post`, or raises `Poison` with the reason. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ KNOWN = frozenset(
         "extra",
     }
 )
-#: `published_at` counts where it is no later than the record's time by this much, and not before EARLIEST.
+#: `published_at` is plausible from EARLIEST until this long after the record's timestamp.
 MAX_AHEAD = timedelta(hours=1)
 
 
 def decode(record: Record) -> Post:
     """Validates one record; raises `Poison`.
 
-    `v`, `source`, `text` or `title`, and `id` or `url` must be right. Any other field that cannot be used is left out,
-    and named in the post's `ignored`.
-    Event time is `published_at` when it is plausible (after the year 2000 and at most an hour ahead of the
-    record's timestamp), else the record's timestamp, with `time_suspect` set where the field was there. Where the
-    record has no usable timestamp, the event time is always suspect.
+    `v`, `source`, `text` or `title`, and `id` or `url` must be valid. Any other invalid field is left out, and the
+    post's `ignored` names it.
+    The event time is `published_at` if that is plausible: after the year 2000 and at most an hour ahead of the record's
+    timestamp. Otherwise it is the record's timestamp, and `time_suspect` is set if the field was present. If the record
+    has no usable timestamp, the event time is always suspect.
     """
     if record.by_reference:
         raise Poison(STAGE, "too_large", f"{record.by_reference[0]} bytes, at most {MAX_BYTES}")
@@ -64,7 +64,7 @@ def decode(record: Record) -> Post:
         title = ""
     else:
         title = _needed(raw, "title")
-    # No work is done on what is too long; composing may write a text in more characters.
+    # Checked before and after cleaning: a text that is too long costs no work, and composition may lengthen a text.
     _limit(text, title)
     title, text = clean_line(title, MAX_TEXT), clean(text)
     _limit(text, title)
@@ -98,7 +98,7 @@ def decode(record: Record) -> Post:
 
 
 def _needed(raw: Mapping[str, Any], name: str) -> str:
-    """The field as it was sent, "" for none; raises `Poison` where it is no text."""
+    """Returns the field as it was sent, "" if it is missing; raises `Poison` if it is not a text."""
     value = raw.get(name)
     if value is None:
         return ""
@@ -115,7 +115,7 @@ def _limit(text: str, title: str) -> None:
 
 
 def _identity(raw: Mapping[str, Any]) -> str:
-    """What tells the post from others of its source, as it was sent: the id, else the URL."""
+    """Returns what identifies the post within its source, as it was sent: the id, else the URL."""
     given = raw.get("id")
     if (native := as_text(given)) is None and given is not None:
         native = _needed(raw, "id")

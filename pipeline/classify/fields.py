@@ -1,4 +1,4 @@
-"""The optional fields of a post: a bad one costs itself, not the post. Pure."""
+"""Reads the optional fields of a post: an invalid field is left out, and the post stays. Pure."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ MAX_COUNT = 2**53
 MAX_EXTRA = 32
 MAX_EXTRA_NAME = 200
 MAX_EXTRA_VALUE = 1_000
-#: Values that are looked at for `extra`, those inside of objects included.
+#: The most values that are examined for `extra`, including those inside objects.
 MAX_EXTRA_NODES = 1_000
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3}){1,5}|\d{1,20})(?:\.\d{0,20})?(?:[eE][+-]?\d{1,2})?", re.ASCII)
 
 
 class Fields:
-    """Reads the fields of one object; `ignored` names those whose value could not be used."""
+    """Reads the fields of one object; `ignored` names the fields with an invalid value."""
 
     def __init__(self, raw: Mapping[str, Any]) -> None:
         self._raw = raw
         self.ignored: list[str] = []
 
     def line(self, name: str, limit: int) -> str:
-        """A text or a number on one clean line, cut to `limit` characters; "" for none."""
+        """Returns a text or a number as one clean line, truncated to `limit` characters; "" if it is missing."""
         value = as_text(self._raw.get(name))
         if value is None:
-            return self._none(name)
+            return self._ignore(name)
         return clean_line(value, limit)
 
     def word(self, name: str, limit: int) -> str:
-        """A text on one clean line that means nothing when it is cut; "" for none, or a longer one."""
+        """Returns a text as one clean line; "" if it is missing or longer than `limit`; it is never truncated."""
         value = self._raw.get(name)
         if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
-            return self._none(name)
+            return self._ignore(name)
         return clean_line(value or "", limit)
 
     def url(self, name: str, limit: int) -> str:
-        """A URL as it was sent, cleaned, with white space escaped; "" for none, or a longer one."""
+        """Returns a URL, cleaned and with white space escaped; "" if it is missing or longer than `limit`."""
         value = self._raw.get(name)
         if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
-            return self._none(name)
+            return self._ignore(name)
         return clean_url(value or "")
 
     def choice(self, name: str, allowed: frozenset[str]) -> str:
-        """One of the words, whatever its case; "" for none, or another."""
+        """Returns one of the `allowed` words, in any case; "" if the field is missing or another word."""
         value = self._raw.get(name)
         if value is None or value == "":
             return ""
         word = value.strip().lower() if isinstance(value, str) and len(value) < 100 else ""
-        return word if word in allowed else self._none(name)
+        return word if word in allowed else self._ignore(name)
 
     def count(self, name: str) -> int:
-        """A number from 0 to `MAX_COUNT`, also where it is written as a text ("1,234", "1.2e3"); 0 for none."""
+        """Returns a number from 0 to `MAX_COUNT`, also from a text ("1,234", "1.2e3"); 0 if it is missing."""
         value = self._raw.get(name)
         if value is None or value == "":
             return 0
@@ -76,14 +76,14 @@ class Fields:
         return int(max(0, min(value, MAX_COUNT)))
 
     def time(self, *names: str) -> tuple[datetime | None, str]:
-        """The first of the fields that is there as a time, None where it cannot be read; and its name, "" for none."""
+        """Returns the time in the first field that is present, None if it is invalid, and the field's name or ""."""
         for name in names:
             if (value := self._raw.get(name)) not in (None, ""):
                 return read_time(value), name
         return None, ""
 
     def others(self, known: frozenset[str]) -> dict[str, str]:
-        """Unknown fields and the object `extra`, flattened: at most `MAX_EXTRA`, in the order of their depth."""
+        """Returns unknown fields and the object `extra`, flattened: at most `MAX_EXTRA`, the shallowest first."""
         given = self._raw.get("extra")
         if given is not None and not isinstance(given, dict):
             self.ignored.append("extra")
@@ -102,14 +102,14 @@ class Fields:
                 found[clean_line(_utf8(name[:MAX_EXTRA_NAME]), MAX_EXTRA_NAME)] = clean(text)[:MAX_EXTRA_VALUE]
         return found
 
-    def _none(self, name: str) -> str:
+    def _ignore(self, name: str) -> str:
         if self._raw.get(name) is not None:
             self.ignored.append(name)
         return ""
 
 
 def as_text(value: object) -> str | None:
-    """A text, or a number as one; None for anything else."""
+    """Returns a text, or a number as a text; None for anything else."""
     if isinstance(value, float) and value.is_integer() and abs(value) < MAX_COUNT:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Bytes -> a JSON object, and JSON values as short text. Work is bounded by the bytes, and depth by a limit. Pure."""
+"""Reads a JSON object from bytes, and shows JSON values as short text. Work and depth are bounded. Pure."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from pipeline.domain.errors import Poison
 STAGE = "decode"
 MAX_BYTES = 1_000_000
 MAX_DEPTH = 32
-#: Objects and arrays of one value: making many holds up the whole process, which collects its garbage meanwhile.
+#: The most objects and arrays in one value: creating more would stall the process in garbage collection.
 MAX_CONTAINERS = 20_000
 
-#: An integer this long may not fit into 64 bits, which is what the fast parser knows.
+#: An integer this long may not fit into the 64 bits that the fast parser supports.
 _LONG_NUMBER = re.compile(rb"\d{19}")
-#: A string that does not end reaches to the end of the value: so the search never looks at a byte twice.
+#: An unterminated string extends to the end of the value, so that the search reads every byte only once.
 _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def json_object(value: bytes) -> dict[str, Any]:
-    """Raises `Poison` where `value` is no JSON object, or exceeds `MAX_BYTES`, `MAX_CONTAINERS` or `MAX_DEPTH`."""
+    """Raises `Poison` if `value` is not a JSON object, or exceeds `MAX_BYTES`, `MAX_CONTAINERS` or `MAX_DEPTH`."""
     if len(value) > MAX_BYTES:
         raise Poison(STAGE, "too_large", f"{len(value)} bytes, at most {MAX_BYTES}")
     brackets = _brackets(value)
@@ -42,7 +42,7 @@ def json_object(value: bytes) -> dict[str, Any]:
 
 
 def shown(value: Any, limit: int) -> str:
-    """The first `limit` characters of a value: a text as it is, anything else as JSON."""
+    """Returns the first `limit` characters of a value: a text as it is, anything else as JSON."""
     if isinstance(value, str):
         return value[:limit]
     found = ""
@@ -58,7 +58,7 @@ def _brackets(value: bytes) -> int:
 
 
 def _fast(value: bytes) -> Any | None:
-    """What the fast parser reads; None where it cannot, or where it would round a number."""
+    """Returns what the fast parser reads; None if it fails, or might round a number."""
     if _LONG_NUMBER.search(value):
         return None
     try:
@@ -68,7 +68,7 @@ def _fast(value: bytes) -> Any | None:
 
 
 def _precise(value: bytes) -> Any:
-    """Reads any JSON, or says what is wrong with it; raises `Poison`."""
+    """Reads any JSON; raises `Poison` with what is wrong."""
     try:
         return json.loads(value.decode("utf-8"), parse_constant=_no_constant, parse_int=whole)
     except UnicodeDecodeError as error:
@@ -84,7 +84,7 @@ def _no_constant(name: str) -> None:
 
 
 def _deeper(value: Any, levels: int) -> bool:
-    """Whether containers lie in each other over more than so many levels."""
+    """Whether containers are nested more than `levels` deep."""
     level = [value]
     for _ in range(levels + 1):
         level = [v for v in level if isinstance(v, (dict, list))]

@@ -1,17 +1,19 @@
-"""The bundle of the settings, or the registry's champion, opened for the pipeline."""
+"""Opens the model for the pipeline: the bundle of the settings, or the champion of the registry."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from models.aliases import CHALLENGER
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.hotswap import HotSwap, UnfitError
-from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavailableError
+from models.registry import Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.shadow import Shadow
 from pipeline.classify.stage import Classifier
@@ -23,12 +25,12 @@ from pipeline.settings import ModelSettings
 from pipeline.store.protocol import StateStore
 
 log = logging.getLogger(__name__)
-#: Between two looks for a challenger.
+#: The longest pause between two attempts to open a challenger.
 _LONGEST_WAIT_S = 60.0
 
 
 def open_classifier(settings: ModelSettings) -> OnnxEngine:
-    """The bundle that serves now, for one run of a command; raises `Fatal` with the reason why it is refused."""
+    """Opens the bundle in service for one run of a command; raises `Fatal` with the reason if it is refused."""
     try:
         if settings.registry:
             registry = Registry(settings.registry, trusted=settings.trusted_keys)
@@ -38,12 +40,12 @@ def open_classifier(settings: ModelSettings) -> OnnxEngine:
         engine = _load(settings, bundle)
     except (BundleError, EngineError, RegistryError) as error:
         raise refused(settings, error) from None
-    log.info("%s %s runs on %s", engine.name, engine.version, engine.provider)
+    log.info("model opened: model=%s version=%s provider=%s", engine.name, engine.version, engine.provider)
     return engine
 
 
 def bundle_in_service(settings: ModelSettings) -> Path:
-    """A folder with the verified bundle: of the settings, or a private copy of what the registry's alias names.
+    """Returns a folder with the verified bundle: that of the settings, or a private copy of the registry's.
 
     Raises `Fatal`.
     """
@@ -58,19 +60,24 @@ def bundle_in_service(settings: ModelSettings) -> Path:
 
 
 def refused(settings: ModelSettings, error: Exception) -> Fatal:
+    """Returns the `Fatal` for a model that cannot be opened."""
     if isinstance(error, RegistryUnavailableError):
-        return Fatal(f"model.registry: {error}", "check that its storage answers, and your rights", EXIT_UNAVAILABLE)
+        return Fatal(
+            f"model.registry: {error}",
+            "check that the storage answers and that this user may read it",
+            EXIT_UNAVAILABLE,
+        )
     if isinstance(error, OutOfMemoryError):
-        return Fatal(str(error), "give this process more memory and threads, or a smaller model", EXIT_UNAVAILABLE)
+        return Fatal(str(error), "give this process more memory, or use a smaller model", EXIT_UNAVAILABLE)
     if settings.registry:
-        return Fatal(f"model.registry: {error}", "see 'opinionwatch models list'", EXIT_CONFIG)
-    return Fatal(f"model.bundle: {error}", "give a good bundle", EXIT_CONFIG)
+        return Fatal(f"model.registry: {error}", "run 'opinionwatch models list' and promote a good model", EXIT_CONFIG)
+    return Fatal(f"model.bundle: {error}", "set model.bundle to a valid bundle", EXIT_CONFIG)
 
 
 def serve_classifier(
     settings: ModelSettings, rule: NegativeDefinition, metrics: Metrics, store: StateStore
 ) -> Classifier:
-    """The same for a worker: exchanged while it runs where there is a registry, with a challenger in its shadow."""
+    """Opens the model for a worker; a registry may replace it at any time, and have a challenger shadow it."""
     if not settings.registry:
         engine = open_classifier(settings)
         engine.tune(settings.budget_tokens)
@@ -82,7 +89,9 @@ def serve_classifier(
         try:
             store.put_state(SERVED_MODEL, ServedModel(engine.name, engine.version))
         except PipelineError as error:
-            log.warning("the store does not know yet that %s %s serves: %s", engine.name, engine.version, error)
+            log.warning(
+                "model not noted in the store: model=%s version=%s error=%s", engine.name, engine.version, error
+            )
 
     registry = Registry(settings.registry, trusted=settings.trusted_keys)
     try:
@@ -103,23 +112,25 @@ def serve_classifier(
     return champion
 
 
-def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Shadow | None:
-    """The challenger beside the champion, from when there is one that can be opened; None where no share is set."""
+def _shadow(
+    settings: ModelSettings, registry: Registry, metrics: Metrics, sleep: Callable[[float], None] = time.sleep
+) -> Shadow | None:
+    """Opens the challenger, and tries again while there is none that can be opened; None if no share of it is set."""
     if not settings.shadow_share:
         return None
 
-    def tell(head: str, agree: bool, n: int) -> None:
-        metrics.shadow.labels(head, str(agree).lower()).inc(n)
+    def count(head: str, agree: bool, posts: int) -> None:
+        metrics.shadow.labels(head, str(agree).lower()).inc(posts)
 
-    shadow = Shadow(None, settings.shadow_share, tell)
+    shadow = Shadow(None, settings.shadow_share, count)
 
     def opened() -> bool:
         try:
             if registry.alias(CHALLENGER) is None:
                 return False
             challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
-        except Exception as error:  # whatever is wrong with it, the champion serves
-            log.error("no challenger in the shadow for now: %s: %s", type(error).__name__, error)
+        except Exception as error:  # the champion serves, whatever is wrong with the challenger
+            log.error("challenger not opened: error=%s detail=%s; trying again", type(error).__name__, error)
             return False
         challenger.watch(settings.poll_s)
         shadow.take(challenger)
@@ -128,7 +139,7 @@ def _shadow(settings: ModelSettings, registry: Registry, metrics: Metrics) -> Sh
     def wait() -> None:
         pause = settings.poll_s
         while not opened():
-            time.sleep(pause)
+            sleep(pause)
             pause = min(pause * 2, max(_LONGEST_WAIT_S, settings.poll_s))
 
     if not opened():
@@ -156,12 +167,12 @@ def _tuned(settings: ModelSettings, bundle: Bundle) -> OnnxEngine:
 def _named(registry: Registry, alias: str) -> str:
     found = registry.alias(alias)
     if found is None:
-        raise RegistryError(f"{registry.url} has no {alias}; run 'opinionwatch models promote ID'")
+        raise RegistryError(f"{registry.url} has no {alias}: run 'opinionwatch models promote ID'")
     return found
 
 
 def unfit(engine: OnnxEngine, rule: NegativeDefinition) -> str | None:
-    """Why the alert rule cannot count what the engine says; None where it can."""
+    """Returns why the alert rule cannot use the engine's labels; None if it can."""
     head = engine.heads.get(rule.head)
     if head is None:
         return f"{engine.name} {engine.version} has no head {rule.head!r}, which the alert rule counts (alerts.head)"

@@ -1,4 +1,4 @@
-"""Watched subjects: which brands, people and products a text names. One pass (Aho-Corasick). Pure."""
+"""Finds the watched subjects (brands, people, products) that a text names, in one pass (Aho-Corasick). Pure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import ahocorasick
 from models.search_text import keyword_text, searchable, spellings
 from pipeline.settings import Settings, SubjectSettings
 
-#: Occurrences that are looked at in one text: keywords that are parts of each other have many at every place.
+#: The most occurrences examined in one text: keywords that contain each other match often.
 MAX_HITS = 200_000
-#: Scripts below U+2E80 that are written without spaces: Thai and Lao, Tibetan, Burmese, Khmer.
+#: Ranges below U+2E80 of scripts without spaces between words: Thai and Lao, Tibetan, Burmese, Khmer.
 _UNSPACED = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 
-#: Where a keyword stands: (first, last) character.
+#: The indices of the first and the last character of an occurrence.
 Span = tuple[int, int]
 
 
 class SubjectMatcher:
     """`SubjectMatcher({"Nova": ["nova phone", "诺瓦"]}).find("新诺瓦手机")` -> ("Nova",).
 
-    Keywords are compared without case and width. A keyword that begins or ends with a letter or digit of a script
-    with spaces matches only at a word border there; Han needs none. URLs and @handles are not searched. An exception
-    that covers a keyword ("nova scotia", of Nova) cancels it in that place, and only for its subject.
-    With `fold_chinese`, traditional and simplified characters are the same.
+    The comparison ignores case and width. If a keyword begins or ends with a letter or digit of a script with spaces,
+    it matches only at a word boundary; Han needs none. URLs and @handles are not searched. An exception that covers a
+    keyword ("nova scotia", for Nova) cancels that occurrence, and only for its subject.
+    With `fold_chinese`, traditional and simplified characters are equal.
     """
 
     def __init__(
@@ -39,8 +39,8 @@ class SubjectMatcher:
     ) -> None:
         self._one_way = spellings(fold_chinese=fold_chinese and bool(subjects))
         owners: dict[str, set[tuple[str, bool]]] = defaultdict(set)
-        for wanted, of in ((True, subjects), (False, exceptions or {})):
-            for name, keywords in of.items():
+        for wanted, table in ((True, subjects), (False, exceptions or {})):
+            for name, keywords in table.items():
                 for keyword in keywords:
                     try:
                         owners[keyword_text(keyword, self._one_way)].add((name, wanted))
@@ -54,7 +54,7 @@ class SubjectMatcher:
             self._automaton.make_automaton()
 
     def find(self, text: str) -> tuple[str, ...]:
-        """Names of the subjects in a clean text, sorted, each once."""
+        """Returns the names of the subjects in a clean text, sorted and without repetition."""
         if not self._any:
             return ()
         haystack = searchable(text, self._one_way)
@@ -70,7 +70,7 @@ class SubjectMatcher:
 
 
 def matcher(settings: Settings) -> SubjectMatcher:
-    """The watched subjects of the settings; raises `ValueError`."""
+    """Makes the matcher for the watched subjects of the settings; raises `ValueError`."""
     keywords: dict[str, list[str]] = {}
     exceptions: dict[str, list[str]] = {}
     for name, subject in settings.subjects.items():
@@ -82,7 +82,7 @@ def matcher(settings: Settings) -> SubjectMatcher:
 
 
 def _any_left(spans: Sequence[Span], exceptions: Sequence[Span]) -> bool:
-    """Whether one of `spans` is covered by no exception."""
+    """Whether at least one of `spans` is not covered by an exception."""
     ordered = sorted(exceptions)
     starts = [start for start, _ in ordered]
     reach = list(accumulate((end for _, end in ordered), max))
@@ -90,14 +90,14 @@ def _any_left(spans: Sequence[Span], exceptions: Sequence[Span]) -> bool:
 
 
 def _joins(text: str, left: int, right: int) -> bool:
-    """Whether one word runs across the border between two positions."""
+    """Whether a word continues from one position to the next."""
     if left < 0 or right >= len(text):
         return False
     return _spaced(text[left]) and _spaced(text[right])
 
 
 def _spaced(character: str) -> bool:
-    """Whether it is a letter or a digit of a script that puts spaces between words."""
+    """Whether the character is a letter or a digit of a script with spaces between words."""
     if not character.isalnum() or character >= "\u2e80":
         return False
     return not any(first <= ord(character) <= last for first, last in _UNSPACED)

@@ -1,7 +1,7 @@
-"""Why a Kafka cannot be used: it is reached as the settings say, and what fails is named with the remedy.
+"""Finds out why Kafka cannot be used: connects as the settings say, and reports what fails with its remedy.
 
-Where a listener does not answer as it should, the other way (with TLS, without) is tried, so that the message can say
-what listens there. The clients try for half a minute, whatever is wrong, and then say "timeout".
+If a listener does not answer as expected, the probe also tries it with TLS instead of without, or the reverse, so that
+the message can say what listens there. The client libraries would try for half a minute and then report a timeout.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from pipeline.kafka.wire import (
 from pipeline.settings import KafkaSettings
 from pipeline.settings.urls import checked_host
 
-#: Seconds for each step of the conversation.
+#: The limit for each step of the conversation, in seconds.
 TIMEOUT_S = 5.0
 _NO_ANSWER = (OSError, ValueError)
 
 
 def probe(kafka: KafkaSettings, topics: Sequence[str] = (), timeout_s: float = TIMEOUT_S) -> Topics:
-    """What the first bootstrap server that can be used says of `topics`; raises `Fatal` where none can be used."""
+    """Returns what the first usable bootstrap server says about `topics`; raises `Fatal` if none is usable."""
     problems: list[Fatal] = []
     for address in kafka.bootstrap_servers.split(","):
         try:
@@ -40,7 +40,7 @@ def probe(kafka: KafkaSettings, topics: Sequence[str] = (), timeout_s: float = T
             problems.append(problem)
         else:
             return found
-    # A wrong password says more than another server that is switched off.
+    # A wrong password is more informative than another server that is down.
     raise next((p for p in problems if p.exit_code == EXIT_CONFIG), problems[0])
 
 
@@ -81,8 +81,10 @@ def _context(kafka: KafkaSettings) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=kafka.ca_file or None)
     except OSError as error:  # an SSLError is one
-        reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-        raise Fatal(f"kafka.ca_file {kafka.ca_file} cannot be read: {reason}", "give a PEM file") from None
+        reason = "it has no certificate in PEM format" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Fatal(
+            f"kafka.ca_file {kafka.ca_file} cannot be read: {reason}", "set kafka.ca_file to a PEM file"
+        ) from None
 
 
 def _log_in(kafka: KafkaSettings, where: str, talk: Conversation) -> None:
@@ -90,17 +92,17 @@ def _log_in(kafka: KafkaSettings, where: str, talk: Conversation) -> None:
     code, offered = talk.offer(mechanism)
     if code == UNSUPPORTED_MECHANISM:
         raise Fatal(
-            f"{where} does not take kafka.sasl_mechanism {mechanism}; it takes {', '.join(offered) or 'none'}",
-            f"set kafka.sasl_mechanism to {' or '.join(offered)}" if offered else "enable a mechanism at the broker",
+            f"{where} does not accept kafka.sasl_mechanism {mechanism}; it accepts {', '.join(offered) or 'none'}",
+            f"set kafka.sasl_mechanism to {' or '.join(offered)}" if offered else "enable a mechanism on the broker",
         )
     if code == ILLEGAL_SASL_STATE:
         plain = "SSL" if kafka.security_protocol == "SASL_SSL" else "PLAINTEXT"
         raise Fatal(
-            f"{where} takes no log-in on that port, and kafka.security_protocol is {kafka.security_protocol}",
-            f"set kafka.security_protocol to {plain}, or give the port of the SASL listener",
+            f"{where} takes no log-in on that port, but kafka.security_protocol is {kafka.security_protocol}",
+            f"set kafka.security_protocol to {plain}, or kafka.bootstrap_servers to the port of the SASL listener",
         )
     if code:
-        raise Fatal(f"{where} refused the log-in with error {code}", "look at the broker's log")
+        raise Fatal(f"{where} refused the log-in with error {code}", "look into the broker's log")
     try:
         talk.log_in(mechanism, kafka.username, kafka.password.get_secret_value())
     except RefusedError as error:
@@ -113,7 +115,7 @@ def _log_in(kafka: KafkaSettings, where: str, talk: Conversation) -> None:
 def _log_in_needed(where: str, *, tls: bool) -> Fatal:
     protocol = "SASL_SSL" if tls else "SASL_PLAINTEXT"
     return Fatal(
-        f"{where} takes no request without a log-in",
+        f"{where} accepts no request without a log-in",
         f"set kafka.security_protocol to {protocol}, kafka.sasl_mechanism, kafka.username and kafka.password",
     )
 
@@ -122,7 +124,7 @@ def _unreachable(where: str, host: str, port: int, error: BaseException, timeout
     cause = cause_of(error)
     if cause.kind is Kind.CERTIFICATE:
         return Fatal(
-            f"{where}: its certificate is not trusted: {cause.words}",
+            f"the certificate of {where} is not trusted: {cause.words}",
             "set kafka.ca_file to the authority that signed it, and kafka.bootstrap_servers to a name in it",
         )
     if tls and cause.kind in {Kind.NOT_TLS, Kind.CLOSED, Kind.TLS}:
@@ -134,33 +136,33 @@ def _unreachable(where: str, host: str, port: int, error: BaseException, timeout
 
 
 def _wrong_listener(where: str, host: str, port: int, timeout_s: float, *, tls: bool) -> Fatal:
-    """What listens there instead of what the settings say: the other way is tried."""
+    """Tries the listener with TLS instead of without, or the reverse, and describes what it found."""
     context = None
     if not tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # nothing secret is sent over it
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # no secret is sent over this connection
     try:
         with conversation(host, port, timeout_s, context) as talk:
             talk.greet()
     except _NO_ANSWER:
         return Fatal(
             f"{where} does not answer as a Kafka broker does",
-            "correct host and port in kafka.bootstrap_servers: another service may listen there",
+            "correct host and port in kafka.bootstrap_servers; another service may listen there",
             EXIT_UNAVAILABLE,
         )
     if tls:
         return Fatal(
-            f"{where} speaks no TLS, and kafka.security_protocol asks for it",
-            "set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT, or give the port of the TLS listener",
+            f"{where} speaks no TLS, but kafka.security_protocol requires it",
+            "set kafka.security_protocol to PLAINTEXT or SASL_PLAINTEXT, or kafka.bootstrap_servers to the TLS port",
         )
     return Fatal(
-        f"{where} speaks TLS, and kafka.security_protocol does not",
-        "set kafka.security_protocol to SSL or SASL_SSL, and kafka.ca_file where the authority is your own",
+        f"{where} speaks TLS, but kafka.security_protocol does not",
+        "set kafka.security_protocol to SSL or SASL_SSL, and kafka.ca_file if the authority is your own",
     )
 
 
 def _refuse_unreachable_brokers(address: str, found: Topics, timeout_s: float) -> None:
-    """Raises `Fatal` where a broker answers but advertises addresses that cannot be reached from here."""
+    """Raises `Fatal` if a broker answers but advertises only addresses that this machine cannot reach."""
     for host, port in found.brokers:
         try:
             with socket.create_connection((host, port), timeout_s):
@@ -170,8 +172,8 @@ def _refuse_unreachable_brokers(address: str, found: Topics, timeout_s: float) -
     if found.brokers:
         host, port = found.brokers[0]
         raise Fatal(
-            f"Kafka at {address} answers, but its brokers advertise {printable(host, 100)}:{port}, which cannot be "
-            f"reached from here",
+            f"Kafka at {address} answers, but its brokers advertise {printable(host, 100)}:{port}, which this machine "
+            f"cannot reach",
             "set advertised.listeners of the brokers to addresses that this machine can reach",
             EXIT_UNAVAILABLE,
         )

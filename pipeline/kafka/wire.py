@@ -1,4 +1,4 @@
-"""A short conversation with a Kafka broker over a socket: a few old requests that every release answers."""
+"""Talks to a Kafka broker over a socket, with a few old requests that every release answers."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ UNSUPPORTED_MECHANISM, ILLEGAL_SASL_STATE = 33, 34
 
 @dataclass(frozen=True, slots=True)
 class Topics:
-    """What a broker says of the topics asked for; `brokers` are the addresses that it advertises."""
+    """What a broker says about the requested topics; `brokers` are the addresses that it advertises."""
 
     brokers: tuple[tuple[str, int], ...]
     missing: tuple[str, ...] = ()
     denied: tuple[str, ...] = ()
-    #: Topics some of whose partitions have no leader.
+    #: Topics with at least one partition without a leader.
     leaderless: tuple[str, ...] = ()
 
 
 class RefusedError(Exception):
-    """The broker does not accept the user; its words."""
+    """The broker does not accept the user; the message is the broker's."""
 
 
 class Conversation:
-    """Requests and their answers in turn; raises `OSError` where none comes and `ValueError` where it is no answer."""
+    """Sends requests and reads the answers; raises `OSError` without an answer and `ValueError` for an invalid one."""
 
     def __init__(self, stream: socket.socket) -> None:
         self._stream = stream
 
     def greet(self) -> None:
-        """Any Kafka broker answers this, before a log-in too."""
+        """Asks for the API versions, which any Kafka broker answers, even before a log-in."""
         self._ask(_VERSIONS, 0, b"")
 
     def topics(self, names: Sequence[str]) -> Topics:
-        """Creates none of them, whatever the broker is set to."""
+        """Asks about topics without creating them, even if the broker creates topics automatically."""
         asked = struct.pack(">i", len(names)) + b"".join(map(_string, names)) + b"\x00"
         return read_topics(self._ask(_METADATA, 4, asked))
 
     def offer(self, mechanism: str) -> tuple[int, list[str]]:
-        """Kafka's error code (0: accepted) for a SASL mechanism, and the mechanisms that the broker takes."""
+        """Returns Kafka's error code for a SASL mechanism (0: accepted), and the mechanisms that the broker accepts."""
         answer = _Reader(self._ask(_HANDSHAKE, 1, _string(mechanism)))
         return answer.int16(), [printable(answer.string(), 40) for _ in range(min(answer.int32(), 20))]
 
     def log_in(self, mechanism: str, username: str, password: str) -> None:
-        """Raises `RefusedError`."""
+        """Logs in; raises `RefusedError`."""
         if mechanism == "PLAIN":
             self._token(f"\0{username}\0{password}".encode())
         else:
             self._scram("sha512" if mechanism.endswith("512") else "sha256", username, password)
 
     def _scram(self, digest: str, username: str, password: str) -> None:
-        """RFC 5802, without channel binding."""
+        """Follows RFC 5802, without channel binding."""
         name = username.replace("=", "=3D").replace(",", "=2C")
         first = f"n={name},r={base64.b64encode(os.urandom(18)).decode()}"
         challenge = self._token(f"n,,{first}".encode()).decode("utf-8", "replace")
         given = dict(part.partition("=")[::2] for part in challenge.split(","))
         salt, rounds = base64.b64decode(given.get("s", "")), int(given.get("i", ""))
         if not 0 < rounds <= _MOST_ROUNDS:
-            raise RefusedError(f"it asks for {rounds} iterations")
+            raise RefusedError(f"it requires {rounds} iterations")
         salted = hashlib.pbkdf2_hmac(digest, password.encode(), salt, rounds)
         key = hmac.digest(salted, b"Client Key", digest)
         last = f"c=biws,r={given.get('r', '')}"
@@ -92,10 +92,10 @@ class Conversation:
         self._stream.sendall(struct.pack(">i", len(head) + len(body)) + head + body)
         (size,) = struct.unpack(">i", self._read(4))
         if not 4 <= size <= _MOST_BYTES:
-            raise ValueError("this is no answer of a Kafka broker")
+            raise ValueError("the answer is not a Kafka broker's")
         answer = self._read(size)
         if answer[:4] != struct.pack(">i", api):
-            raise ValueError("this is no answer of a Kafka broker")
+            raise ValueError("the answer is not a Kafka broker's")
         return answer[4:]
 
     def _read(self, size: int) -> bytes:
@@ -103,14 +103,14 @@ class Conversation:
         while len(got) < size:
             piece = self._stream.recv(min(65536, size - len(got)))
             if not piece:
-                raise ConnectionError("closed by the broker")
+                raise ConnectionError("the broker closed the connection")
             got += piece
         return bytes(got)
 
 
 @contextmanager
 def conversation(host: str, port: int, timeout_s: float, context: ssl.SSLContext | None) -> Iterator[Conversation]:
-    """Over TLS where `context` is given; `timeout_s` is for each step."""
+    """Connects, over TLS if `context` is given; `timeout_s` limits each step."""
     with socket.create_connection((host, port), timeout_s) as stream:
         if context is None:
             yield Conversation(stream)
@@ -120,7 +120,7 @@ def conversation(host: str, port: int, timeout_s: float, context: ssl.SSLContext
 
 
 def read_topics(data: bytes) -> Topics:
-    """The answer to Metadata, version 4; raises `ValueError`."""
+    """Reads the answer to Metadata, version 4; raises `ValueError`."""
     answer = _Reader(data)
     answer.int32()
     brokers = []
@@ -147,7 +147,7 @@ def read_topics(data: bytes) -> Topics:
 
 
 class _Reader:
-    """Reads Kafka's older encoding; raises `ValueError` where the bytes end early."""
+    """Reads Kafka's older encoding; raises `ValueError` if the bytes end early."""
 
     def __init__(self, data: bytes) -> None:
         self._data, self._at = data, 0
@@ -168,21 +168,21 @@ class _Reader:
         return int.from_bytes(self._take(4), signed=True)
 
     def count(self) -> int:
-        """Of an array, each of whose entries has a byte at least."""
+        """Reads the length of an array whose entries have at least one byte each."""
         count = self.int32()
         if count > len(self._data):
             raise ValueError("the answer ends early")
         return count
 
     def string(self) -> str:
-        """Null is read as the empty string."""
+        """Reads a string; null becomes the empty string."""
         return self._take(max(0, self.int16())).decode("utf-8", "replace")
 
     def bytes(self) -> bytes:
         return self._take(max(0, self.int32()))
 
     def partition(self) -> int:
-        """The error code of a partition."""
+        """Reads a partition and returns its error code."""
         code = self.int16()
         self._take(8)
         for _ in range(2):

@@ -1,1 +1,1 @@
-"""What every worker process has: its roles, health, status and logs."""
+"""The parts of every worker process: roles, health, status and logs."""

@@ -10,12 +10,12 @@ from typing import Any
 from pipeline.alerting.evaluation.factory import key_overrides, make_evaluator
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker import AlertWorker
-from pipeline.domain.ledger import NO_CLOCK
+from pipeline.domain.ledger import NO_HORIZON
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.kafka.agent import consume
-from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import send
@@ -30,7 +30,7 @@ class AlertRole:
 
     def __init__(self, context: WorkerContext, ceiling: Callable[[], datetime | None]) -> None:
         settings, kafka = context.settings, context.settings.kafka
-        self._progress_topic = kafka.progress_topic
+        self._brokers, self._progress_topic = context.brokers, kafka.progress_topic
         self.topics: Sequence[str] = [kafka.progress_topic]
         self.app: StrictApp = make_app("alert", kafka, context.brokers)
         self._alerts_topic = raw_topic(self.app, kafka.alerts_topic)
@@ -45,13 +45,16 @@ class AlertRole:
             holds=lambda: 0 in assigned(self.app, kafka.progress_topic),
             ceiling=ceiling,
             metrics=context.metrics,
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         consume(self.app, raw_topic(self.app, kafka.progress_topic), self._on_progress, settings.flow, context.fail)
 
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
         return [self.worker.run]
+
+    async def start(self) -> None:
+        await start(self.app, self._brokers)
 
     def waits_for(self) -> str | None:
         return f"no data: {self.worker.no_data}" if self.worker.no_data else None

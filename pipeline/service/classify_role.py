@@ -14,10 +14,10 @@ from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
-from pipeline.domain.ledger import NO_CLOCK, Partition
+from pipeline.domain.ledger import NO_HORIZON, Partition
 from pipeline.domain.threads import DaemonThreads
 from pipeline.kafka.agent import choose_start_offsets, consume
-from pipeline.kafka.app import make_app, raw_topic
+from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned, log_identities
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import DeadTopic, ProgressTopic
@@ -38,7 +38,7 @@ class ClassifyRole:
         self.classifier = classifier
         self.topics: Sequence[str] = kafka.topics
         self.app: StrictApp = make_app("classify", kafka, context.brokers)
-        self._metrics = metrics
+        self._brokers, self._metrics = context.brokers, metrics
         self._executor = DaemonThreads(_THREADS, "flow")
         self._start_offsets = StartOffsets(kafka.on_deleted, metrics)
         for topic in kafka.topics:
@@ -58,7 +58,7 @@ class ClassifyRole:
             executor=self._executor,
             start_offsets=self._start_offsets,
             # The demo's feed plays on dates of its own, which may lie in the future.
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         self.app.on_partitions_assigned.connect(self._reload, weak=False)
         consume(
@@ -75,6 +75,9 @@ class ClassifyRole:
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
         return [self._heartbeat, self._keep_lag]
+
+    async def start(self) -> None:
+        await start(self.app, self._brokers)
 
     def waits_for(self) -> str | None:
         return f"retrying: {self.flow.stalled}" if self.flow.stalled else None

@@ -1,4 +1,4 @@
-"""/metrics, /livez and /readyz. Ready means progress: an open port alone is not enough."""
+"""Serves /metrics, /livez and /readyz. A process is ready when it makes progress; an open port is not enough."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pipeline.domain.metrics import Metrics
 from pipeline.service.hosts import is_loopback, only_known_hosts
 from pipeline.settings import HttpSettings
 
-_ELSEWHERE = "the metrics answer to an address or to localhost: scrape them there, or set http.allowed_hosts"
+_REFUSAL = "scrape the metrics at an IP address or localhost, or add this host name to http.allowed_hosts"
 
 
 def add_health(
     app: web.Application, metrics: Metrics, not_ready: Callable[[], str | None], http: HttpSettings | None = None
 ) -> None:
-    """`not_ready()` says what is missing, None where work is going on.
+    """Adds the routes; `not_ready()` returns why the process makes no progress, None if it does.
 
-    With `http`, the app answers under IP addresses, as scrapers ask, loopback names and `http.allowed_hosts` only;
-    under any name where it is open to other machines and no such names are set.
+    With `http`, the app answers only under IP addresses (which scrapers use), loopback names and `http.allowed_hosts`.
+    If it is open to other machines and `http.allowed_hosts` is empty, it answers under any name.
     """
     if http is not None and (is_loopback(http.host) or http.allowed_hosts):
-        app.middlewares.append(only_known_hosts(http.allowed_hosts, _ELSEWHERE, addresses=True))
+        app.middlewares.append(only_known_hosts(http.allowed_hosts, _REFUSAL, addresses=True))
 
     async def show_metrics(_: web.Request) -> web.Response:
         return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -43,7 +43,7 @@ def add_health(
 
 @asynccontextmanager
 async def serving(app: web.Application, host: str, port: int, setting: str) -> Any:
-    """Serves while the context lasts and gives the port (that of the system's choice for 0)."""
+    """Serves as long as the context lasts, and yields the port; for port 0, the system chooses one."""
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
@@ -53,7 +53,7 @@ async def serving(app: web.Application, host: str, port: int, setting: str) -> A
         except OSError as error:
             raise Fatal(
                 f"{host}:{port} cannot be opened: {error.strerror}",
-                f"give this worker a port of its own with {setting}, or end what uses this one",
+                f"set {setting} to a free port, or stop the process that uses this one",
             ) from None
         yield runner.addresses[0][1]
     finally:

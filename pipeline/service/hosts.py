@@ -1,4 +1,4 @@
-"""Which names a server answers to: a web site whose name is made to lead here (DNS rebinding) reads nothing."""
+"""Restricts the host names under which a server answers, so that DNS rebinding cannot read from it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches `host`, a name or an address.
+    """Whether only this machine can reach `host`, a name or an address.
 
     >>> [is_loopback(host) for host in ("localhost", "127.0.0.1", "::1", "0.0.0.0", "es.example")]
     [True, True, True, False, False]
@@ -21,7 +21,7 @@ def is_loopback(host: str) -> bool:
 
 
 def is_known(host: str, allowed: Collection[str], *, addresses: bool = False) -> bool:
-    """Whether to answer to a name: of this machine, one that is `allowed`, or, with `addresses`, any IP address.
+    """Whether to answer under a name: one of this machine or in `allowed`, or with `addresses` any IP address.
 
     >>> is_known("Console.example.", ["console.example"]), is_known("10.0.0.7", [], addresses=True), is_known("", [])
     (True, True, False)
@@ -31,7 +31,7 @@ def is_known(host: str, allowed: Collection[str], *, addresses: bool = False) ->
 
 
 def only_known_hosts(allowed: Collection[str], refusal: str, *, addresses: bool = False) -> Any:
-    """A middleware that answers 403 with `refusal` to a request under another name."""
+    """Returns a middleware that answers 403 with `refusal` to a request under any other name."""
 
     @web.middleware
     async def check(request: web.Request, handler: Handler) -> web.StreamResponse:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.domain.metrics import Metrics
-from pipeline.kafka.strict import StrictApp
 from pipeline.settings import Settings
 from pipeline.store.protocol import MonitoringStore
+
+if TYPE_CHECKING:
+    from pipeline.kafka.strict import StrictApp
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,10 @@ class Role(Protocol):
     @property
     def background(self) -> Sequence[Callable[[], Awaitable[None]]]:
         """What runs until it is cancelled, from when the app has started."""
+        ...
+
+    async def start(self) -> None:
+        """Starts the app; raises what keeps it from starting."""
         ...
 
     def waits_for(self) -> str | None:

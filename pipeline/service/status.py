@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
-from pipeline.domain.ledger import current
+from pipeline.domain.ledger import current_progress
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
 from pipeline.domain.states import SERVED_MODEL, ServedModel
@@ -30,7 +30,7 @@ def from_store(
     they were not asked).
     """
     rows = store.all_progress()
-    progress = current(rows)
+    progress = current_progress(rows)
     read = [p for p in progress.values() if topics is None or p.topic in topics]
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)

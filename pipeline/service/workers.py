@@ -10,14 +10,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pipeline.domain.metrics import Metrics
-from pipeline.kafka.app import start
-from pipeline.kafka.supervision import Supervisor
 from pipeline.service.role import Role, WorkerContext
 from pipeline.settings import Settings
 from pipeline.store.protocol import MonitoringStore
 
 if TYPE_CHECKING:
     from pipeline.classify.stage import Classifier
+    from pipeline.kafka.supervision import Supervisor
     from pipeline.service.alert_role import AlertRole
     from pipeline.service.classify_role import ClassifyRole
 
@@ -70,7 +69,7 @@ class Workers:
         # thresholds it would traverse them again and again, which costs 5 % of the throughput.
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        await asyncio.gather(*(start(role.app, self._context.brokers) for role, _ in self._supervised))
+        await asyncio.gather(*(role.start() for role, _ in self._supervised))
         background = [work for role, _ in self._supervised for work in role.background]
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in [*background, self._watch]]
         self._started = True
@@ -117,6 +116,8 @@ class Workers:
             role.close()
 
     def _supervise(self, role: Role) -> None:
+        from pipeline.kafka.supervision import Supervisor  # a console has no role and loads no Faust
+
         self._supervised.append((role, Supervisor(role.app, role.topics)))
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:

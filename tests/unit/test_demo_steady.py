@@ -19,7 +19,7 @@ from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.alerting.worker import AlertWorker
-from pipeline.cli.demo import demo
+from pipeline.cli.demo.command import demo
 from pipeline.demo.feed import Item
 from pipeline.demo.play import _Places
 from pipeline.domain.counting import NegativeDefinition
@@ -156,7 +156,7 @@ def test_a_feed_without_subjects_says_where_they_go(
     def stop(*_: Any) -> None:
         raise Stopped
 
-    monkeypatch.setattr("pipeline.cli.demo.open_classifier", stop)
+    monkeypatch.setattr("pipeline.cli.demo.show.open_classifier", stop)
     (tmp_path / "posts.jsonl").write_text('{"source": "a", "id": "1", "text": "x"}\n')
     for config, said in (("", True), ('[subjects]\nNova = ["Nova"]\n', False)):
         (tmp_path / "mine.toml").write_text(config)
