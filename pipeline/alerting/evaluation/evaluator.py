@@ -42,7 +42,7 @@ class Evaluator:
         volume: VolumeLane | None = None,
     ) -> None:
         """For each key the first of the `overrides` that matches it counts. Without `volume` that lane is off."""
-        self._store, self._config = store, config
+        self._store = store
         self._counts = RecentCounts(store, definition, config.span, keep=True)
         self._negative = NegativeLane(config, policy, overrides)
         self._volume = volume or VolumeLane(policy, overrides, enabled=False)
@@ -89,11 +89,11 @@ class Evaluator:
 
     def load_calibration(self) -> None:
         """Takes the thresholds from the store, where 'backtest --save' may have written new ones."""
-        self.calibration = self._store.state(CALIBRATION)
+        self._negative.calibration = self._store.state(CALIBRATION)
 
     def calibrate(self, target: float) -> Calibration:
         """Finds new thresholds on the index and does not use them yet; raises `Fatal` where it holds too little."""
-        return calibrate_on_index(self._store, self._counts.cache, self._config, target)
+        return calibrate_on_index(self._store, self._counts.cache, self._negative.config, target)
 
     def save(self) -> bool:
         """Saves cursor, episodes and unrecorded events; False where another process has saved in the meantime.

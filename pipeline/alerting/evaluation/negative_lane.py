@@ -58,7 +58,7 @@ class NegativeLane:
 
     def __init__(self, config: DetectorConfig, policy: Policy, overrides: Sequence[KeyOverride] = ()) -> None:
         """For each key the first of the `overrides` that matches it counts."""
-        self._config, self._policy, self._overrides = config, policy, overrides
+        self.config, self._policy, self._overrides = config, policy, overrides
         #: Thresholds that replace `policy.fire`; None before the first calibration.
         self.calibration: Calibration | None = None
         self._episodes = OpenEpisodes(NEGATIVE)
@@ -67,7 +67,7 @@ class NegativeLane:
 
     def forget(self) -> None:
         """Implements `Lane`."""
-        self._detector = Detector(self._config)
+        self._detector = Detector(self.config)
 
     def restore(self, state: LaneState) -> None:
         """Implements `Lane`."""
@@ -164,17 +164,17 @@ class NegativeLane:
     def _arguments(
         self, table: CountTable, column: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        columns = slice(column - self._config.span, column)
+        columns = slice(column - self.config.span, column)
         return table.posts[:, columns], table.negatives[:, columns], self._excluded(table, column)
 
     def _excluded(self, table: CountTable, column: int) -> NDArray[np.bool_]:
         """bool[n_keys]: the keys that do not learn from the bucket that enters the baseline."""
-        entering = int(table.time_of(column).timestamp()) - self._config.learning_delay * BUCKET_S
+        entering = int(table.time_of(column).timestamp()) - self.config.learning_delay * BUCKET_S
         return self._exclusions.mask(table, entering)
 
     def _exclude(self, table: CountTable, column: int, scope: Scope, since: datetime) -> None:
         """Keeps an episode, up to the bucket before `column`, from teaching its own key and those it touches."""
-        columns = slice(max(0, column - max(self._config.windows)), column)
+        columns = slice(max(0, column - max(self.config.windows)), column)
         start, end = (int(t.timestamp()) for t in (since, table.time_of(column)))
         for one in (scope, *touched(table, scope, columns)):
             self._exclusions.add(one, start, end)
