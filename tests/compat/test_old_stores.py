@@ -132,7 +132,7 @@ def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[st
 
 def test_setup_is_enough_and_finds_nothing_to_do_twice(store: Store, opinionwatch: Opinionwatch) -> None:
     assert "212 posts" in store.check()
-    assert opinionwatch("setup") == "nothing to create: everything is there\n"
+    assert opinionwatch("setup") == "nothing to create: everything exists\n"
 
 
 def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str, Any]) -> None:
