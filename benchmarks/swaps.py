@@ -19,7 +19,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
-from models.registry import CHAMPION, Registry
+from models.aliases import CHAMPION
+from models.registry import Registry
 from pipeline.kafka import admin
 from pipeline.settings import STARTER
 from tests.chaos.oracle import kafka_of

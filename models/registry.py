@@ -26,13 +26,13 @@ from typing import Any
 
 import fsspec
 
+from models.aliases import CHAMPION
 from models.atomic_file import replacing
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.errors import BundleUnreadableError
 from models.folders import private_cache
 
 log = logging.getLogger(__name__)
-CHAMPION, CHALLENGER = "champion", "challenger"
 #: Secrets that clients quote in their errors: users and passwords of proxies, parameters of signed URLs.
 _SECRET = re.compile(r"(?<=://)[^/\s]*(?=@)|(?<=\?)[^\s'\")]+")
 _MOST_WORDS = 500

@@ -18,8 +18,6 @@ from models.json_types import JsonObject
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.domain.alert import Alert
-from pipeline.domain.alert_evidence import EvidencePost, PeakCounts, Series
-from pipeline.domain.counting import Scope
 from pipeline.domain.post import Origin, Record, ScoredPost
 from pipeline.domain.post_document import PostDocument
 from pipeline.domain.states import StateKey
@@ -64,26 +62,6 @@ def an_alert(alert_id: str = "a", **fields: Any) -> Alert:
     """An open alert of the topic x, with these fields of its JSON in place of the usual ones."""
     usual = {"key": "topic:x", "topic": "x", "started_at": START.isoformat(), "severity": "warning", "state": "open"}
     return Alert.from_json(alert_id, {**usual, **fields})
-
-
-def example_alert() -> Alert:
-    """A warning on the negative share of a subject, with one post and the counts of a day."""
-    now = datetime.now(UTC).replace(microsecond=0)
-    return Alert(
-        id=f"subject:Example@{now:%Y%m%dT%H%MZ}",
-        key="subject:Example",
-        scope=Scope(subject="Example"),
-        started_at=now - timedelta(hours=1),
-        updated_at=now,
-        peak=PeakCounts(31, 8.2, 60, 0.5167, 0.1367, 3.78, 5.1),
-        series=Series(
-            end=int(now.timestamp()),
-            step_s=1800,
-            posts=(*[26, 31, 24, 29, 33, 27] * 7, *[28] * 4, 30, 30),
-            negatives=(*[3, 5, 4] * 15, 4, 15, 16),
-        ),
-        evidence=(EvidencePost("0", "opinionwatch", "", now, "A test of the channel. 测试消息。", 0.9, 2),),
-    )
 
 
 class DummyClassifier:

@@ -1,1 +1,1 @@
-"""What people say of posts: queue, statistics, relabelling, rows for retraining."""
+"""Annotations by people: the queue, their statistics, relabelling of posts, rows for retraining."""

@@ -1,14 +1,14 @@
-"""Which posts a person should label next. Pure.
+"""Chooses the posts that people should annotate next. Pure.
 
-A post is worth more
+The priority of a post rises
 
-- the less sure the model is of it (least confidence, Lewis and Gale 1994),
-- where the challenger says something else (query by committee, Seung et al. 1992),
-- the more of its words are new: in this time far more often than in the time before,
-- where it stands in an alert's evidence.
+- with the model's uncertainty about it (least confidence, Lewis and Gale 1994),
+- where the challenger gives another label (query by committee, Seung et al. 1992),
+- with the number of its words that have become much more frequent,
+- where it is evidence of an alert.
 
-Topics take turns, so that none fills the queue; within a topic the worthiest come first. Where the model has no topics,
-the classes of the head in question take turns.
+The queue takes one post of each topic in turn, by descending priority, so that no topic fills it. Where the model has
+no topics, it takes turns over the classes of the head in question.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from pipeline.alerting.alerts.terms import words
 from pipeline.domain.post_document import PostDocument
 
 BONUS = 0.25
-#: So many new words have the whole bonus.
+#: This many new words earn the whole bonus.
 _ENOUGH_NEW = 2
-#: So seldom is a word as much more frequent by chance that is called new: of 30,000 words tested, one.
+#: Significance level of a new word: by chance, one in 30,000 tested words reaches it.
 _BY_CHANCE = 1 / 30_000
-#: A vocabulary beyond this forgets the words of one post.
+#: A larger vocabulary drops the words that occur in a single post.
 _MOST_WORDS = 500_000
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A post document; `doubt` in [0, 1]; `challenger` is what that model says where it says something else."""
+    """A post with the model's uncertainty `doubt` in [0, 1]; `challenger` is the challenger's label if it differs."""
 
     document: PostDocument
     topic: str
@@ -47,13 +47,13 @@ class Candidate:
 
     @property
     def worth(self) -> float:
-        """In [0, 1.75]."""
+        """The priority, in [0, 1.75]."""
         new = min(1.0, len(self.new) / _ENOUGH_NEW)
         return self.doubt + BONUS * (self.in_alert + bool(self.challenger) + new)
 
     @property
     def why(self) -> list[str]:
-        """For the person who labels."""
+        """Why the post is in the queue, for the annotator."""
         return [
             f"unsure ({1 - self.doubt:.2f})",
             *([f"the challenger says {self.challenger}"] if self.challenger else []),
@@ -63,7 +63,7 @@ class Candidate:
 
 
 def frequencies(documents: Iterable[PostDocument]) -> Counter[str]:
-    """In how many posts each word stands; reposts count once."""
+    """The number of posts that contain each word; a post and its reposts count once."""
     found: Counter[str] = Counter()
     for document in documents:
         if not document.repost:
@@ -74,7 +74,7 @@ def frequencies(documents: Iterable[PostDocument]) -> Counter[str]:
 
 
 def new_words(now: Counter[str], before: Counter[str]) -> frozenset[str]:
-    """Those that `now` has far more often than `before`, by the binomial test; none where there was nothing before."""
+    """Words far more frequent in `now` than in `before`, by the binomial test; none where `before` is empty."""
     if not before:
         return frozenset()
     names = list(now)
@@ -93,9 +93,9 @@ def candidates(
     head: str,
     per_topic: int,
 ) -> list[Candidate]:
-    """The worthiest `per_topic` of each topic; reposts and what is labelled already are left out.
+    """The `per_topic` posts of highest priority of each topic, without reposts and posts already labelled.
 
-    `labelled` and `evidence` are document ids. Keeps no more documents than it returns.
+    `labelled` and `evidence` are document ids. Holds no more documents in memory than it returns.
     """
     by_topic: dict[str, list[tuple[float, str, Candidate]]] = defaultdict(list)
     for document in documents:
@@ -114,7 +114,7 @@ def candidates(
 
 
 def in_turns(found: Sequence[Candidate], limit: int) -> list[Candidate]:
-    """At most `limit`, topics in turn, the topic of the worthiest first."""
+    """At most `limit` candidates, one of each topic in turn, starting with the topic of the highest priority."""
     by_topic: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in sorted(found, key=lambda c: (-c.worth, c.document.id)):
         by_topic[candidate.topic].append(candidate)

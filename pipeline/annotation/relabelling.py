@@ -1,4 +1,4 @@
-"""Posts of the index labelled anew: by another model, by a person, or as before a person did. Blocking."""
+"""Changes the labels of indexed posts: by another model, by a person, or back to the model's. Blocking."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _BATCH = 512
 def relabel_posts(
     store: PostStore, classifier: Classifier, rule: NegativeDefinition, start: datetime, end: datetime, version: int
 ) -> Iterator[tuple[int, int]]:
-    """Yields (posts read, posts written) per batch; corrected posts stay as they are."""
+    """Labels the posts in the range again; yields (posts read, posts written) per batch. Corrected posts stay."""
     documents = iter(store.documents(start, end))
     while batch := list(islice(documents, _BATCH)):
         old = [d for d in batch if not d.corrected]
@@ -37,12 +37,13 @@ def relabel_last(
     classifier: Classifier,
     rule: NegativeDefinition,
     days: float,
-    tell: Callable[[int], None] = lambda _: None,
+    report: Callable[[int], None] = lambda _: None,
 ) -> tuple[int, int]:
-    """The last `days` (0: all) of event time labelled anew; (posts read, posts written). `tell` hears of each batch.
+    """Labels the last `days` (0: all) of event time again; returns (posts read, posts written).
 
-    The last to label wins, so that after a rollback the older model does; what was ended by a kill goes on under the
-    same version. The alert role learns its baselines again afterwards: a new model must not look like a spike.
+    The last run wins, so that a run after a rollback restores the older model's labels. After a kill, the next run with
+    the same model continues under the same version. The alert role then learns its baselines again, so that a new model
+    does not look like a spike. `report` takes the number of posts of each batch.
     """
     bounds = store.bounds()
     if bounds is None:
@@ -53,7 +54,7 @@ def relabel_last(
     read = written = 0
     for done, new in relabel_posts(store, classifier, rule, start, end, run.version):
         read, written = read + done, written + new
-        tell(done)
+        report(done)
     store.put_state(RELABELLING, replace(run, done=True))
     store.put_state(RELABELLED, Relabelled(datetime.now(UTC), run.model, written))
     return read, written
@@ -96,19 +97,19 @@ def corrected(document: PostDocument, labels: Mapping[str, str], rule: NegativeD
 
 
 def correct_posts(
-    store: AnnotatedPostStore, labels: Sequence[Annotation], rule: NegativeDefinition, now: datetime
+    store: AnnotatedPostStore, annotations: Sequence[Annotation], rule: NegativeDefinition, now: datetime
 ) -> int:
-    """Posts of these labels as people have them, the newest label of each head; how many were changed.
+    """Gives the posts of these annotations the newest annotation of each head; returns how many posts changed.
 
-    The labels are in the store, and all that it has of these posts count: so it is all one which of them came last.
+    All annotations of these posts in the store count, so that the order of imports does not matter.
     """
-    posts, version = {x.post for x in labels}, _version(now)
+    posts, version = {annotation.post for annotation in annotations}, _version(now)
     store.refresh()
     written = 0
-    for key, mine in _by_post([x for x in store.annotations() if x.post in posts]).items():
+    for key, mine in _by_post([annotation for annotation in store.annotations() if annotation.post in posts]).items():
         document = store.post(key)
         if document is not None:
-            made = corrected(document, {x.head: x.label for x in mine}, rule)
+            made = corrected(document, {annotation.head: annotation.label for annotation in mine}, rule)
             written += store.replace([made], version) if made != document else 0
     return written
 
@@ -116,39 +117,39 @@ def correct_posts(
 def retract(
     store: AnnotatedPostStore,
     classifier: Classifier,
-    labels: Sequence[Annotation],
+    annotations: Sequence[Annotation],
     rule: NegativeDefinition,
     now: datetime,
 ) -> tuple[int, int]:
-    """Takes labels out of the store, their posts first; (labels dropped, posts written).
+    """Removes annotations from the store, after correcting their posts; returns (annotations dropped, posts written).
 
-    A post is then as the model, and people whose labels stay, have it. Of one that nobody has labelled any more, later
-    relabellings take no notice: its version stays above theirs.
+    Each post gets the labels of the model and of the remaining annotations. Later relabelling runs skip a post without
+    any annotation left, since its version stays above theirs.
     """
-    gone, written, version = {x.id for x in labels}, 0, _version(now)
+    gone, written, version = {annotation.id for annotation in annotations}, 0, _version(now)
     store.refresh()
-    by_post = _by_post([*labels, *(x for x in store.annotations() if x.id not in gone)])
-    keys = iter({x.post: None for x in labels})
+    by_post = _by_post([*annotations, *(annotation for annotation in store.annotations() if annotation.id not in gone)])
+    keys = iter({annotation.post: None for annotation in annotations})
     while batch := list(islice(keys, _BATCH)):
         documents = [d for d in map(store.post, batch) if d is not None]
         predictions = classifier.predict([d.post.full_text for d in documents])
         for document, prediction in zip(documents, predictions, strict=True):
             mine = by_post[document.id]
-            said = {x.head: x.label for x in mine if x.id not in gone}
+            said = {annotation.head: annotation.label for annotation in mine if annotation.id not in gone}
             made = replace(relabelled(document, prediction, rule), corrected=False)
             made = corrected(made, said, rule) if said else made
             written += store.replace([made], version) if made != document else 0
-    return store.drop_annotations(labels), written
+    return store.drop_annotations(annotations), written
 
 
-def _by_post(labels: Sequence[Annotation]) -> dict[str, list[Annotation]]:
-    """The labels of each post, the oldest first."""
+def _by_post(annotations: Sequence[Annotation]) -> dict[str, list[Annotation]]:
+    """The annotations of each post, oldest first."""
     found: dict[str, list[Annotation]] = defaultdict(list)
-    for x in sorted(labels, key=lambda x: x.at):
-        found[x.post].append(x)
+    for annotation in sorted(annotations, key=lambda annotation: annotation.at):
+        found[annotation.post].append(annotation)
     return found
 
 
 def _version(now: datetime) -> int:
-    """Of what people say now: above all that was written before, as it is made from everything known by now."""
+    """The version of corrections at `now`, above all earlier versions, since corrections consider every annotation."""
     return DocumentVersion.CORRECTED + round(now.timestamp() * 1000)

@@ -1,4 +1,4 @@
-"""What a retraining takes from the store, and what its verdict needs of it. Blocking; knows no torch."""
+"""What a retraining and its gate read from the store. Blocking; does not import torch."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
+from models.json_types import JsonObject
 from models.text import content_hash
 from pipeline.alerting.counting.history import History
 from pipeline.alerting.counting.table import key_name
@@ -29,40 +29,42 @@ from pipeline.domain.states import LAST_TRAINING, LastTraining
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import AnnotatedPostStore, PostStore, StateStore
 
-#: Posts that keep what the model knows come from this last time, from each of so many parts of it alike.
+#: Rehearsal posts, which keep the model from forgetting, come evenly from this many parts of the last 30 days.
 REHEARSAL_TIME, REHEARSAL_PARTS = timedelta(days=30), 24
 BACKTEST_POSTS = 20_000
 BACKTEST_DAYS = 7
 
 
-def labels_known(store: StateStore, there: int) -> int:
-    """How many of the `there` labels the last training had; of those it had and that were dropped, none counts."""
+def annotations_trained_on(store: StateStore, there: int) -> int:
+    """How many of the `there` annotations in the store the last training had; dropped ones no longer count."""
     last = store.state(LAST_TRAINING) or LastTraining()
     if last.labels > there:
         store.put_state(LAST_TRAINING, replace(last, labels=there))
     return min(last.labels, there)
 
 
-def write_rows(
+def write_training_rows(
     store: AnnotatedPostStore, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int
 ) -> Counter[str]:
-    """Writes the labels and, per label, `rehearsal` posts with the model's own labels; counts of each."""
+    """Writes the annotations and `rehearsal` posts per annotation with the model's own labels; counts both."""
     written: Counter[str] = Counter()
-    labels = [x for x in store.annotations() if x.label in heads.get(x.head, ())]
-    taken = {content_hash(x.text) for x in labels}
+    annotations = [
+        annotation for annotation in store.annotations() if annotation.label in heads.get(annotation.head, ())
+    ]
+    taken = {content_hash(annotation.text) for annotation in annotations}
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
-        for x in labels:
+        for annotation in annotations:
             row = {
-                "id": x.post,
-                "text": x.text,
-                "labels": {x.head: x.label},
+                "id": annotation.post,
+                "text": annotation.text,
+                "labels": {annotation.head: annotation.label},
                 "source": PEOPLE,
-                "annotator": x.annotator,
-                "at": x.at.isoformat(),
+                "annotator": annotation.annotator,
+                "at": annotation.at.isoformat(),
             }
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["labels"] += 1
-        for row in _rehearsal(store, heads, taken, rehearsal * len(labels)):
+        for row in _rehearsal(store, heads, taken, rehearsal * len(annotations)):
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["rehearsal"] += 1
     return written
@@ -70,8 +72,8 @@ def write_rows(
 
 def _rehearsal(
     store: PostStore, heads: Mapping[str, Sequence[str]], taken: set[str], wanted: int
-) -> Iterator[dict[str, Any]]:
-    """At most `wanted` posts of the last days, from all of that time alike."""
+) -> Iterator[JsonObject]:
+    """At most `wanted` posts, spread evenly over the last days."""
     bounds = store.bounds()
     if bounds is None:
         return
@@ -103,10 +105,10 @@ def _usable(
             yield document
 
 
-def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
-    """Episodes per key-week over the last days under the index's own labels and under the challenger's.
+def alerts_per_key_week(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
+    """Episodes per key-week over the last days, by the labels in the index and by the challenger's labels.
 
-    None where the index holds less than a day. At most `BACKTEST_POSTS` posts, the newest, are scored.
+    None where the index holds less than a day. It scores the newest `BACKTEST_POSTS` posts at most.
     """
     bounds = store.bounds()
     if bounds is None or bounds[1] - bounds[0] < timedelta(days=1):
@@ -124,14 +126,14 @@ def alert_rates(store: PostStore, challenger: Classifier, alerts: AlertSettings)
 
 
 def _rate(documents: Sequence[PostDocument], rule: NegativeDefinition, alerts: AlertSettings) -> float:
-    history = history_of(documents, rule)
+    history = count_history_of(documents, rule)
     scores = negative_scores(history, DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift))
     found = episodes(history, scores, [alerts.fire] * len(history.keys), Policy(alerts.fire, alerts.critical))
     return len(found) / history.key_weeks
 
 
-def history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> History:
-    """Counts per topic and subject in buckets of 5 minutes, as the store would count these documents."""
+def count_history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> History:
+    """Counts per topic and subject in buckets of 5 minutes, equal to the store's counts of these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
     for d in documents:

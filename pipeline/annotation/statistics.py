@@ -1,30 +1,32 @@
-"""All labels together: what they say, and as rows of a file. Pure but for reading the store."""
+"""Statistics over all annotations, and their export as rows. Reads the store only."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
 
 from models.agreement import cohen_kappa
+from models.json_types import JsonObject
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
 
 
-def summary(labels: list[Annotation]) -> dict[str, Any]:
-    """Counts per head and annotator, the model's share of right suggestions, Cohen's kappa per pair."""
-    heads: dict[str, dict[str, Any]] = {}
+def summary(annotations: list[Annotation]) -> JsonObject:
+    """Counts per head and annotator, the share of the model's suggestions that were right, Cohen's kappa per pair."""
+    heads: dict[str, JsonObject] = {}
     by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
-    for x in labels:
-        by_head[x.head][x.annotator][x.post] = x.label
+    for annotation in annotations:
+        by_head[annotation.head][annotation.annotator][annotation.post] = annotation.label
     for head in by_head:
-        mine = [x for x in labels if x.head == head]
-        judged = [x for x in mine if x.suggested]
+        mine = [annotation for annotation in annotations if annotation.head == head]
+        judged = [annotation for annotation in mine if annotation.suggested]
         heads[head] = {
-            "classes": dict(Counter(x.label for x in mine).most_common()),
-            "annotators": dict(Counter(x.annotator for x in mine).most_common()),
-            "model_right": sum(x.suggested == x.label for x in judged) / len(judged) if judged else None,
+            "classes": dict(Counter(annotation.label for annotation in mine).most_common()),
+            "annotators": dict(Counter(annotation.annotator for annotation in mine).most_common()),
+            "model_right": sum(annotation.suggested == annotation.label for annotation in judged) / len(judged)
+            if judged
+            else None,
         }
     agreement = []
     for head, people in by_head.items():
@@ -35,20 +37,34 @@ def summary(labels: list[Annotation]) -> dict[str, Any]:
                 agreement.append(
                     {"head": head, "annotators": [one, other], "texts": len(both), "kappa": round(kappa, 4)}
                 )
-    return {"labels": len(labels), "texts": len({x.post for x in labels}), "heads": heads, "agreement": agreement}
+    return {
+        "labels": len(annotations),
+        "texts": len({annotation.post for annotation in annotations}),
+        "heads": heads,
+        "agreement": agreement,
+    }
 
 
-def exported(store: AnnotationStore) -> Iterator[dict[str, Any]]:
-    """One row per text and annotator."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for x in store.annotations():
+def exported(store: AnnotationStore) -> Iterator[JsonObject]:
+    """Yields one row per text and annotator."""
+    rows: dict[tuple[str, str], JsonObject] = {}
+    for annotation in store.annotations():
         row = rows.setdefault(
-            (x.post, x.annotator),
-            {"post": x.post, "text": x.text, "source": x.source, "lang": x.lang, "annotator": x.annotator,
-             "at": x.at.isoformat(), "labels": {}, "suggested": {}, "model": x.model},
-        )  # fmt: skip
-        row["labels"][x.head] = x.label
-        row["at"] = x.at.isoformat()
-        if x.suggested:
-            row["suggested"][x.head] = x.suggested
+            (annotation.post, annotation.annotator),
+            {
+                "post": annotation.post,
+                "text": annotation.text,
+                "source": annotation.source,
+                "lang": annotation.lang,
+                "annotator": annotation.annotator,
+                "at": annotation.at.isoformat(),
+                "labels": {},
+                "suggested": {},
+                "model": annotation.model,
+            },
+        )
+        row["labels"][annotation.head] = annotation.label
+        row["at"] = annotation.at.isoformat()
+        if annotation.suggested:
+            row["suggested"][annotation.head] = annotation.suggested
     yield from rows.values()

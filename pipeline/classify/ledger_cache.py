@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from pipeline.classify.retries import Retries
-from pipeline.domain.ledger import Ledger, current
+from pipeline.domain.ledger import Ledger, current_progress
 from pipeline.store.protocol import ProgressStore
 
 
@@ -37,5 +37,5 @@ class LedgerCache:
                     rebalances = self._rebalances
                     rows = await self._retries.run_blocking("progress", self._store.all_progress)
                     if rebalances == self._rebalances:
-                        self._ledger = Ledger(current(rows), rows, self._horizon())
+                        self._ledger = Ledger(current_progress(rows), rows, self._horizon())
         return self._ledger

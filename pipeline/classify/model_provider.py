@@ -9,10 +9,11 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from models.aliases import CHALLENGER
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.hotswap import HotSwap, UnfitError
-from models.registry import CHALLENGER, Registry, RegistryError, RegistryUnavailableError
+from models.registry import Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.shadow import Shadow
 from pipeline.classify.stage import Classifier

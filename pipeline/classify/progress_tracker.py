@@ -60,8 +60,8 @@ class ProgressTracker:
         partitions = {partition_of(record) for record, _, _ in entries}
         ledger = await self._ledger.get()
         for key in partitions:
-            ledger.locate(key, self._start_offsets.log_of(key), self._topic.end_offset(key))
-        ledger.enter(entries, self._horizon())
+            ledger.select_log(key, self._start_offsets.log_of(key), self._topic.end_offset(key))
+        ledger.record(entries, self._horizon())
         self._in_flight.subtract(partition_of(record) for record, _, _ in entries)
         await self.publish(partitions)
 
@@ -79,8 +79,8 @@ class ProgressTracker:
             end, position = self._topic.end_offset(key), self._topic.durable_offset(key)
             if not ledger.knows(key) and (end is None or position is None):
                 continue
-            ledger.locate(key, self._start_offsets.log_of(key), end)
-            row = ledger.seen(
+            ledger.select_log(key, self._start_offsets.log_of(key), end)
+            row = ledger.report(
                 key,
                 end_offset=end,
                 in_flight=self._in_flight[key],

@@ -51,7 +51,7 @@ class StartOffsets:
         starts, deleted = {}, {}
         for partition, bounds in bounds_by_partition.items():
             recorded = ledger.next_offset(partition, bounds.log)
-            former = ledger.locate(partition, bounds.log, bounds.end)
+            former = ledger.select_log(partition, bounds.log, bounds.end)
             start = start_offset(bounds, recorded=recorded, replaced=former is not None and recorded is None)
             name = f"{partition[0]}/{partition[1]}"
             if start.reason:

@@ -8,9 +8,9 @@ from typing import TextIO
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 
 
-def written(path: Path) -> TextIO:
-    """A new file for text, line ends as they are written; raises `Fatal` where there can be none."""
+def open_for_writing(path: Path) -> TextIO:
+    """A new text file without translation of line ends; raises `Fatal` where the file cannot be created."""
     try:
         return path.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise Fatal(f"--out {path}: {error.strerror}", "name a file that can be written", EXIT_USAGE) from None
+        raise Fatal(f"--out {path}: {error.strerror}", "give a path that can be written", EXIT_USAGE) from None

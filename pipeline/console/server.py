@@ -82,9 +82,8 @@ def console_app(
 
     async def search(request: web.Request) -> web.Response:
         text = request.query.get("q", "")[:200]
-        return web.json_response(
-            await asyncio.to_thread(lambda: [{**d.to_json(), "_id": d.id} for d in store.search(text, MAX_HITS)])
-        )
+        found = await asyncio.to_thread(lambda: store.search(text, MAX_HITS))
+        return web.json_response([{**document.to_json(), "_id": document.id} for document in found])
 
     for name, answer in everywhere.items():
         app.router.add_get(f"/api/{name}", shared(answer))

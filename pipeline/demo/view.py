@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import Any
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from models.json_types import JsonObject
 from pipeline.alerting.alerts.terminal import alert_text
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.demo.play import Session, total
@@ -96,15 +96,13 @@ def sparkline(shares: list[float | None]) -> str:
     return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
 
 
-def print_summary(summary: dict[str, Any], alerts: Sequence[Alert], console: Console) -> None:
-    """What `--once` prints without `--json`."""
-    console.print(
+def summary_lines(summary: JsonObject, alerts: Sequence[Alert]) -> Iterator[RenderableType]:
+    """The summary of a demo for people."""
+    yield (
         f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "
         f"{summary['dead']} + in flight {summary['in_flight']}   "
-        f"({summary['posts_per_s']} posts/s, {summary['model']})",
-        highlight=False,
+        f"({summary['posts_per_s']} posts/s, {summary['model']})"
     )
-    for alert in alerts:
-        console.print(alert_text(alert))
+    yield from map(alert_text, alerts)
     if not alerts:
-        console.print("no alert")
+        yield "no alert"

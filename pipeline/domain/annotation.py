@@ -1,22 +1,21 @@
-"""What a person said of a text."""
+"""What a person said about a text."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.known_fields import known_fields
 
 
 @dataclass(frozen=True, slots=True)
 class Annotation:
-    """What a person said of a text: class `label` of `head`.
+    """A person gave `text` the class `label` of `head`.
 
-    `post` is the id of the indexed document, or the content hash of a text that is not indexed. `suggested` is
-    what the model `model` had said.
+    `post` is the id of the indexed document, or the content hash of a text that is not indexed. `suggested` is the
+    class that `model` had given it; both are empty if no model had.
     """
 
     post: str
@@ -32,16 +31,16 @@ class Annotation:
 
     @property
     def id(self) -> str:
-        """One label per text, head and annotator: the newest counts."""
+        """The same for every annotation of a text and head by one annotator: the newest replaces the others."""
         return hashlib.sha256("\x00".join((self.post, self.head, self.annotator)).encode()).hexdigest()
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {**asdict(self), "at": self.at.isoformat()}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Annotation:
-        """Passes over fields that it does not know; raises `ValueError` where one is missing."""
+    def from_json(cls, value: JsonObject) -> Annotation:
+        """Ignores fields that it does not know; raises `ValueError` if one is missing."""
         try:
             return cls(**{**known_fields(cls, value), "at": datetime.fromisoformat(value["at"])})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"not a label: {error}") from None
+            raise ValueError(f"not an annotation: {error}") from None

@@ -1,4 +1,4 @@
-"""Why a host could not be reached, from the exceptions of sockets, TLS and HTTP clients. Pure."""
+"""Tells from the exceptions of sockets, TLS and HTTP clients why a host could not be reached. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from enum import Enum
 
 from models.text import clean
 
-_MOST = 30
-#: What OpenSSL calls an answer that is no TLS record.
+#: The number of linked exceptions that are looked at.
+_MAX_CHAIN = 30
+#: OpenSSL's reasons for an answer that is not a TLS record.
 _NOT_TLS = frozenset({"WRONG_VERSION_NUMBER", "UNKNOWN_PROTOCOL", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"})
-_CAP = 300
+_MAX_CHARACTERS = 300
 
 
 class Kind(Enum):
-    """What stood in the way."""
+    """What prevented the connection."""
 
     NAME = "name"
     REFUSED = "refused"
@@ -31,26 +32,26 @@ class Kind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """`words` say it to a person, in at most a few hundred printable characters."""
+    """Why a connection failed; `words` explain it to a person in at most a few hundred printable characters."""
 
     kind: Kind
     words: str
 
 
 def cause_of(error: BaseException) -> Cause:
-    """Totally defined: the most telling cause among `error` and what raised it.
+    """The most specific cause among `error` and the exceptions behind it; defined for every exception.
 
     >>> cause_of(ConnectionRefusedError(111, "Connection refused"))
     Cause(kind=<Kind.REFUSED: 'refused'>, words='the connection was refused: nothing listens there')
     """
     found = [cause for each in _chain(error) if (cause := _single(each))]
-    telling = [cause for cause in found if cause.kind not in {Kind.OTHER, Kind.CLOSED, Kind.TIMEOUT}]
+    specific = [cause for cause in found if cause.kind not in {Kind.OTHER, Kind.CLOSED, Kind.TIMEOUT}]
     others = [cause for cause in found if cause.kind is not Kind.OTHER]
-    return (telling or others or found or [Cause(Kind.OTHER, type(error).__name__)])[0]
+    return (specific or others or found or [Cause(Kind.OTHER, type(error).__name__)])[0]
 
 
-def printable(text: str, most: int = _CAP) -> str:
-    """One line of at most `most` characters that a terminal shows as they are.
+def printable(text: str, most: int = _MAX_CHARACTERS) -> str:
+    """The text as one line of at most `most` characters, all of which a terminal shows as they are.
 
     >>> printable("a\\n  b\\x1b[31m")
     'a b'
@@ -60,9 +61,9 @@ def printable(text: str, most: int = _CAP) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, and what raised it: causes, contexts, and exceptions that clients put into theirs."""
+    """The error and the exceptions behind it: causes, contexts, and exceptions that clients wrap."""
     waiting, seen = [error], set[int]()
-    while waiting and len(seen) < _MOST:
+    while waiting and len(seen) < _MAX_CHAIN:
         each = waiting.pop(0)
         if id(each) in seen:
             continue
@@ -80,7 +81,7 @@ def _single(error: BaseException) -> Cause | None:
         return Cause(Kind.NAME, f"the host name has no address ({printable(error.strerror or str(error))})")
     if isinstance(error, ssl.SSLCertVerificationError):
         return Cause(Kind.CERTIFICATE, printable(error.verify_message or str(error)))
-    if name == "CertificateError":  # urllib3's own, of a name that does not match
+    if name == "CertificateError":  # urllib3 raises it for a host name that does not match
         return Cause(Kind.CERTIFICATE, printable(str(error)))
     if isinstance(error, ssl.SSLError) and error.reason in _NOT_TLS:
         return Cause(Kind.NOT_TLS, "the server does not speak TLS on that port")
@@ -91,7 +92,7 @@ def _single(error: BaseException) -> Cause | None:
     if isinstance(error, ConnectionRefusedError):
         return Cause(Kind.REFUSED, "the connection was refused: nothing listens there")
     if isinstance(error, TimeoutError):
-        return Cause(Kind.TIMEOUT, "it did not answer in time")
+        return Cause(Kind.TIMEOUT, "the server did not answer in time")
     if isinstance(error, ConnectionError | EOFError):
         return Cause(Kind.CLOSED, "the server closed the connection without an answer")
     if isinstance(error, OSError) and error.strerror:

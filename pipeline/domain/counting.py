@@ -1,4 +1,4 @@
-"""What is counted: keys, buckets, and which posts count as negative."""
+"""Keys, buckets and cells of counts, and which posts count as negative. Pure."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ BUCKET_S = 300
 
 @dataclass(frozen=True, slots=True)
 class NegativeDefinition:
-    """Which classes of which head count as negative, and from what `negative_score` in [0, 1] on.
+    """A post is negative if its class of `head` is one of `negative` and its `negative_score` is at least `score_from`.
 
-    Without `negative`, evidence is every post. `sources` are counted by themselves as well.
+    `score_from` is in [0, 1]. If `negative` is empty, every post is evidence. `sources` have counts of their own.
     """
 
     head: str = "sentiment"
@@ -31,10 +31,11 @@ class NegativeDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Posts (reposts left out) of one topic, and of one subject where `subject` is not empty, in one bucket.
+    """The posts of one topic in one bucket, reposts left out, and how many of them are negative.
 
-    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. Where `source` is not empty, of that
-    source only, and of a topic or a subject.
+    `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. If `subject` is not empty, the cell
+    counts only the posts that name this subject; if `source` is not empty, only the posts of this source. A cell of a
+    source and a subject counts all topics, and its `topic` is empty.
     """
 
     bucket: int
@@ -47,7 +48,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The posts an alert key stands for: a topic, a subject, a source, or two of them at once; empty means any."""
+    """The posts of an alert key: those of a topic, a subject, a source, or two of them at once; empty means any."""
 
     topic: str = ""
     subject: str = ""
@@ -55,11 +56,11 @@ class Scope:
 
     @property
     def is_single(self) -> bool:
-        """Whether it is one topic, one subject or one source as a whole."""
+        """Whether it is the whole of one topic, one subject or one source."""
         return [self.topic, self.subject, self.source].count("") == 2
 
     def holds(self, other: Scope) -> bool:
-        """Whether every post of the other key is one of this key."""
+        """Whether every post of the other key also belongs to this key."""
         return all(not mine or mine == its for mine, its in zip(astuple(self), astuple(other), strict=True))
 
 

@@ -8,8 +8,8 @@ from enum import IntEnum
 class DocumentVersion(IntEnum):
     """The lowest version that each kind of writer uses.
 
-    The stream always writes `STREAMED`. Every relabelling run takes the version after that of the run before it;
-    older releases wrote the model's number plus one, which stays below `RELABELLED`. A correction by a person adds the
+    The stream always writes `STREAMED`. Every relabelling run takes the version after that of the previous run; older
+    releases wrote the number of the model plus one, which stays below `RELABELLED`. A correction by a person adds the
     wall-clock time in milliseconds to `CORRECTED`, so that it outranks every model and the newest correction wins.
     """
 

@@ -1,10 +1,10 @@
 """The exceptions of the pipeline.
 
 PipelineError
-  Transient   a dependency is unreachable or refuses for now: retry in place, no ack
-  Poison      this post can never be processed: dead letter, awaited, then ack
-  Fatal       configuration, credentials, bundle or index are wrong: leave the process, no ack
-anything else is a bug: exit 70, no ack
+  Transient   a dependency is unreachable or refuses temporarily: retry in place, do not acknowledge
+  Poison      this post can never be processed: write a dead letter, wait for it, then acknowledge
+  Fatal       configuration, credentials, bundle or index are wrong: exit, do not acknowledge
+Any other exception is a bug: exit with 70, do not acknowledge.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ EXIT_CONFIG = 78
 
 
 class PipelineError(Exception):
-    """Base of all expected failures."""
+    """The base of all expected failures."""
 
 
 class Transient(PipelineError):
-    """Try again, at the earliest in `retry_after_s` seconds; `remedy` says what a person can do meanwhile."""
+    """Try again after `retry_after_s` seconds or later; `remedy` says what a person can do meanwhile."""
 
     def __init__(self, message: str, retry_after_s: float = 0.5, remedy: str = "") -> None:
         super().__init__(f"{message}{'; ' + remedy if remedy else ''}")
@@ -29,7 +29,7 @@ class Transient(PipelineError):
 
 
 class Poison(PipelineError):
-    """A post that no retry can save; `stage` is where it stopped, `reason` a short machine-readable word."""
+    """A post that no retry can save; it failed in `stage`, and `reason` is a short machine-readable word."""
 
     def __init__(self, stage: str, reason: str, detail: str = "") -> None:
         super().__init__(f"{stage}: {reason}{': ' + detail if detail else ''}")
@@ -38,7 +38,7 @@ class Poison(PipelineError):
 
 
 class Fatal(PipelineError):
-    """Nothing goes on until a person acts; `remedy` says how, `exit_code` is the process's."""
+    """The process cannot continue until a person acts; `remedy` says how, and the process exits with `exit_code`."""
 
     def __init__(self, message: str, remedy: str = "", exit_code: int = EXIT_CONFIG) -> None:
         super().__init__(f"{message}{'; ' + remedy if remedy else ''}")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+
+from models.json_types import JsonObject
 
 
-def known_fields(cls: type, value: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `value` is a field of the dataclass `cls`: a newer release may have written more."""
+def known_fields(cls: type, value: JsonObject) -> JsonObject:
+    """The items of `value` that are fields of the dataclass `cls`; a newer release may have written others."""
     return {field.name: value[field.name] for field in fields(cls) if field.name in value}

@@ -1,8 +1,9 @@
-"""Books per source partition: how far, and what became of each record. Pure.
+"""A ledger per source partition: how far it is read, and what became of each record. Pure.
 
-A record counts once, however often it is delivered: offsets below the partition's `next_offset` are in the
-books already. Offsets mean something in one log only, so books belong to the identity of a log: a topic that was
-created again under its name, or in another cluster, has books of its own, and the former ones stay as they are.
+A record counts once, however often it is delivered: the ledger already holds every offset below a partition's
+`next_offset`. An offset means something in one log only, so each entry belongs to the identity of a log. A topic that
+was deleted and created again, or a topic of the same name in another cluster, has an entry of its own; the entries of
+former logs stay as they are.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from pipeline.domain.post import EPOCH, Outcome, Post, Record
 from pipeline.domain.progress import Progress, is_named, same_log
 
 Partition = tuple[str, int]
-#: A record, what became of it, and its post where it is one.
+#: A record, what became of it, and its post if it is one.
 Entry = tuple[Record, Outcome, Post | None]
-#: The clock of who knows none: no event time lies after it.
-NO_CLOCK = datetime.max.replace(tzinfo=UTC)
+#: A horizon for callers without a clock: no event time lies after it.
+NO_HORIZON = datetime.max.replace(tzinfo=UTC)
 
 
-def current(rows: Iterable[Progress]) -> dict[Partition, Progress]:
-    """Of each partition the books that were written last; the others are those of former logs.
+def current_progress(rows: Iterable[Progress]) -> dict[Partition, Progress]:
+    """The most recent progress of each partition; the other rows belong to former logs.
 
-    A partition whose books are not of the log that its topic is now is left out.
+    A partition is left out if its most recent progress belongs to a former log of its topic.
     """
     found: dict[Partition, Progress] = {}
     for row in rows:
@@ -43,72 +44,72 @@ def _recency(row: Progress) -> tuple[datetime, bool, int]:
 
 
 class Ledger:
-    """Starts from the progress in the store; `enter` takes records of a partition in offset order.
-
-    `rows` are all books of the store, with those of former logs; `now` bounds event times that an older release
-    took from clocks that were ahead.
-    """
+    """Starts from the progress in the store; `record` takes the records of a partition in offset order."""
 
     def __init__(
-        self, known: Mapping[Partition, Progress], rows: Iterable[Progress] = (), now: datetime = NO_CLOCK
+        self, current: Mapping[Partition, Progress], rows: Iterable[Progress] = (), horizon: datetime = NO_HORIZON
     ) -> None:
-        self._progress = {key: p.bounded(now) for key, p in known.items()}
-        self._rows = {(p.topic, p.partition, p.log): p.bounded(now) for p in [*known.values(), *rows]}
-        self._reported = {key: p.next_offset for key, p in self._progress.items()}
+        """`rows` are all progress records of the store, those of former logs included.
 
-    def locate(self, partition: Partition, log: str, end_offset: int | None = None) -> Progress | None:
-        """Turns to the books of the log that `partition` is now; call it before `enter` and `seen`.
+        `horizon` bounds the event times in them: an older release took event times from clocks that were ahead.
+        """
+        self._progress = {key: row.bounded(horizon) for key, row in current.items()}
+        self._rows = {(row.topic, row.partition, row.log): row.bounded(horizon) for row in [*current.values(), *rows]}
+        self._reported = {key: row.next_offset for key, row in self._progress.items()}
 
-        Returns the books that are closed by this, None where none are. Without an identity, a log that ends before
-        what was read of it is another one.
+    def select_log(self, partition: Partition, log: str, end_offset: int | None = None) -> Progress | None:
+        """Selects the entry of the log that `partition` has now; call this before `record` and `report`.
+
+        Returns the entry of the former log if the partition changes to a new one, otherwise None. If the log has no
+        identity, a log that ends before the offset that was read is taken for another log.
         """
         old = self._progress.get(partition)
         if old is None:
-            former = [row for row in self._of(partition) if not same_log(row.log, log)]
+            former = [row for row in self._rows_of(partition) if not same_log(row.log, log)]
             known = (*partition, log) in self._rows
-            self._open(self._rows.get((*partition, log)) or Progress(*partition, 0, 0, EPOCH, log=log))
+            self._select(self._rows.get((*partition, log)) or Progress(*partition, 0, 0, EPOCH, log=log))
             return max(former, key=_recency) if former and not known else None
         shorter = not is_named(old.log) and end_offset is not None and end_offset < old.next_offset
         if same_log(old.log, log) and not shorter:
             if is_named(log) and log != old.log:
                 self._adopt(partition, log, old)
             return None
-        name = log if is_named(log) else f"unknown-{len(self._of(partition))}"
-        self._open(self._rows.get((*partition, name)) or Progress(*partition, 0, 0, EPOCH, log=name))
+        name = log if is_named(log) else f"unknown-{len(self._rows_of(partition))}"
+        self._select(self._rows.get((*partition, name)) or Progress(*partition, 0, 0, EPOCH, log=name))
         return old
 
     def _adopt(self, partition: Partition, log: str, old: Progress) -> None:
-        """Books that named no log go on under its name; what they had counted stays in them."""
+        """Continues an entry without a log under the name of its log; the counts so far stay in the old entry."""
         own = self._rows.get((*partition, log)) or Progress(*partition, 0, 0, EPOCH, log=log)
         if own.next_offset < old.next_offset:
             own = replace(own, next_offset=old.next_offset, end_offset=old.end_offset, event_time=old.event_time)
-        self._open(own)
+        self._select(own)
 
-    def _open(self, books: Progress) -> None:
-        key = (books.topic, books.partition)
-        self._progress[key] = self._rows[*key, books.log] = books
+    def _select(self, entry: Progress) -> None:
+        key = (entry.topic, entry.partition)
+        self._progress[key] = self._rows[*key, entry.log] = entry
 
-    def _of(self, partition: Partition) -> list[Progress]:
+    def _rows_of(self, partition: Partition) -> list[Progress]:
         return [row for key, row in self._rows.items() if key[:2] == partition]
 
-    def enter(self, entries: Iterable[Entry], now: datetime = NO_CLOCK) -> None:
-        """Books durable records; REJECTED stands for every dead letter."""
+    def record(self, entries: Iterable[Entry], horizon: datetime = NO_HORIZON) -> None:
+        """Records what became of durable records; REJECTED stands for every dead letter."""
         by_partition: dict[Partition, list[Entry]] = defaultdict(list)
         for entry in entries:
             by_partition[entry[0].origin[:2]].append(entry)
         for key, mine in by_partition.items():
-            self._progress[key] = _booked(self._progress.get(key) or Progress(*key, 0, 0, EPOCH), mine, now)
+            self._progress[key] = _recorded(self._progress.get(key) or Progress(*key, 0, 0, EPOCH), mine, horizon)
 
     def knows(self, partition: Partition) -> bool:
-        """Whether there are books of it."""
+        """Whether the partition has an entry."""
         return partition in self._progress
 
     def next_offset(self, partition: Partition, log: str) -> int | None:
-        """Below it every record of this very log is durable; None where there are no books of it."""
+        """The offset below which every record of this very log is durable; None if the log has no entry."""
         rows = [self._rows.get((*partition, log)), self._progress.get(partition)]
         return max((row.next_offset for row in rows if row is not None and same_log(row.log, log)), default=None)
 
-    def seen(
+    def report(
         self,
         partition: Partition,
         *,
@@ -120,12 +121,12 @@ class Ledger:
         open_transaction: bool = False,
         now: datetime = EPOCH,
     ) -> Progress:
-        """The partition's progress with its end and what is in flight now; it must be known.
+        """The progress of a partition that the ledger knows, with its end and what is in flight now.
 
-        An `end_offset` of None leaves the one that was seen last. All records below `position` are durable, or were
-        never given to anybody: markers and aborted records of transactions, what compaction took, `skipped` ones.
+        An `end_offset` of None keeps the last known end. All records below `position` are durable or will never be
+        delivered: transaction markers, records of aborted transactions, compacted records and `skipped` records.
         """
-        self.locate(partition, "", end_offset)
+        self.select_log(partition, "", end_offset)
         old = self._progress[partition]
         next_offset = max(old.next_offset, position)
         end_offset = old.end_offset if end_offset is None else max(end_offset, next_offset)
@@ -146,16 +147,16 @@ class Ledger:
         return new
 
 
-def _booked(old: Progress, entries: Iterable[Entry], now: datetime) -> Progress:
+def _recorded(old: Progress, entries: Iterable[Entry], horizon: datetime) -> Progress:
     next_offset, event_time, found = old.next_offset, old.event_time, Counter[Outcome]()
     for record, outcome, post in entries:
         if record.origin.offset < next_offset:
             continue
         next_offset = record.origin.offset + 1
         found[outcome] += 1
-        # A post whose time is suspect was given the record's: it must not carry the clock to the present.
+        # A post with a suspect time has the time of its record: it must not move the event time to the present.
         if post and not post.time_suspect and post.event_time > event_time:
-            event_time = max(event_time, _clock(record, post, now))
+            event_time = max(event_time, _bounded_time(record, post, horizon))
     return replace(
         old,
         next_offset=next_offset,
@@ -167,6 +168,6 @@ def _booked(old: Progress, entries: Iterable[Entry], now: datetime) -> Progress:
     )
 
 
-def _clock(record: Record, post: Post, now: datetime) -> datetime:
-    """What a post says of how late it is: its author's clock, its producer's and ours, whichever is behind."""
-    return min(post.event_time, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC), now)
+def _bounded_time(record: Record, post: Post, horizon: datetime) -> datetime:
+    """The event time by the clock of the author, of the producer, or of this process: the earliest of the three."""
+    return min(post.event_time, datetime.fromtimestamp(record.timestamp_ms / 1000, UTC), horizon)

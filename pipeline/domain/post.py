@@ -1,6 +1,6 @@
-"""The values that travel through the pipeline. Immutable; times are aware UTC datetimes.
+"""The values that travel through the pipeline. They are immutable; times are aware UTC datetimes.
 
-Those of which there is one per record are named tuples: they are made three times as fast as frozen data classes.
+Values that exist once per record are named tuples, because Python makes them three times as fast as frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import NamedTuple
 
 from models.text import full_text
 
-#: The event time of what has none yet.
+#: Stands for an event time that is not known yet.
 EPOCH = datetime.fromtimestamp(0, UTC)
-#: Between these a time is taken for that of a post or a record.
+#: A time between these is plausible for a post or a record.
 EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
 EARLIEST_S, LATEST_S = int(EARLIEST.timestamp()), int(LATEST.timestamp())
 
 
 class Origin(NamedTuple):
-    """Where a record stood in Kafka."""
+    """The position of a record in Kafka."""
 
     topic: str
     partition: int
@@ -32,10 +32,10 @@ class Origin(NamedTuple):
 
 
 class Record(NamedTuple):
-    """A Kafka record as it came; `timestamp_ms` is the record's own, since the epoch.
+    """A Kafka record as it was received; `timestamp_ms` is its own timestamp, in milliseconds since the epoch.
 
-    `replayed` counts how often it was sent again from the dead letters. `by_reference` is the size in bytes and the
-    SHA-256 (hex) of a value that is too large to be held in memory; `value` is empty then.
+    `replayed` counts how often the record was replayed from the dead letters. `by_reference` is the size in bytes and
+    the SHA-256 (hex) of a value that is too large to be held in memory; `value` is then empty.
     """
 
     origin: Origin
@@ -46,9 +46,9 @@ class Record(NamedTuple):
 
     @property
     def time(self) -> datetime | None:
-        """The time of `timestamp_ms`, also where that is in microseconds; None where it stands for no time.
+        """The time of `timestamp_ms`, even if that is in microseconds; None if it is not a plausible time.
 
-        Brokers take any number there, and old clients write -1.
+        Brokers accept any number as a timestamp, and old clients write -1.
         """
         for unit in (1_000, 1_000_000):
             if EARLIEST_S * unit <= (self.timestamp_ms or 0) < LATEST_S * unit:
@@ -57,9 +57,9 @@ class Record(NamedTuple):
 
 
 class Post(NamedTuple):
-    """A decoded post; `event_time` is a function of the record alone (see `codec.decode`).
+    """A decoded post; its `event_time` depends only on the record (see `codec.decode`).
 
-    `ignored` names the fields of the record whose value could not be used.
+    `ignored` names the fields of the record that have a value which cannot be used.
     """
 
     id: str
@@ -88,12 +88,12 @@ class Post(NamedTuple):
 
 
 def document_id(source: str, native: str) -> str:
-    """SHA-256 (hex) of the source and the native id or URL: redelivery and double posting give one document."""
+    """The SHA-256 (hex) of the source and the native id or URL, so that a post that is sent twice is one document."""
     return hashlib.sha256(f"{source}\x00{native}".encode()).hexdigest()
 
 
 class ScoredPost(NamedTuple):
-    """A post with its labels; `labels[head]` is the class, scores are probabilities in [0, 1]."""
+    """A post with its labels: `labels[head]` is the class; scores are probabilities in [0, 1]."""
 
     post: Post
     labels: dict[str, str]
@@ -106,7 +106,7 @@ class ScoredPost(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """What could not be processed, with the bytes as they came."""
+    """A record that could not be processed, with its bytes as they were received."""
 
     record: Record
     stage: str
@@ -114,12 +114,12 @@ class DeadLetter:
 
 
 class Outcome(Enum):
-    """What became of one post of a batch."""
+    """What the store did with one post of a batch."""
 
     INDEXED = "indexed"
-    #: The document was there and came from this very record: a redelivery.
+    #: The document existed and came from this very record: the record was redelivered.
     REDELIVERED = "redelivered"
-    #: The document was there and came from another record: the post was sent twice.
+    #: The document existed and came from another record: the post was sent twice.
     DUPLICATE = "duplicate"
-    #: The store can never take it (a mapping conflict): a dead letter.
+    #: The store can never take the post (a mapping conflict): it becomes a dead letter.
     REJECTED = "rejected"

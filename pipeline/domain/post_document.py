@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 from models.json_types import JsonObject
 from pipeline.domain.post import Origin, Post, ScoredPost
@@ -143,3 +144,10 @@ class PostDocument:
             corrected=rest.pop("corrected", False),
             unknown=rest,
         )
+
+
+class RepostedPost(NamedTuple):
+    """A document, and how many other documents repost its content."""
+
+    document: PostDocument
+    reposts: int

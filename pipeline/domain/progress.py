@@ -1,12 +1,11 @@
-"""How far the index is, per source partition and log."""
+"""How far the classify workers have read each source partition. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.known_fields import known_fields
 from pipeline.domain.post import EPOCH
 
@@ -14,7 +13,7 @@ _TIMES = ("reported_at", "advanced_at")
 
 
 def same_log(one: str, other: str) -> bool:
-    """Whether two log identities may name the same log: nothing that both say differs.
+    """Whether two log identities may name the same log: they differ in nothing that both specify.
 
     >>> same_log("cluster/1f", "cluster/1f"), same_log("cluster/1f", "cluster/2e"), same_log("", "cluster/1f")
     (True, False, True)
@@ -30,23 +29,24 @@ def same_log(one: str, other: str) -> bool:
 
 
 def is_named(log: str) -> bool:
-    """Whether the brokers named the log; without that only its offsets can tell it from another."""
+    """Whether the brokers named the log; otherwise only its offsets distinguish it from another."""
     return "/" in log
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Of one source partition: all records below `next_offset` are indexed or dead-lettered.
+    """The progress in one source partition: every record below `next_offset` is indexed or dead-lettered.
 
-    `event_time` is the furthest event time among them, `end_offset` the partition's end when last seen. The
-    counts are of records, over all workers and restarts: a redelivery changes none of them. `in_flight` is
-    what the worker had taken beyond `next_offset`; `partitions` how many the topic has, 0 where not known.
+    `event_time` is the latest event time among these records, and `end_offset` is the last known end of the partition.
+    The counts are numbers of records over all workers and restarts; a redelivery does not change them. `in_flight` is
+    the number of records that the worker had taken from `next_offset` on. `partitions` is the number of partitions of
+    the topic, 0 if unknown.
 
-    `log` is the identity of the log that the offsets belong to, `CLUSTER/TOPIC_ID`: a topic that was deleted and
-    created again is another log, and so is one of the same name in another cluster. Brokers without topic ids leave
-    that part empty; "" is unknown. `skipped` records were deleted by retention before anybody read them.
-    `open_transaction`: what is next belongs to a transaction that is not committed. The worker said all this at
-    `reported_at`; `advanced_at` is when it last moved, or had nothing left to read.
+    `log` is the identity of the log that the offsets belong to, `CLUSTER/TOPIC_ID`. A topic that was deleted and
+    created again is another log, and so is a topic of the same name in another cluster. Brokers without topic ids leave
+    that part empty, and "" is an unknown log. Retention deleted `skipped` records before anybody read them. With
+    `open_transaction`, the next record belongs to a transaction that is not committed. The worker reported all this at
+    `reported_at`; at `advanced_at` it last moved forward, or had nothing left to read.
     """
 
     topic: str
@@ -67,24 +67,25 @@ class Progress:
 
     @property
     def lag(self) -> int:
+        """How many records are left to read."""
         return max(0, self.end_offset - self.next_offset)
 
     @property
     def log_key(self) -> str:
-        """Names the log; no topic can be called so, where the identity is known."""
+        """A name of the log that is no topic's name if the identity of the log is known."""
         return f"{self.topic}@{self.log}" if self.log else self.topic
 
     def bounded(self, now: datetime) -> Progress:
-        """Without an event time that lies in the future: a clock that was ahead moves nobody's verdict."""
+        """The same progress with no event time after `now`: a clock that was ahead must not move the watermark."""
         return self if self.event_time <= now else replace(self, event_time=now)
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in `opinion.progress` and in the store."""
+    def to_json(self) -> JsonObject:
+        """The JSON object in `opinion.progress` and in the store."""
         return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in asdict(self).items()}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Progress:
-        """Passes over fields that it does not know; raises `ValueError` where one is missing or is not of its type."""
+    def from_json(cls, value: JsonObject) -> Progress:
+        """Ignores fields that it does not know; raises `ValueError` if one is missing or has another type."""
         known = known_fields(cls, value)
         try:
             times = {k: datetime.fromisoformat(known[k]) for k in ("event_time", *_TIMES) if k in known}

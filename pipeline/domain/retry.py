@@ -1,4 +1,4 @@
-"""Retry in place: capped exponential backoff with jitter, until it works or the process is told to stop."""
+"""Retries in place: capped exponential backoff with jitter, until the call succeeds or the task is cancelled."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pipeline.domain.errors import Transient
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
-#: A cured service is noticed within it; one try in so many seconds and worker hurts no sick one.
+#: A worker notices within this time that a service is back, and one attempt in this time does not overload it.
 CAP_S = 5.0
 
 
 def delay_s(attempt: int, at_least_s: float, jitter: float) -> float:
-    """Seconds before the next try; `attempt` counts from 0, `jitter` in [0, 1) spreads it over [half, whole].
+    """Seconds until the next attempt; `attempt` counts from 0, and `jitter` is in [0, 1).
 
-    Never before `at_least_s`: a service that asks for a wait gets all of it, longer than the cap too.
+    The delay is never shorter than `at_least_s`, even above the cap: a service that asks for a wait gets it.
 
     >>> delay_s(0, 0.5, 0.0), delay_s(3, 0.5, 0.0), delay_s(20, 0.5, 0.0), delay_s(0, 60.0, 0.0)
     (0.5, 2.0, 2.5, 60.0)
@@ -32,17 +32,21 @@ async def retried(
     call: Callable[[], Awaitable[T]],
     on_retry: Callable[[Transient, int], None],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    jitter: Callable[[], float] = random.random,
 ) -> T:
-    """The result of `call`; `Transient` is retried for ever, anything else passes."""
+    """The result of `call`, which is retried for ever on `Transient`; any other exception passes through.
+
+    `jitter` gives random numbers in [0, 1).
+    """
     attempt, failure = 0, ""
     while True:
         try:
             found = await call()
         except Transient as error:
             on_retry(error, attempt)
-            await sleep(delay_s(attempt, error.retry_after_s, random.random()))  # noqa: S311
+            await sleep(delay_s(attempt, error.retry_after_s, jitter()))
             attempt, failure = attempt + 1, str(error)
         else:
             if failure:
-                log.warning("works again after %d tries: %s", attempt + 1, failure)
+                log.warning("attempt %d succeeded after: %s", attempt + 1, failure)
             return found

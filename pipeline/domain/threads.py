@@ -1,4 +1,4 @@
-"""Threads that the end of the process does not wait for: one may be in a request that nobody answers."""
+"""Threads that do not delay the end of the process, although one may wait for an answer that never comes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing import Any
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """A pool of daemon threads; neither `shutdown` nor the interpreter waits for what they do.
+    """A pool of daemon threads; neither `shutdown` nor the interpreter waits for their work.
 
-    asyncio takes no default executor but a `ThreadPoolExecutor`, which joins its threads at exit.
+    It is a `ThreadPoolExecutor`, because asyncio accepts no other default executor, but does not join its threads.
     """
 
     def __init__(self, threads: int, name: str) -> None:
@@ -35,7 +35,7 @@ class DaemonThreads(ThreadPoolExecutor):
         return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Returns at once; what waits for a thread is cancelled."""
+        """Cancels the work that waits for a thread, and returns at once."""
         with suppress(queue.Empty):
             while True:
                 self._work.get_nowait()[0].cancel()

@@ -1,7 +1,7 @@
-"""The times of day and date that files and producers write, as aware UTC datetimes. Pure.
+"""Reads the dates and times that files and producers write, as aware UTC datetimes. Pure.
 
-A form is read where it has one meaning. Where it has several (11/12/2026) or none, there is no time: a caller
-decides what to do without one.
+A form is read only if it has exactly one meaning. If it has several (11/12/2026) or none, there is no time, and the
+caller decides what to do without one.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 import unicodedata
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 
-#: Longer values are no times; this bounds the work.
+#: Longer values are not times; this bounds the work.
 MAX_LENGTH = 100
-#: Numbers are read as seconds, milliseconds, microseconds or nanoseconds since 1970: whichever lies in 2000 to 2100.
+#: A number counts seconds, milliseconds, microseconds or nanoseconds since 1970: the unit that gives 2000 to 2100.
 _FIRST_S, _LAST_S = 946_684_800, 4_102_444_800
 _UNITS = (1, 1_000, 1_000_000, 1_000_000_000)
-#: Days since 1899-12-30, as spreadsheets keep them, of the same years.
+#: Spreadsheets count days since 1899-12-30; these are the same years.
 _FIRST_SERIAL, _LAST_SERIAL = 36_526, 73_051
 _SERIAL_ORIGIN = datetime(1899, 12, 30)  # noqa: DTZ001
 
@@ -47,7 +47,7 @@ _WEEKDAY = re.compile(
     r"(?:星期|周|週|礼拜)[一二三四五六日天]|[月火水木金土日]曜日?|[월화수목금토일]요일",
     re.IGNORECASE,
 )
-#: The weekday of another language.
+#: A weekday in another language.
 _LEADING = re.compile(r"^[^\W\d_]{2,15}[.,]+\s*")
 _MIDDAY = ("下午", "晚上", "中午", "午後", "오후", "p")
 
@@ -72,8 +72,8 @@ _MONTHS = {
     )
     for name in names.split()
 }
-#: Hours east of Greenwich. RFC 822 gives the American names their meaning; those that the world uses twice (CST, IST,
-#: BST) are read in its form only, or where the zone given has that name itself.
+#: Hours east of Greenwich. The American names have their meaning from RFC 822. A name with several meanings (CST, IST,
+#: BST) is read only in the form of RFC 822, or if the zone of the caller has that name.
 _HOURS = {
     "Z": 0.0, "UT": 0.0, "UTC": 0.0, "GMT": 0.0, "WET": 0.0, "WEST": 1.0, "CET": 1.0, "CEST": 2.0, "MEZ": 1.0,
     "MESZ": 2.0, "EET": 2.0, "EEST": 3.0, "MSK": 3.0, "JST": 9.0, "KST": 9.0, "HKT": 8.0, "SGT": 8.0, "PHT": 8.0,
@@ -85,10 +85,10 @@ _RFC_822_ONLY = {"CST": -6.0}
 
 
 def read_time(value: object, zone: tzinfo = UTC, *, day_first: bool | None = None) -> datetime | None:
-    """The time that a text or a number stands for, in UTC; None where it stands for none, or for several.
+    """The time that a text or a number means, in UTC; None if it means no time or several.
 
-    `zone` is that of times which name none. `day_first` settles the order of 11/12/2026, which has no meaning
-    without it. Work is bounded: longer texts than `MAX_LENGTH` are no times.
+    Times that do not name a zone are in `zone`. `day_first` says whether 11/12/2026 is in December; without it, such a
+    date has no meaning. A text longer than `MAX_LENGTH` is not a time, which bounds the work.
 
     >>> str(read_time("2026-11-23T21:05:00+08:00")), str(read_time(1795440300123))
     ('2026-11-23 13:05:00+00:00', '2026-11-23 13:25:00.123000+00:00')
@@ -156,7 +156,7 @@ def _of_words(text: str, zone: tzinfo, day_first: bool | None) -> datetime | Non
 
 
 def _clock(time: re.Match[str]) -> timedelta | None:
-    """The time since midnight; 24:00 and a leap second are the beginning of what comes next."""
+    """The time since midnight; 24:00 and a leap second are the start of the next day or minute."""
     hour, minute, second = (int(time[x] or 0) for x in "hms")
     half = (time["before"] or time["after"] or "").lower()
     if half and half.startswith(_MIDDAY):
@@ -172,7 +172,7 @@ def _clock(time: re.Match[str]) -> timedelta | None:
 
 
 def _zone(at: re.Match[str]) -> tzinfo | str | None:
-    """An offset, or the name of a zone that is known; None for a word that is no zone."""
+    """An offset, or the name of a known zone; None for a word that is not a zone."""
     if at["sign"]:
         offset = timedelta(hours=int(at["zh"]), minutes=int(at["zm"] or 0))
         return timezone(offset if at["sign"] == "+" else -offset)
@@ -187,12 +187,12 @@ def _named(name: str, zone: tzinfo, day: datetime, *, rfc_822: bool) -> tzinfo |
         return timezone(timedelta(hours=_HOURS[name]))
     if not rfc_822:
         return None
-    # RFC 2822: the military letters were defined the wrong way round and say nothing.
+    # RFC 2822: RFC 822 defined the military letters the wrong way round, so that they mean nothing.
     return timezone(timedelta(hours=_RFC_822_ONLY[name])) if name in _RFC_822_ONLY else UTC if len(name) == 1 else None
 
 
 def _date(text: str, day_first: bool | None) -> tuple[datetime | None, bool]:
-    """Midnight of a date without a zone, and whether it is written as RFC 822 has it."""
+    """Midnight of a date, without a zone, and whether the date has the form of RFC 822."""
     if found := _YEAR_FIRST.fullmatch(text):
         return datetime(int(found[1]), int(found[3]), int(found[4])), False  # noqa: DTZ001
     if found := _ORDINAL.fullmatch(text):
@@ -200,7 +200,7 @@ def _date(text: str, day_first: bool | None) -> tuple[datetime | None, bool]:
         return (day if int(found[2]) and day.year == int(found[1]) else None), False
     if found := _YEAR_LAST.fullmatch(text):
         one, other, year = int(found[1]), int(found[3]), int(found[4])
-        # No country writes month.day.year with dots.
+        # With dots, every country writes the day first.
         first = True if found[2] == "." and other <= 12 else day_first
         if one > 12 or other > 12 or one == other:
             first = one > 12
@@ -216,7 +216,7 @@ def _date(text: str, day_first: bool | None) -> tuple[datetime | None, bool]:
 
 
 def _month_name(month: re.Match[str]) -> str:
-    """An English name that stands for 十一月 or 11月 beside a day and a year."""
+    """The English name of a month that is written 十一月 or 11月 with a day and a year."""
     number = int(month[1]) if month[1].isdigit() else _HAN_NUMBERS.index(month[1]) + 1
     return next(name for name, n in _MONTHS.items() if n == number)
 

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,9 @@ from pipeline.domain.errors import EXIT_USAGE, Fatal, Poison
 from pipeline.domain.post import Origin, Post, Record
 from pipeline.ingest.columns import RowError, Rules, as_bytes, missing_columns, post_of
 from pipeline.ingest.feeds import MAX_FEED, is_json_feed, is_markup, read_feed
+from pipeline.ingest.file_format import FileFormat
 
 _NAMED = 10
-
-
-class FileFormat(StrEnum):
-    """How a file is written; found out from its content where it is not given."""
-
-    jsonl = "jsonl"
-    json = "json"
-    csv = "csv"
-    tsv = "tsv"
-    feed = "feed"
 
 
 @dataclass(frozen=True, slots=True)

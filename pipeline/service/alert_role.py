@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.alerting.evaluation.factory import key_overrides, make_evaluator
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker import AlertWorker
-from pipeline.domain.ledger import NO_CLOCK
+from pipeline.domain.ledger import NO_HORIZON
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
@@ -45,7 +45,7 @@ class AlertRole:
             holds=lambda: 0 in assigned(self.app, kafka.progress_topic),
             ceiling=ceiling,
             metrics=context.metrics,
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         consume(self.app, raw_topic(self.app, kafka.progress_topic), self._on_progress, settings.flow, context.fail)
 

@@ -14,7 +14,7 @@ from pipeline.classify.stage import Classifier, ClassifyStage
 from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
-from pipeline.domain.ledger import NO_CLOCK, Partition
+from pipeline.domain.ledger import NO_HORIZON, Partition
 from pipeline.domain.threads import DaemonThreads
 from pipeline.kafka.agent import choose_start_offsets, consume
 from pipeline.kafka.app import make_app, raw_topic, start
@@ -58,7 +58,7 @@ class ClassifyRole:
             executor=self._executor,
             start_offsets=self._start_offsets,
             # The demo's feed plays on dates of its own, which may lie in the future.
-            horizon=(lambda: NO_CLOCK) if settings.embedded else None,
+            horizon=(lambda: NO_HORIZON) if settings.embedded else None,
         )
         self.app.on_partitions_assigned.connect(self._reload, weak=False)
         consume(

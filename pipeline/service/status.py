@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from models.json_types import JsonObject
 from pipeline.alerting.counting.source_monitor import SILENT
-from pipeline.domain.ledger import current
+from pipeline.domain.ledger import current_progress
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
 from pipeline.domain.states import SERVED_MODEL, ServedModel
@@ -50,7 +50,7 @@ def from_store(
     other topic is `retired`. `logs` has the identities of the topics that exist in Kafka (None: Kafka was not asked).
     """
     rows = store.all_progress()
-    progress = current(rows)
+    progress = current_progress(rows)
     read = [p for p in progress.values() if topics is None or p.topic in topics]
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)

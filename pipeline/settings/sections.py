@@ -20,7 +20,6 @@ from pydantic import (
 )
 
 from models.search_text import keyword_text
-from models.signing import public_key
 from models.text import MAX_NAME, clean_line
 from pipeline.settings.addresses import check_brokers, check_registry_url, check_store_url, check_topic
 from pipeline.settings.alerts import AlertSettings
@@ -110,6 +109,11 @@ class ModelSettings(Section):
     @field_validator("trusted_keys")
     @classmethod
     def _keys_are_keys(cls, value: list[str]) -> list[str]:
+        if not value:
+            return value
+        # Most commands need no cryptography.
+        from models.signing import public_key
+
         for number, text in enumerate(value, 1):
             try:
                 public_key(text)

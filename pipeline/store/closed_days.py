@@ -20,6 +20,11 @@ _LATE = timedelta(days=1)
 _CLOSED = timedelta(days=2)
 
 
+def utc_now() -> datetime:
+    """The wall clock of this machine."""
+    return datetime.now(UTC)
+
+
 def day_start(day: date) -> datetime:
     """Midnight (UTC) at which the day begins."""
     return datetime.combine(day, time(), UTC)

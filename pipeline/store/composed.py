@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import StateKey, T
 from pipeline.store.protocol import AlertStore, AnnotationStore, PostStore, ProgressStore, StateStore
@@ -48,7 +47,7 @@ class ComposedStore:
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[RepostedPost]:
         return self._posts.evidence(scope, start, end, rule, limit)
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:

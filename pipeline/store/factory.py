@@ -1,4 +1,4 @@
-"""`store.url` -> a store."""
+"""Opens the store that `store.url` names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline.store.protocol import Store
 
 
 def open_store(settings: StoreSettings) -> Store:
-    """Opens `sqlite:///path` or `http(s)://[user@]host:port`; nothing is created on an Elasticsearch."""
+    """Opens `sqlite:///path` or `http(s)://[user@]host:port`; it creates nothing in Elasticsearch."""
     if settings.url.startswith("sqlite:///"):
         from pipeline.store.sqlite.store import SqliteStore
 
@@ -22,7 +22,7 @@ def open_store(settings: StoreSettings) -> Store:
         parts = urlsplit(settings.url)
         host, port = parts.hostname or "", parts.port or 9200
     except ValueError as error:
-        raise Fatal(f"store.url cannot be used: {error}", "write http(s)://[user@]host:port") from None
+        raise Fatal(f"store.url cannot be used: {error}", "write it as http(s)://[user@]host:port") from None
     return ElasticsearchStore(
         f"{parts.scheme}://{f'[{host}]' if ':' in host else host}:{port}{parts.path}",
         username=unquote(parts.username or ""),

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import RELABELLED, StateKey, T
 
@@ -62,7 +62,7 @@ class PostStore(Protocol):
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[RepostedPost]:
         """Negative posts, one per repost group: the most reposted first, then the most negative."""
         ...
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.metrics import Metrics
-from pipeline.service.workers import make_evaluator
 from pipeline.settings import AlertSettings, StoreSettings
 from pipeline.store.factory import open_store
 from pipeline.store.protocol import Store
@@ -151,7 +151,7 @@ def test_search_and_evidence_find_the_same_posts(store: Store, facts: dict[str, 
     for text, found in facts["search"].items():
         assert sorted(d.id for d in store.search(text, 100)) == found
     evidence = store.evidence(Scope(subject="Nova"), START, END, COUNTED, 20)
-    assert [d["_id"] for d in evidence] == facts["evidence"]
+    assert [found.document.id for found in evidence] == facts["evidence"]
 
 
 def test_a_redelivered_post_is_known(store: Store, facts: dict[str, Any]) -> None:

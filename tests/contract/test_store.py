@@ -209,7 +209,9 @@ def test_counts_of_the_sources_asked_for(store: Store) -> None:
         Cell(bucket, "", "O'Neill", 1, 0, "weibo"),
         Cell(bucket, "sports", "", 1, 1, "it's"),
     }
-    assert [d["text"] for d in store.evidence(Scope("", "Nova", "weibo"), START, START + DAY, RULE, 9)] == ["a"]
+    assert [e.document.post.text for e in store.evidence(Scope("", "Nova", "weibo"), START, START + DAY, RULE, 9)] == [
+        "a"
+    ]
     assert "reuters" in store.evidence_query(Scope(source="reuters"), START, START + DAY, RULE)
 
 
@@ -236,10 +238,10 @@ def test_evidence_is_negative_once_per_group_and_hottest_first(store: Store) -> 
         scored(5, text="other", sentiment="negative", subjects=["Kestrel"]),
     )
     found = store.evidence(Scope("", "Nova"), START, START + DAY, RULE, 2)
-    assert [(d["text"], d["heat"]) for d in found] == [("hot", 1), ("worst", 0)]
+    assert [(e.document.post.text, e.reposts) for e in found] == [("hot", 1), ("worst", 0)]
     assert "Nova" in store.evidence_query(Scope("technology", "Nova"), START, START + DAY, RULE)
     every = NegativeDefinition(RULE.head, ())
-    assert {d["text"] for d in store.evidence(Scope("", "Nova"), START, START + DAY, every, 9)} == {
+    assert {e.document.post.text for e in store.evidence(Scope("", "Nova"), START, START + DAY, every, 9)} == {
         "hot", "worst", "mild", "fine",
     }  # fmt: skip
     assert "labels" not in store.evidence_query(Scope("", "Nova"), START, START + DAY, every)

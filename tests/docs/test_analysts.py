@@ -11,12 +11,14 @@ import re
 import sqlite3
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.document_version import DocumentVersion
@@ -71,16 +73,15 @@ def fill(store: Store) -> None:
     posts = list(day())
     store.index(posts, DAY, DocumentVersion.STREAMED)
     rule = NegativeDefinition()
-    store.put_alert(
-        ALERT,
-        {
-            "key": "subject:Nova", "subject": "Nova", "severity": "critical", "state": "open", "score": 40.5,
-            "started_at": RISE.isoformat(), "observed": 6 * NEGATIVES, "expected": 12.0, "posts": 6 * NOVA, "lift": 4.0,
-            "query": store.evidence_query(Scope(subject="Nova"), RISE, END, rule),
-            "notifications": [{"channel": "oncall", "state": "refused", "sequence": 0, "attempts": 1}],
-        },
-    )  # fmt: skip
-    store.put_alert("old", {"key": "topic:x", "state": "resolved", "started_at": DAY.isoformat(), "score": 5.0})
+    alert = {
+        "key": "subject:Nova", "subject": "Nova", "severity": "critical", "state": "open", "score": 40.5,
+        "started_at": RISE.isoformat(), "observed": 6 * NEGATIVES, "expected": 12.0, "posts": 6 * NOVA, "lift": 4.0,
+        "query": store.evidence_query(Scope(subject="Nova"), RISE, END, rule),
+        "notifications": [{"channel": "oncall", "state": "refused", "sequence": 0, "attempts": 1}],
+    }  # fmt: skip
+    store.put_alert(Alert.from_json(ALERT, alert))
+    ended = {"key": "topic:x", "state": "resolved", "started_at": DAY.isoformat(), "score": 5.0}
+    store.put_alert(Alert.from_json("old", ended))
     first, second = posts[0].post, posts[1].post
     said = [(first, "ann", "negative"), (first, "bob", "positive"), (second, "ann", "positive")]
     store.put_annotations(
@@ -89,8 +90,8 @@ def fill(store: Store) -> None:
     store.refresh()
     document = store.post(second.id)
     assert document
-    labels = {**document["labels"], "sentiment": "positive"}
-    changed = {**document, "labels": labels, "sentiment": "positive", "corrected": True}
+    labels = {**document.labels, "sentiment": "positive"}
+    changed = replace(document, scored=document.scored._replace(labels=labels), corrected=True)
     store.replace([changed], DocumentVersion.CORRECTED)
     store.refresh()
 
@@ -239,8 +240,8 @@ def test_every_query_gives_the_numbers_of_the_day(empty_elasticsearch: str) -> N
         if section == "re-derive-an-alerts-number":
             counts.append(answer["count"])
             if len(counts) == 1:
-                assert json.loads(alert["query"].partition(" ")[2].partition(" ")[2]) == json.loads(body)
-    assert counts == [alert["observed"], alert["posts"]]
+                assert json.loads(alert.query.partition(" ")[2].partition(" ")[2]) == json.loads(body)
+    assert counts == [alert.peak.observed, alert.peak.posts]
     store.close()
 
 
@@ -257,4 +258,4 @@ def test_every_statement_gives_the_numbers_of_the_day(section: str, text: str, t
     db.close()
     assert ROWS[section](rows)
     if section == "the-number-of-an-alert":
-        assert " ".join(alert["query"].split()) in " ".join(text.split())
+        assert " ".join(alert.query.split()) in " ".join(text.split())

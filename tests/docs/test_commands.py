@@ -23,6 +23,7 @@ import pytest
 import typer
 
 from pipeline.cli.main import app
+from pipeline.domain.alert import Alert
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.kafka import admin
 from pipeline.settings import STARTER, KafkaSettings
@@ -204,7 +205,7 @@ def filled(system: System, folder: Path) -> System:
         for i in range(17 * 72)
     ]
     system.store.index(posts, datetime.now(UTC), DocumentVersion.STREAMED)
-    system.store.put_alert(ALERT, json.loads((Path(__file__).parent / "alert.json").read_text()))
+    system.store.put_alert(Alert.from_json(ALERT, json.loads((Path(__file__).parent / "alert.json").read_text())))
     system.env |= {
         "OPINIONWATCH_MODEL__REGISTRY": str(folder / "registry"),
         "OPINIONWATCH_ALERTS__CHANNELS": json.dumps([{"name": "oncall", "kind": "log"}]),

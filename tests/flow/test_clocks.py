@@ -56,11 +56,11 @@ def minutes_to_the_alert(folder: Path, ahead: int, every: int, *, producer: bool
             stamped = record(offset, minute=minute + (fast if producer else 0))
             published = item.post.event_time.isoformat()
             came_in: Record = record(offset, published_at=published)._replace(timestamp_ms=stamped.timestamp_ms)
-            ledger.enter([(came_in, Outcome.INDEXED, decode(came_in))], now)
+            ledger.record([(came_in, Outcome.INDEXED, decode(came_in))], now)
         n += 30
-        ledger.locate(("opinion.forum", 0), "cluster/1f")
+        ledger.select_log(("opinion.forum", 0), "cluster/1f")
         mark.update(
-            [ledger.seen(("opinion.forum", 0), end_offset=n, in_flight=0, partitions=1, position=n)], minute * 60
+            [ledger.report(("opinion.forum", 0), end_offset=n, in_flight=0, partitions=1, position=n)], minute * 60
         )
         if (reached := mark.at(minute * 60.0)) is None:
             continue

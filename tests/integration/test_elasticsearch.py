@@ -160,7 +160,9 @@ def test_a_period_or_date_that_would_misplace_posts_is_refused(url: str, store: 
     moved = NOW.date().replace(day=1)
     with pytest.raises(Fatal, match="backfill_before"):
         ElasticsearchStore(url, backfill_before=moved).check()
-    assert ElasticsearchStore(url, backfill_before=moved).setup() == [f"one index a year for posts from before {moved}"]
+    assert ElasticsearchStore(url, backfill_before=moved).setup() == [
+        f"one index per year for posts from before {moved}"
+    ]
     ElasticsearchStore(url, backfill_before=moved).check()
     late = [at(3, datetime(2012, 5, 5, tzinfo=UTC)), at(4, datetime.combine(moved, NOW.timetz()) - timedelta(days=20))]
     with pytest.raises(Transient, match="setup has moved"):

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from models.registry import CHAMPION, Registry
+from models.aliases import CHAMPION
+from models.registry import Registry
 from pipeline.domain.post import document_id
 from tests.system import System, drained, until
 from tests.training.conftest import RECIPE, sentence, toy_encoder, toy_rows, toy_tokenizer, write_jsonl

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cli.training import refusing
+from pipeline.cli.training.extra import refusing
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from tests.training.conftest import toy_rows, write_jsonl
 from training.config import TrainingConfigError

@@ -15,8 +15,9 @@ from tokenizers import Tokenizer
 from typer.testing import CliRunner
 
 from models import load_bundle
+from models.aliases import CHAMPION
 from models.files.annotation_files import PEOPLE, REHEARSAL
-from models.registry import CHAMPION, Registry
+from models.registry import Registry
 from pipeline.cli.main import app
 from pipeline.domain.annotation import Annotation
 from pipeline.store.sqlite.store import SqliteStore

@@ -14,7 +14,8 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.overrides import KeyOverride
-from pipeline.cli.backtest import Gaps, backtest
+from pipeline.cli.backtest.command import backtest
+from pipeline.cli.backtest.options import Gaps
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 
 HEADER = "timestamp,key,posts,negative"

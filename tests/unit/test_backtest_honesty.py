@@ -20,8 +20,8 @@ from pipeline.alerting.evaluation.backtest import calibrate, negative_scores
 from pipeline.alerting.evaluation.calibration import history_of
 from pipeline.alerting.evaluation.confirmed import deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Policy
-from pipeline.cli.backtest import backtest
-from pipeline.cli.common import guarded
+from pipeline.cli.backtest.command import backtest
+from pipeline.cli.guard import guarded
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from pipeline.classify.codec import decode
-from pipeline.cli.bench import with_reposts
+from pipeline.cli.bench.items import with_reposts
 from pipeline.demo.feed import Item
 from pipeline.domain.post import Origin, Record
 from tests.builders import START, record

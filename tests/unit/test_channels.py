@@ -31,10 +31,11 @@ from pipeline.alerting.notify.factory import make_channels, open_channel
 from pipeline.alerting.notify.mail_message import mail_on
 from pipeline.alerting.notify.message import cut, fitted, markdown, message
 from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.cli.alerts.example import example_alert
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings
-from tests.builders import an_alert, example_alert
+from tests.builders import an_alert
 
 SECRET = "a secret of the test"  # noqa: S105
 LONG = {
@@ -51,12 +52,12 @@ def alert(**changes: Any) -> Alert:
     """The example without a chart and with long, hostile posts; `changes` are fields of its JSON."""
     text = "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270
     usual = {"evidence": [{**LONG, "text": text}] * 30, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}}
-    example = example_alert()
+    example = example_alert(datetime.now(UTC))
     return Alert.from_json(example.id, {**example.to_json(), "series": {}, **usual, **changes})
 
 
 def charted(**changes: Any) -> Alert:
-    return alert(series=example_alert().to_json()["series"], **changes)
+    return alert(series=example_alert(datetime.now(UTC)).to_json()["series"], **changes)
 
 
 def send(kind: str, vendor: Callable[[web.Request, Any], Any], notice: Notice | None = None, **options: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.cli import check as command
+from pipeline.cli.check import checks
 from pipeline.cli.main import app
 from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE
 from tests.services.process import free_port
@@ -56,7 +56,7 @@ def test_only_a_service_that_is_away_is_69_and_wrong_settings_are_one_row() -> N
 
 
 def test_a_host_that_takes_connections_and_never_answers_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "_PATIENCE_S", 1.0)
+    monkeypatch.setattr(checks, "_PATIENCE_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         began = time.monotonic()
@@ -79,7 +79,7 @@ def test_a_bug_in_one_check_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> N
     def broken() -> str:
         raise KeyError("x")
 
-    monkeypatch.setattr(command, "_one_runtime", broken)
+    monkeypatch.setattr(checks, "_one_runtime", broken)
     found = report(EXIT_BUG)
     assert "KeyError" in found["runtime"]["problem"]
     assert found["model"]["ok"]

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from models.engine import Encoded
+from models.heads import Prediction
 from pipeline.classify.backlog import BacklogEstimator
 from pipeline.classify.dead_letter_limit import DeadLetterLimit
+from pipeline.classify.dead_lettering import DeadLettering
 from pipeline.classify.isolation import BUG, MIN_BUGS, Bug, BugLimit, isolate_bugs, poison_of
 from pipeline.classify.json_object import json_object, shown
-from pipeline.domain.errors import Fatal, Poison
+from pipeline.classify.retries import Retries
+from pipeline.classify.stage import ClassifyStage
+from pipeline.classify.stage_order import StageOrder
+from pipeline.classify.subjects import SubjectMatcher
+from pipeline.domain.counting import NegativeDefinition
+from pipeline.domain.errors import Fatal, Poison, Transient
+from pipeline.domain.metrics import Metrics
+from pipeline.domain.post import ScoredPost
+from tests.builders import DummyClassifier, record
 
 
 def test_the_backlog_is_what_waits_at_the_moving_average_less_the_preparation() -> None:
@@ -214,3 +228,124 @@ def test_a_value_is_shown_by_its_first_characters() -> None:
     assert shown({"a": [1, "手"]}, 100) == '{"a": [1, "手"]}'
     assert shown({"a": [1, 2]}, 5) == json.dumps({"a": [1, 2]})[:5]
     assert shown(["x" * 50] * 1000, 3) == '["x'
+
+
+class Silent:
+    """A dead-letter topic that does not know what was sent before."""
+
+    async def send(self, letter: object) -> None:
+        pass
+
+    async def sent_within(self, seconds: float) -> int | None:
+        return None
+
+
+def retries(waits: list[float]) -> Retries:
+    async def sleep(seconds: float) -> None:
+        waits.append(seconds)
+
+    return Retries(ThreadPoolExecutor(1), Metrics(CollectorRegistry()), sleep)
+
+
+def test_what_a_topic_does_not_know_counts_as_no_letters() -> None:
+    letters = DeadLettering(Silent(), DeadLetterLimit(1, 1.0, clock=Clock()), retries([]), Metrics(CollectorRegistry()))
+
+    async def admit() -> None:
+        await letters.admit(1, 10)
+        with pytest.raises(Fatal, match="2 dead letters"):
+            await letters.admit(1, 10)
+
+    asyncio.run(admit())
+
+
+def test_a_retry_is_logged_at_first_then_seldom_and_named_while_it_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    waits: list[float] = []
+    kept = retries(waits)
+    stalled: list[str | None] = []
+
+    async def call() -> str:
+        stalled.append(kept.stalled)
+        if len(stalled) <= 22:
+            raise Transient("away")
+        return "there"
+
+    assert asyncio.run(kept.run("index", call)) == "there"
+    assert stalled == [None, *["away"] * 22]
+    assert (kept.stalled, len(waits)) == (None, 22)
+    said = [r.getMessage() for r in caplog.records if "retrying" in r.getMessage()]
+    assert [message.split("attempt=")[1].split()[0] for message in said] == ["1", "4", "11", "21"]
+
+
+def test_batches_that_wait_for_inference_are_told_of_before_they_are_prepared() -> None:
+    clock = Clock()
+    order, seen = StageOrder(clock), []
+
+    async def batch(seconds: float) -> None:
+        async def prepare() -> None:
+            seen.append(round(order.slack_s(), 2))
+            clock.s += 1.0
+
+        async def infer(_: None) -> None:
+            clock.s += seconds
+
+        async def index(_: None) -> None:
+            seen.append(round(order.slack_s(), 2))
+
+        await order.run(10, prepare=prepare, infer=infer, index=index)
+
+    async def both() -> None:
+        await batch(20.0)
+        await batch(20.0)
+
+    asyncio.run(both())
+    assert seen == [0.0, 0.0, 18.5, 0.0], "ten records at two seconds less one and a half preparations"
+
+
+class Counting(DummyClassifier):
+    """Each batch has ten tokens and six of padding."""
+
+    def infer(self, encoded: Encoded) -> list[Prediction]:
+        self.tokens += 10
+        self.padded_tokens += 16
+        return super().infer(encoded)
+
+
+def stage(negative: tuple[str, ...] = ("negative",), head: str = "sentiment") -> tuple[ClassifyStage, Metrics]:
+    metrics = Metrics(CollectorRegistry())
+    counting = NegativeDefinition(head=head, negative=negative)
+    return ClassifyStage(Counting(), SubjectMatcher({"Nova": ["nova"]}), counting, metrics, 1 << 20), metrics
+
+
+def test_tokens_are_counted_beside_their_padding_and_a_text_of_the_cache_costs_none() -> None:
+    made, metrics = stage()
+    for _ in range(2):
+        made.infer(made.prepare([record(1, text="good nova"), record(2, text="good nova"), record(3, text="bad")]))
+    samples = {
+        s.name + str(s.labels.get("outcome", "")): s.value for f in metrics.registry.collect() for s in f.samples
+    }
+    assert (samples["opinionwatch_tokens_total"], samples["opinionwatch_padding_tokens_total"]) == (10, 6)
+    assert samples["opinionwatch_cache_lookups_totalmiss"] == 2
+    assert samples["opinionwatch_cache_lookups_totalhit"] == 1 + 3
+
+
+def scored_by(made: ClassifyStage, text: str) -> ScoredPost:
+    ((_, post),) = made.finish(made.infer(made.prepare([record(1, text=text)])))
+    assert isinstance(post, ScoredPost)
+    return post
+
+
+def test_the_negative_score_is_the_sum_over_the_classes_that_count_as_negative() -> None:
+    assert scored_by(stage()[0], "bad nova").negative_score == pytest.approx(0.8)
+    assert scored_by(stage(("negative", "nobody says so"))[0], "fine").negative_score == pytest.approx(0.1)
+    assert scored_by(stage(("negative", "positive"))[0], "fine").negative_score == pytest.approx(0.2)
+    assert scored_by(stage(("negative", "neutral", "positive"))[0], "fine").negative_score <= 1.0
+    post = scored_by(stage()[0], "bad nova")
+    assert (post.labels["sentiment"], post.subjects, post.model_name, post.model_version) == (
+        "negative", ("Nova",), "dummy", "1",
+    )  # fmt: skip
+    assert post.scores["sentiment"] == pytest.approx(0.8)
+
+
+def test_a_head_that_the_model_does_not_have_is_named_with_those_that_it_has() -> None:
+    with pytest.raises(Fatal, match=r"'mood' is not a head of model dummy 1 \(topic, sentiment\)"):
+        scored_by(stage(head="mood")[0], "fine")

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 from typer.testing import CliRunner
 
-from pipeline.cli.alerts import duration
-from pipeline.cli.common import guarded
+from pipeline.cli.alerts.snooze import duration
+from pipeline.cli.guard import guarded
 from pipeline.cli.main import app
 from pipeline.cli.terminal import Terminal, json_text
 from pipeline.domain.errors import Fatal
@@ -263,6 +263,6 @@ def test_half_a_character_or_a_number_is_classified_as_any_text(tmp_path: Path) 
 
 @pytest.mark.parametrize("time", ["", "4", "-5m", "nan", "4x", "²d", "999999999999d"])
 def test_what_is_no_duration_is_a_usage_error(time: str) -> None:
-    with pytest.raises(Fatal, match="is no duration") as caught:
+    with pytest.raises(Fatal, match="is not a duration") as caught:
         duration(time)
     assert caught.value.exit_code == 2

@@ -108,7 +108,7 @@ def test_answers_that_are_none_of_elasticsearch(
 def test_a_search_that_finds_nothing_like_hits_is_tried_again() -> None:
     with server(lambda _: http("200 OK", "{}", "application/json", PRODUCT)) as port:
         connection = Connection(f"http://127.0.0.1:{port}", "", "", "", 5.0)
-        with pytest.raises(Transient, match="something else than what was found"):
+        with pytest.raises(Transient, match="did not answer with search results"):
             connection.search()
         connection.close()
 

@@ -6,13 +6,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
 
 from pipeline.alerting.counting.count_cache import packed, unpacked
 from pipeline.alerting.counting.shares import key_shares
+from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.source_outage import HOUR_S, history_start, silent_sources
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scope_of
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
+from pipeline.domain.metrics import Metrics
 from pipeline.domain.progress import Progress
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored
@@ -181,3 +185,34 @@ def test_progress_of_a_topic_that_left_the_settings_is_ignored_and_named() -> No
     assert mark.ignored == {"old"}
     assert not mark.lagging()
     assert np.isclose(mark.quiet_s(2.0), 2.0)
+
+
+def test_an_outage_is_measured_logged_once_and_kept_for_people(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store, metrics = SqliteStore(tmp_path / "store.sqlite"), Metrics(CollectorRegistry())
+    store.setup()
+    store.source_hours = lambda *_: given  # type: ignore[method-assign]
+    given = {"weibo": every(1, 30, until=1), "reuters": every(1, 30, until=6), "retired": every(1, 30, until=6)}
+    monitor = SourceMonitor(store, metrics, ["retired"], no_data_share=0.4)
+    assert (monitor.quiet_s(7, END), monitor.no_data()) == (0.0, None)
+    monitor.look(END - timedelta(hours=1), 3600.0, 7, END, 0.0)
+    assert [s.source for s in monitor.silent] == ["reuters"]
+    assert sum("silent since" in r.getMessage() for r in caplog.records) == 1
+    labels = {"source": "reuters"}
+    name = "opinionwatch_source_outage_missing_posts"
+    assert metrics.registry.get_sample_value(name, labels) == monitor.silent[0].missing == 150.0
+    assert (monitor.quiet_s(7, END), monitor.quiet_s(8, END)) == (3600.0, 0.0)
+    assert monitor.no_data() is None, "a third of the posts is missing, not four tenths"
+    given = {"weibo": every(1, 30, until=6), "reuters": every(1, 30, until=6)}
+    monitor.look(END, 0.0, 7, END, 59.9)
+    assert len(monitor.silent) == 1, "it looks once a minute"
+    monitor.look(END, 0.0, 7, END, 60.0)
+    assert monitor.no_data() == "nothing comes from weibo, reuters"
+    assert sum("silent since" in r.getMessage() for r in caplog.records) == 2, "reuters was named before"
+    given = {"weibo": every(1, 30, until=1), "reuters": every(1, 30, until=1)}
+    monitor.look(END, 0.0, 8, END, 64.9)
+    assert monitor.no_data() is not None
+    monitor.look(END, 0.0, 8, END, 65.0)
+    assert (monitor.silent, monitor.no_data()) == ([], None), "what comes first is heard of within five seconds"
+    assert metrics.registry.get_sample_value(name, labels) is None

@@ -102,7 +102,7 @@ def test_tables_of_another_release_are_named_before_anything_is_written(tmp_path
 
 def test_a_disk_that_is_almost_full_is_said_by_check(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.check()
-    monkeypatch.setattr(database, "_LEAST_FREE", 1 << 60)
+    monkeypatch.setattr(database, "_MIN_FREE", 1 << 60)
     with pytest.raises(Transient, match="MB are free"):
         store.check()
 

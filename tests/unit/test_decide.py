@@ -15,7 +15,8 @@ from pipeline.alerting.notify.policy import Action, Decision, Maintenance, Quiet
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import NotificationStatus
 from pipeline.domain.operator_state import OperatorState
-from tests.builders import an_alert
+from pipeline.domain.post import Post
+from tests.builders import an_alert, scored
 
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)  # a Tuesday, 23:30 in Shanghai
 NIGHT = QuietHours(time(22), time(7), "Asia/Shanghai")
@@ -52,9 +53,13 @@ def test_a_snooze_holds_until_it_ends_and_an_acknowledgement_stops_reminders_onl
     assert tell("resolved", operator=known) is Action.SEND
 
 
+def post(author: str, source: str = "weibo") -> Post:
+    return scored(0, author=author, source=source).post
+
+
 def test_what_too_few_wrote_waits_for_more_authors() -> None:
     nobody_counted = an_alert(key="subject:Nova", severity="critical")
-    alert = replace(nobody_counted, source_profile=source_profile([{"source": "weibo", "author": "troll"}] * 40))
+    alert = replace(nobody_counted, source_profile=source_profile([post("troll")] * 40))
 
     def of(transition: str, alert: Alert, min_authors: int = 3) -> Decision:
         return decide(transition, alert, OperatorState(), [], [], NOW, min_authors)
@@ -64,7 +69,7 @@ def test_what_too_few_wrote_waits_for_more_authors() -> None:
     assert of("opened", alert, 1).action is Action.SEND
     assert of("resolved", replace(alert, notifications=NotificationStatus(first_at=NOW))).action is Action.SEND
     assert of("opened", nobody_counted).action is Action.SEND, "of an older release: nobody counted"
-    anonymous = [{"source": "weibo", "author": ""}] * 3
+    anonymous = [post("")] * 3
     assert of("opened", replace(alert, source_profile=source_profile(anonymous))).action is Action.SEND, (
         "a feed without authors must not hide"
     )
@@ -106,7 +111,7 @@ def test_a_crowd_that_says_one_word_breaks_nothing() -> None:
 
 @pytest.mark.parametrize(("authors", "broad"), [(["a"] * 10, False), ([str(i) for i in range(10)], True)])
 def test_one_author_is_not_broad(authors: list[str], broad: bool) -> None:
-    posts = [{"source": f"s{i % 4}", "author": a} for i, a in enumerate(authors)]
+    posts = [post(author, f"s{i % 4}") for i, author in enumerate(authors)]
     found = source_profile(posts)
     assert found.broad is broad
     assert found.sources == 4

@@ -17,7 +17,7 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import STATE, Evaluator, state_begun_at
 from pipeline.alerting.worker import AlertWorker
-from pipeline.cli.demo import demo
+from pipeline.cli.demo.command import demo
 from pipeline.demo.feed import Item
 from pipeline.demo.play import _Places
 from pipeline.domain.counting import NegativeDefinition
@@ -154,7 +154,7 @@ def test_a_feed_without_subjects_says_where_they_go(
     def stop(*_: Any) -> None:
         raise Stopped
 
-    monkeypatch.setattr("pipeline.cli.demo.open_classifier", stop)
+    monkeypatch.setattr("pipeline.cli.demo.show.open_classifier", stop)
     (tmp_path / "posts.jsonl").write_text('{"source": "a", "id": "1", "text": "x"}\n')
     for config, said in (("", True), ('[subjects]\nNova = ["Nova"]\n', False)):
         (tmp_path / "mine.toml").write_text(config)

@@ -10,13 +10,15 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from models.text import full_text
 from pipeline.domain import readable as records
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import BUCKET_S, EVERYTHING, Scope
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Poison, Transient
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Origin, Record, document_id, rounded, scores_of, text_of
+from pipeline.domain.post import Origin, Record, document_id
+from pipeline.domain.post_document import PostDocument, rounded
 from pipeline.domain.progress import Progress, is_named, same_log
 from pipeline.domain.readable import readable
 from pipeline.domain.retry import CAP_S, delay_s, retried
@@ -68,24 +70,35 @@ def test_a_stamp_is_a_time_from_2000_to_2100_in_milliseconds_or_microseconds(
     assert Record(Origin("t", 0, 1), stamp_ms, b"").time == time
 
 
-def test_text_and_scores_of_a_document_are_those_of_its_post() -> None:
-    assert text_of({"title": "a", "text": "b"}) == "a\nb"
-    assert [text_of({"title": "a", "text": ""}), text_of({"title": "", "text": "b"})] == ["a", "b"]
-    document = {"labels": {"topic": "x"}, "topic_score": 0.75, "sentiment_score": 0.5}
-    assert scores_of({**document, "scores": {"mood": 0.25}}) == {"mood": 0.25}
-    assert scores_of(document) == {"topic": 0.75}
-    assert rounded({"mood": 0.123456}) == {"mood": 0.1235}
+def test_a_post_has_an_id_of_its_source_and_its_own() -> None:
     assert document_id("weibo", "1") != document_id("weib", "o1")
+    assert full_text("a", "b") == "a\nb"
+    assert [full_text("a", ""), full_text("", "b")] == ["a", "b"]
 
 
 def test_a_document_has_scores_with_four_digits_and_none_where_a_model_has_no_such_head() -> None:
     post = scored(1)._replace(labels={"topic": "x"}, scores={"topic": 0.123456}, negative_score=0.987654)
-    document = post.document(AT.isoformat(), repost=True)
-    assert (document["topic_score"], document["sentiment_score"], document["negative_score"]) == (0.1235, 0.0, 0.9877)
-    assert (document["scores"], document["sentiment"], document["repost"]) == ({"topic": 0.1235}, "", True)
-    other = scored(1)._replace(labels={"sentiment": "y"}, scores={"sentiment": 0.123456}).document("", repost=False)
-    assert (other["topic"], other["topic_score"], other["sentiment_score"]) == ("", 0.0, 0.1235)
-    assert (other["corrected"], other["repost"]) == (False, False)
+    body = PostDocument(post, AT, repost=True).to_json()
+    assert (body["topic_score"], body["sentiment_score"], body["negative_score"]) == (0.1235, 0.0, 0.9877)
+    assert (body["scores"], body["sentiment"], body["repost"]) == ({"topic": 0.1235}, "", True)
+    other = scored(1)._replace(labels={"sentiment": "y"}, scores={"sentiment": 0.123456})
+    body = PostDocument(other, AT, repost=False).to_json()
+    assert (body["topic"], body["topic_score"], body["sentiment_score"]) == ("", 0.0, 0.1235)
+    assert (body["corrected"], body["repost"]) == (False, False)
+    assert rounded({"mood": 0.123456}) == {"mood": 0.1235}
+
+
+def test_a_document_of_an_older_release_has_the_scores_that_it_shows() -> None:
+    body = PostDocument(scored(1), AT, repost=False).to_json()
+    assert PostDocument.from_json("a", body | {"scores": {"mood": 0.25}}).scores == {"mood": 0.25}
+    older = {name: value for name, value in body.items() if name != "scores"} | {"labels": {"topic": "x"}}
+    assert PostDocument.from_json("a", older).scores == {"topic": 0.8}
+    least = {"source": "weibo", "@timestamp": AT.isoformat(), "ingested_at": AT.isoformat(), "newer": 1}
+    read = PostDocument.from_json("a", least)
+    assert (read.id, read.topic, read.unknown, read.repost, read.corrected) == ("a", "", {"newer": 1}, False, False)
+    assert (read.post.likes, read.post.origin, read.scored.negative_score) == (0, Origin("", 0, 0), 0.0)
+    assert (read.labels, read.scores) == ({}, {})
+    assert read.to_json() | least == read.to_json(), "a field of a newer release stays"
 
 
 def test_versions_of_documents_rank_the_stream_before_relabelling_before_people() -> None:

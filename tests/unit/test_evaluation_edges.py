@@ -9,10 +9,13 @@ import numpy as np
 import pytest
 
 from pipeline.alerting.counting.table import CountTable
+from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
+from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import TOUCHED, Exclusions, touched
 from pipeline.alerting.evaluation.observations import beyond, series_of, shared_scope
 from pipeline.alerting.evaluation.overrides import NO_OVERRIDE, KeyOverride, least_authors, override_of
+from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import BUCKET_S, Cell, Scope
 from tests.builders import START
 
@@ -176,3 +179,18 @@ def test_the_series_of_an_alert_is_its_last_day_in_half_hours() -> None:
     assert set(series.negatives) == {3}
     assert len(series_of(counts, Scope("t"), 20).posts) == 3, "as much as there is"
     assert np.sum(series_of(counts, Scope("nobody"), 298).posts) == 0
+
+
+def test_an_event_survives_its_json_and_what_is_no_number_is_null() -> None:
+    opened, _ = after((0, 4.0))
+    assert opened is not None
+    series = Series(1_800, 1800, (1, 2), (0, 1))
+    event = Event(opened, Transition.OPENED, ("topic:t",), Threshold(4.0, float("nan"), 0.0), "volume", series)
+    written = event.to_json()
+    assert written["threshold"] == {"fire": 4.0, "per_key_week": None, "key_weeks": 0.0}
+    read = Event.from_json(written)
+    assert np.isnan(read.threshold.per_key_week)
+    assert (read.threshold.fire, read.threshold.key_weeks) == (4.0, 0.0)
+    assert replace(read, threshold=event.threshold) == event
+    older = {name: value for name, value in written.items() if name != "inhibited"} | {"muted": ["topic:t"]}
+    assert Event.from_json(older).inhibited == ("topic:t",)

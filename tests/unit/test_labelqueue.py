@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from models.registry import CHALLENGER, CHAMPION, Registry
+from models.aliases import CHALLENGER, CHAMPION
+from models.registry import Registry
 from pipeline.annotation.queue import Candidate, candidates, frequencies, in_turns, new_words
 from pipeline.cli.main import app
 from pipeline.domain.post_document import PostDocument
@@ -109,5 +110,5 @@ def test_the_command_asks_the_challenger_and_does_without_a_broken_one(tmp_path:
     manifest.write_text(manifest.read_text()[:-9])
     said = CliRunner().invoke(app, command)
     assert said.exit_code == 0, said.output
-    assert "the challenger is not asked" in said.stderr
+    assert "does not consult the challenger" in said.stderr
     assert [row["why"] for row in json.loads(said.stdout)] == [["unsure (0.70)"]] * 2

@@ -76,7 +76,7 @@ def test_an_annotation_from_the_future_is_as_new_as_its_import(labels: Any, tmp_
 def test_what_could_not_be_used_is_named_and_nothing_used_is_exit_2(labels: Any) -> None:
     report = labels("a.csv", "text,sentiment,second opinion\nx,Negative,see 5\ny,angry,\nz,positive,ok\n")
     assert (report["imported"], report["refused"], report["unknown_columns"]) == (2, 1, ["second opinion"])
-    assert report["reasons"] == ["a.csv:3: label 'angry' is no class of 'sentiment' (negative, neutral, positive)"]
+    assert report["reasons"] == ["a.csv:3: label 'angry' is not a class of 'sentiment' (negative, neutral, positive)"]
     for content in ("", "text,sentiment\n", "text,sentiment\ny,angry\n", 'text,second opinion\ny,"ok"\n'):
         labels("a.csv", content, code=2)
     labels("a.jsonl", [said("negative", was_cancelled=True)], code=2)
@@ -106,7 +106,7 @@ def test_a_registry_that_does_not_answer_is_69(tmp_path: Path, monkeypatch: pyte
     assert "127.0.0.1:9" in str(done.exception)
     queue = CliRunner().invoke(app, ["labels", "queue", "--json"])
     assert queue.exit_code == 0, "the posts are there without the challenger's opinion"
-    assert "the challenger is not asked" in queue.stderr
+    assert "does not consult the challenger" in queue.stderr
 
 
 def test_half_a_character_costs_its_row(labels: Any, tmp_path: Path) -> None:

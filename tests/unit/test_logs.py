@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline.classify.codec import decode
-from pipeline.cli.dead_letters import escaped
+from pipeline.cli.dead.show import escaped
 from pipeline.domain.errors import Poison
 from pipeline.domain.post import Origin, Record
 from pipeline.service.logs import Repeats, configure

@@ -20,7 +20,7 @@ from pipeline.alerting.notify.answers import (
     quoted,
 )
 from pipeline.alerting.notify.http import MAX_WAIT_S, is_public, waited_s
-from pipeline.alerting.notify.message import Message, cut, fitted, markdown, plain_text
+from pipeline.alerting.notify.message import Message, Quote, cut, fitted, markdown
 from pipeline.alerting.notify.rate_limit import RateLimit
 from pipeline.domain.errors import Fatal, Transient
 
@@ -154,23 +154,23 @@ def test_an_address_that_carries_another_is_judged_by_that_one(address: str, pub
     assert is_public(address) == public
 
 
-SAID = Message("title", ["fact one", "fact two"], "Evidence", [("手" * 400, "http://x/1", ""), ("b" * 50, "", "+3")])
+SAID = Message(
+    "title", ["fact one", "fact two"], "Evidence", [Quote("手" * 400, "http://x/1", ""), Quote("b" * 50, "", "+3")]
+)
 
 
 def test_a_message_is_shortened_by_its_evidence_first() -> None:
-    whole = plain_text(SAID)
-    assert fitted(SAID, plain_text, len(whole.encode())) != whole, "an excerpt has 280 characters at the most"
-    assert fitted(SAID, plain_text, 10_000).count("手") == 279
-    for most in (900, 700, 500, 300, 150, 60, 20):
-        text = fitted(SAID, plain_text, most)
+    assert fitted(SAID, markdown, 10_000).count("手") == 279, "an excerpt has 280 characters at the most"
+    for most in (1000, 700, 500, 300, 150, 60, 20):
+        text = fitted(SAID, markdown, most)
         assert len(text.encode()) <= most
-        assert text.startswith("title"[: most - 3])
+        assert text.startswith("**title"[: most - 3])
         if most >= 60:
-            assert "fact one\nfact two" in text, "facts are cut last"
-    assert fitted(SAID, plain_text, 700).count("手") == 139
-    assert "b" * 50 in fitted(SAID, plain_text, 700)
-    assert fitted(SAID, plain_text, 500).count("手") == 69
-    assert "b" * 50 not in fitted(SAID, plain_text, 300)
+            assert "- fact one\n\n- fact two" in text, "facts are cut last"
+    assert fitted(SAID, markdown, 700).count("手") == 139
+    assert "b" * 50 in fitted(SAID, markdown, 700)
+    assert fitted(SAID, markdown, 500).count("手") == 69
+    assert "b" * 50 not in fitted(SAID, markdown, 300)
 
 
 def test_a_cut_splits_no_character() -> None:
@@ -178,8 +178,7 @@ def test_a_cut_splits_no_character() -> None:
 
 
 def test_evidence_is_quoted_with_its_reposts_and_links_that_are_links() -> None:
-    said = Message("t", ["f"], "Evidence", [("a [x](y)", "http://x/(1)", "+3"), ("b", "https://x/1", "")])
-    assert markdown(said) == "**t**\n\n- f\n\n**Evidence**\n\n> a ［x］(y) (+3)\n\n> b [link](https://x/1)"
-    assert plain_text(said) == "t\n\nf\n\nEvidence\n- a [x](y) (+3) http://x/(1)\n- b https://x/1"
-    assert plain_text(Message("t", ["f"], "Evidence", [])) == "t\n\nf"
+    quotes = [Quote("a [x](y)", "http://x/(1)", "+3"), Quote("b", "https://x/1", ""), Quote("c", "ftp://x", "")]
+    said = Message("t", ["f"], "Evidence", quotes)
+    assert markdown(said) == "**t**\n\n- f\n\n**Evidence**\n\n> a ［x］(y) (+3)\n\n> b [link](https://x/1)\n\n> c"
     assert markdown(Message("t", [], "Evidence", [])) == "**t**"

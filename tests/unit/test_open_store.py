@@ -25,3 +25,12 @@ def test_user_and_address_are_taken_apart() -> None:
 def test_an_authority_that_cannot_be_read_is_named() -> None:
     with pytest.raises(Fatal, match=r"store\.ca_file /no/such\.pem.*No such file"):
         open_store(StoreSettings(url="https://es:9200", ca_file="/no/such.pem"))
+
+
+@pytest.mark.parametrize(
+    ("url", "address"), [("http://es", "http://es:9200"), ("https://ann@es:9243/path", "https://es:9243/path")]
+)
+def test_the_port_is_that_of_elasticsearch_where_none_is_given(url: str, address: str) -> None:
+    store = open_store(StoreSettings(url=url, timeout_s=1.0))
+    assert isinstance(store, ElasticsearchStore)
+    assert store.connection.url == address

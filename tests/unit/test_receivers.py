@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,10 @@ from pipeline.alerting.notify.factory import check_channels, make_channels
 from pipeline.alerting.notify.http import Poster, is_public
 from pipeline.alerting.notify.mail import MailChannel
 from pipeline.alerting.notify.smtp import MailServer
-from pipeline.cli.check import _channels
+from pipeline.cli.alerts.example import example_alert
+from pipeline.cli.check.checks import _channels
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings, Settings
-from tests.builders import example_alert
 
 TOKEN = "T0KEN-of-the-test"  # noqa: S105
 LOGIN_PAGE = "\n <!DOCTYPE html><html><title>Sign in</title></html>"
@@ -313,11 +314,11 @@ def test_mail_checks_the_certificate_before_it_logs_in(
     channel = MailChannel("m", server, sender="a@b.c", to=["d@e.f"])
     if trusted and host == "localhost":
         with pytest.raises(Transient):  # it takes the log-in, and knows no more
-            asyncio.run(channel.send(Notice("k", "opened", example_alert())))
+            asyncio.run(channel.send(Notice("k", "opened", example_alert(datetime.now(UTC)))))
         assert any(line.startswith(b"AUTH") for line in got)
         return
     with pytest.raises(Fatal, match="is not trusted"):
-        asyncio.run(channel.send(Notice("k", "opened", example_alert())))
+        asyncio.run(channel.send(Notice("k", "opened", example_alert(datetime.now(UTC)))))
     assert not got, "nothing is said to a stranger"
 
 

@@ -16,14 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 from kafka.record.memory_records import MemoryRecords
-from pipeline.alerting.alerts.document import _evidence
 
 from models.text import MAX_NAME, clean, compatible, content_hash
-from pipeline.alerting.alerts.terms import spread
+from pipeline.alerting.alerts.evidence import _evidence_post
+from pipeline.alerting.alerts.terms import source_profile
 from pipeline.classify.codec import MAX_ID, MAX_LANG, MAX_URL, decode
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.errors import Poison
 from pipeline.domain.post import EPOCH, DeadLetter, Origin, Post, Record, document_id
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.kafka import dead_letters, writers
 from pipeline.kafka.agent import to_record
 from pipeline.settings import KafkaSettings
@@ -226,12 +227,12 @@ def test_brackets_in_a_text_are_no_containers() -> None:
 
 
 def test_alerts_show_posts_of_older_releases_clean() -> None:
-    post = {"_id": "1", "source": HOSTILE, "url": HOSTILE, "author": HOSTILE, "title": "", "text": HOSTILE}
-    shown = _evidence({**post, "@timestamp": "2026-01-01", "negative_score": 0.9, "heat": 0})
-    of = spread([post])
-    for text in (shown["source"], shown["url"], of["top_source"], of["top_author"]):
+    body = {"@timestamp": "2026-01-01T00:00:00+00:00", "ingested_at": "2026-01-01T00:00:00+00:00", "text": HOSTILE}
+    old = PostDocument.from_json("1", {**body, "source": HOSTILE, "url": HOSTILE, "author": HOSTILE})
+    shown, profile = _evidence_post(RepostedPost(old, 0)), source_profile([old.post])
+    for text in (shown.source, shown.url, profile.top_source, profile.top_author):
         assert text.isprintable()
-    assert shown["text"].replace("\n", "").isprintable()
+    assert shown.text.replace("\n", "").isprintable()
 
 
 def test_long_fields_are_cut_where_that_leaves_their_meaning() -> None:

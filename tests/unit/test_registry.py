@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle
 from models.engine import Encoded, OnnxEngine
 from models.heads import Prediction
 from models.hotswap import HotSwap
-from models.registry import CHAMPION, Registry, RegistryError
+from models.registry import Registry, RegistryError
 from models.shadow import Shadow, shadowed
 from pipeline.classify.model_provider import bundle_in_service
 from pipeline.domain.errors import Fatal

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from pipeline.annotation.relabelling import corrected
-from pipeline.annotation.retraining_rows import write_rows
+from pipeline.annotation.retraining_rows import write_training_rows
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
@@ -35,7 +35,7 @@ def test_rehearsal_comes_from_all_of_the_time_and_people_come_first(tmp_path: Pa
     odd = Annotation("p", "intent", "refund", "ann", START, "of a head that the model has not")
     store.put_annotations([*said, odd])
     file = tmp_path / "rows.jsonl"
-    assert write_rows(store, file, HEADS, 24) == {"labels": 2, "rehearsal": 48}
+    assert write_training_rows(store, file, HEADS, 24) == {"labels": 2, "rehearsal": 48}
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     assert {r["text"] for r in rows if r["source"] == PEOPLE} == {"hour 77", "another text"}
     rehearsed = [r for r in rows if r["source"] == REHEARSAL]
@@ -45,11 +45,11 @@ def test_rehearsal_comes_from_all_of_the_time_and_people_come_first(tmp_path: Pa
     assert not texts & {"hour 0", "hour 77"}, "corrected, or labelled under another id"
     days = {int(t.split()[1]) // 24 for t in texts if t.startswith("hour")}
     assert len(days) == 20, "each day has its share"
-    assert write_rows(store, file, HEADS, 0) == {"labels": 2}
+    assert write_training_rows(store, file, HEADS, 0) == {"labels": 2}
 
 
 def test_an_empty_index_has_none(tmp_path: Path) -> None:
     store = SqliteStore(tmp_path / "store.sqlite")
     store.setup()
     store.put_annotations([Annotation("p", "sentiment", "negative", "ann", START, "text")])
-    assert write_rows(store, tmp_path / "rows.jsonl", HEADS, 4) == {"labels": 1}
+    assert write_training_rows(store, tmp_path / "rows.jsonl", HEADS, 4) == {"labels": 1}

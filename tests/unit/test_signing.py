@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from models.aliases import CHAMPION
 from models.bundle import BundleError, read_bundle
-from models.registry import CHAMPION, Registry
+from models.registry import Registry
 from models.signing import SIGNATURE, new_key, sign
 from pipeline.classify.model_provider import open_classifier
 from pipeline.domain.errors import Fatal

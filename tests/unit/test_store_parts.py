@@ -7,12 +7,15 @@ from typing import Any
 
 import pytest
 
+from pipeline.domain.alert import Alert
 from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.errors import Transient
 from pipeline.domain.states import invalidation_key
 from pipeline.store.closed_days import day_start, invalidation_tokens, is_closed
 from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch.bulk import ItemVerdict, first_refusal, item_verdicts
-from pipeline.store.elasticsearch.refusals import Refusal, item, read
+from pipeline.store.elasticsearch.refusals import Refusal, item, read, refused
+from pipeline.store.elasticsearch.templates import Layout, layout_of, templates
 from tests.builders import START
 
 DAY = date(2026, 11, 21)
@@ -126,3 +129,69 @@ def test_an_error_of_a_document_never_repeats_its_words(depth: int) -> None:
     assert "secret" not in str(found)
     assert found.words == ("field topic" if depth == 1 else "")
     assert found.index == ("opinion-posts-2026.11" if depth == 2 else "")
+
+
+def test_the_fields_of_a_post_have_the_types_that_analysts_query() -> None:
+    posts = templates("ik_smart", 2, Layout("month"))["opinion-posts"]["template"]["mappings"]["properties"]
+    keyword, score = {"type": "keyword", "ignore_above": 1024}, {"type": "float"}
+    names = ("id", "source", "kind", "url", "author", "lang", "topic", "sentiment", "subjects")
+    assert {name: posts[name] for name in names} == dict.fromkeys(names, keyword)
+    assert {n: posts[n]["type"] for n in ("@timestamp", "ingested_at")} == {"@timestamp": "date", "ingested_at": "date"}
+    assert [posts[n] for n in ("topic_score", "sentiment_score", "negative_score")] == [score] * 3
+    assert [posts[n]["type"] for n in ("repost", "time_suspect", "corrected")] == ["boolean"] * 3
+    assert [posts[n] for n in ("title", "text")] == [{"type": "text", "analyzer": "ik_smart"}] * 2
+    assert [posts[n]["type"] for n in ("labels", "scores", "extra")] == ["flattened"] * 3
+
+
+def test_what_is_only_shown_of_an_alert_is_not_indexed() -> None:
+    alerts = templates("standard", 2, Layout("month"))["opinion-alerts"]["template"]["mappings"]["properties"]
+    shown = ("spread", "series", "last_hour", "evidence")
+    assert [alerts[name] for name in shown] == [{"type": "object", "enabled": False}] * 4
+    assert alerts["query"] == {"type": "keyword", "index": False, "doc_values": False}
+    assert {alerts[name]["type"] for name in ("started_at", "updated_at", "resolved_at")} == {"date"}
+
+
+def test_templates_are_strict_and_hold_what_setup_must_know_again() -> None:
+    found = templates("standard", 2, Layout("day", date(2026, 9, 1)))
+    assert set(found) == {"opinion-posts", "opinion-alerts", "opinion-labels", "opinion-originals", "opinion-state"}
+    for name, body in found.items():
+        assert body["template"]["mappings"]["dynamic"] == "strict"
+        assert body["template"]["settings"]["number_of_replicas"] == 2
+        assert body["index_patterns"] == [f"{name}-*" if name == "opinion-posts" else name]
+        assert body["priority"] == 200
+    assert found["opinion-posts"]["template"]["aliases"] == {"opinion-posts": {}}
+    assert layout_of(found["opinion-posts"]["_meta"]) == Layout("day", date(2026, 9, 1))
+    assert layout_of(templates("standard", 0, Layout("hour"))["opinion-posts"]["_meta"]) == Layout("hour")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "reason", "wait_s"),
+    [
+        (413, "x", "too large", 5.0), (400, "validation_exception", "maximum normal shards open", 5.0),
+        (400, "index_closed_exception", "closed", 5.0), (403, "cluster_block_exception", "blocked", 1.0),
+        (404, "search_context_missing_exception", "gone", 1.0), (429, "x", "busy", 1.0), (503, "x", "y", 1.0),
+    ],
+)  # fmt: skip
+def test_how_long_a_refusal_is_waited_for(status: int, kind: str, reason: str, wait_s: float) -> None:
+    error = refused("http://es:9200", item(status, {"type": kind, "reason": reason}))
+    assert isinstance(error, Transient)
+    assert error.retry_after_s == wait_s
+
+
+def test_an_alert_is_replaced_by_its_successor_or_by_one_that_is_as_far_along() -> None:
+    def replaces(there: dict[str, Any], new: dict[str, Any]) -> bool:
+        old, other = (Alert.from_json("a", {"started_at": START.isoformat(), **each}) for each in (there, new))
+        return other.may_replace(old)
+
+    assert replaces({"revision": 3}, {"revision": 4})
+    assert not replaces({"revision": 4}, {"revision": 4})
+    assert replaces({}, {"revision": 1}), "what an older release wrote has no revision"
+    assert not replaces({}, {"revision": 0})
+    assert replaces({"sequence": 1}, {"sequence": 1})
+    assert not replaces({"sequence": 2}, {"sequence": 1})
+    assert replaces({}, {"sequence": 0})
+    assert replaces({"sequence": 0}, {})
+    assert not replaces({"sequence": 1}, {})
+    assert not replaces({"revision": 1}, {"sequence": 9}), "an older release does not undo what a newer one wrote"
+    assert replaces({"sequence": 1, "pending": ["x"]}, {"sequence": 1})
+    assert not replaces({"sequence": 1}, {"sequence": 1, "pending": ["x"]})

@@ -273,3 +273,17 @@ def test_a_delimiter_follows_each_quoted_field_or_the_end() -> None:
     assert [list(v.values()) for v in values(rows)][0] == ["x ", "y "]
     assert [r.line for r in rows if isinstance(r, BadRow)] == [3]
     assert [list(v.values()) for v in values(rows)][-1] == ["x", "last"]
+
+
+def test_an_error_within_an_array_is_named_by_its_line() -> None:
+    rows = list(rows_of(io.StringIO('[{"id": 1},\noops,\n\n{"id": 2}\n]'), "a.json"))
+    assert [row.line for row in rows] == [1, 2]
+
+
+def test_what_follows_a_quoted_field_of_several_lines_at_the_end_of_a_file_is_no_delimiter() -> None:
+    rows = list(rows_of(io.StringIO('a,b\n1,"two\nlines"z'), "a.csv"))
+    assert [r.line for r in rows if isinstance(r, BadRow)] == [2]
+
+
+def test_a_file_may_unpack_to_eight_gigabytes_and_one_value_have_a_quarter_of_one() -> None:
+    assert (encodings.MAX_UNPACKED, encodings.MAX_WHOLE) == (8 * 2**30, 2**28)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.annotation.retraining_rows import labels_known
+from pipeline.annotation.retraining_rows import annotations_trained_on
 from pipeline.cli.main import app
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
@@ -107,7 +107,7 @@ def test_a_drop_that_was_killed_is_ended_by_the_same_command(labels: Labels, mon
 
 
 @pytest.mark.parametrize(
-    ("words", "why"), [((), "all labels"), (("--since", "monday"), "'monday' is no time.*2026-11-20")]
+    ("words", "why"), [((), "all labels"), (("--since", "monday"), "'monday' is not a time.*2026-11-20")]
 )
 def test_what_to_drop_is_to_be_said(labels: Labels, words: tuple[str, ...], why: str) -> None:
     with pytest.raises(Fatal, match=why) as refused:
@@ -119,7 +119,7 @@ def test_labels_that_the_last_training_had_are_not_waited_for_again(labels: Labe
     labels.store.put_state(json_key("retrain"), {"labels": 6, "outcome": "refused"})
     labels.run("drop", "--annotator", "ann", "--yes")
     assert labels.store.state(json_key("retrain")) == {"labels": 2, "outcome": "refused"}
-    assert labels_known(labels.store, 5) == 2, "the next three count"
+    assert annotations_trained_on(labels.store, 5) == 2, "the next three count"
 
 
 def test_an_older_annotation_of_another_head_that_comes_later_reaches_its_post(labels: Labels) -> None:

@@ -8,6 +8,8 @@ import logging
 import os
 import shutil
 import stat
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable
@@ -18,12 +20,13 @@ import pytest
 from typer.testing import CliRunner
 
 from models import bundle as bundles
+from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
 from models.engine import OnnxEngine, OutOfMemoryError
 from models.errors import BundleUnreadableError
 from models.folders import private_cache, private_folder
 from models.hotswap import HotSwap
-from models.registry import CHAMPION, Entry, Registry, RegistryUnavailableError
+from models.registry import Entry, Registry, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.signing import new_key, sign
 from pipeline.classify.model_provider import bundle_in_service, open_classifier
@@ -468,3 +471,28 @@ def test_a_retraining_signs_nothing_that_comes_of_an_unsigned_champion(
     assert "another user" in str(done.exception), "what lies there is not ours"
     done = CliRunner().invoke(app, ["retrain", "--min-new-labels", "1"])
     assert "not the" in str(done.exception), "a signature of the manifest does not cover for a file that was changed"
+
+
+def test_a_temporary_cache_ends_with_its_process(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("no folder")
+    code = """
+import shutil, sys
+from models.folders import private_cache
+folder = private_cache("registry")
+assert folder == private_cache("registry") and folder.is_dir()
+print(folder)
+if len(sys.argv) > 1:
+    shutil.rmtree(folder)
+"""
+    for gone in ([], ["gone"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *gone],
+            env={**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            cwd=Path(__file__).parents[2],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert "opinionwatch-registry-" in done.stdout
+        assert not Path(done.stdout.strip()).exists()
+        assert "Traceback" not in done.stderr, "somebody may have removed it before"

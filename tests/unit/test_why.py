@@ -21,9 +21,9 @@ from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.why import near
-from pipeline.cli.alerts import duration
-from pipeline.cli.common import guarded
-from pipeline.cli.why import why
+from pipeline.cli.alerts.snooze import duration
+from pipeline.cli.alerts.why import why
+from pipeline.cli.guard import guarded
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.store.sqlite.store import SqliteStore

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -23,12 +23,15 @@ LAST_LINE = 1 << 30
 
 @dataclass
 class Judges:
-    """Passed tests by the lines that they execute, and the lines that an import executes."""
+    """Passed tests by the lines that they execute, and the lines that an import executes.
+
+    `touched` counts by test file the lines of each module that it executes.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[int, set[str]]] = field(default_factory=dict)
     imported: dict[str, set[int]] = field(default_factory=dict)
-    breadth: dict[str, int] = field(default_factory=dict)
+    touched: dict[str, dict[str, int]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
     def add(self, file: str, shown: dict[str, Any], in_functions: Callable[[str], frozenset[int]]) -> None:
@@ -38,7 +41,7 @@ class Judges:
         """
         self.seconds |= shown["seconds"]
         self.failed += shown["failed"]
-        self.breadth[file] = sum(map(len, shown["lines"].values()))
+        self.touched[file] = {module: len(lines) for module, lines in shown["lines"].items()}
         for module, lines in shown["lines"].items():
             of_module, within = self.lines.setdefault(module, {}), in_functions(module)
             for line, tests in lines.items():
@@ -49,8 +52,8 @@ class Judges:
         for module, imported in shown["imported"].items():
             self.imported.setdefault(module, set()).update(imported)
 
-    def of(self, module: str, source: str, line: int, importers: Iterable[str]) -> list[str]:
-        """The tests that execute the statement at a line, of files that execute little else, the quickest first.
+    def of(self, module: str, source: str, line: int, importers: Sequence[str]) -> list[str]:
+        """The tests that execute the statement at a line, of files that are about the module, the quickest first.
 
         Where an import executes it, the tests that execute its function or its module judge, or where none does, those
         of the modules that import it.
@@ -59,15 +62,22 @@ class Judges:
         found = self._executing(module, *spans[0])
         if not found and not self.imported.get(module, set()).isdisjoint(range(spans[0][0], spans[0][1] + 1)):
             found = next((tests for span in spans[1:] if (tests := self._executing(module, *span))), set())
-            found = found or set().union(*(self._executing(other, 1, LAST_LINE) for other in importers))
-        return self._few(found)
+            if not found:
+                found = set().union(*(self._executing(other, 1, LAST_LINE) for other in importers))
+                return self._few(found, importers)
+        return self._few(found, [module])
 
     def _executing(self, module: str, first: int, last: int) -> set[str]:
         return set().union(*(tests for line, tests in self.lines.get(module, {}).items() if first <= line <= last))
 
-    def _few(self, tests: set[str]) -> list[str]:
-        """`MOST_FILES` files and `MOST_S` seconds of tests at most."""
-        files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (self.breadth[file], file))
+    def _few(self, tests: set[str], modules: Sequence[str]) -> list[str]:
+        """`MOST_FILES` files, first those that execute little but these modules, and `MOST_S` seconds of tests."""
+
+        def about(file: str) -> float:
+            touched = self.touched[file]
+            return sum(touched.get(module, 0) for module in modules) / max(1, sum(touched.values()))
+
+        files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (-about(file), file))
         near = set(files[:MOST_FILES])
         wanted = [test for test in tests if test.split("::")[0] in near]
         wanted.sort(key=lambda test: (self.seconds[test], test))

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
-from models.text import MAX_NAME, clean, clean_line, clean_url, full_text
+from models.text import MAX_NAME, clean, clean_line, clean_url
 from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
 from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.post_document import RepostedPost
 from pipeline.store.protocol import PostStore
 
 #: Posts that an alert shows.
@@ -47,7 +47,7 @@ class EvidenceReader:
         return Evidence(
             posts=tuple(map(_evidence_post, shown)),
             query=self._store.evidence_query(scope, start, end, rule),
-            model=f"{shown[0]['model']['name']} {shown[0]['model']['version']}" if shown else "",
+            model=shown[0].document.model if shown else "",
             terms=terms,
             source_profile=profile,
         )
@@ -60,32 +60,34 @@ class EvidenceReader:
     def distinct_authors(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
         """How many authors wrote the `EXPLAINED` strongest posts; a post without an author counts as one more."""
         posts = self._store.evidence(scope, start, end, self._definition(lane), EXPLAINED)
-        return source_profile(posts).distinct_authors or 0
+        return source_profile([each.document.post for each in posts]).distinct_authors or 0
 
     def _profile(
-        self, scope: Scope, lane: str, start: datetime, end: datetime, shown: Sequence[Mapping[str, Any]] = ()
+        self, scope: Scope, lane: str, start: datetime, end: datetime, shown: Sequence[RepostedPost] = ()
     ) -> tuple[tuple[str, ...], SourceProfile]:
         """The terms that set the posts apart from the week before, and where the posts come from."""
         rule = self._definition(lane)
         counted = self._store.evidence(scope, start, end, rule, EXPLAINED) or shown
         week = self._store.evidence(scope, start - timedelta(days=7), start, rule, EXPLAINED)
-        texts, before = ([full_text(p["title"], p["text"]) for p in posts] for posts in (counted, week))
-        return tuple(distinctive(texts, before)), source_profile(counted)
+        posts, before = ([each.document.post for each in found] for found in (counted, week))
+        terms = distinctive((post.full_text for post in posts), (post.full_text for post in before))
+        return tuple(terms), source_profile(posts)
 
     def _definition(self, lane: str) -> NegativeDefinition:
         """In the volume lane every post is evidence."""
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting
 
 
-def _evidence_post(post: Mapping[str, Any]) -> EvidencePost:
+def _evidence_post(found: RepostedPost) -> EvidencePost:
     # An older release, which cleaned less, may have indexed the post.
-    text = clean(post["title"] or post["text"])
+    post = found.document.post
+    text = clean(post.title or post.text)
     return EvidencePost(
-        id=post["_id"],
-        source=clean_line(post["source"], MAX_NAME),
-        url=clean_url(post["url"]),
-        published_at=datetime.fromisoformat(post["@timestamp"]),
+        id=post.id,
+        source=clean_line(post.source, MAX_NAME),
+        url=clean_url(post.url),
+        published_at=post.event_time,
         text=text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…",
-        negative_score=post["negative_score"],
-        reposts=post["heat"],
+        negative_score=found.document.scored.negative_score,
+        reposts=found.reposts,
     )

@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import rjieba
 
 from models.text import MAX_NAME, clean_line
 from pipeline.domain.alert_evidence import SourceProfile
+from pipeline.domain.post import Post
 
 _LATIN = re.compile(r"[a-z][a-z'-]{2,}")
 _HAN = re.compile(r"[\u3400-\u9fff]+")
@@ -82,13 +82,13 @@ def distinctive(inside: Iterable[str], outside: Iterable[str], limit: int = 6) -
     return [word for word in ranked if word in kept]
 
 
-def source_profile(posts: Sequence[Mapping[str, Any]]) -> SourceProfile:
+def source_profile(posts: Sequence[Post]) -> SourceProfile:
     """How many sources and authors the posts have, and the strongest of each with its share.
 
     The profile is broad if no source has more than 60 % and no author more than 20 % of the posts.
     """
-    sources = Counter(post["source"] for post in posts)
-    authors = Counter(post["author"] for post in posts if post["author"])
+    sources = Counter(post.source for post in posts)
+    authors = Counter(post.author for post in posts if post.author)
     total = max(1, len(posts))
     (top_source, from_source), (top_author, from_author) = (
         counter.most_common(1)[0] if counter else ("", 0) for counter in (sources, authors)
@@ -100,6 +100,6 @@ def source_profile(posts: Sequence[Mapping[str, Any]]) -> SourceProfile:
         top_source_share=round(from_source / total, 3),
         top_author=clean_line(top_author, MAX_NAME),
         top_author_share=round(from_author / total, 3),
-        distinct_authors=len(authors) + sum(not post["author"] for post in posts),
+        distinct_authors=len(authors) + sum(not post.author for post in posts),
         broad=bool(posts) and from_source <= MAX_SOURCE_SHARE * total and from_author <= MAX_AUTHOR_SHARE * total,
     )

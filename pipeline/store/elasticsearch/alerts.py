@@ -19,30 +19,30 @@ class ElasticsearchAlerts:
     """Implements `AlertStore`."""
 
     def __init__(self, connection: Connection) -> None:
-        self._c = connection
+        self._connection = connection
 
     def put_alert(self, alert: Alert) -> bool:
         for _ in range(MAX_ATTEMPTS):
-            there = self._c.get(names.ALERTS, alert.id)
+            there = self._connection.get(names.ALERTS, alert.id)
             if there and not alert.may_replace(stored_alert(alert.id, there["_source"])):
                 return False
-            if self._c.put(names.ALERTS, alert.id, alert.to_json(), **unchanged(there)):
+            if self._connection.put(names.ALERTS, alert.id, alert.to_json(), **unchanged(there)):
                 return True
-        raise Transient(f"store {self._c.url}: alert {alert.id} changed during {MAX_ATTEMPTS} attempts to write it")
+        raise Transient(f"alert {alert.id} was changed by others during {MAX_ATTEMPTS} attempts to write it")
 
     def alert(self, alert_id: str) -> Alert | None:
-        found = self._c.get(names.ALERTS, alert_id)
+        found = self._connection.get(names.ALERTS, alert_id)
         return stored_alert(alert_id, found["_source"]) if found else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
-        return list(_readable(self._c.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])))
+        return list(_readable(self._connection.hits(names.ALERTS, limit, query=query, sort=[{"started_at": "desc"}])))
 
     def due_alerts(self, channel: str, now: datetime, limit: int) -> list[Alert]:
         mine: JsonObject = {"term": {"notifications.channel": channel}}
         due = [mine, {"range": {"notifications.due_at": {"lte": now.isoformat()}}}]
         attempts = {"order": "asc", "nested": {"path": "notifications", "filter": mine}}
-        hits = self._c.search(
+        hits = self._connection.search(
             index=names.ALERTS,
             query={"nested": {"path": "notifications", "query": all_of(due)}},
             size=limit,
@@ -52,7 +52,7 @@ class ElasticsearchAlerts:
 
     def unsettled_alerts(self) -> Iterator[Alert]:
         either = [{"term": {"state": "open"}}, {"exists": {"field": "pending"}}]
-        hits = self._c.scan(
+        hits = self._connection.scan(
             names.ALERTS, query={"bool": {"should": either, "minimum_should_match": 1}}, sort=[{"started_at": "asc"}]
         )
         return _readable(hits)
@@ -64,7 +64,7 @@ class ElasticsearchAlerts:
                 "bool": {"must": {"exists": {"field": "unnotified"}}, "must_not": {"term": {"unnotified": ""}}}
             },
         }
-        answer = self._c.search(
+        answer = self._connection.search(
             index=names.ALERTS,
             query={"term": {"state": "open"}},
             size=0,

@@ -15,17 +15,17 @@ class ElasticsearchAnnotations:
     """Implements `AnnotationStore`."""
 
     def __init__(self, connection: Connection) -> None:
-        self._c = connection
+        self._connection = connection
 
     def put_annotations(self, annotations: Sequence[Annotation]) -> None:
-        self._c.bulk([[{"index": {"_index": names.LABELS, "_id": x.id}}, x.to_json()] for x in annotations])
-        self._c.call(lambda es: es.indices.refresh(index=names.LABELS))
+        self._connection.bulk([[{"index": {"_index": names.LABELS, "_id": x.id}}, x.to_json()] for x in annotations])
+        self._connection.call(lambda es: es.indices.refresh(index=names.LABELS))
 
     def annotations(self) -> Iterator[Annotation]:
-        hits = self._c.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
+        hits = self._connection.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
         return readable("labels in the store", hits, lambda h: Annotation.from_json(h["_source"]))
 
     def drop_annotations(self, annotations: Sequence[Annotation]) -> int:
-        dropped = self._c.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in annotations])
-        self._c.call(lambda es: es.indices.refresh(index=names.LABELS))
+        dropped = self._connection.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in annotations])
+        self._connection.call(lambda es: es.indices.refresh(index=names.LABELS))
         return dropped.count(ItemVerdict.WRITTEN)

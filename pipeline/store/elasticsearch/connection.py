@@ -1,11 +1,11 @@
-"""The connection to Elasticsearch 8.19 or 9. The only module that imports its client."""
+"""The connection to Elasticsearch 8.19 or 9. No other module imports its client."""
 
 from __future__ import annotations
 
 import logging
 import ssl
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from elasticsearch import (
     UnsupportedProductError,
 )
 
+from models.json_types import JsonObject
 from pipeline.domain.connection_errors import cause_of, printable
 from pipeline.domain.errors import Fatal, PipelineError, Transient
 from pipeline.store.elasticsearch import templates as names
@@ -29,19 +30,22 @@ from pipeline.store.elasticsearch.refusals import SETUP, TooLargeError, entry_re
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+#: An item of a bulk request: the action, and the document that it writes.
+Operation = list[JsonObject]
+#: Hits per request.
 PAGE = 5000
 #: Attempts at a write whose document changes between the read and the write.
 MAX_ATTEMPTS = 20
-#: How long the server keeps the view of a search that is read page by page.
-_VIEW = "2m"
+#: How long the server keeps the point in time of a search that is read page by page.
+_KEEP_ALIVE = "2m"
 
 
 class Connection:
-    """Raises `Transient` or `Fatal` only; safe from several threads."""
+    """Raises only `Transient` or `Fatal`; safe to use from several threads."""
 
     def __init__(self, url: str, username: str, password: str, ca_file: str, timeout_s: float) -> None:
         self.url, self._timeout_s = url, timeout_s
-        tls: dict[str, Any] = {"ssl_context": _trusting(ca_file)} if ca_file and url.startswith("https") else {}
+        tls: JsonObject = {"ssl_context": _context_trusting(ca_file)} if ca_file and url.startswith("https") else {}
         try:
             self._es = Elasticsearch(
                 url,
@@ -52,40 +56,40 @@ class Connection:
                 **tls,
             )
         except ValueError as error:
-            raise _no_url(url, error) from None
+            raise _unusable_url(url, error) from None
 
     def close(self) -> None:
         self._es.close()
 
     def call(self, request: Callable[[Elasticsearch], T]) -> T:
-        """One request through the client."""
+        """The result of one request through the client."""
         try:
             found = request(self._es)
         except ApiError as error:
             raise self._translated(error) from None
         except SerializationError as error:
-            raise self._no_answer() from error
+            raise self._not_an_answer() from error
         except TransportError as error:
             raise unreachable(self.url, cause_of(error), self._timeout_s) from error
         except ValueError as error:
-            if type(error).__module__.startswith("urllib3"):  # a host that no name can be
-                raise _no_url(self.url, error) from None
+            if type(error).__module__.startswith("urllib3"):  # the host cannot be a name
+                raise _unusable_url(self.url, error) from None
             raise
         if isinstance(found, TextApiResponse):
-            raise self._no_answer()
+            raise self._not_an_answer()
         return found
 
-    def _no_answer(self, what: str = "JSON") -> Transient:
-        remedy = "look at what stands in front of Elasticsearch there"
-        return Transient(f"store {self.url} answered with something else than {what}", 1.0, remedy)
+    def _not_an_answer(self, expected: str = "JSON") -> Transient:
+        remedy = "check the proxy or load balancer in front of Elasticsearch"
+        return Transient(f"store {self.url} did not answer with {expected}", 1.0, remedy)
 
-    def get(self, index: str, key: str) -> dict[str, Any] | None:
-        """One document with its `_source`, `_seq_no` and `_primary_term`, as it was written last."""
+    def get(self, index: str, key: str) -> JsonObject | None:
+        """A document as last written, with its `_source`, `_seq_no` and `_primary_term`, or None."""
         (found,) = self.entries([{"_index": index, "_id": key}])
         return found if found.get("found") else None
 
-    def put(self, index: str, key: str, document: Mapping[str, Any], **condition: Any) -> bool:
-        """Writes one document, visible when this returns; False where it is not as `condition` says (409)."""
+    def put(self, index: str, key: str, document: JsonObject, **condition: Any) -> bool:
+        """Writes a document and makes it visible; returns False if the stored one does not meet `condition` (409)."""
 
         def request(es: Elasticsearch) -> bool:
             try:
@@ -96,8 +100,8 @@ class Connection:
 
         return self.call(request)
 
-    def bulk(self, operations: list[list[dict[str, Any]]]) -> list[ItemVerdict]:
-        """WRITTEN, CONFLICT or REJECTED per operation; a request that is too large is split in halves."""
+    def bulk(self, operations: list[Operation]) -> list[ItemVerdict]:
+        """WRITTEN, CONFLICT or REJECTED for each operation; a request that is too large is split in two."""
         if not operations:
             return []
         lines: list[Any] = [orjson.dumps(line) for operation in operations for line in operation]
@@ -112,106 +116,109 @@ class Connection:
             half = len(operations) // 2
             return self.bulk(operations[:half]) + self.bulk(operations[half:])
         if ItemVerdict.FATAL in got:
-            raise self._why(response, got, ItemVerdict.FATAL)
+            raise self._bulk_error(response, got, ItemVerdict.FATAL)
         if n_rejected := got.count(ItemVerdict.REJECTED):
             refusal = first_refusal(response, got, ItemVerdict.REJECTED)
-            log.warning("store refused %d of %d documents for good, the first with %s", n_rejected, len(got), refusal)
+            log.warning("store rejected %d of %d documents; the first refusal is %s", n_rejected, len(got), refusal)
         if ItemVerdict.SPLIT in got or ItemVerdict.RETRY in got:
             again = [i for i, v in enumerate(got) if v in {ItemVerdict.SPLIT, ItemVerdict.RETRY}]
             if len(again) == len(operations):
-                raise self._why(response, got, got[again[0]])
+                raise self._bulk_error(response, got, got[again[0]])
             for i, v in zip(again, self.bulk([operations[i] for i in again]), strict=True):
                 got[i] = v
         return got
 
-    def _why(self, response: object, got: list[ItemVerdict], verdict: ItemVerdict) -> PipelineError:
-        """The exception for a bulk request of which the items with `verdict` were not taken."""
+    def _bulk_error(self, response: object, got: list[ItemVerdict], verdict: ItemVerdict) -> PipelineError:
+        """The exception for a bulk request whose items with `verdict` were not written."""
         refusal = first_refusal(response, got, verdict)
         error = refused(self.url, refusal) if refusal else None
         if isinstance(error, Fatal if verdict is ItemVerdict.FATAL else Transient):
             return error
-        said = f": {refusal}" if refusal else ""
+        reason = f": {refusal}" if refusal else ""
         if verdict is ItemVerdict.FATAL:
-            return Fatal(f"store {self.url} refuses writes{said}", SETUP)
-        return Transient(f"store {self.url} took none of {len(got)} documents{said}", retry_after_s=1.0)
+            return Fatal(f"store {self.url} refuses writes{reason}", SETUP)
+        return Transient(f"store {self.url} wrote none of {len(got)} documents{reason}", retry_after_s=1.0)
 
-    def mget(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def sources(self, docs: list[JsonObject]) -> list[JsonObject]:
+        """The body of each document; raises `Transient` if one cannot be read."""
         if not docs:
             return []
         answer = self.entries(docs)
         if len(answer) != len(docs) or not all(d.get("found") for d in answer):
-            raise Transient(f"store {self.url}: a document in conflict cannot be read yet")
+            raise Transient(f"store {self.url}: a document that conflicts with a write cannot be read yet")
         return [d["_source"] for d in answer]
 
-    def entries(self, docs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """An entry for each; raises where the index of one cannot be read."""
-        answer: list[dict[str, Any]] = self.call(lambda es: es.mget(docs=docs))["docs"]
+    def entries(self, docs: list[JsonObject]) -> list[JsonObject]:
+        """The entry of each document, found or not; raises if the index of one cannot be read."""
+        answer: list[JsonObject] = self.call(lambda es: es.mget(docs=docs))["docs"]
         for entry in answer:
-            if isinstance(error := entry.get("error"), Mapping):
+            if isinstance(error := entry.get("error"), dict):
                 raise refused(self.url, entry_refusal(error))
         return answer
 
     def search(self, *, index: str = names.POSTS, **body: Any) -> Any:
-        """Indices of posts that an operator has closed are passed over; any other must be there."""
+        """The answer to a search; it leaves out indices of posts that an operator has closed, but no other index."""
         found = self.call(lambda es: es.search(index=index, ignore_unavailable=index == names.POSTS, **body))
         if "hits" not in found:
-            raise self._no_answer("what was found")
+            raise self._not_an_answer("search results")
         return found
 
-    def hits(self, index: str, limit: int, **search: Any) -> list[dict[str, Any]]:
-        """The first `limit` hits of a search, however many: past one page they are read at one point in time."""
+    def hits(self, index: str, limit: int, **search: Any) -> list[JsonObject]:
+        """The first `limit` hits of a search; more than one page is read at one point in time."""
         if limit > PAGE:
             return list(islice(self.scan(index, **search), min(limit, sys.maxsize)))
-        found: list[dict[str, Any]] = self.search(index=index, size=limit, **search)["hits"]["hits"]
+        found: list[JsonObject] = self.search(index=index, size=limit, **search)["hits"]["hits"]
         return found
 
     def alternatives(self, index: str) -> list[str]:
-        """The indices behind `index`: itself, those of the alias, or none where nothing has that name."""
+        """The indices behind a name: the index itself, those of the alias, or none if nothing has that name."""
         found = self.call(lambda es: es.options(ignore_status=404).indices.get_alias(index=index)).body
         return [] if found.get("status") == 404 else sorted(found)
 
-    def scan(self, index: str, **search: Any) -> Iterator[dict[str, Any]]:
-        """All hits of a search at one point in time, page by page."""
-        pit = self.call(lambda es: es.open_point_in_time(index=index, keep_alive=_VIEW))["id"]
+    def scan(self, index: str, **search: Any) -> Iterator[JsonObject]:
+        """All hits of a search at one point in time, read page by page."""
+        pit = self.call(lambda es: es.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE))["id"]
         after: list[Any] | None = None
         try:
             while True:
                 hits = self.call(
                     lambda es, after=after: es.search(  # type: ignore[misc]
-                        pit={"id": pit, "keep_alive": _VIEW}, size=PAGE, search_after=after, **search
+                        pit={"id": pit, "keep_alive": _KEEP_ALIVE}, size=PAGE, search_after=after, **search
                     )
                 )["hits"]["hits"]
                 yield from hits
                 if len(hits) < PAGE:
                     break
                 after = hits[-1]["sort"]
-        finally:  # also where the caller wants no more of it; it ends by itself after a while
+        finally:  # also if the caller stops early; otherwise the server would keep it for a while
             with suppress(Fatal, Transient):
                 self.call(lambda es: es.close_point_in_time(id=pit))
 
     def _translated(self, error: ApiError) -> Exception:
         if isinstance(error, UnsupportedProductError):
             return Fatal(
-                f"store {self.url} answers, but not as Elasticsearch 8 or 9 does",
-                "correct store.url: OpenSearch, a proxy or another service answers there",
+                f"store {self.url} answers, but not as Elasticsearch 8 or 9",
+                "correct store.url, which leads to OpenSearch, a proxy or another service",
             )
         return refused(self.url, read(error.meta.status, error.body))
 
 
-def unchanged(there: dict[str, Any] | None) -> dict[str, Any]:
-    """The condition that a document is still as it was read, or still not there."""
-    if there is None:
+def unchanged(stored: JsonObject | None) -> JsonObject:
+    """The condition that a document is still as it was read, or still does not exist."""
+    if stored is None:
         return {"op_type": "create"}
-    return {"if_seq_no": there["_seq_no"], "if_primary_term": there["_primary_term"]}
+    return {"if_seq_no": stored["_seq_no"], "if_primary_term": stored["_primary_term"]}
 
 
-def _trusting(ca_file: str) -> ssl.SSLContext:
+def _context_trusting(ca_file: str) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # an SSLError is one
-        reason = "it holds no certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
-        raise Fatal(f"store.ca_file {ca_file} cannot be read: {reason}", "give a PEM file") from None
+    except OSError as error:  # ssl.SSLError is a subclass
+        reason = "it does not hold a certificate in PEM" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Fatal(f"store.ca_file {ca_file} cannot be read: {reason}", "set store.ca_file to a PEM file") from None
 
 
-def _no_url(url: str, error: ValueError) -> Fatal:
-    return Fatal(f"store.url {url} cannot be used: {printable(str(error), 160)}", "write http(s)://[user@]host:port")
+def _unusable_url(url: str, error: ValueError) -> Fatal:
+    return Fatal(
+        f"store.url {url} cannot be used: {printable(str(error), 160)}", "write it as http(s)://[user@]host:port"
+    )

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from models.cache import LruCache
 from models.json_types import JsonObject
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
-from pipeline.store.elasticsearch.connection import PAGE, Connection
+from pipeline.store.elasticsearch.connection import PAGE, Connection, Operation
 from pipeline.store.elasticsearch.indices import Indices
 from pipeline.store.elasticsearch.states import ElasticsearchStates
 from pipeline.store.protocol import SOURCES
 
+#: Negative posts among which the most reposted are found.
 _CANDIDATES = 500
+#: Content hashes with a known owner that are kept in memory.
 _KNOWN_HASHES = 200_000
 _OLDEST_FIRST = [{"@timestamp": "asc"}]
 
@@ -28,71 +29,60 @@ _OLDEST_FIRST = [{"@timestamp": "asc"}]
 class ElasticsearchPosts:
     """Implements `PostStore`."""
 
-    def __init__(self, connection: Connection, indices: Indices, states: ElasticsearchStates) -> None:
-        self._c, self._indices, self._states = connection, indices, states
+    def __init__(
+        self, connection: Connection, indices: Indices, states: ElasticsearchStates, now: Callable[[], datetime]
+    ) -> None:
+        self._connection, self._indices, self._states, self._now = connection, indices, states, now
         self._owners: LruCache[str, str] = LruCache(_KNOWN_HASHES)
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
         self._indices.make_ready(self._index_of(p) for p in posts)
         owners = self._claim({p.post.content_hash: p.post.id for p in reversed(posts)})
         outcomes: list[Outcome | None] = [None] * len(posts)
-        operations: list[list[dict[str, Any]]] = [
-            [
-                {
-                    "index": {
-                        "_index": self._index_of(p),
-                        "_id": p.post.id,
-                        "version": version,
-                        "version_type": "external",
-                    }
-                },
-                PostDocument(p, ingested_at, repost=owners[p.post.content_hash] != p.post.id).to_json(),
-            ]
-            for p in posts
-        ]
+        documents = (PostDocument(p, ingested_at, repost=owners[p.post.content_hash] != p.post.id) for p in posts)
         conflicts: list[int] = []
-        for number, got in enumerate(self._c.bulk(operations)):
+        for number, got in enumerate(self._connection.bulk([self._write(d, version) for d in documents])):
             if got is ItemVerdict.WRITTEN:
                 outcomes[number] = Outcome.INDEXED
             elif got is ItemVerdict.CONFLICT:
                 conflicts.append(number)
             else:
                 outcomes[number] = Outcome.REJECTED
-        for number, outcome in zip(conflicts, self._conflicting([posts[i] for i in conflicts]), strict=True):
+        for number, outcome in zip(conflicts, self._conflict_outcomes([posts[i] for i in conflicts]), strict=True):
             outcomes[number] = outcome
         self._states.invalidate_days((p.post.event_time for p in posts), ingested_at)
         return [outcome for outcome in outcomes if outcome is not None]
 
-    def _conflicting(self, posts: Sequence[ScoredPost]) -> list[Outcome]:
-        """Whether each document that is there came from the very record (redelivered) or from another."""
+    def _write(self, document: PostDocument, version: int) -> Operation:
+        index = self._indices.layout().index(document.post.event_time)
+        target = {"_index": index, "_id": document.id, "version": version, "version_type": "external"}
+        return [{"index": target}, document.to_json()]
+
+    def _conflict_outcomes(self, posts: Sequence[ScoredPost]) -> list[Outcome]:
+        """REDELIVERED for each post with a document from the same record, DUPLICATE for one from another record."""
         wanted = [{"_index": self._index_of(p), "_id": p.post.id, "_source": ["origin"]} for p in posts]
-        found = self._c.mget(wanted)
+        found = self._connection.sources(wanted)
         outcomes = []
         for post, document in zip(posts, found, strict=True):
-            origin = post.post.origin
-            same = document.get("origin") == {
-                "topic": origin.topic,
-                "partition": origin.partition,
-                "offset": origin.offset,
-            }
+            same = document.get("origin") == post.post.origin._asdict()
             outcomes.append(Outcome.REDELIVERED if same else Outcome.DUPLICATE)
         return outcomes
 
     def _claim(self, firsts: dict[str, str]) -> dict[str, str]:
-        """Owner (document id) of each content hash; the first to claim one owns it for good."""
+        """The owner (a document id) of each content hash: the first document to claim a hash owns it for good."""
         owners = {h: owner for h in firsts if (owner := self._owners.get(h)) is not None}
         unknown = [h for h in firsts if h not in owners]
-        operations: list[list[dict[str, Any]]] = [
+        operations: list[Operation] = [
             [{"create": {"_index": names.ORIGINALS, "_id": h}}, {"owner": firsts[h]}] for h in unknown
         ]
         taken = []
-        for content_hash, got in zip(unknown, self._c.bulk(operations), strict=True):
+        for content_hash, got in zip(unknown, self._connection.bulk(operations), strict=True):
             if got is ItemVerdict.CONFLICT:
                 taken.append(content_hash)
             else:
                 owners[content_hash] = firsts[content_hash]
         for content_hash, document in zip(
-            taken, self._c.mget([{"_index": names.ORIGINALS, "_id": h} for h in taken]), strict=True
+            taken, self._connection.sources([{"_index": names.ORIGINALS, "_id": h} for h in taken]), strict=True
         ):
             owners[content_hash] = document["owner"]
         for content_hash in unknown:
@@ -100,22 +90,12 @@ class ElasticsearchPosts:
         return owners
 
     def replace(self, documents: Sequence[PostDocument], version: int) -> int:
-        operations: list[list[dict[str, Any]]] = []
-        for document in documents:
-            index = self._indices.layout().index(document.post.event_time)
-            target = {"_index": index, "_id": document.id, "version": version}
-            operations.append(
-                [
-                    {"index": {**target, "version_type": "external"}},
-                    document.to_json(),
-                ]
-            )
-        written = self._c.bulk(operations).count(ItemVerdict.WRITTEN)
-        self._states.invalidate_days((d.post.event_time for d in documents), datetime.now(UTC))
+        written = self._connection.bulk([self._write(d, version) for d in documents]).count(ItemVerdict.WRITTEN)
+        self._states.invalidate_days((d.post.event_time for d in documents), self._now())
         return written
 
     def refresh(self) -> None:
-        self._c.call(lambda es: es.indices.refresh(index=names.POSTS, ignore_unavailable=True))
+        self._connection.call(lambda es: es.indices.refresh(index=names.POSTS, ignore_unavailable=True))
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         bucket = {"bucket": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}}
@@ -131,10 +111,10 @@ class ElasticsearchPosts:
         negative = {"negative": {"filter": queries.negative(rule)}}
         cells = []
         for keys, clauses in kinds:
-            after: dict[str, Any] | None = None
+            after: JsonObject | None = None
             while True:
                 composite = {"size": PAGE, "sources": keys, **({"after": after} if after else {})}
-                answer = self._c.search(
+                answer = self._connection.search(
                     query=queries.all_of(clauses), size=0, aggs={"cells": {"composite": composite, "aggs": negative}}
                 )["aggregations"]["cells"]
                 cells += [
@@ -156,23 +136,24 @@ class ElasticsearchPosts:
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         hours = {"hours": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}}}
         sources = {"sources": {"terms": {"field": "source", "size": SOURCES}, "aggs": hours}}
-        answer = self._c.search(query=queries.all_of([queries.in_range(start, end)]), size=0, aggs=sources)
+        answer = self._connection.search(query=queries.all_of([queries.in_range(start, end)]), size=0, aggs=sources)
         found = answer["aggregations"]["sources"]["buckets"] if "aggregations" in answer else []
         return {b["key"]: {int(h["key"]) // 1000: h["doc_count"] for h in b["hours"]["buckets"]} for b in found}
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
+    ) -> list[RepostedPost]:
         query = queries.evidence(scope, start, end, rule)
-        hits = self._c.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
-        hashes = [h["_source"]["content_hash"] for h in hits]
-        heat: dict[str, int] = {}
+        hits = self._connection.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
+        documents = [_document(hit) for hit in hits]
+        hashes = [document.post.content_hash for document in documents]
+        reposts: dict[str, int] = {}
         if hashes:
             groups = {"groups": {"terms": {"field": "content_hash", "size": len(hashes)}}}
-            answer = self._c.search(query={"terms": {"content_hash": hashes}}, size=0, aggs=groups)
-            heat = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
-        found = [{**h["_source"], "_id": h["_id"], "heat": heat.get(h["_source"]["content_hash"], 0)} for h in hits]
-        return sorted(found, key=lambda d: (-d["heat"], -d["negative_score"], d["_id"]))[:limit]
+            answer = self._connection.search(query={"terms": {"content_hash": hashes}}, size=0, aggs=groups)
+            reposts = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
+        found = [RepostedPost(document, reposts.get(document.post.content_hash, 0)) for document in documents]
+        return sorted(found, key=lambda f: (-f.reposts, -f.document.scored.negative_score, f.document.id))[:limit]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         body = json.dumps({"query": queries.evidence(scope, start, end, rule)}, ensure_ascii=False)
@@ -183,29 +164,29 @@ class ElasticsearchPosts:
         if not words:
             return []
         must = [{"multi_match": {"query": w, "fields": ["title", "text"], "type": "phrase"}} for w in words]
-        hits = self._c.hits(names.POSTS, limit, query={"bool": {"must": must}}, sort=[{"@timestamp": "desc"}])
+        hits = self._connection.hits(names.POSTS, limit, query={"bool": {"must": must}}, sort=[{"@timestamp": "desc"}])
         return [_document(h) for h in hits]
 
     def post(self, document_id: str) -> PostDocument | None:
-        hits = self._c.search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
+        hits = self._connection.search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
         return _document(hits[0]) if hits else None
 
     def documents(self, start: datetime, end: datetime) -> Iterator[PostDocument]:
-        hits = self._c.scan(
+        hits = self._connection.scan(
             names.POSTS, query=queries.all_of([queries.in_range(start, end)]), sort=[{"@timestamp": "asc"}]
         )
         return (_document(h) for h in hits)
 
     def ids(self) -> Iterator[str]:
-        hits = self._c.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
+        hits = self._connection.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
         return (h["_id"] for h in hits)
 
     def post_count(self) -> int:
-        return int(self._c.call(lambda es: es.count(index=names.POSTS, ignore_unavailable=True))["count"])
+        return int(self._connection.call(lambda es: es.count(index=names.POSTS, ignore_unavailable=True))["count"])
 
     def bounds(self) -> tuple[datetime, datetime] | None:
         ends = {"first": {"min": {"field": "@timestamp"}}, "last": {"max": {"field": "@timestamp"}}}
-        answer = self._c.search(query={"match_all": {}}, size=0, aggs=ends)["aggregations"]
+        answer = self._connection.search(query={"match_all": {}}, size=0, aggs=ends)["aggregations"]
         if answer["first"]["value"] is None:
             return None
         first, last = (datetime.fromtimestamp(answer[end]["value"] / 1000, UTC) for end in ("first", "last"))

@@ -18,31 +18,29 @@ class ElasticsearchStates:
     """Implements `StateStore`."""
 
     def __init__(self, connection: Connection) -> None:
-        self._c = connection
+        self._connection = connection
 
     def put_state(self, key: StateKey[T], value: T) -> None:
-        self._c.call(lambda es: es.index(index=names.STATE, id=_id(key), document=_document(key, value)))
+        self._connection.call(lambda es: es.index(index=names.STATE, id=_id(key), document=_document(key, value)))
 
     def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
         for _ in range(MAX_ATTEMPTS):
-            there = self._c.get(names.STATE, _id(key))
+            there = self._connection.get(names.STATE, _id(key))
             known = key.read(there["_source"]["value"]) if there else None
             if known != before:
                 return known == value
-            if self._c.put(names.STATE, _id(key), _document(key, value), **unchanged(there)):
+            if self._connection.put(names.STATE, _id(key), _document(key, value), **unchanged(there)):
                 return True
-        raise Transient(
-            f"state {key.name} in store {self._c.url} changed during each of {MAX_ATTEMPTS} attempts to write it"
-        )
+        raise Transient(f"state {key.name} was changed by others during {MAX_ATTEMPTS} attempts to write it")
 
     def state(self, key: StateKey[T]) -> T | None:
-        found = self._c.get(names.STATE, _id(key))
+        found = self._connection.get(names.STATE, _id(key))
         return key.read(found["_source"]["value"]) if found else None
 
     def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
         if not keys:
             return {}
-        entries = self._c.entries([{"_index": names.STATE, "_id": _id(key)} for key in keys])
+        entries = self._connection.entries([{"_index": names.STATE, "_id": _id(key)} for key in keys])
         found = {
             key: key.read(entry["_source"]["value"])
             for key, entry in zip(keys, entries, strict=True)
@@ -53,12 +51,12 @@ class ElasticsearchStates:
     def invalidate_days(self, times: Iterable[datetime], now: datetime) -> None:
         """Gives every closed day in `times` a new invalidation token."""
         tokens = invalidation_tokens(times, now)
-        done = self._c.bulk(
+        done = self._connection.bulk(
             [[{"index": {"_index": names.STATE, "_id": _id(key)}}, _document(key, t)] for key, t in tokens.items()]
         )
         if done.count(ItemVerdict.WRITTEN) < len(tokens):
             raise Transient(
-                f"store {self._c.url} did not take the invalidation tokens of {len(tokens)} closed days",
+                f"store {self._connection.url} did not take the invalidation tokens of {len(tokens)} closed days",
                 retry_after_s=1.0,
             )
 

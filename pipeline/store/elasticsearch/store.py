@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Callable
+from datetime import date, datetime
 
 from pipeline.domain.errors import Transient
+from pipeline.store.closed_days import utc_now
 from pipeline.store.composed import ComposedStore
 from pipeline.store.elasticsearch.alerts import ElasticsearchAlerts
 from pipeline.store.elasticsearch.annotations import ElasticsearchAnnotations
@@ -30,12 +32,14 @@ class ElasticsearchStore(ComposedStore):
         period: str = "month",
         replicas: int = 0,
         backfill_before: date | None = None,
+        now: Callable[[], datetime] = utc_now,
     ) -> None:
+        """`now` is the wall clock, which tells whether a day is closed and which index is current."""
         self.connection = Connection(url, username, password, ca_file, timeout_s)
-        self._indices = Indices(self.connection, analyzer, period, replicas, backfill_before)
+        self._indices = Indices(self.connection, analyzer, period, replicas, backfill_before, now)
         states = ElasticsearchStates(self.connection)
         super().__init__(
-            posts=ElasticsearchPosts(self.connection, self._indices, states),
+            posts=ElasticsearchPosts(self.connection, self._indices, states, now),
             annotations=ElasticsearchAnnotations(self.connection),
             alerts=ElasticsearchAlerts(self.connection),
             progress=ElasticsearchProgress(self.connection),
@@ -52,7 +56,7 @@ class ElasticsearchStore(ComposedStore):
             red = sorted(name for name, entry in health["indices"].items() if entry["status"] == "red")
             raise Transient(
                 f"store {self.connection.url}: index {', '.join(red[:5])} of cluster {health['cluster_name']} is red",
-                remedy="GET _cluster/allocation/explain says why; a node or a disk is missing",
+                remedy="GET _cluster/allocation/explain names the reason: bring back the missing node or disk",
             )
         notes = self._indices.health()
         return f"Elasticsearch at {self.connection.url}, {health['status']}, {self.post_count()} posts{notes}"

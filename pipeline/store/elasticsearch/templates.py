@@ -1,23 +1,23 @@
-"""Index templates and names of the Elasticsearch store. Pure."""
+"""The index templates of the Elasticsearch store, and the layout of its indices. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+
+from models.json_types import JsonObject
 
 POSTS, ALERTS, LABELS = "opinion-posts", "opinion-alerts", "opinion-labels"
-#: First document of each content hash, so that a repost is known as one whoever delivers it (docs/adr/0002).
+#: The first document of each content hash, so that every worker recognises a repost (docs/adr/0002).
 ORIGINALS = "opinion-originals"
-#: Progress per source partition and the evaluator's cursor (docs/adr/0001).
+#: The progress per source partition, and the states (docs/adr/0001).
 STATE = "opinion-state"
-#: Raised with every change of a mapping: `setup` then adds what is new to the indices that exist.
+#: Increases with every change of a mapping; `setup` then adds the new fields to existing indices.
 SCHEMA = 6
-#: Of our index templates; of several that match an index, Elasticsearch applies the one with the highest.
+#: The priority of our index templates: Elasticsearch applies the matching template with the highest priority.
 PRIORITY = 200
 OURS = (POSTS, ALERTS, LABELS, ORIGINALS, STATE)
-#: A name of each kind of index, to ask which templates match it.
+#: An index name of each kind, to find the templates that match it.
 EXAMPLES = (f"{POSTS}-2026.11", f"{POSTS}-2026.11.24", f"{POSTS}-2026.11.24.05", f"{POSTS}-2019", *OURS[1:])
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
@@ -25,17 +25,17 @@ _KEYWORD = {"type": "keyword", "ignore_above": 1024}
 _SCORE = {"type": "float"}
 
 
-#: Days before the first setup from which on posts have an index per period; older ones have one per year.
+#: Posts up to this many days older than the first setup have an index per period; older ones have one per year.
 _HORIZON_DAYS = {"hour": 7, "day": 90, "month": 90}
 _YEAR = "%Y"
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which index a post belongs to: a function of its event time alone, fixed at setup (docs/adr/0028).
+    """Which index a post belongs to: it depends only on the event time, and setup fixes it (docs/adr/0028).
 
-    Posts from before `backfill_before` (None: none are) share an index per year: a feed of items that reach back for
-    years would otherwise make thousands of indices.
+    Posts from before `backfill_before` share one index per year (None: no posts do). Otherwise a feed with items of
+    many years would create thousands of indices.
 
     >>> layout = Layout("day", date(2026, 9, 1))
     >>> [layout.index(datetime(year, 11, 24, 5, tzinfo=UTC)) for year in (2026, 2019)]
@@ -51,19 +51,19 @@ class Layout:
         return f"{POSTS}-{at.strftime(_YEAR if old else PERIODS[self.period])}"
 
     def misplaces(self, index: str, before: Layout) -> bool:
-        """Whether an index that was filled by `before` may hold posts that belong to another one here."""
+        """Whether an index that was filled under `before` may hold posts that belong to another index here."""
         start = start_of(index)
         if start is None or self == before:
             return False
         old, new = before.backfill_before, self.backfill_before
         if not _is_yearly(index):
             return self.period != before.period or (new is not None and start < _midnight(new))
-        # All that it holds is from before `old`: it is in place unless the new date is earlier.
+        # All its posts are from before `old`: they are in place unless the new date is earlier.
         return new is None or (old is not None and new < old and start.replace(year=start.year + 1) > _midnight(new))
 
 
 def first_layout(period: str, today: date, indices: list[str]) -> Layout:
-    """The layout that a store with these `indices` would get today: no post in them is misplaced by it."""
+    """The layout that a store with these `indices` gets today: it misplaces no post in them."""
     horizon = today - timedelta(days=_HORIZON_DAYS[period])
     if period == "month":
         horizon = horizon.replace(day=1)
@@ -72,18 +72,18 @@ def first_layout(period: str, today: date, indices: list[str]) -> Layout:
 
 
 def later(before: Layout, first: Layout) -> date | None:
-    """The date for a store that has one: moved on over what retention has deleted, never back."""
+    """The new date of a store that has one: it moves forward past deleted indices, but never back."""
     return max((d for d in (before.backfill_before, first.backfill_before) if d), default=None)
 
 
-def layout_of(meta: Mapping[str, Any]) -> Layout:
-    """As the template's `_meta` says."""
+def layout_of(meta: JsonObject) -> Layout:
+    """The layout that the `_meta` of the template holds."""
     before = meta.get("backfill_before")
     return Layout(str(meta.get("period")), date.fromisoformat(before) if before else None)
 
 
 def start_of(index: str) -> datetime | None:
-    """The first moment that an index of posts covers; None for another name.
+    """The first moment that an index of posts covers; None for any other name.
 
     >>> start_of("opinion-posts-2026.11"), start_of("opinion-posts-old")
     (datetime.datetime(2026, 11, 1, 0, 0, tzinfo=datetime.timezone.utc), None)
@@ -104,8 +104,8 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[str, Any]]:
-    """Template name -> body, for `PUT _index_template/NAME`."""
+def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObject]:
+    """The body of `PUT _index_template/NAME` for each name."""
     text = {"type": "text", "analyzer": analyzer}
     posts = {
         "@timestamp": {"type": "date"},
@@ -121,7 +121,7 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[st
         "sentiment_score": _SCORE,
         "negative_score": _SCORE,
         "labels": {"type": "flattened"},
-        # By head, which the template does not know: fields of their own would ask a writer for the right to map.
+        # The template does not know the heads, and a writer may lack the privilege to map a field for each.
         "scores": {"type": "flattened"},
         "subjects": _KEYWORD,
         "engagement": {"properties": {name: {"type": "long"} for name in ("reposts", "likes", "comments")}},
@@ -159,7 +159,7 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[st
         "unnotified": _KEYWORD,
         "note": _KEYWORD,
         "revision": {"type": "long"},
-        # Per channel: what it was told, and when to look at it next. Nested, so that a query can ask about one channel.
+        # Per channel: what was sent to it, and when it is due next. Nested, so that a query can ask about one channel.
         "notifications": {
             "type": "nested",
             "properties": {
@@ -194,8 +194,8 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, dict[st
 
 
 def _template(
-    pattern: str, properties: dict[str, Any], replicas: int, alias: str = "", layout: Layout | None = None
-) -> dict[str, Any]:
+    pattern: str, properties: JsonObject, replicas: int, alias: str = "", layout: Layout | None = None
+) -> JsonObject:
     before = layout and layout.backfill_before
     return {
         "index_patterns": [pattern],

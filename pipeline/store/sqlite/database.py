@@ -1,4 +1,4 @@
-"""The SQLite file: its tables, transactions and errors. Several processes may share it (WAL)."""
+"""The SQLite file with its tables, transactions and errors. Several processes may share it (WAL)."""
 
 from __future__ import annotations
 
@@ -40,24 +40,24 @@ CREATE TABLE IF NOT EXISTS labels (id TEXT PRIMARY KEY, at TEXT NOT NULL, docume
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(body);
 """
-#: What a file of SQLite begins with.
+#: Every SQLite file begins with these bytes.
 _MAGIC = b"SQLite format 3\0"
-#: Values that one statement takes.
+#: The number of values that one statement accepts.
 _VARIABLES = 500
 #: More rows than a table can have: the largest LIMIT.
 MOST_ROWS = 1 << 62
-#: Bytes below which a disk counts as full when it is checked.
-_LEAST_FREE = 100_000_000
-_WRITABLE = "give the path of a file in store.url that this user may write, in a folder that it may write"
-_OTHER_RELEASE = "use the release of opinionwatch that made the file, or give another path in store.url"
-#: Result codes that time or a person ends, with what a person can do.
-_PASSING = {
-    sqlite3.SQLITE_BUSY: "another process writes for long: see which one has the file open",
-    sqlite3.SQLITE_LOCKED: "another process writes for long: see which one has the file open",
+#: `check` takes a disk with fewer free bytes for full.
+_MIN_FREE = 100_000_000
+_WRITABLE = "set store.url to a file that this user may write, in a folder that this user may write"
+_OTHER_RELEASE = "use the release of opinionwatch that made the file, or set store.url to another path"
+#: Result codes of problems that pass or that a person can solve, with the remedy.
+_TRANSIENT = {
+    sqlite3.SQLITE_BUSY: "another process is writing for a long time: find out which process has the file open",
+    sqlite3.SQLITE_LOCKED: "another process is writing for a long time: find out which process has the file open",
     sqlite3.SQLITE_FULL: "free space on that disk",
-    sqlite3.SQLITE_IOERR: "look at the disk and the file system",
+    sqlite3.SQLITE_IOERR: "check the disk and the file system",
     sqlite3.SQLITE_NOMEM: "free memory on this machine",
-    sqlite3.SQLITE_PROTOCOL: "another process opens the file at the same time",
+    sqlite3.SQLITE_PROTOCOL: "wait: another process opens the file at the same time",
     sqlite3.SQLITE_INTERRUPT: "run it again",
     sqlite3.SQLITE_READONLY: "make the file and its folder writable for this user",
     sqlite3.SQLITE_CANTOPEN: "make the file and its folder writable for this user",
@@ -66,9 +66,9 @@ _PASSING = {
 
 
 class Database:
-    """Writes of several threads are taken one at a time, reads beside them on a connection of their own.
+    """Serialises the writes of several threads; reads run at the same time on a connection of their own.
 
-    Raises `Transient` or `Fatal` only.
+    It raises only `Transient` or `Fatal`.
     """
 
     def __init__(self, path: Path) -> None:
@@ -77,7 +77,7 @@ class Database:
         self._writer: int | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _close_to_others(path)
+            _revoke_public_access(path)
             self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self.connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
             self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
@@ -88,11 +88,11 @@ class Database:
             raise Fatal(f"store {path}: {reason}", _WRITABLE, EXIT_UNAVAILABLE) from None
         except sqlite3.Error as error:
             if _code(error) in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-                raise Fatal(f"store {path}: {_why_closed(path) or error}", _WRITABLE, EXIT_UNAVAILABLE) from None
+                raise Fatal(f"store {path}: {_why_unopened(path) or error}", _WRITABLE, EXIT_UNAVAILABLE) from None
             raise failure(path, error) from None
 
     def setup(self) -> list[str]:
-        """Creates the tables that are missing and says which."""
+        """Creates the tables that are missing; returns one line per table."""
         with self.writing() as db:
             known = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
             for statement in filter(str.strip, _SCHEMA.split(";\n")):
@@ -101,7 +101,7 @@ class Database:
         return [f"table {name}" for name in ("posts", "alerts", "labels", "progress", "state") if name in made]
 
     def check(self) -> None:
-        """Raises `Fatal` where setup has not run or another release made the tables, `Transient` where space is out."""
+        """Raises `Fatal` if setup has not run or another release made the tables, `Transient` if the disk is full."""
         with sqlite3.connect(":memory:") as blank:
             blank.executescript(_SCHEMA)
             wanted = _columns(blank)
@@ -116,10 +116,10 @@ class Database:
                         _OTHER_RELEASE,
                     )
         free = shutil.disk_usage(self.path.parent).free
-        if free < _LEAST_FREE:
+        if free < _MIN_FREE:
             raise Transient(
                 f"store {self.path}: only {free // 1_000_000} MB are free on its disk",
-                remedy=f"free at least {_LEAST_FREE // 1_000_000} MB there, or move the file and set store.url",
+                remedy=f"free at least {_MIN_FREE // 1_000_000} MB there, or move the file and set store.url",
             )
 
     def close(self) -> None:
@@ -129,21 +129,21 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, all of it or nothing."""
+        """A transaction, which is committed as a whole or not at all."""
         with self._exclusive(), self.reading() as db:
             self._refuse_another_file()
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
             except BaseException:
-                # Where the disk is full or broken, SQLite has rolled back by itself.
+                # SQLite rolls back by itself if the disk is full or broken.
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
             db.execute("COMMIT")
 
     def _refuse_another_file(self) -> None:
-        """What is written to a file without a name is gone when this process ends."""
+        """Raises `Fatal` if the path leads to another file: writes to a deleted file are lost when the process ends."""
         try:
             same = os.path.samestat(self.path.stat(), self._file)
         except OSError:
@@ -151,13 +151,13 @@ class Database:
         if not same:
             raise Fatal(
                 f"store {self.path} was deleted, moved or replaced while it was open",
-                "put the file back, or run 'opinionwatch setup' for a new one, then start this process again",
+                "put the file back, or run 'opinionwatch setup' to make a new one, then restart this process",
                 EXIT_UNAVAILABLE,
             )
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
-        """Holds the place of the thread that writes."""
+        """Makes this thread the only one that writes."""
         with self._lock:
             self._writer = threading.get_ident()
             try:
@@ -167,7 +167,7 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection, to this thread alone: within `writing` that of the transaction, else one that only reads."""
+        """A connection for this thread alone: that of the transaction inside `writing`, otherwise a read-only one."""
         inside = self._writer == threading.get_ident()
         with self._lock if inside else self._read_lock:
             try:
@@ -177,32 +177,32 @@ class Database:
 
 
 def failure(path: Path, error: sqlite3.Error) -> PipelineError:
-    """The exception for what SQLite says: what ends by itself or by a person's hand is waited for."""
+    """The exception for an error of SQLite: `Transient` if the problem may pass or a person can solve it."""
     code, message = _code(error), f"store {path}: {printable(str(error))}"
-    if code in _PASSING:
-        return Transient(message, remedy=_PASSING[code])
+    if code in _TRANSIENT:
+        return Transient(message, remedy=_TRANSIENT[code])
     if code == sqlite3.SQLITE_NOTADB:
-        return Fatal(message, "give the path of an SQLite file of opinionwatch, or of none, in store.url")
+        return Fatal(message, "set store.url to a file that opinionwatch made, or to a path where no file exists")
     if code == sqlite3.SQLITE_CORRUPT:
         return Fatal(
             message,
-            f"stop the workers, then restore {path} from a backup or rescue it: sqlite3 {path} .recover | sqlite3 NEW",
+            f"stop the workers, then restore {path} from a backup, or rescue it: sqlite3 {path} .recover | sqlite3 NEW",
             EXIT_UNAVAILABLE,
         )
     if "no such table" in str(error):
         return Fatal(message, "run 'opinionwatch setup'")
     if "column" in str(error):
         return Fatal(message, _OTHER_RELEASE)
-    return Fatal(message, "report it to opinionwatch with these words", EXIT_UNAVAILABLE)
+    return Fatal(message, "report it to opinionwatch with this message", EXIT_UNAVAILABLE)
 
 
 def _code(error: sqlite3.Error) -> int:
-    """The primary result code; 0 where Python's module raised the error itself."""
+    """The primary result code; 0 if Python's module raised the error itself."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _why_closed(path: Path) -> str:
-    """What SQLite does not say of a file that it cannot open."""
+def _why_unopened(path: Path) -> str:
+    """The reason why a file cannot be opened, which SQLite does not give; empty if it is unknown."""
     if path.is_dir():
         return "it is a folder"
     for each in (path, path.parent):
@@ -220,11 +220,11 @@ def _columns(db: sqlite3.Connection) -> dict[str, set[str]]:
     return found
 
 
-def _close_to_others(path: Path) -> None:
-    """The file is made for this user alone; one that all users of the machine could read is closed to them.
+def _revoke_public_access(path: Path) -> None:
+    """Creates the file for this user alone, and revokes the access of all other users to an existing one.
 
-    One that only a group may read was made so on purpose, and stays; so does a file that is no database: the settings
-    may name any file by mistake.
+    A file that only a group may read was shared on purpose and stays as it is. So does a file that is not a database,
+    because the settings may name any file by mistake.
     """
     try:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
@@ -235,11 +235,11 @@ def _close_to_others(path: Path) -> None:
             found = file.stat() if file.exists() else None
             if found and stat.S_ISREG(found.st_mode) and found.st_mode & 0o007 and found.st_uid == os.geteuid():
                 file.chmod(0o600)
-                log.warning("store %s was open to every user of this machine and is closed to others now", file)
+                log.warning("store %s was open to every user of this machine; their access is now revoked", file)
 
 
 def _is_database(path: Path) -> bool:
-    """Whether it is empty or begins as SQLite's files do; one that cannot be read is none."""
+    """Whether the file is empty or begins like an SQLite file; a file that cannot be read is not a database."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) in {b"", _MAGIC}
@@ -248,7 +248,7 @@ def _is_database(path: Path) -> bool:
 
 
 def each(db: sqlite3.Connection, query: str, values: Sequence[str]) -> Iterator[tuple[Any, ...]]:
-    """Rows of `query`, whose {} stands for as many of the values as SQLite takes at once."""
+    """The rows of `query` for all values: its {} takes the placeholders of as many values as SQLite accepts at once."""
     for at in range(0, len(values), _VARIABLES):
         some = values[at : at + _VARIABLES]
         yield from db.execute(query.format(", ".join("?" * len(some))), some)

@@ -6,24 +6,24 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
-from pipeline.domain.post_document import PostDocument
+from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.protocol import SOURCES
+from pipeline.store.sqlite import queries
 from pipeline.store.sqlite.database import MOST_ROWS, Database, each
 from pipeline.store.sqlite.states import write_states
 
 _PAGE = 2000
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
-_SOURCE = "json_extract(p.document, '$.source')"
 
 
 class _Known(NamedTuple):
@@ -37,30 +37,30 @@ class _Known(NamedTuple):
 class SqlitePosts:
     """Implements `PostStore`."""
 
-    def __init__(self, database: Database) -> None:
-        self._db = database
+    def __init__(self, database: Database, now: Callable[[], datetime]) -> None:
+        self._db, self._now = database, now
 
     def index(self, posts: Sequence[ScoredPost], ingested_at: datetime, version: int) -> list[Outcome]:
         with self._db.writing() as db:
             owners = self._claim(db, posts)
-            there = self._there(db, [p.post.id for p in posts])
+            known = self._known(db, [p.post.id for p in posts])
             next_row = db.execute("SELECT coalesce(max(rowid), 0) + 1 FROM posts").fetchone()[0]
             outcomes: list[Outcome] = []
-            stale: list[int] = []
+            outdated: list[int] = []
             new: list[tuple[int, PostDocument]] = []
             for scored in posts:
-                post, old = scored.post, there.get(scored.post.id)
+                post, old = scored.post, known.get(scored.post.id)
                 if old and old.version >= version:
                     same = old.origin == str(post.origin)
                     outcomes.append(Outcome.REDELIVERED if same else Outcome.DUPLICATE)
                     continue
                 if old:
-                    stale.append(old.row)
+                    outdated.append(old.row)
                 row = next_row + len(new)
                 new.append((row, PostDocument(scored, ingested_at, repost=owners[post.content_hash] != post.id)))
-                there[post.id] = _Known(row, version, str(post.origin))
+                known[post.id] = _Known(row, version, str(post.origin))
                 outcomes.append(Outcome.INDEXED)
-            self._forget(db, stale)
+            self._delete(db, outdated)
             self._insert(db, new, version)
             write_states(db, invalidation_tokens((p.post.event_time for p in posts), ingested_at))
         return outcomes
@@ -84,24 +84,24 @@ class SqlitePosts:
                     ),
                 )
                 written += row.rowcount
-            write_states(db, invalidation_tokens((d.post.event_time for d in documents), datetime.now(UTC)))
+            write_states(db, invalidation_tokens((d.post.event_time for d in documents), self._now()))
         return written
 
     @staticmethod
     def _claim(db: sqlite3.Connection, posts: Sequence[ScoredPost]) -> dict[str, str]:
-        """Owner (document id) of each content hash; the first to claim one owns it for good."""
+        """The owner (a document id) of each content hash: the first document to claim a hash owns it for good."""
         pairs = [(p.post.content_hash, p.post.id) for p in posts]
         db.executemany("INSERT OR IGNORE INTO originals VALUES (?, ?)", pairs)
         query = "SELECT content_hash, owner FROM originals WHERE content_hash IN ({})"
         return dict(each(db, query, sorted({h for h, _ in pairs})))
 
     @staticmethod
-    def _there(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
+    def _known(db: sqlite3.Connection, ids: Sequence[str]) -> dict[str, _Known]:
         query = "SELECT id, rowid, version, origin FROM posts WHERE id IN ({})"
         return {row[0]: _Known(*row[1:]) for row in each(db, query, ids)}
 
     @staticmethod
-    def _forget(db: sqlite3.Connection, rows: Sequence[int]) -> None:
+    def _delete(db: sqlite3.Connection, rows: Sequence[int]) -> None:
         for table in ("words", "posts"):
             db.executemany(f"DELETE FROM {table} WHERE rowid = ?", [(row,) for row in rows])  # noqa: S608
 
@@ -134,23 +134,24 @@ class SqlitePosts:
         db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
 
     def refresh(self) -> None:
-        """Nothing to do: a committed row is visible."""
+        """Does nothing: a committed row is visible."""
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
-        arguments = (*self._negative(rule)[1], start.timestamp(), end.timestamp())
-        counted = f"count(*), sum({self._negative(rule)[0]})"
+        negative, labels = queries.negative(rule)
+        arguments = (*labels, start.timestamp(), end.timestamp())
+        counted = f"count(*), sum({negative})"
         posts, of_subjects = "posts p", "posts p JOIN post_subjects ON post = rowid"
         where = "time >= ? AND time < ? AND repost = 0"
         kinds = [("topic, ''", "''", posts, where), ("topic, subject", "''", of_subjects, where)]
         if rule.sources:
-            where = f"{where} AND {_SOURCE} IN ({_marks(rule.sources)})"
-            kinds += [("topic, ''", _SOURCE, posts, where), ("'', subject", _SOURCE, of_subjects, where)]
+            where = f"{where} AND {queries.SOURCE} IN ({queries.placeholders(rule.sources)})"
+            kinds += [("topic, ''", queries.SOURCE, posts, where), ("'', subject", queries.SOURCE, of_subjects, where)]
         cells = []
         with self._db.reading() as db:
             for key, source, table, condition in kinds:
                 query = f"""SELECT bucket, {key}, {counted}, {source} FROM {table} WHERE {condition}
                     GROUP BY bucket, {key}, {source}"""  # noqa: S608
-                given = (*arguments, *rule.sources) if source == _SOURCE else arguments
+                given = (*arguments, *rule.sources) if source == queries.SOURCE else arguments
                 cells += [Cell(*row) for row in db.execute(query, given)]
         return cells
 
@@ -167,44 +168,24 @@ class SqlitePosts:
 
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
-    ) -> list[dict[str, Any]]:
-        negative, labels = self._negative(rule)
-        where, arguments = self._scope(scope, start, end)
+    ) -> list[RepostedPost]:
+        negative, labels = queries.negative(rule)
+        where, arguments = queries.in_scope(scope, start, end)
         query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
-            AS heat FROM posts p WHERE {where} AND repost = 0 AND {negative}
-            ORDER BY heat DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
+            AS reposts FROM posts p WHERE {where} AND repost = 0 AND {negative}
+            ORDER BY reposts DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
         with self._db.reading() as db:
             rows = list(db.execute(query, (*arguments, *labels, limit)))
-        return [{**json.loads(document), "_id": key, "heat": heat} for key, document, heat in rows]
+        return [RepostedPost(PostDocument.from_json(key, json.loads(body)), reposts) for key, body, reposts in rows]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
-        where, arguments = self._scope(scope, start, end)
-        negative, labels = self._negative(rule)
+        where, arguments = queries.in_scope(scope, start, end)
+        negative, labels = queries.negative(rule)
         query = f"SELECT document FROM posts p WHERE {where} AND repost = 0 AND {negative}"  # noqa: S608
         for value in (*arguments, *labels):
             quoted = str(value).replace("'", "''")
             query = query.replace("?", quoted if isinstance(value, float) else f"'{quoted}'", 1)
         return query
-
-    @staticmethod
-    def _scope(scope: Scope, start: datetime, end: datetime) -> tuple[str, list[Any]]:
-        where = "time >= ? AND time < ?"
-        arguments: list[Any] = [start.timestamp(), end.timestamp()]
-        if scope.topic:
-            where, arguments = f"{where} AND topic = ?", [*arguments, scope.topic]
-        if scope.subject:
-            where += " AND EXISTS (SELECT 1 FROM post_subjects s WHERE s.post = p.rowid AND s.subject = ?)"
-            arguments.append(scope.subject)
-        if scope.source:
-            where, arguments = f"{where} AND {_SOURCE} = ?", [*arguments, scope.source]
-        return where, arguments
-
-    @staticmethod
-    def _negative(rule: NegativeDefinition) -> tuple[str, list[str | float]]:
-        if not rule.negative:
-            return "1", []
-        labelled = f"json_extract(labels, ?) IN ({_marks(rule.negative)})"
-        return f"({labelled} AND negative_score >= ?)", [f'$."{rule.head}"', *rule.negative, rule.score_from]
 
     def search(self, text: str, limit: int) -> list[PostDocument]:
         phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
@@ -248,14 +229,10 @@ class SqlitePosts:
         return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
 
 
-def _marks(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
-
-
 def _bucket(time_s: float) -> int:
     return int(time_s // BUCKET_S) * BUCKET_S
 
 
 def _spaced(text: str) -> str:
-    """Han characters as words of their own, as Elasticsearch's standard analyser splits them."""
+    """The text with each Han character as a word of its own, as Elasticsearch's standard analyser splits it."""
     return _HAN.sub(lambda run: f" {' '.join(run[0])} ", text)

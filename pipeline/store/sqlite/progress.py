@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from pipeline.domain.ledger import current
+from pipeline.domain.ledger import current_progress
 from pipeline.domain.progress import Progress
 from pipeline.domain.readable import readable
 from pipeline.store.sqlite.database import Database
@@ -27,7 +27,7 @@ class SqliteProgress:
             )
 
     def load_progress(self) -> dict[tuple[str, int], Progress]:
-        return current(self.all_progress())
+        return current_progress(self.all_progress())
 
     def all_progress(self) -> list[Progress]:
         with self._db.reading() as db:

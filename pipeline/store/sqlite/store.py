@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
+from pipeline.store.closed_days import utc_now
 from pipeline.store.composed import ComposedStore
 from pipeline.store.sqlite.alerts import SqliteAlerts
 from pipeline.store.sqlite.annotations import SqliteAnnotations
@@ -17,10 +20,11 @@ from pipeline.store.sqlite.states import SqliteStates
 class SqliteStore(ComposedStore):
     """Implements `Store`; serialises the calls of several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, now: Callable[[], datetime] = utc_now) -> None:
+        """`now` is the wall clock, which tells whether a day is closed."""
         self.database = Database(path)
         super().__init__(
-            posts=SqlitePosts(self.database),
+            posts=SqlitePosts(self.database, now),
             annotations=SqliteAnnotations(self.database),
             alerts=SqliteAlerts(self.database),
             progress=SqliteProgress(self.database),

@@ -13,7 +13,8 @@ from pipeline.classify.codec import decode
 from pipeline.domain.errors import Fatal, Poison
 from pipeline.domain.post import Origin, Record
 from pipeline.ingest.columns import Rules
-from pipeline.ingest.post_files import FileFormat, posts_of
+from pipeline.ingest.file_format import FileFormat
+from pipeline.ingest.post_files import posts_of
 from tests.fuzz.texts import TEXTS
 
 _PIECES = [

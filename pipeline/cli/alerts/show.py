@@ -1,0 +1,47 @@
+"""`opinionwatch alerts show`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pipeline.cli.alerts.options import AlertId
+from pipeline.cli.options import AsJson, Config, settings_of
+from pipeline.cli.presenter import Presenter
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pipeline.domain.alert import Alert
+    from pipeline.domain.operator_state import OperatorState
+
+
+def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> None:
+    """Show one alert with its notifications and the query that derives it again.
+
+    Example: opinionwatch alerts show 'subject:Nova@20260315T0930Z'
+    """
+    from pipeline.alerting.notify.status import operators
+    from pipeline.cli.alerts.operators import alert_with
+    from pipeline.store.factory import open_store
+
+    store = open_store(settings_of(config).store)
+    alert = alert_with(store, alert_id)
+    said = operators(store, [alert])[alert_id]
+    Presenter(as_json).show({**alert.to_json_with_id(), "operator": said.to_json()}, _lines(alert, said))
+
+
+def _lines(alert: Alert, said: OperatorState) -> Iterator[RenderableType]:
+    from pipeline.alerting.alerts.terminal import alert_text
+    from pipeline.alerting.notify.status import by_channel, notification_status
+
+    yield alert_text(alert)
+    yield f"  {notification_status(alert, said, datetime.now(UTC))}"
+    for line in by_channel(alert):
+        yield f"    {line}"
+    threshold = alert.threshold
+    rate = threshold.false_alerts_per_key_week
+    usual = f"; keys of this volume alerted {rate:.2f} times a week in the backtest" if rate is not None else ""
+    yield f"model {alert.model}, score {alert.peak.score}, threshold {threshold.fire:.1f}{usual}"
+    yield alert.query

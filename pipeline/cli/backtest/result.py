@@ -1,0 +1,61 @@
+"""The result of a backtest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from models.json_types import JsonObject
+from pipeline.alerting.counting.history import History
+from pipeline.alerting.detection.thresholds import Threshold
+from pipeline.alerting.evaluation.confirmed import Deciding
+from pipeline.alerting.evaluation.episodes import Episode
+from pipeline.cli.backtest.options import Lane
+
+
+@dataclass(frozen=True, slots=True)
+class Backtest:
+    """The episodes of a history under its thresholds.
+
+    `thresholds` are the calibrated ones by volume tier, none without a calibration; `fire` is the threshold of all
+    other keys. `held` says by episode id how many authors were missing; it is None where the history has no authors.
+    """
+
+    lane: Lane
+    history: History
+    episodes: Sequence[Episode]
+    fire: float
+    thresholds: Mapping[str, Threshold]
+    suspects: Sequence[Deciding]
+    held: Mapping[str, str] | None
+
+    @property
+    def rate(self) -> float:
+        """Episodes per key-week."""
+        return len(self.episodes) / self.history.key_weeks
+
+    def row(self, episode: Episode) -> JsonObject:
+        return {
+            "key": episode.key,
+            "severity": episode.severity,
+            "started_at": episode.started_at.isoformat(),
+            "fired_at": episode.fired_at.isoformat(),
+            "ended_at": episode.resolved_at.isoformat() if episode.resolved_at else None,
+            "observed": episode.peak.observed,
+            "expected": episode.peak.expected,
+            "held": (self.held or {}).get(episode.id),
+        }
+
+    def to_json(self) -> JsonObject:
+        return {
+            "lane": self.lane.value,
+            "keys": len(self.history.keys),
+            "key_weeks": round(self.history.key_weeks, 3),
+            "alerts_per_key_week": round(self.rate, 4),
+            "thresholds": {n: round(t.fire, 2) for n, t in self.thresholds.items()} or {"all": self.fire},
+            "calibrated_rates": {n: round(t.per_key_week, 4) for n, t in self.thresholds.items()},
+            "suspected": [{"key": d.key, "at": d.at.isoformat(), "score": d.score} for d in self.suspects],
+            "gaps": len(self.history.gaps),
+            "held": None if self.held is None else len(self.held),
+            "episodes": [self.row(e) for e in self.episodes],
+        }

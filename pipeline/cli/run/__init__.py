@@ -1,0 +1,1 @@
+"""`opinionwatch run`."""

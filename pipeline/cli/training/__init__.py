@@ -1,0 +1,1 @@
+"""`opinionwatch train`, `evaluate`, `export`, `noise` and `retrain`; they need the extra `train`."""

@@ -1,0 +1,21 @@
+"""Scores of a model for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.json_types import JsonObject
+
+
+def score_lines(after: JsonObject, before: JsonObject) -> Iterator[str]:
+    """A line per set and head; `before` holds the scores of the base model, by set and head, where there is one."""
+    for key, row in after.items():
+        low, high = row["interval"]["accuracy"]
+        old = f", before {before[key]['accuracy']:.3f} and {before[key]['macro_f1']:.3f}" if key in before else ""
+        yield (
+            f"{key:40} accuracy {row['accuracy']:.3f} ({low:.3f} to {high:.3f})  "
+            f"precision {row['macro_precision']:.3f}  recall {row['macro_recall']:.3f}  "
+            f"macro F1 {row['macro_f1']:.3f}{old}  {row['rows']} rows"
+        )
