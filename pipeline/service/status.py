@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from models.json_types import JsonObject
-from pipeline.alerting.counting.source_monitor import SILENT
+from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
@@ -55,7 +55,7 @@ def from_store(
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)
     model = store.state(SERVED_MODEL) or ServedModel("")
-    open_alerts = store.alerts(open_only=True)
+    open_alerts, outages = store.alerts(open_only=True), store.state(SOURCE_OUTAGES)
     return {
         "consumed": sum(counts.values()),
         **counts,
@@ -64,7 +64,7 @@ def from_store(
         "waiting": [w.to_json() for w in _waiting(read, topics or (), logs, now or datetime.now(UTC))],
         "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
         "open_alerts": len(open_alerts),
-        "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
+        "silent_sources": [outage.source for outage in outages.sources] if outages else [],
         "model": " ".join(filter(None, (model.name, model.version))),
     }
 
