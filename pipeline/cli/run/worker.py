@@ -25,7 +25,7 @@ from pipeline.service.health import add_health, serving
 from pipeline.service.workers import Workers
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StateStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -113,7 +113,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
         store.close()
 
 
-def _classifier(settings: Settings, metrics: Metrics, store: Store) -> Classifier:
+def _classifier(settings: Settings, metrics: Metrics, store: StateStore) -> Classifier:
     found = serve_classifier(settings.model, settings.alerts.counting, metrics, store)
     store.put_state(SERVED_MODEL, ServedModel(found.name, found.version))
     return found
