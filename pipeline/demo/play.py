@@ -13,7 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipeline.alerting.evaluation.evaluator import STATE, state_begun_at
+from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.classify.codec import decode
 from pipeline.classify.stage import Classifier
 from pipeline.demo.feed import Item
@@ -113,7 +113,7 @@ async def play(
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
         store.put_state(SERVED_MODEL, ServedModel(classifier.name, classifier.version))
-        store.put_state(STATE, state_begun_at(items[0].at))
+        store.put_state(STATE, EvaluatorState.begun_at(items[0].at).to_json())
         broker = EmbeddedBroker()
         kafka = settings.kafka
         broker.create(

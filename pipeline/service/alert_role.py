@@ -38,7 +38,7 @@ class AlertRole:
             store=context.store,
             evaluator=make_evaluator(context.store, settings.alerts),
             settings=settings.alerts,
-            rules=key_overrides(settings.alerts),
+            overrides=key_overrides(settings.alerts),
             channels=make_channels(settings.alerts),
             publish=self._publish,
             topics=kafka.topics,

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pipeline.alerting.counting.source_monitor import SILENT
+from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
@@ -35,7 +35,7 @@ def from_store(
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)
     model = store.state(SERVED_MODEL) or ServedModel("")
-    open_alerts = store.alerts(open_only=True)
+    open_alerts, outages = store.alerts(open_only=True), store.state(SOURCE_OUTAGES)
     return {
         "consumed": sum(counts.values()),
         **counts,
@@ -44,7 +44,7 @@ def from_store(
         "waiting": _waiting(read, topics or (), logs, now or datetime.now(UTC)),
         "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
         "open_alerts": len(open_alerts),
-        "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
+        "silent_sources": [outage.source for outage in outages.sources] if outages else [],
         "model": " ".join(filter(None, (model.name, model.version))),
     }
 
