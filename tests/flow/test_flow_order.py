@@ -6,22 +6,33 @@ import asyncio
 import random
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from prometheus_client import CollectorRegistry
 
 from models.engine import Encoded
 from models.heads import Prediction
+from pipeline.classify.codec import decode
 from pipeline.classify.dead_letter_limit import DeadLetterLimit
+from pipeline.classify.progress_tracker import ProgressTracker
+from pipeline.classify.retries import Retries
 from pipeline.classify.stage import ClassifyStage
+from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal
+from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Outcome, ScoredPost
-from tests.builders import HEADS, DummyClassifier, record
-from tests.flow.test_flow import Rig, records, run
+from pipeline.domain.progress import Progress
+from pipeline.kafka.start_offset import PartitionBounds
+from pipeline.store.sqlite.store import SqliteStore
+from tests.builders import HEADS, START, DummyClassifier, record
+from tests.flow.test_flow import Recorder, Rig, records, run
 
 
 @pytest.fixture
@@ -121,3 +132,53 @@ def test_a_share_of_dead_letters_stops_a_worker_long_before_its_limit() -> None:
     with pytest.raises(Fatal, match="dead-letter limit"):
         for _ in range(20):
             guard.admit(90, 100)
+
+
+def test_posts_that_the_store_rejects_count_against_the_dead_letter_limit(tmp_path: Path) -> None:
+    made = Rig(tmp_path, limit=2)
+    made.store.rejected = {0, 1, 2}
+    with pytest.raises(Fatal, match="dead-letter limit"):
+        run(made.flow.process([record(n, text=f"t{n}") for n in range(5)]))
+    assert made.dead.letters == [], "the limit is checked before the first letter is sent"
+    made.executor.shutdown()
+    made.store.close()
+
+
+def test_records_of_a_topic_that_was_created_again_count_in_its_own_progress(tmp_path: Path) -> None:
+    """The ledger was loaded again after a rebalance: it has only the former log."""
+    store, metrics, executor = (
+        SqliteStore(tmp_path / "store.sqlite"),
+        Metrics(CollectorRegistry()),
+        ThreadPoolExecutor(1),
+    )
+    store.setup()
+    former = Progress("opinion.forum", 0, 5, 5, START, indexed=5, log="c/1", reported_at=START)
+    store.save_progress([former])
+    topic, retries = Recorder(), Retries(executor, metrics, asyncio.sleep)
+    topic.partition_count = {"opinion.forum": 3}.__getitem__  # type: ignore[method-assign]
+    tracker = ProgressTracker(
+        store=store,
+        topic=topic,
+        start_offsets=StartOffsets("stop", metrics),
+        retries=retries,
+        metrics=metrics,
+        horizon=lambda: START + timedelta(days=1),
+        now=lambda: START,
+    )
+    items = [record(n, text=f"t{n}") for n in range(3)]
+
+    async def replaced() -> None:
+        bounds = {("opinion.forum", 0): PartitionBounds(5, 0, 3, "c/2")}
+        assert await tracker.resolve(bounds) == {("opinion.forum", 0): 0}
+        tracker.take(items)
+        assert tracker.in_flight == 3
+        tracker.invalidate()
+        await tracker.record([(item, Outcome.INDEXED, decode(item)) for item in items])
+
+    run(replaced())
+    assert tracker.in_flight == 0
+    (said,) = topic.progress
+    assert (said.log, said.next_offset, said.indexed, said.partitions, said.in_flight) == ("c/2", 3, 3, 3, 0)
+    assert {p.log: p.indexed for p in store.all_progress()} == {"c/1": 5, "c/2": 3}
+    executor.shutdown()
+    store.close()

@@ -55,11 +55,9 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
         for key, usual in zip(history.keys, rule_over.thresholds(history, policy.fire, thresholds), strict=True)
     ]
     episodes = rule_over.episodes(history, scores, fire, policy, overrides)
-    held = (
-        _held(EvidenceReader(store, alerts.counting), alerts.min_authors, overrides, episodes)
-        if store and negative
-        else None
-    )
+    held = None
+    if store and negative:
+        held = _held(EvidenceReader(store, alerts.counting), alerts.min_authors, overrides, episodes)
     if request.file and negative and any(least_authors(alerts.min_authors, overrides, k) > 1 for k in history.keys):
         err.print("a CSV has no authors, so alerts.min_authors holds no episode back; --index counts authors")
     _warn(suspects, thresholds, indexed=store is not None and request.calibrate_on is None)
