@@ -19,7 +19,7 @@ from pipeline.console.server import console_app, refuse_open_host
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.states import SERVED_MODEL, ServedModel
-from pipeline.domain.threads import DaemonThreads
+from pipeline.domain.threads import DaemonThreadPool
 from pipeline.kafka import topic_check
 from pipeline.service.health import add_health, serving
 from pipeline.service.workers import Workers
@@ -50,7 +50,7 @@ def run_worker(settings: Settings, role: Role) -> NoReturn:
 
 
 async def _run(settings: Settings, role: Role) -> None:
-    asyncio.get_running_loop().set_default_executor(DaemonThreads(THREADS, "worker"))
+    asyncio.get_running_loop().set_default_executor(DaemonThreadPool(THREADS, "worker"))
     ending = Ending()
     try:
         async with AsyncExitStack() as stack:
