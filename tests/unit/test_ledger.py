@@ -17,7 +17,7 @@ from pipeline.classify.codec import decode
 from pipeline.domain.ledger import Ledger, current_progress
 from pipeline.domain.post import EPOCH, Outcome
 from pipeline.domain.progress import Progress
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from tests.builders import START, record
 
 OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=30)
@@ -163,7 +163,9 @@ def test_what_cannot_be_read_is_passed_over_with_one_line(caplog: pytest.LogCapt
     values = [good, "x", "[]", "null", "[" * 100_000, good]
     clock = iter([0.0, 1.0, 2.0, 61.0])
     with caplog.at_level("WARNING"):
-        found = list(readable("a test", values, lambda v: Progress.from_json(json.loads(v)), lambda: next(clock)))
+        found = list(
+            skip_unreadable("a test", values, lambda v: Progress.from_json(json.loads(v)), lambda: next(clock))
+        )
     assert len(found) == 2
     assert len(caplog.records) == 2
     assert "2 more" in caplog.text

@@ -12,8 +12,8 @@ from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import Period
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.domain.counting import bucket_start
-from pipeline.domain.readable import readable
 from pipeline.domain.states import json_key
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.protocol import StateStore
 
 #: The evaluator decodes the document itself, because it has to pass the JSON that it read to `swap_state`.
@@ -60,7 +60,7 @@ class EvaluatorState:
 
 
 def _episodes(items: Sequence[JsonObject]) -> tuple[Episode, ...]:
-    return tuple(readable("episodes in the store", items, Episode.from_json))
+    return tuple(skip_unreadable("episodes in the store", items, Episode.from_json))
 
 
 def evaluated_to(store: StateStore) -> datetime | None:

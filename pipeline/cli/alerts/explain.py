@@ -22,7 +22,7 @@ from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import CountingStore, MonitoringStore, StateStore
 
 #: Days before the requested time that the answer shows.
 DAYS = 7
@@ -60,7 +60,7 @@ def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[
     )
 
 
-def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -> datetime:
+def _moment(text: str | None, bounds: tuple[datetime, datetime], store: StateStore) -> datetime:
     """The end of the bucket to explain."""
     newest = datetime.fromtimestamp(bucket_start(bounds[1].timestamp()) + BUCKET_S, UTC)
     if text is None:
@@ -81,7 +81,7 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 
 
 def _surroundings(
-    store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
+    store: MonitoringStore, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
     at = seen.observation.at
     mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]
@@ -102,7 +102,7 @@ def _surroundings(
     )
 
 
-def _days(store: Store, settings: AlertSettings, scope: Scope, at: datetime) -> Mapping[str, tuple[int, int]]:
+def _days(store: CountingStore, settings: AlertSettings, scope: Scope, at: datetime) -> Mapping[str, tuple[int, int]]:
     """Posts and negatives of the key per day (UTC)."""
     found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     start = (at - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)

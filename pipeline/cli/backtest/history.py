@@ -13,7 +13,7 @@ from pipeline.alerting.evaluation import calibration
 from pipeline.cli.backtest.options import Gaps
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import CountingStore
 
 
 def history_of_file(file: Path, gaps: Gaps) -> CountHistory:
@@ -33,7 +33,7 @@ def history_of_file(file: Path, gaps: Gaps) -> CountHistory:
     return history
 
 
-def history_of_index(store: Store, alerts: AlertSettings, days: int | None) -> CountHistory:
+def history_of_index(store: CountingStore, alerts: AlertSettings, days: int | None) -> CountHistory:
     """The last `days` of the index (None: as many as a calibration reads); raises `Fatal` for an empty index."""
     store.refresh()
     bounds = calibration.extent(store)

@@ -25,7 +25,7 @@ from pipeline.cli.terminal import err
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, Store
 
 
 def rehearse(request: Request, settings: Settings) -> Backtest:
@@ -153,7 +153,7 @@ def _held(
     return held
 
 
-def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
+def _save(store: EvaluationStore, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
     """Calibrates on the index as the alert role does, and stores the thresholds for it."""
     counts = CountCache(store, alerts.counting, keep=False)
     rule = DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
