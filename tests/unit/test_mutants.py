@@ -86,6 +86,9 @@ def test_a_statement_is_judged_by_the_tests_that_execute_it() -> None:
         judged = known.of("box.py", SOURCE, line, [])
         assert judged == ["far.py::one", "t.py::quick", "t.py::slow"], "an import is judged by the module's tests"
     assert known.of("user.py", SOURCE, 20, ["box.py"]) == ["far.py::one"]
+    assert known.of("constants.py", SOURCE, 6, ["t.py"]) == [], "nobody measured that it is imported"
+    known.imported["constants.py"] = {6}
+    assert known.of("constants.py", SOURCE, 6, ["t.py"]) == ["t.py::quick", "t.py::slow"], "a test file imports it"
 
 
 def in_functions(module: str) -> frozenset[int]:

@@ -56,7 +56,7 @@ class Judges:
         """The tests that execute the statement at a line, of files that are about the module, the quickest first.
 
         Where an import executes it, the tests that execute its function or its module judge, or where none does, those
-        of the modules that import it.
+        of the test files and the modules that import it.
         """
         spans = statement_lines(source, line)
         found = self._executing(module, *spans[0])
@@ -64,6 +64,7 @@ class Judges:
             found = next((tests for span in spans[1:] if (tests := self._executing(module, *span))), set())
             if not found:
                 found = set().union(*(self._executing(other, 1, LAST_LINE) for other in importers))
+                found |= {test for test in self.seconds if test.split("::")[0] in importers}
                 return self._few(found, importers)
         return self._few(found, [module])
 
@@ -75,6 +76,8 @@ class Judges:
 
         def about(file: str) -> float:
             touched = self.touched[file]
+            if file in modules:
+                return 1.0
             return sum(touched.get(module, 0) for module in modules) / max(1, sum(touched.values()))
 
         files = sorted({test.split("::")[0] for test in tests}, key=lambda file: (-about(file), file))
@@ -117,11 +120,11 @@ def function_lines(root: Path, module: str) -> frozenset[int]:
 
 @cache
 def importers(root: Path, module: str) -> list[str]:
-    """The measured modules that import a module by name."""
+    """The measured modules and the tests that import a module by name."""
     name = module.removesuffix(".py").replace("/", ".")
     parent, _, last = name.rpartition(".")
     found = []
-    for path in sorted(path for folder in MEASURED for path in (root / folder).rglob("*.py")):
+    for path in sorted(path for folder in [*MEASURED, "tests"] for path in (root / folder).rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and (
                 node.module == name or (node.module == parent and any(alias.name == last for alias in node.names))
