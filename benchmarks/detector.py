@@ -32,10 +32,10 @@ from benchmarks.simulator import (
     joined,
     simulate,
 )
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.tail import log10_tail
-from pipeline.alerting.evaluation.backtest import Scores, calibrate, episodes, negative_scores, thresholds
+from pipeline.alerting.evaluation.backtest import ScoreHistory, calibrate, episodes, negative_scores, thresholds
 from pipeline.alerting.evaluation.episodes import Episode, Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.domain.counting import NegativeDefinition
@@ -57,7 +57,7 @@ FURTHER = [
 ]
 
 
-def baseline_scores(history: History) -> Scores:
+def baseline_scores(history: CountHistory) -> ScoreHistory:
     """See the module's docstring."""
     score, best_n, best_k = (np.zeros(history.posts.shape) for _ in range(3))
     window = np.full(score.shape, _HOUR)
@@ -72,7 +72,7 @@ def baseline_scores(history: History) -> Scores:
         better = value > score[rows]
         at = tuple(index[better] for index in rows)
         score[at], window[at], best_n[at], best_k[at] = value[better], width, n[at], k[at]
-    return Scores(
+    return ScoreHistory(
         score, window, best_n.astype(np.int64), best_k.astype(np.int64), best_n * share, share,
         np.zeros_like(score, np.bool_),
     )  # fmt: skip
@@ -86,7 +86,7 @@ class Measured(NamedTuple):
 
 
 def measure(
-    score: Callable[[Simulated], Scores],
+    score: Callable[[Simulated], ScoreHistory],
     process: Process,
     seeds: tuple[int, ...],
     simulate: Callable[..., Simulated] = simulate,

@@ -28,7 +28,7 @@ from benchmarks.simulator import (
     Simulated,
     profile_of,
 )
-from pipeline.alerting.evaluation.backtest import Scores
+from pipeline.alerting.evaluation.backtest import ScoreHistory
 
 _GRID = 31
 _QUANTILES = (np.arange(_GRID) + 0.5) / _GRID
@@ -56,7 +56,7 @@ class _Noise:
         return np.asarray(1 / (1 + (1 - mean[:, None]) / mean[:, None] * np.exp(-self._away)))
 
 
-def informed_scores(case: Simulated, process: Process) -> Scores:
+def informed_scores(case: Simulated, process: Process) -> ScoreHistory:
     """log10 of the likelihood ratio, [n_keys, n_buckets]."""
     history, noise = case.history, _Noise(process.noise)
     n_keys = len(history.keys)
@@ -80,7 +80,9 @@ def informed_scores(case: Simulated, process: Process) -> Scores:
         ratio = ratio + np.log(evidence / evidence[:, :1])
         score[:, bucket] = np.maximum(ratio[:, 1:].max(1), 0.0) / np.log(10)
     nothing = np.zeros(score.shape)
-    return Scores(score, np.full(score.shape, SPIKE), history.posts, history.negatives, nothing, nothing, nothing > 0)
+    return ScoreHistory(
+        score, np.full(score.shape, SPIKE), history.posts, history.negatives, nothing, nothing, nothing > 0
+    )
 
 
 def _likelihood(posts: Counts, negatives: Counts, share: Floats, rise: Floats) -> Floats:

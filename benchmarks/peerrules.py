@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from benchmarks.simulator import BUCKET_S, DAY
-from pipeline.alerting.counting.history import History
-from pipeline.alerting.evaluation.backtest import Scores
+from pipeline.alerting.counting.history import CountHistory
+from pipeline.alerting.evaluation.backtest import ScoreHistory
 
 Floats = NDArray[np.float64]
 _HOUR = 3600 // BUCKET_S
@@ -32,7 +32,7 @@ def last(values: NDArray[np.generic], width: int) -> Floats:
     return found
 
 
-def week_share(history: History) -> Floats:
+def week_share(history: CountHistory) -> Floats:
     """[keys, buckets]: the negative share of the last seven days, with 20 posts of 20 % to begin with."""
     return np.clip((last(history.negatives, _WEEK) + 4) / (last(history.posts, _WEEK) + 20), 0.005, 0.95)
 
@@ -41,29 +41,29 @@ class PeerRule(NamedTuple):
     """`usual` is the score at which such a rule is set up to fire where nobody calibrates it."""
 
     name: str
-    score: Callable[[History], Floats]
+    score: Callable[[CountHistory], Floats]
     width: int
     usual: float
 
-    def scores(self, history: History) -> Scores:
+    def scores(self, history: CountHistory) -> ScoreHistory:
         posts, negatives = last(history.posts, self.width), last(history.negatives, self.width)
         raw = self.score(history)
         # The thresholds that a calibration tries end at 20.
         score = np.where(raw > 10, 10 + 5 * np.log10(np.maximum(raw, 10) / 10), raw)
         score[:, :_WEEK] = 0.0
-        return Scores(
+        return ScoreHistory(
             score, np.full(score.shape, self.width), posts.astype(np.int64), negatives.astype(np.int64),
             np.zeros_like(score), np.zeros_like(score), np.zeros(score.shape, np.bool_),
         )  # fmt: skip
 
 
-def fixed_share(history: History) -> Floats:
+def fixed_share(history: CountHistory) -> Floats:
     """Negative share of the last two hours: 5 at 40 %; it ends below 28 %."""
     n, k = (last(a, 2 * _HOUR) for a in (history.posts, history.negatives))
     return np.where(n >= _LEAST, np.maximum(25 * (k / np.maximum(n, 1) - 0.2), 0), 0)
 
 
-def deviations(history: History) -> Floats:
+def deviations(history: CountHistory) -> Floats:
     """Negatives of the last hour, in standard deviations above the mean of the hours of the 14 days before."""
     k = last(history.negatives, _HOUR)
     before = np.pad(k, ((0, 0), (_HOUR, 0)))[:, :-_HOUR]
@@ -72,20 +72,20 @@ def deviations(history: History) -> Floats:
     return np.maximum(k - mean, 0) / np.sqrt(np.maximum(square - mean * mean, 1.0))
 
 
-def times_the_mean(history: History) -> Floats:
+def times_the_mean(history: CountHistory) -> Floats:
     """Negatives of the last hour against the mean hour of seven days: 3 at 150 %; it ends below 117 %."""
     k = last(history.negatives, _HOUR)
     return np.maximum(3 * k / np.maximum(last(k, _WEEK) / _WEEK, 1.0) - 1.5, 0)
 
 
-def ears_c2(history: History) -> Floats:
+def ears_c2(history: CountHistory) -> Floats:
     """EARS C2 (Hutwagner et al. 2003) by the hour: seven days that ended two days ago, each at this hour of the day."""
     k = last(history.negatives, _HOUR)
     days = np.stack([np.pad(k, ((0, 0), (d * DAY, 0)))[:, : k.shape[1]] for d in range(3, 10)])
     return np.maximum(k - days.mean(0), 0) / np.maximum(days.std(0, ddof=1), 1.0)
 
 
-def binomial(history: History) -> Floats:
+def binomial(history: CountHistory) -> Floats:
     """-log10 of the binomial tail of the last hour against the share of seven days, with the gates of the rule."""
     n, k = (last(a, _HOUR) for a in (history.posts, history.negatives))
     share = week_share(history)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.domain.counting import Cell
 from pipeline.domain.states import StateKey, T
 
@@ -58,7 +58,7 @@ class Process:
 class Simulated:
     """A history, the bucket in which each key's spike begins (-1 where it has none), and its share without noise."""
 
-    history: History
+    history: CountHistory
     spikes: Counts
     usual: Floats
 
@@ -104,20 +104,20 @@ def simulate(
     if read:
         negatives = np.stack([read(key, posts[key], negatives[key]) for key in range(keys)])
     names = tuple(f"key{i:03}" for i in range(keys))
-    return Simulated(History(names, START, BUCKET_S, posts, negatives), spikes, 1 / (1 + np.exp(-logit)))
+    return Simulated(CountHistory(names, START, BUCKET_S, posts, negatives), spikes, 1 / (1 + np.exp(-logit)))
 
 
 def joined(cases: Sequence[Simulated]) -> Simulated:
     """The keys of all cases in one history."""
     posts, negatives = (np.concatenate([getattr(c.history, name) for c in cases]) for name in ("posts", "negatives"))
     names = tuple(f"key{i:03}" for i in range(len(posts)))
-    history = History(names, START, BUCKET_S, posts, negatives)
+    history = CountHistory(names, START, BUCKET_S, posts, negatives)
     return Simulated(history, *(np.concatenate([getattr(c, name) for c in cases]) for name in ("spikes", "usual")))
 
 
 def brands(
     posts_per_h: float, days: int, *, first: int, seed: int, second: int = 30, share: float = 0.3
-) -> tuple[History, int]:
+) -> tuple[CountHistory, int]:
     """44 keys (8 brands, 4 topics, each brand in each topic) with two crises within a day, 12 hours apart.
 
     `posts_per_h` of all keys together. `first` posts of brand b0 within three hours, then `second` of b1, in the same
@@ -135,13 +135,13 @@ def brands(
     names = [f"subject:b{b}" for b in range(8)] + [f"topic:t{t}" for t in range(4)]
     names += [f"subject:b{b}|topic:t{t}" for b in range(8) for t in range(4)]
     rows = (np.concatenate([a.sum(1), a.sum(0), a.reshape(32, -1)]) for a in (posts, negatives))
-    return History(tuple(names), START, BUCKET_S, *rows), begin + 12 * hour
+    return CountHistory(tuple(names), START, BUCKET_S, *rows), begin + 12 * hour
 
 
 class CountedStore:
     """As much of a store as the evaluator needs, over the counts of `brands`."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: CountHistory) -> None:
         self._history, self._states = history, dict[StateKey[Any], Any]()
 
     def refresh(self) -> None: ...

@@ -13,17 +13,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.alerting.counting.history import History
-from pipeline.alerting.evaluation.backtest import VOLUME_LANE, episodes, volume_scores
+from pipeline.alerting.counting.history import CountHistory
+from pipeline.alerting.evaluation.backtest import VOLUME_POLICY, episodes, volume_scores
 
 FIRES = (3.5, 4.0, 4.25, 4.5, 4.75, 5.0, 5.5, 6.0, 8.0)
 
 
-def _series(file: Path) -> History:
+def _series(file: Path) -> CountHistory:
     with file.open() as lines:
         rows = list(csv.DictReader(lines))
     counts = np.array([[int(float(row["value"])) for row in rows]], np.int64)
-    return History((file.stem,), _time(rows[0]["timestamp"]), 300, counts, np.zeros_like(counts))
+    return CountHistory((file.stem,), _time(rows[0]["timestamp"]), 300, counts, np.zeros_like(counts))
 
 
 def _time(text: str) -> datetime:
@@ -44,7 +44,7 @@ def main() -> None:
         for history, score, spans in zip(histories, scores, windows, strict=True):
             hits = [
                 {i for i, (a, b) in enumerate(spans) if a <= e.fired_at <= b}
-                for e in episodes(history, score, [fire], VOLUME_LANE)
+                for e in episodes(history, score, [fire], VOLUME_POLICY)
             ]
             found += len(set().union(*hits))
             false += sum(not hit for hit in hits)

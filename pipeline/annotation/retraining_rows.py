@@ -16,7 +16,7 @@ from models.atomic_file import replacing
 from models.files.annotation_files import PEOPLE, REHEARSAL
 from models.json_types import JsonObject
 from models.text import content_hash
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import episodes, negative_scores
@@ -132,7 +132,7 @@ def _rate(documents: Sequence[PostDocument], rule: NegativeDefinition, alerts: A
     return len(found) / history.key_weeks
 
 
-def count_history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> History:
+def count_history_of(documents: Iterable[PostDocument], rule: NegativeDefinition) -> CountHistory:
     """Counts per topic and subject in buckets of 5 minutes, equal to the store's counts of these documents."""
     cells: dict[str, Counter[int]] = {}
     negatives: dict[str, Counter[int]] = {}
@@ -151,4 +151,4 @@ def count_history_of(documents: Iterable[PostDocument], rule: NegativeDefinition
         for bucket, n in cells[key].items():
             posts[k, bucket - first] = n
             bad_posts[k, bucket - first] = negatives[key][bucket]
-    return History(keys, datetime.fromtimestamp(first * BUCKET_S, UTC), BUCKET_S, posts, bad_posts)
+    return CountHistory(keys, datetime.fromtimestamp(first * BUCKET_S, UTC), BUCKET_S, posts, bad_posts)

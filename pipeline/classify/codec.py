@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
+from models.json_types import JsonObject
 from models.text import MAX_NAME, clean, clean_line, content_hash, full_text, is_text
 from pipeline.classify.fields import Fields, as_text
 from pipeline.classify.json_object import MAX_BYTES, STAGE, json_object
@@ -97,7 +96,7 @@ def decode(record: Record) -> Post:
     )
 
 
-def _needed(raw: Mapping[str, Any], name: str) -> str:
+def _needed(raw: JsonObject, name: str) -> str:
     """Returns the field as it was sent, "" if it is missing; raises `Poison` if it is not a text."""
     value = raw.get(name)
     if value is None:
@@ -114,7 +113,7 @@ def _limit(text: str, title: str) -> None:
         raise Poison(STAGE, "too_large", f"field 'text' or 'title' has over {MAX_TEXT} characters")
 
 
-def _identity(raw: Mapping[str, Any]) -> str:
+def _identity(raw: JsonObject) -> str:
     """Returns what identifies the post within its source, as it was sent: the id, else the URL."""
     given = raw.get("id")
     if (native := as_text(given)) is None and given is not None:

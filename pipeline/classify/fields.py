@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
-from typing import Any
 
+from models.json_types import JsonObject
 from models.text import clean, clean_line, clean_url, is_text
 from pipeline.classify.json_object import shown
 from pipeline.domain.times import read_time
@@ -26,7 +25,7 @@ _NUMBER = re.compile(r"[+-]?(?:\d{1,3}(?:,\d{3}){1,5}|\d{1,20})(?:\.\d{0,20})?(?
 class Fields:
     """Reads the fields of one object; `ignored` names the fields with an invalid value."""
 
-    def __init__(self, raw: Mapping[str, Any]) -> None:
+    def __init__(self, raw: JsonObject) -> None:
         self._raw = raw
         self.ignored: list[str] = []
 

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from models.files.json_rows import whole
+from models.json_types import JsonObject
 from pipeline.domain.errors import Poison
 
 STAGE = "decode"
@@ -24,7 +25,7 @@ _JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
-def json_object(value: bytes) -> dict[str, Any]:
+def json_object(value: bytes) -> JsonObject:
     """Raises `Poison` if `value` is not a JSON object, or exceeds `MAX_BYTES`, `MAX_CONTAINERS` or `MAX_DEPTH`."""
     if len(value) > MAX_BYTES:
         raise Poison(STAGE, "too_large", f"{len(value)} bytes, at most {MAX_BYTES}")

@@ -1,1 +1,1 @@
-"""The console: a page for the operations team and the JSON behind it."""
+"""The console: a page for the operations team, and its JSON API."""

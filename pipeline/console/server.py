@@ -1,4 +1,4 @@
-"""HTTP of the console: alerts, shares and search, read-only. The page itself is in `static/`."""
+"""The HTTP server of the console: alerts, shares and search, read-only. The page itself is in `static/`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _HEADERS = {
 }
 _STEPS = 42
 MAX_HITS = 50
-#: Seconds that an answer of the alerts and the shares is kept: a page asks every 2 s.
+#: Seconds that an answer is cached at least; a page requests it every 2 s.
 KEPT_S = 1.5
 _ELSEWHERE = (
     "the console answers to localhost only: open it there, name this host in http.allowed_hosts, or set "
@@ -41,12 +41,12 @@ _ELSEWHERE = (
 
 
 def refuse_open_host(http: HttpSettings) -> None:
-    """The console has no log-in yet: raises `Fatal` for an address that others reach."""
+    """Raises `Fatal` for an address that other machines reach: the console has no login."""
     if not http.behind_proxy and not http.allowed_hosts and not is_loopback(http.host):
         raise Fatal(
-            f"http.host {http.host} would open the console to others without a log-in",
-            "keep 127.0.0.1, put a proxy that authenticates in front and set http.behind_proxy, or, where only this "
-            "machine reaches the port, set http.allowed_hosts",
+            f"http.host {http.host} would open the console to other machines without a login",
+            "keep 127.0.0.1; or put an authenticating proxy in front and set http.behind_proxy; or set "
+            "http.allowed_hosts if only this machine reaches the port",
         )
 
 
@@ -58,10 +58,10 @@ def console_app(
     allowed_hosts: Collection[str] = (),
     topics: Collection[str] | None = None,
 ) -> web.Application:
-    """Pages and `/api/...`; every blocking read runs in a thread, and pages share what all of them ask for.
+    """Serves the page and `/api/...`; blocking reads run in threads, and all open pages share their answers.
 
-    It answers to loopback names and to `allowed_hosts`, and to any name only behind a proxy that has no such list.
-    `topics` are those of the settings: a lag of others is nobody's.
+    It answers requests for loopback names and `allowed_hosts`. Behind a proxy and without `allowed_hosts` it answers
+    any name. `topics` are those of the settings: only their lag counts (None: the lag of all topics).
     """
     guarded = not behind_proxy or allowed_hosts
     app = web.Application(middlewares=[_guard, *([only_known_hosts(allowed_hosts, _ELSEWHERE)] if guarded else [])])
@@ -92,7 +92,7 @@ def console_app(
 
 
 def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
-    """The newest alerts, and in words who heard of each and where its posts come from."""
+    """The newest alerts with their notification status and the origin of their posts in words."""
     found = store.alerts(limit=100)
     said = operators(store, (alert for alert in found if alert.is_open))
     return [

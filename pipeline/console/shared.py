@@ -1,4 +1,4 @@
-"""One answer for all pages that ask: found once at a time, and kept as long as finding it was dear."""
+"""One answer for all pages: computed once at a time, and cached for longer the longer that took."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
-#: An answer is kept for so many times as long as it took: finding it never takes more than this share of the time.
+#: An answer is cached for this many times its computing time, so that computing takes at most a tenth of the time.
 _TIMES = 10
 
 
 class Shared(Generic[T]):
-    """`find` runs in a thread, never twice at once; its answer is kept `least_s` seconds, longer where it was slow.
+    """Runs `find` in a thread, never twice at once, and caches its answer for `least_s` seconds or more.
 
-    What `find` raises goes to all who wait for it, and is not kept.
+    An error of `find` reaches all callers that wait for it, and is not cached.
     """
 
     def __init__(self, find: Callable[[], T], least_s: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Shared(Generic[T]):
     async def get(self) -> T:
         if self._finding is None or (self._finding.done() and self._clock() >= self._until):
             self._finding = asyncio.create_task(self._found())
-        # Shielded: a page that is closed must not take the answer from the others.
+        # A page that closes must not cancel the answer for the others.
         return await asyncio.shield(self._finding)
 
     async def _found(self) -> T:

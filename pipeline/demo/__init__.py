@@ -1,1 +1,1 @@
-"""Everything in one process: a generated feed with a crisis in it, and a view of what becomes of it."""
+"""The demo: a generated feed with a crisis, played through the real workers in one process, and its live view."""

@@ -1,6 +1,6 @@
-"""Two weeks of posts, written by a seeded generator: brands, news, reposts, a neutral burst and a crisis. Pure.
+"""A seeded generator of two weeks of posts: brands, news, reposts, a neutral burst and a crisis. Pure.
 
-Day 9: a car launch makes a burst of volume without bad news. Day 14: phones of the brand Nova catch fire.
+On day 9 a car launch brings a burst of posts without bad news. On day 14 phones of the brand Nova catch fire.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Item:
 def generate(seed: int = 7) -> list[Item]:
     """All items in order of time; the same seed gives the same bytes.
 
-    About one item in a hundred is sent twice, and one in a thousand is no post at all: so the numbers of the
-    summary have something to add up.
+    About one item in a hundred comes twice, and one in a thousand is broken, so that the summary also counts
+    duplicates and dead letters.
     """
     rng = random.Random(seed)  # noqa: S311
     posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng)]
@@ -62,7 +62,7 @@ def generate(seed: int = 7) -> list[Item]:
 
 
 def _moment(rng: random.Random) -> datetime:
-    """A time within the two weeks, more by day than by night."""
+    """A random time within the two weeks, more often by day than by night."""
     while True:
         hour = rng.uniform(0, 24)
         if rng.random() < (1.0 if 8 <= hour <= 22 else 0.35):
@@ -85,7 +85,7 @@ def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, **m
     }
 
 
-def _say(rng: random.Random, voice: Voice, sentiment: str) -> str:
+def _sentence(rng: random.Random, voice: Voice, sentiment: str) -> str:
     core = rng.choice({"negative": voice.negative, "neutral": voice.neutral, "positive": voice.positive}[sentiment])
     detail = rng.choice(phrases.DETAILS[voice.lang]).format(
         place=rng.choice(phrases.PLACES[voice.lang]), n=rng.randrange(2, 9000)
@@ -109,7 +109,7 @@ def _brand_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
         voice = rng.choice(rng.choice(list(phrases.BRANDS.values())))
         dice = rng.random()
         sentiment = "negative" if dice < _NEGATIVE else "neutral" if dice < _NEGATIVE + _NEUTRAL else "positive"
-        text = _say(rng, voice, sentiment)
+        text = _sentence(rng, voice, sentiment)
         yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
 
 
@@ -125,12 +125,12 @@ def _burst(rng: random.Random) -> Iterator[dict[str, Any]]:
     for _ in range(BURST_POSTS):
         voice = rng.choice(phrases.BRANDS["Kestrel"])
         at = BURST + timedelta(hours=rng.triangular(0, 4, 1))
-        yield _post(rng, at, "forum", voice.lang, _say(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
+        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
 
 
 def _crisis(rng: random.Random) -> Iterator[dict[str, Any]]:
     for _ in range(CRISIS_POSTS):
         voice = rng.choice(phrases.CRISIS)
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
-        post = _post(rng, at, "forum", voice.lang, _say(rng, voice, "negative"))
+        post = _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"))
         yield from _with_reposts(rng, post, 0.3)

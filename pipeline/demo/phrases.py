@@ -1,4 +1,4 @@
-"""What the people of the demo write. All of it was written for this project; brands and people are invented."""
+"""The texts of the demo. They were written for this project, and all brands and people are invented."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SUBJECTS = {
 
 @dataclass(frozen=True)
 class Voice:
-    """Openings, cores by sentiment and endings of one group of writers; a post is one of each."""
+    """The phrases of one group of writers; a post combines an opening, a core of its sentiment and an ending."""
 
     lang: str
     openings: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Plays a feed through the real workers in one process and adds up what became of it."""
+"""Plays a feed through the real workers in one process, and counts the outcome of its records."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from pipeline.alerting.evaluation.evaluator import STATE, state_begun_at
+from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.classify.codec import decode
 from pipeline.classify.stage import Classifier
 from pipeline.demo.feed import Item
 from pipeline.domain.alert import Alert
-from pipeline.domain.errors import Fatal, Poison
+from pipeline.domain.errors import EXIT_BUG, EXIT_USAGE, Fatal, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
 from pipeline.domain.states import SERVED_MODEL, ServedModel
@@ -31,21 +31,21 @@ from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
 
 log = logging.getLogger(__name__)
-#: The embedded broker drops old records (it keeps 5 MB a partition): the feed waits while so much is not done.
+#: The embedded broker keeps 5 MB per partition and drops older records: the feed never runs further ahead than this.
 MAX_AHEAD, MAX_AHEAD_BYTES = 6000, 4_000_000
 DRAIN_S = 120.0
-#: The feed waits this often until all that was sent is indexed; only then may the alert role judge so far.
+#: The feed pauses this often until everything sent is indexed; only then may the alert role evaluate up to there.
 _PAUSES, _LEAST_BETWEEN = 14, 200
-#: How long a finished demo waits for its notifications, in seconds.
+#: Seconds that a finished demo waits for its notifications.
 _NOTIFY_S = 10.0
 _PARTITIONS = 4
-#: Rows of a file that are named.
+#: Rejected rows of a file that are reported.
 _SHOWN = 20
 
 
 @dataclass
 class Session:
-    """A demo that runs; the view and the console read it."""
+    """The state of a running demo, which the view and the console read."""
 
     settings: Settings
     store: Store
@@ -60,30 +60,30 @@ class Session:
 
     @property
     def done(self) -> int:
-        """Records of which something became."""
+        """Records with an outcome: indexed, duplicate or dead."""
         m = self.workers.metrics
         return total(m, "indexed") + total(m, "duplicate") + total(m, "dead")
 
 
 def total(metrics: Metrics, name: str) -> int:
-    """Sum over all labels of one of the posts counters."""
+    """Sum of a posts counter over all its labels."""
     counter = {"consumed": metrics.consumed, "indexed": metrics.indexed}.get(name)
     counter = counter or {"duplicate": metrics.duplicate, "dead": metrics.dead}[name]
     return int(sum(s.value for family in counter.collect() for s in family.samples if s.name.endswith("_total")))
 
 
-#: What would depend on the clock of the machine is off: a feed gives the same alerts each time it is played.
+#: Switches off all that depends on the clock of the machine, so that a feed always gives the same alerts.
 _STEADY = {"idle_s": 3.0, "evaluate_every_s": 0.25, "calibrate_every_days": 0.0, "no_data_share": 1.0}
 
 
 def demo_settings(settings: Settings, folder: Path, subjects: dict[str, list[str]]) -> Settings:
-    """The user's settings on the embedded broker and a store of the demo's own."""
+    """The user's settings with the embedded broker and a temporary store."""
     return settings.model_copy(
         update={
             "kafka": settings.kafka.model_copy(update={"bootstrap_servers": "embedded", "session_timeout_s": 30.0}),
             "store": settings.store.model_copy(update={"url": f"sqlite:///{folder}/demo.sqlite"}),
             "alerts": settings.alerts.model_copy(
-                # Whoever watches the demo is told by it.
+                # A channel that always works, so that every alert is notified.
                 update={**_STEADY, "channels": [*settings.alerts.channels, ChannelSettings(name="demo", kind="log")]}
             ),
             "subjects": settings.subjects or subjects,
@@ -103,17 +103,15 @@ async def play(
 ) -> dict[str, Any]:
     """Feeds `items` in about `seconds` (0: as fast as they are classified); returns the summary.
 
-    Without `alerting` only the classify role runs.
-
-    `attend(session)` is an async context manager, entered when the workers run: the view and the console; leaving
-    it may wait for the person.
+    `attend(session)` is an async context manager that surrounds the run, e.g. to show a view; its exit may wait for
+    the user. Without `alerting` only the classify role runs.
     """
     with tempfile.TemporaryDirectory(prefix="opinionwatch-demo-") as folder:
         settings = demo_settings(settings, Path(folder), subjects)
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
         store.put_state(SERVED_MODEL, ServedModel(classifier.name, classifier.version))
-        store.put_state(STATE, state_begun_at(items[0].at))
+        store.put_state(STATE, EvaluatorState.begun_at(items[0].at).to_json())
         broker = EmbeddedBroker()
         kafka = settings.kafka
         broker.create(
@@ -147,7 +145,7 @@ async def _run(session: Session, broker: EmbeddedBroker, seconds: float) -> None
     alerts = session.workers.alert
     while bounds and alerts and not alerts.worker.evaluated_to(_last_bucket(session)):
         if time.monotonic() > deadline:
-            raise Fatal(f"the alert role is not done after {DRAIN_S:.0f} s", "run it again", 70)
+            raise Fatal(f"the alert role did not finish within {DRAIN_S:.0f} s", "run the demo again", EXIT_BUG)
         await asyncio.sleep(0.05)
     deadline = time.monotonic() + _NOTIFY_S
     while any(_awaits_channels(alert) for alert in session.store.alerts()) and time.monotonic() < deadline:
@@ -160,11 +158,12 @@ def _awaits_channels(alert: Alert) -> bool:
 
 
 async def _all_done(session: Session) -> None:
-    """Until something became of every record that was sent."""
+    """Returns when every record that was sent has its outcome."""
     deadline = time.monotonic() + DRAIN_S
     while session.done < session.sent or (session.workers.classify and session.workers.classify.flow.in_flight):
         if time.monotonic() > deadline:
-            raise Fatal(f"{session.sent - session.done} records are not done after {DRAIN_S:.0f} s", "run it again", 70)
+            left = session.sent - session.done
+            raise Fatal(f"{left} records had no outcome within {DRAIN_S:.0f} s", "run the demo again", EXIT_BUG)
         await asyncio.sleep(0.02)
 
 
@@ -199,16 +198,19 @@ async def _feed(session: Session, broker: EmbeddedBroker, seconds: float) -> Non
 
 
 class _Places:
-    """Where records go, so that of two posts with one text it is always the first sent that counts as the original.
+    """Chooses partitions so that the first of two posts with the same text always counts as the original.
 
-    What has one text goes to one partition, which is read in order; only topics are read side by side.
+    Posts with the same text go to the same partition, which is read in order; topics are read in parallel.
     """
 
     def __init__(self) -> None:
         self._topics: dict[str, str] = {}
 
     def of(self, item: Item) -> tuple[int, bool]:
-        """The record's partition, and whether it must wait for what was sent: another topic has its text."""
+        """The partition of a record, and whether it must wait until everything sent is indexed.
+
+        It must wait if another topic has its text.
+        """
         try:
             text = decode(Record(Origin(item.topic, 0, 0), item.timestamp_ms, item.value)).content_hash
         except Poison:
@@ -216,12 +218,12 @@ class _Places:
         return int(text[:8], 16) % _PARTITIONS, self._topics.setdefault(text, item.topic) != item.topic
 
     def forget(self) -> None:
-        """All that was sent is indexed."""
+        """Forgets all texts, once everything sent is indexed."""
         self._topics.clear()
 
 
 async def _race(work: Any, workers: Workers) -> None:
-    """Ends with `work`, or with what failed in the workers, or when they are told to stop."""
+    """Runs `work` until it ends, or until the workers fail or stop."""
     tasks = [asyncio.ensure_future(work), asyncio.ensure_future(workers.wait())]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -249,11 +251,11 @@ def summarise(session: Session) -> dict[str, Any]:
     }
 
 
-def read_feed(path: Path, default_topic: str, say: Callable[[str], None]) -> list[Item]:
-    """Posts of a file that `ingest` reads, in the order of their times; what cannot be used is named and counted.
+def read_feed(path: Path, default_topic: str, report: Callable[[str], None]) -> list[Item]:
+    """The posts of a file in the order of their times; `report` gets a line for each row that is not a post.
 
-    A row that can be read and is no post is played all the same: it becomes a dead letter, as it would in service.
-    A row without a time has that of the row before. Raises `Fatal` where no row is a post.
+    A readable row that is not a post is played too, and becomes a dead letter as in production. A row without a time
+    gets the time of the row before it. Raises `Fatal` where no row is a post.
     """
     items: list[Item] = []
     intake = Intake()
@@ -268,7 +270,7 @@ def read_feed(path: Path, default_topic: str, say: Callable[[str], None]) -> lis
             except Poison as poison:
                 intake.reject(entry, poison.reason)
                 if intake.rejected.total() <= _SHOWN:
-                    say(f"{path}:{entry.line}: {entry.problem or poison}")
+                    report(f"{path}:{entry.line}: {entry.problem or poison}")
             else:
                 intake.take(entry)
                 at = post.event_time if entry.timed and not post.time_suspect else at
@@ -277,8 +279,10 @@ def read_feed(path: Path, default_topic: str, say: Callable[[str], None]) -> lis
                 items.append(Item(topic, at, entry.value))
     if not intake.produced:
         raise Fatal(
-            f"--feed {path}: {intake.nothing_used}", "see the reasons above; docs/ingest.md has the names of fields", 2
+            f"--feed {path}: {intake.nothing_used}",
+            "see the reasons above; docs/ingest.md lists the names of fields",
+            EXIT_USAGE,
         )
     for line in intake.lines() if intake.rejected or intake.left_out else ():
-        say(line)
+        report(line)
     return sorted(items, key=lambda i: i.at)

@@ -1,4 +1,4 @@
-"""The live terminal view of the demo (rich): rates, topics and subjects with their negative share, alerts."""
+"""The live view of the demo in a terminal: rates, topics and subjects with their negative share, and alerts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STEP = timedelta(hours=14)
 
 
 class View:
-    """Draws a session; counts are read from the store at most once a second."""
+    """Draws a session; it reads the counts from the store at most once a second."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -88,7 +88,7 @@ class View:
 
 
 def sparkline(shares: list[float | None]) -> str:
-    """One bar per step, full height at a share of 1; a dot where there were no posts.
+    """One bar per step, at full height for a share of 1; a dot marks a step without posts.
 
     >>> sparkline([0.0, 0.5, 1.0, None])
     '▁▅█·'

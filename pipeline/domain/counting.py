@@ -65,3 +65,12 @@ class Scope:
 
 
 EVERYTHING = Scope()
+
+
+def bucket_start(epoch_s: float) -> int:
+    """The start of the bucket that contains a moment, both in seconds since the epoch.
+
+    >>> bucket_start(899.9), bucket_start(900)
+    (600, 900)
+    """
+    return int(epoch_s // BUCKET_S) * BUCKET_S

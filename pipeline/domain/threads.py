@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 
-class DaemonThreads(ThreadPoolExecutor):
+class DaemonThreadPool(ThreadPoolExecutor):
     """A pool of daemon threads; neither `shutdown` nor the interpreter waits for their work.
 
     It is a `ThreadPoolExecutor`, because asyncio accepts no other default executor, but does not join its threads.

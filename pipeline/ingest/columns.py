@@ -1,6 +1,7 @@
-"""Rows of any table -> posts as the contract has them: other names, forms of numbers, times and ids. Pure.
+"""Maps rows of any table to posts of the contract: names of columns, and forms of numbers, times and ids. Pure.
 
-A side field that cannot be read is left out, kept in `extra`, and named; the post stays. docs/ingest.md has the names.
+An optional field with an invalid value moves to `extra` and is reported, and the post stays. docs/ingest.md lists the
+names.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pipeline.classify.codec import KINDS
 from pipeline.domain.times import read_time
 from pipeline.ingest.markup import reader_text
 
-#: By field of the contract, the names that files have for it, the best first; a dot goes into an object.
+#: For each field of the contract, the names that files use for it, the best first; a dot leads into an object.
 ALIASES: dict[str, tuple[str, ...]] = {
     "v": ("v",),
     "id": (
@@ -72,14 +73,14 @@ _UNITS = {"k": 10**3, "m": 10**6, "w": 10**4, "万": 10**4, "萬": 10**4, "亿":
 _ROUNDED = re.compile(r"\d(?:[.,]\d+)?[eE]\+?\d{1,3}")
 _WHOLE = re.compile(r"(\d{1,15})\.0", re.ASCII)
 _TAGS = re.compile(r"</?(?:p|br|div|span|a|b|i|em|strong|img)\b[^<>]*>", re.IGNORECASE)
-#: Characters of all column names of a row whose plan is kept for the next.
-_REMEMBERED = 10_000
+#: The plan of a row is cached if its column names have at most this many characters together.
+_CACHED = 10_000
 #: Integers up to here are exact in a spreadsheet and in JavaScript.
 _EXACT = 2**53
 
 
 class RowError(ValueError):
-    """A row that gives no post; `reason` is a short machine-readable word."""
+    """A row that does not become a post; `reason` is a short machine-readable word."""
 
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -88,7 +89,7 @@ class RowError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What a file does not say itself; `given` names columns by field, an empty name none."""
+    """What the file itself does not say. `given` has pairs of a field and its column; an empty column means none."""
 
     source: str = ""
     kind: str = ""
@@ -99,7 +100,7 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Mapped:
-    """A post, whether it has a usable time, the fields left out, and the columns that stand for no field."""
+    """A post, whether it has a valid time, the fields left out, and the columns that match no field."""
 
     post: dict[str, Any]
     timed: bool
@@ -108,10 +109,10 @@ class Mapped:
 
 
 def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = ()) -> Mapped:
-    """The post that a row stands for. Raises `RowError`."""
+    """Maps a row to a post; raises `RowError`."""
     columns = tuple(map(str, values))
-    # What is remembered is bounded: names of any length come from the file.
-    if sum(map(len, columns)) <= _REMEMBERED:
+    # The file may have names of any length, so the cache is bounded.
+    if sum(map(len, columns)) <= _CACHED:
         paths, unknown = _plan(columns, rules.given)
     else:
         paths, unknown = _plan.__wrapped__(columns, rules.given)
@@ -139,7 +140,9 @@ def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = 
     timed = _put_time(post, found, values, rules)
     if surplus:
         if left_out or ("published_at" in found and not timed):
-            raise RowError("shifted", "more values than columns, and they are shifted; quote the commas in the text")
+            raise RowError(
+                "shifted", "the row has more values than columns, and they are shifted: quote the commas in the text"
+            )
         extra["surplus"] = " ".join(surplus)
     post.setdefault("source", rules.source)
     if rules.kind:
@@ -150,16 +153,16 @@ def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = 
 
 
 def as_bytes(post: Mapping[str, Any]) -> bytes:
-    """A post as a record holds it."""
+    """Encodes a post as the value of a record."""
     try:
         return json.dumps(post, ensure_ascii=False, allow_nan=False).encode()
     except ValueError:
-        # A number that JSON does not have, or half a character: escaped, so that decoding says which.
+        # A number that JSON cannot express or a lone surrogate: it is escaped, so that decoding reports it.
         return json.dumps(_finite(post)).encode()
 
 
 def missing_columns(values: Mapping[str, Any], rules: Rules) -> list[str]:
-    """The columns that `--map` names and a row lacks."""
+    """Returns the columns that `--map` names and the row does not have."""
     names = {plain(k) for k in values}
     return [column for _, column in rules.given if column and plain(column.partition(".")[0]) not in names]
 
@@ -168,7 +171,7 @@ def missing_columns(values: Mapping[str, Any], rules: Rules) -> list[str]:
 def _plan(
     columns: tuple[str, ...], given: tuple[tuple[str, str], ...]
 ) -> tuple[dict[str, tuple[tuple[str, ...], ...]], tuple[str, ...]]:
-    """By field the paths to try, and the columns that no field uses."""
+    """Returns the paths to try for each field, and the columns that no field uses."""
     names = {plain(c): c for c in reversed(columns)}
     chosen = dict(given)
     taken = {plain(c) for c in chosen.values()}
@@ -181,7 +184,7 @@ def _plan(
 
 
 def _path(alias: str, names: Mapping[str, str]) -> tuple[str, ...]:
-    """Where a name leads among the columns; empty where it leads nowhere."""
+    """Returns the path of a name among the columns; empty if there is none."""
     if (column := names.get(plain(alias))) is not None:
         return (column,)
     top, *rest = alias.split(".")
@@ -195,14 +198,14 @@ def _at(values: Any, path: tuple[str, ...]) -> Any:
 
 
 def _missing(value: Any, *, words: bool = True) -> bool:
-    """Whether a value says nothing; with `words`, also where it says so in a word."""
+    """Whether a value is missing; with `words`, words such as "null" count as missing too."""
     if isinstance(value, str):
         return value.strip().casefold() in (_NOTHING if words else {""})
     return value is None or value in ([], {}) or (isinstance(value, float) and math.isnan(value))
 
 
 def _read(name: str, value: Any) -> Any:
-    """The value as the contract has it; None where it cannot be read, or is read elsewhere."""
+    """Returns the value in the contract's form; None if it is invalid, or is read elsewhere."""
     if name in _COUNTS:
         return read_count(value)
     if name == "v":
@@ -217,7 +220,7 @@ def _read(name: str, value: Any) -> Any:
     if name in {"title", "text"} and isinstance(value, (int, float)) and not isinstance(value, bool):
         return str(value)
     if name == "source":
-        # X keeps the app that wrote a post there, as a link.
+        # X puts a link to the app that wrote the post into this field.
         return None if isinstance(value, str) and _TAGS.search(value) else value
     if name in {"text", "title"}:
         return value
@@ -225,7 +228,7 @@ def _read(name: str, value: Any) -> Any:
 
 
 def read_count(value: Any) -> int | None:
-    """A count that a person or a program wrote; None where it is none.
+    """Returns a count that a person or a program wrote; None if the value is not one.
 
     >>> [read_count(x) for x in (3.0, "12.0", "1,204", "1.2万", "3k", "②", -1, True)]
     [3, 12, 1204, 12000, 3000, None, None, None]
@@ -256,7 +259,7 @@ def _name(value: Any) -> str | None:
 
 
 def _identity(value: Any, *, has_url: bool) -> str:
-    """An id as text; nothing where the address can stand for one that a spreadsheet rounded."""
+    """Returns an id as text; "" if a spreadsheet rounded it and the post has a URL."""
     rounded = isinstance(value, str) and _ROUNDED.fullmatch(value.strip()) is not None
     if isinstance(value, float):
         if value.is_integer() and abs(value) < _EXACT:
@@ -266,7 +269,7 @@ def _identity(value: Any, *, has_url: bool) -> str:
         if has_url:
             return ""
         raise RowError(
-            "rounded_id", f"a spreadsheet rounded the id {value}; format its column as text and export again"
+            "rounded_id", f"a spreadsheet rounded the id {value}: format its column as text and export again"
         )
     if value is None or (isinstance(value, (str, int)) and not isinstance(value, bool)):
         text = "" if value is None else str(value).strip()
@@ -275,7 +278,7 @@ def _identity(value: Any, *, has_url: bool) -> str:
 
 
 def _put_time(post: dict[str, Any], found: Mapping[str, Any], values: Mapping[str, Any], rules: Rules) -> bool:
-    """Puts the time in as ISO 8601, or as it was written where it has no one meaning; whether it has."""
+    """Adds the time as ISO 8601, or as written if it is ambiguous; returns whether it could be read."""
     post.pop("published_at", None)
     if "published_at" not in found:
         return False

@@ -1,16 +1,16 @@
-"""The text that a reader of HTML sees. Pure; the work grows linearly with the length."""
+"""Extracts the text that a reader of HTML sees. Pure; the work is linear in the length."""
 
 from __future__ import annotations
 
 import html
 import re
 
-#: Elements that begin a line of their own.
+#: Elements that begin a new line.
 _BLOCKS = frozenset(
     "address article aside blockquote br caption center dd details div dl dt fieldset figcaption figure footer form h1 "
     "h2 h3 h4 h5 h6 header hr li main nav ol p pre section summary table tbody tfoot thead tr ul".split()
 )
-#: Elements whose content no reader sees.
+#: Elements whose content is not shown.
 _UNSEEN = frozenset(
     {"script", "style", "template", "head", "noframes", "iframe", "object", "textarea", "select", "svg"}
 )
@@ -29,9 +29,9 @@ _LINES = re.compile(r" ?\n[ \n]*")
 
 
 def reader_text(markup: str) -> str:
-    """Without tags, comments, scripts and styles; entities as characters, blocks on lines of their own.
+    """Removes tags, comments, scripts and styles, decodes entities, and puts blocks on separate lines.
 
-    What only looks like a tag stays.
+    Text that only looks like a tag stays.
 
     >>> reader_text("<p>The <b>Nova</b> burned &amp;<br/>it&#8217;s <3 hot<script>x()</script></p>")
     'The Nova burned &\\nit’s <3 hot'
@@ -61,7 +61,7 @@ def reader_text(markup: str) -> str:
 
 
 def _after(markup: str, name: str, at: int) -> int:
-    """The place after an element whose content is not seen; where it never ends, no reader sees the rest."""
+    """Returns the index after an element whose content is not shown, which is the end if the element is not closed."""
     end = re.compile(rf"</{name}\b[^<>]*>", re.IGNORECASE).search(markup, at)
     return end.end() if end else len(markup)
 

@@ -1,4 +1,4 @@
-"""Files of posts -> the bytes of records, and an account of what could not be used."""
+"""Reads files of posts into the bytes of records, and accounts for the rows that could not be used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of a file: the record's bytes, or why there is none."""
+    """One row of a file: the bytes of its record, or why there is no record."""
 
     line: int
     value: bytes = b""
@@ -40,7 +40,7 @@ class Entry:
 
 @dataclass(slots=True)
 class Intake:
-    """What became of a file's rows; `columns` are those kept in `extra`, `broken` where the file's form is."""
+    """Counts what became of a file's rows; `columns` moved to `extra`, and `broken` has the lines of malformed rows."""
 
     produced: int = 0
     untimed: int = 0
@@ -62,7 +62,7 @@ class Intake:
         self.left_out.update(entry.left_out)
 
     def see(self, entry: Entry) -> None:
-        """Remembers the columns of a row that stand for no field."""
+        """Notes the columns of a row that match no field."""
         if len(self.columns) < _NAMED:
             self.columns.update(dict.fromkeys(entry.unknown))
 
@@ -78,7 +78,7 @@ class Intake:
         }
 
     def lines(self) -> list[str]:
-        """For a terminal: the counts, and what was not used."""
+        """Returns lines for a terminal: the counts, and what was not used."""
         said = [f"produced {self.produced}, rejected {self.rejected.total()}, without usable time {self.untimed}"]
         if self.left_out:
             said.append("kept in extra, not readable: " + ", ".join(f"{k} {n}" for k, n in self.left_out.items()))
@@ -90,12 +90,12 @@ class Intake:
 
     @property
     def nothing_used(self) -> str:
-        """Why no post could be used, in words."""
-        why = ", ".join(f"{reason} {n}" for reason, n in self.rejected.most_common(5)) or "it holds no row"
+        """Describes why no post could be used."""
+        why = ", ".join(f"{reason} {n}" for reason, n in self.rejected.most_common(5)) or "the file has no rows"
         return f"no post could be used ({why})"
 
     def verify(self, file: Path) -> None:
-        """Raises `Fatal` where nothing was used, or where the form of the file is broken."""
+        """Raises `Fatal` if no row was used, or if rows of the file are malformed."""
         if not self.produced:
             raise Fatal(
                 f"{file}: {self.nothing_used}",
@@ -106,13 +106,13 @@ class Intake:
             lines = ", ".join(map(str, self.broken))
             raise Fatal(
                 f"{file}: broken at line {lines}; the other {self.produced} posts were sent",
-                "correct these lines and send the file again: posts that are there already stay as they are",
+                "correct these lines and send the file again: posts that were sent before stay as they are",
                 EXIT_USAGE,
             )
 
 
 def checked(entry: Entry, file: Path, timestamp_ms: int) -> Post:
-    """The post of a row that is sent at `timestamp_ms`; raises `Poison` where there is none."""
+    """Decodes a row as if it were sent at `timestamp_ms`; raises `Poison` if it is not a post."""
     if entry.reason:
         raise Poison("read", entry.reason, entry.problem)
     return decode(Record(Origin(file.name, 0, entry.line), timestamp_ms, entry.value))
@@ -127,9 +127,9 @@ def posts_of(
     *,
     default_source: str = "",
 ) -> Iterator[tuple[str, Iterator[Entry]]]:
-    """How the file is read, in words, and its rows as records. Raises `Fatal`, also while they are read.
+    """Yields how the file is read, for display, and its rows as records; raises `Fatal`, also while they are read.
 
-    `default_source` is that of posts for which neither they, the rules nor the feed name one.
+    Posts get `default_source` if neither they, the rules nor the feed name a source.
     """
     name = str(file)
     try:
@@ -164,7 +164,10 @@ def _entries(rows: Iterator[Row | BadRow], rules: Rules, name: str, *, derived: 
             continue
         if first and (missing := missing_columns(row.values, rules)):
             columns = ", ".join(map(str, list(row.values)[:30]))
-            raise FileError(f"{name}:{row.line}: has no column {missing[0]!r}", f"--map names one of: {columns}")
+            raise FileError(
+                f"{name}:{row.line}: the row has no column {missing[0]!r}",
+                f"use one of these columns with --map: {columns}",
+            )
         first = False
         try:
             found = post_of(row.values, rules, row.surplus)
@@ -173,7 +176,7 @@ def _entries(rows: Iterator[Row | BadRow], rules: Rules, name: str, *, derived: 
             continue
         post = found.post
         if derived and not (post.get("id") or post.get("url")):
-            # As readers of feeds tell items apart that name nothing.
+            # Feed readers also identify such items by their content.
             post = {**post, "id": _content_id(post)}
         yield Entry(
             row.line,
@@ -186,5 +189,5 @@ def _entries(rows: Iterator[Row | BadRow], rules: Rules, name: str, *, derived: 
 
 
 def _content_id(post: dict[str, Any]) -> str:
-    """An id from what a post says, the same whenever it is read."""
+    """Derives an id from the content of a post, the same at every reading."""
     return content_hash("\x00".join(str(post.get(k, "")) for k in ("title", "text", "published_at", "author")))

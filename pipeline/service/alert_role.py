@@ -13,7 +13,7 @@ from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.ledger import NO_HORIZON
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.kafka.agent import consume
 from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned
@@ -38,7 +38,7 @@ class AlertRole:
             store=context.store,
             evaluator=make_evaluator(context.store, settings.alerts),
             settings=settings.alerts,
-            rules=key_overrides(settings.alerts),
+            overrides=key_overrides(settings.alerts),
             channels=make_channels(settings.alerts),
             publish=self._publish,
             topics=kafka.topics,
@@ -68,5 +68,5 @@ class AlertRole:
     async def _on_progress(self, records: Sequence[Record]) -> None:
         values = (record.value for record in records if record.value)
         self.worker.on_progress(
-            list(readable(self._progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
+            list(skip_unreadable(self._progress_topic, values, lambda value: Progress.from_json(json.loads(value))))
         )

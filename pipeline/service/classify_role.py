@@ -15,7 +15,7 @@ from pipeline.classify.start_offsets import StartOffsets
 from pipeline.classify.subjects import matcher
 from pipeline.domain.errors import Transient
 from pipeline.domain.ledger import NO_HORIZON, Partition
-from pipeline.domain.threads import DaemonThreads
+from pipeline.domain.threads import DaemonThreadPool
 from pipeline.kafka.agent import choose_start_offsets, consume
 from pipeline.kafka.app import make_app, raw_topic, start
 from pipeline.kafka.partitions import assigned, log_identities
@@ -39,7 +39,7 @@ class ClassifyRole:
         self.topics: Sequence[str] = kafka.topics
         self.app: StrictApp = make_app("classify", kafka, context.brokers)
         self._brokers, self._metrics = context.brokers, metrics
-        self._executor = DaemonThreads(_THREADS, "flow")
+        self._executor = DaemonThreadPool(_THREADS, "flow")
         self._start_offsets = StartOffsets(kafka.on_deleted, metrics)
         for topic in kafka.topics:
             metrics.skipped.labels(topic)  # creates the time series, so that its first increase is visible

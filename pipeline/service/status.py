@@ -1,20 +1,40 @@
-"""Where the system stands, from the store and the topics: the same over all workers and restarts."""
+"""Summarises the state of the system from the store and the topics, over all workers and restarts."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-from pipeline.alerting.counting.source_monitor import SILENT
+from models.json_types import JsonObject
+from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.post import EPOCH
 from pipeline.domain.progress import Progress, same_log
 from pipeline.domain.states import SERVED_MODEL, ServedModel
 from pipeline.store.protocol import StatusStore
 
-#: For so long a partition may stand still before `status` says that it is waited for.
+#: A partition may stand still for this long before `status` lists it as waiting.
 PATIENCE = timedelta(seconds=60)
+_START = "start a worker: 'opinionwatch run classify'"
+_SETUP = "run 'opinionwatch setup' to create it, or correct kafka.topics; 'opinionwatch check' says which"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A partition in which records wait: for what, since when, and what a person can do about it."""
+
+    topic: str
+    partition: int
+    lag: int
+    reason: str
+    since: datetime
+    remedy: str
+
+    def to_json(self) -> JsonObject:
+        """As in `status --json`; `since` is null if it is unknown."""
+        since = None if self.since == EPOCH else self.since.isoformat(timespec="seconds")
+        return {**asdict(self), "since": since}
 
 
 def from_store(
@@ -22,12 +42,12 @@ def from_store(
     topics: Collection[str] | None = None,
     now: datetime | None = None,
     logs: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    """Counts are of records; consumed = indexed + duplicate + dead + in_flight. `lag` is as the workers saw it last.
+) -> JsonObject:
+    """Returns the object that `status --json` prints.
 
-    Counts are of all that was ever read; `lag` and `waiting` are of `topics`, those of the settings (None: of all).
-    The others are `retired`. `logs` are the identities of the topics that Kafka has, as the brokers name them (None:
-    they were not asked).
+    It counts all records that were ever read: consumed = indexed + duplicate + dead + in_flight. `lag` is what the
+    workers last saw. `lag` and `waiting` cover `topics` only, which are those of the settings (None: every topic); any
+    other topic is `retired`. `logs` has the identities of the topics that exist in Kafka (None: Kafka was not asked).
     """
     rows = store.all_progress()
     progress = current_progress(rows)
@@ -35,59 +55,56 @@ def from_store(
     counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
     counts["in_flight"] = sum(p.in_flight for p in read)
     model = store.state(SERVED_MODEL) or ServedModel("")
-    open_alerts = store.alerts(open_only=True)
+    open_alerts, outages = store.alerts(open_only=True), store.state(SOURCE_OUTAGES)
     return {
         "consumed": sum(counts.values()),
         **counts,
         "skipped": sum(p.skipped for p in rows),
         "lag": sum(p.lag for p in read),
-        "waiting": _waiting(read, topics or (), logs, now or datetime.now(UTC)),
+        "waiting": [w.to_json() for w in _waiting(read, topics or (), logs, now or datetime.now(UTC))],
         "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
         "open_alerts": len(open_alerts),
-        "silent_sources": [s["source"] for s in (store.state(SILENT) or {}).get("sources", [])],
+        "silent_sources": [outage.source for outage in outages.sources] if outages else [],
         "model": " ".join(filter(None, (model.name, model.version))),
     }
 
 
 def _waiting(
     read: Collection[Progress], topics: Collection[str], logs: Mapping[str, str] | None, now: datetime
-) -> list[dict[str, Any]]:
-    """What each partition waits for, since when, and what settles it; those that wait for nothing are left out."""
+) -> list[Waiting]:
+    """Returns the partitions that wait for something, in order."""
     size = {p.topic: p.partitions for p in read}
-    spoken = {(p.topic, p.partition) for p in read}
-    start = "start a worker: 'opinionwatch run classify'"
-    setup = "run 'opinionwatch setup' to create it, or correct kafka.topics; 'opinionwatch check' says which"
+    reported = {(p.topic, p.partition) for p in read}
     absent = set(topics) - logs.keys() if logs is not None else set()
     found = [
-        _place(topic, 0, 0, "Kafka has no such topic, or does not let this user see it", None, setup)
+        Waiting(topic, 0, 0, "Kafka has no such topic, or does not let this user see it", EPOCH, _SETUP)
         for topic in absent
     ]
     found += [
-        _place(topic, partition, 0, "no classify worker has spoken of it yet", None, start)
+        Waiting(topic, partition, 0, "no classify worker has reported it yet", EPOCH, _START)
         for topic in set(topics) - absent
         for partition in range(max(1, size.get(topic, 1)))
-        if (topic, partition) not in spoken
+        if (topic, partition) not in reported
     ]
     for p in read:
-        since = p.advanced_at
-        if p.topic in absent:
-            continue
-        if logs is not None and not same_log(p.log, logs[p.topic]):
-            reason, since = "the topic was created again, or is in another cluster", p.reported_at
-            remedy = f"{start}; it reads the topic from its first record"
-        elif now - p.reported_at > PATIENCE:
-            reason, since, remedy = "no classify worker speaks of it", p.reported_at, start
-        elif not p.lag or now - p.advanced_at <= PATIENCE:
-            continue
-        elif p.open_transaction:
-            reason = "what is next belongs to a transaction that is not committed"
-            remedy = f"end it: 'kafka-transactions.sh abort --topic {p.topic} --partition {p.partition} ...'"
-        else:
-            reason, remedy = "records wait, and the worker does not move", "see the worker's log and its /readyz"
-        found.append(_place(p.topic, p.partition, p.lag, reason, since, remedy))
-    return sorted(found, key=lambda w: (w["topic"], w["partition"]))
+        if p.topic not in absent and (waiting := _waiting_for(p, logs, now)):
+            found.append(waiting)
+    return sorted(found, key=lambda w: (w.topic, w.partition))
 
 
-def _place(topic: str, partition: int, lag: int, reason: str, since: datetime | None, remedy: str) -> dict[str, Any]:
-    when = None if since is None or since == EPOCH else since.isoformat(timespec="seconds")
-    return {"topic": topic, "partition": partition, "lag": lag, "reason": reason, "since": when, "remedy": remedy}
+def _waiting_for(progress: Progress, logs: Mapping[str, str] | None, now: datetime) -> Waiting | None:
+    """Returns what a reported partition waits for; None if it waits for nothing."""
+    since = progress.advanced_at
+    if logs is not None and not same_log(progress.log, logs[progress.topic]):
+        reason, since = "the topic was created again, or is in another cluster", progress.reported_at
+        remedy = f"{_START}; it reads the topic from its first record"
+    elif now - progress.reported_at > PATIENCE:
+        reason, since, remedy = "no classify worker reports it", progress.reported_at, _START
+    elif not progress.lag or now - progress.advanced_at <= PATIENCE:
+        return None
+    elif progress.open_transaction:
+        reason = "the next record belongs to a transaction that is not committed"
+        remedy = f"end it: 'kafka-transactions.sh abort --topic {progress.topic} --partition {progress.partition} ...'"
+    else:
+        reason, remedy = "records wait, and the worker does not move", "check the worker's log and its /readyz"
+    return Waiting(progress.topic, progress.partition, progress.lag, reason, since, remedy)

@@ -1,4 +1,4 @@
-"""What can be set. `resolve` reads it; the sections are plain values."""
+"""The settings: `resolve` reads them, and the sections are plain values."""
 
 from pipeline.settings.alerts import AlertSettings, ChannelSettings
 from pipeline.settings.resolve import DEFAULT_FILE, Resolved, resolve

@@ -1,4 +1,4 @@
-"""`[alerts]`: the rule, whom it tells, and when not."""
+"""`[alerts]`: the alert rule, its channels, and the times when they stay silent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _checked_address(address: str) -> str:
 
 
 def _of_channel(info: ValidationInfo, check: Callable[[str], str], value: str) -> str:
-    """The checked value; an error names the channel, which its place in the list does not."""
+    """The checked value; an error names the channel, because an index in the list says little."""
     try:
         return check(value)
     except ValueError as error:
@@ -43,16 +43,16 @@ def _of_channel(info: ValidationInfo, check: Callable[[str], str], value: str) -
 
 
 class ChannelSettings(Section):
-    """Where alerts go. What the kinds need besides `name`:
+    """A channel that receives alerts. In addition to `name`, each kind needs these settings:
 
-    - webhook (`body`: opinionwatch or alertmanager), alertmanager, slack, dingtalk, feishu, wecom: `url`; the
-      webhook, dingtalk and feishu sign with `secret`
-    - email: `host`, `port`, `sender`, `to`, and `username` and `secret` where the server wants them; `ca_file`
-      names the certificate authority of a server whose certificate is private
-    - log: nothing; for those whom a line in the log wakes
+    - webhook (`body`: opinionwatch or alertmanager), alertmanager, slack, dingtalk, feishu, wecom: `url`; webhook,
+      dingtalk and feishu sign with `secret`
+    - email: `host`, `port`, `sender` and `to`; `username` and `secret` if the server requires a login; `ca_file` if a
+      private certificate authority signed the certificate of the server
+    - log: nothing; the worker writes the alert to its log
 
-    A URL may hold a token: it is kept secret, and may come from `url_file`, as `secret` from `secret_file`. Only
-    alerts of `severities` and `lanes` whose key matches one of `keys` go there.
+    A URL may contain a token, so it is treated as a secret. `url_file` and `secret_file` read the values from files.
+    The channel receives only alerts of its `severities` and `lanes` whose key matches one of its `keys`.
     """
 
     name: ChannelName
@@ -97,8 +97,11 @@ class ChannelSettings(Section):
         return value
 
 
-class QuietSettings(Section):
-    """Warnings wait until `end`; times are HH:MM in `zone`, over midnight where `end` is not after `start`."""
+class QuietHoursSettings(Section):
+    """Hours in which warnings wait until `end`; critical alerts go out.
+
+    `start` and `end` are HH:MM in `zone`; the hours pass midnight if `end` is not after `start`.
+    """
 
     start: time
     end: time
@@ -109,9 +112,9 @@ class QuietSettings(Section):
 
     @field_validator("start", "end")
     @classmethod
-    def _zone_stands_apart(cls, value: time) -> time:
+    def _has_no_offset(cls, value: time) -> time:
         if value.tzinfo is not None:
-            raise ValueError("give HH:MM without an offset, and the time zone in zone")
+            raise ValueError("write HH:MM without an offset, and set zone to the time zone")
         return value
 
     @field_validator("zone")
@@ -120,12 +123,15 @@ class QuietSettings(Section):
         try:
             ZoneInfo(value)
         except (ValueError, ZoneInfoNotFoundError):
-            raise ValueError(f"no time zone {value!r}; e.g. Asia/Shanghai") from None
+            raise ValueError(f"{value!r} is not a time zone; write e.g. Asia/Shanghai") from None
         return value
 
 
 class MaintenanceSettings(Section):
-    """Nothing is told of `keys` (patterns) from `start` to `end`, both with an offset."""
+    """A maintenance window: no channel is notified about keys that match `keys` from `start` to `end`.
+
+    Both times have an offset, e.g. 2026-11-27T20:00:00Z.
+    """
 
     start: AwareDatetime
     end: AwareDatetime
@@ -136,15 +142,15 @@ class MaintenanceSettings(Section):
     @classmethod
     def _ends_after_its_start(cls, value: datetime, info: ValidationInfo) -> datetime:
         if (start := info.data.get("start")) is not None and value <= start:
-            raise ValueError("a maintenance must end after its start")
+            raise ValueError("end must be later than start")
         return value
 
 
 class KeyOverrideSettings(Section):
-    """For keys that a pattern of `keys` matches (`subject:Nova`, `topic:*`); the first rule that matches counts.
+    """An override for the keys that match a pattern of `keys` (`subject:Nova`, `topic:*`); the first match applies.
 
-    `watch = false`: never an alert. `fire` and `critical` in place of the calibrated thresholds; `at_most = "warning"`;
-    `min_negatives`, `min_lift` and `min_authors` above those of everybody.
+    `watch = false` suppresses all alerts. `fire` and `critical` replace the calibrated thresholds. `at_most`
+    caps the severity. `min_negatives`, `min_lift` and `min_authors` may only be stricter than those in `[alerts]`.
     """
 
     keys: list[str] = Field(min_length=1)
@@ -158,9 +164,10 @@ class KeyOverrideSettings(Section):
 
 
 class VolumeSettings(Section):
-    """The volume lane (`alerting/volume.py`): more posts of a topic or subject than at this time of day before.
+    """The volume lane: it alerts when a topic or subject has more posts than usual at that time of day.
 
-    Alerts of it say `lane: volume`; a channel takes them unless its `lanes` leave them out.
+    Its alerts have `lane: volume`. A channel receives them unless its `lanes` exclude them. `fire` and `critical` are
+    scores, -log10 of a tail probability.
     """
 
     enabled: bool = False
@@ -169,13 +176,23 @@ class VolumeSettings(Section):
 
 
 class AlertSettings(Section):
-    """The rule (`alerting/detector.py`) and where its alerts go; scores are -log10 of a tail probability.
+    """The alert rule and the routing of its alerts. Scores are -log10 of a tail probability.
 
-    `fire` is the threshold until the index holds two weeks; from then on one per volume tier is calibrated every
-    `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week. There is no verdict while sources
-    are silent beyond their habit that usually send `no_data_share` of the posts; `retired_sources` may be silent.
-    A post whose label is one of `negative` counts as negative where its `negative_score` is `negative_from` or more.
-    People are told only of what at least `min_authors` wrote; a post without an author counts as one more.
+    A post counts as negative if `head` gives it one of the labels in `negative` and its `negative_score` is at least
+    `negative_from`. A key alerts when its score reaches `fire`, and becomes critical at `critical`, if at least
+    `min_negatives` posts are negative and their share is at least `min_lift` times the expected share.
+
+    `fire` applies until the index holds two weeks. From then on the worker calibrates one threshold per volume tier
+    every `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week.
+
+    The rule reports "no data" instead of a verdict when the store or a partition has not answered for
+    `no_data_after_s`, or when sources that usually send `no_data_share` of the posts have an outage. `retired_sources`
+    may stay silent. A partition without lag holds an evaluation back for at most `idle_s` after its last post.
+
+    Channels are notified only if at least `min_authors` people wrote the posts; a post without an author counts as
+    one person. They are reminded every `renotify_s` until somebody acknowledges the alert. If more than `group_above`
+    alerts start at once, they arrive as one message.
+
     Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
     """
 
@@ -200,23 +217,25 @@ class AlertSettings(Section):
     overrides: list[KeyOverrideSettings] = []
     volume: VolumeSettings = VolumeSettings()
     group_above: int = Field(default=5, ge=1)
-    quiet: list[QuietSettings] = []
+    quiet_hours: list[QuietHoursSettings] = []
     maintenance: list[MaintenanceSettings] = []
 
     @property
     def counting(self) -> NegativeDefinition:
-        """What the store counts as negative."""
+        """The definition by which the store counts posts as negative."""
         return NegativeDefinition(self.head, tuple(self.negative), tuple(sorted(set(self.sources))), self.negative_from)
 
     @field_validator("overrides")
     @classmethod
-    def _rules_ask_for_more(cls, value: list[KeyOverrideSettings], info: ValidationInfo) -> list[KeyOverrideSettings]:
-        for number, rule in enumerate(value):
+    def _overrides_are_stricter(
+        cls, value: list[KeyOverrideSettings], info: ValidationInfo
+    ) -> list[KeyOverrideSettings]:
+        for number, override in enumerate(value):
             for name in ("min_negatives", "min_lift", "min_authors"):
-                own, everybodys = getattr(rule, name), info.data.get(name)
-                if own is not None and everybodys is not None and own < everybodys:
+                own, common = getattr(override, name), info.data.get(name)
+                if own is not None and common is not None and own < common:
                     raise ValueError(
-                        f"override {number + 1}: {name} {own} is less than alerts.{name} {everybodys}, which every key "
-                        f"must reach; lower that one and raise it by an override for the others"
+                        f"override {number + 1}: {name} {own} is less than alerts.{name} {common}, which every key "
+                        f"must reach; lower alerts.{name}, and raise it for all other keys by another override"
                     )
         return value

@@ -1,4 +1,4 @@
-"""What all sections of the settings have in common."""
+"""The base of all sections of the settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from pipeline.settings.addresses import holds_credentials
 
 
 class Section(BaseModel):
-    """Unknown keys and numbers without an end are refused; values do not change.
+    """A frozen section that refuses unknown keys and infinite numbers.
 
-    An error never repeats a value: it may be a secret.
+    Its errors never repeat a value, because the value may be a secret.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
@@ -22,5 +22,5 @@ class Section(BaseModel):
         for name, value in self:
             texts = value if isinstance(value, list) else [value]
             if any(isinstance(text, str) and holds_credentials(text) for text in texts):
-                raise ValueError(f"{name} holds a URL with credentials in it; only what is a secret setting may")
+                raise ValueError(f"{name} contains a URL with credentials; move them into a setting for secrets")
         return self

@@ -1,4 +1,4 @@
-"""Settings that have another name than in the release before: the old name works for one release and is warned of."""
+"""Settings that were renamed: the old name works for one more release, and the log names the new one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 from pipeline.domain.errors import Fatal
 
 log = logging.getLogger(__name__)
-#: Dotted key of the release before -> dotted key of this one.
+#: Dotted key of the previous release -> dotted key of this one.
 RENAMED = {
     "alerts.blind_after_s": "alerts.no_data_after_s",
     "alerts.blind_share": "alerts.no_data_share",
+    "alerts.quiet": "alerts.quiet_hours",
     "alerts.rules": "alerts.overrides",
 }
 WEBHOOKS, CHANNELS = "alerts.webhooks", "alerts.channels"
@@ -22,9 +23,9 @@ Entry = tuple[str, Any, str]
 
 
 def with_new_names(entries: Iterable[Entry]) -> Iterator[Entry]:
-    """The entries under the names of this release; every old name is logged once with the new one.
+    """The entries under their new names; it logs a warning for every old name.
 
-    Raises `Fatal` where a file or the environment gives an old name and its new name.
+    Raises `Fatal` where one source gives both the old and the new name.
     """
     entries = list(entries)
     given = {(key, origin) for key, _, origin in entries}

@@ -1,6 +1,6 @@
-"""Settings: defaults < `opinionwatch.toml` < environment < flags. The only module that reads the environment.
+"""Resolves settings: defaults < `opinionwatch.toml` < environment < flags. No other module reads the environment.
 
-Environment names are `OPINIONWATCH_` and the path with double underscores, e.g.
+A name in the environment is `OPINIONWATCH_` and the path of the setting with double underscores, e.g.
 `OPINIONWATCH_KAFKA__BOOTSTRAP_SERVERS`. A secret may come from a file: `OPINIONWATCH_STORE__PASSWORD_FILE`.
 """
 
@@ -25,20 +25,20 @@ from pipeline.settings.sections import Settings
 
 _NotJson = json.JSONDecodeError
 PREFIX = "OPINIONWATCH_"
-#: No setting lies deeper; what does is refused as it stands.
+#: No setting is nested deeper than this.
 _DEEPEST = 10
 DEFAULT_FILE = Path("opinionwatch.toml")
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """Settings and, per dotted key that is no default, where its value came from."""
+    """The settings, and the origin of every value that is not a default, by dotted key."""
 
     settings: Settings
     origins: Mapping[str, str]
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
-        """(key, value with secrets hidden, origin) of every setting, sorted."""
+        """Key, value with secrets hidden, and origin of every setting, sorted by key."""
         for key, value in sorted(_leaves(self.settings.model_dump(mode="json"))):
             origin = next((o for k, o in self.origins.items() if k == key or key.startswith(k + ".")), "default")
             yield key, json.dumps(value, ensure_ascii=False), origin
@@ -47,7 +47,7 @@ class Resolved:
 def resolve(
     file: Path | None = None, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
 ) -> Resolved:
-    """Merges the sources; `flags` maps dotted keys to values. Raises `Fatal` naming the key and its origin."""
+    """Merges the sources; `flags` maps dotted keys to values. Raises `Fatal` with the key and its origin."""
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
     given = [
@@ -61,7 +61,9 @@ def resolve(
     try:
         return Resolved(Settings.model_validate(merged), origins)
     except ValidationError as error:
-        raise Fatal(_explain(error, origins), "correct that, then see 'opinionwatch config show'") from None
+        raise Fatal(
+            _explain(error, origins), "correct it, then check the result with 'opinionwatch config show'"
+        ) from None
 
 
 def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
@@ -74,7 +76,7 @@ def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
         raise Fatal(f"settings file {path} does not exist", "give the path of a TOML file to --config") from None
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise Fatal(f"settings file {path}, line {line}: not UTF-8", "save the file as UTF-8") from None
+        raise Fatal(f"settings file {path} cannot be read, line {line}: not UTF-8", "save the file as UTF-8") from None
     except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else "nested too deeply"
         reason = printable(str(error)) if isinstance(error, ValueError) else reason
@@ -93,7 +95,7 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
         key = name.removeprefix(PREFIX).lower().replace("__", ".")
         value: Any = text
         if not is_text(text):
-            raise Fatal(f"{printable(name)} is not text in UTF-8", "set it again, in UTF-8")
+            raise Fatal(f"{printable(name)} is not text in UTF-8", "set it to text in UTF-8")
         if key.endswith("_file") and key.removesuffix("_file").endswith(("password", "secret")):
             key = key.removesuffix("_file")
             value = _secret(name, text)
@@ -103,13 +105,13 @@ def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, st
             except (ValueError, RecursionError) as error:
                 reason = f" ({printable(error.msg)}, character {error.pos})" if isinstance(error, _NotJson) else ""
                 raise Fatal(
-                    f"{printable(name)} starts like JSON but is not{reason}", "write a JSON list or object"
+                    f"{printable(name)} starts like JSON but is not valid JSON{reason}", "write a JSON list or object"
                 ) from None
         yield key, value, f"environment {name}"
 
 
 def _secret(name: str, path: str) -> str:
-    """What the file at `path` holds, without the blank space around it and the mark that some editors put first."""
+    """The content of the file at `path` without surrounding white space and without a byte order mark."""
     remedy = "give the path of the file with the secret"
     if not path:
         raise Fatal(f"{printable(name)} is empty", f"{remedy}, or unset it")
@@ -124,7 +126,7 @@ def _secret(name: str, path: str) -> str:
 
 
 def _is_plain_text(loc: Sequence[str]) -> bool:
-    """Whether the setting is text that may begin like JSON: a password, an IPv6 address."""
+    """Whether the setting is a text that may start like JSON, such as a password or an IPv6 address."""
     field = model.model_fields.get(loc[-1]) if (model := _model(loc[:-1])) else None
     return field is not None and field.annotation in {str, SecretStr}
 
@@ -174,13 +176,12 @@ def _fault(kind: str, said: str, loc: Sequence[int | str]) -> str:
     if kind == "timezone_aware":
         return " must have an offset, e.g. 2026-11-27T20:00:00Z"
     said = said.removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch" and (model := _model(loc[:-1])) and f"`{loc[-1]}`" in (model.__doc__ or ""):
-        return f": {(model.__doc__ or '').split(chr(10))[0].split('; ')[0]}"
-    return f" must be {said[16:]}" if said.startswith("Input should be ") else f": {printable(said)}"
+    subject, should, rule = said.partition(" should ")
+    return f" must {printable(rule)}" if should and subject in {"Input", "String"} else f": {printable(said)}"
 
 
 def _nearest(loc: Sequence[int | str]) -> str:
-    """What a name that does not exist may have been meant for."""
+    """A hint at the setting that the user may have meant."""
     name, here = str(loc[-1]), _model(loc[:-1])
     everywhere = [
         f"{section}.{field}"
@@ -209,7 +210,7 @@ def _model(loc: Sequence[int | str]) -> type[BaseModel] | None:
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that an annotation is, or that a list of it holds."""
+    """The section that an annotation names, also inside of a list or a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next((found for each in get_args(annotation) if (found := _section(each))), None)

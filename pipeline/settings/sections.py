@@ -1,4 +1,4 @@
-"""The sections of the settings but `[alerts]`, and all of them together."""
+"""All sections of the settings except `[alerts]`, and the settings as a whole."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ from pipeline.settings.base import Section
 
 STARTER = Path(__file__).resolve().parents[2] / "models" / "starter"
 EMBEDDED = "embedded"
-#: By role; `all` does what classify does, and more.
+#: By role; `all` uses the port of classify.
 METRICS_PORTS = {"classify": 9108, "alert": 9109, "console": 9110, "all": 9108}
 Topic = Annotated[str, AfterValidator(check_topic)]
 
 
 class KafkaSettings(Section):
-    """`bootstrap_servers` is `embedded` or `host:port,...`.
+    """The brokers and topics. `bootstrap_servers` is `embedded` or `host:port,...`.
 
-    `on_deleted`: what a worker does when retention has deleted records that it had not read: stop and say how many,
-    or go on without them. `instance` names a worker for static membership: one that comes back under its name within
-    `session_timeout_s` keeps its partitions, and a rolling restart moves none.
+    `on_deleted` decides what a worker does if retention has deleted records that it had not read: `stop` reports how
+    many, `skip` continues without them. `instance` enables static membership: a worker that returns under this name
+    within `session_timeout_s` keeps its partitions, so that a rolling restart moves none. `setup` creates topics with
+    `partitions` and `replication`.
     """
 
     bootstrap_servers: Annotated[str, AfterValidator(check_brokers)] = EMBEDDED
@@ -68,10 +69,11 @@ class KafkaSettings(Section):
 
 
 class StoreSettings(Section):
-    """`url` is `sqlite:///path` or `http(s)://[user@]host:port`; the password never stands in it.
+    """The store. `url` is `sqlite:///path` or `http(s)://[user@]host:port`; it must not contain the password.
 
-    Elasticsearch gets an index of posts per `period`, and one per year for posts from before `backfill_before` (a date,
-    by default chosen by `opinionwatch setup`: 90 days before it first runs, 7 where the period is an hour).
+    Elasticsearch gets one index of posts per `period`. Posts from before the date `backfill_before` share one index per
+    year. `opinionwatch setup` chooses that date if it is not set: 90 days before it first runs, or 7 days if `period`
+    is `hour`.
     """
 
     url: Annotated[str, AfterValidator(check_store_url)] = "sqlite:///opinionwatch.sqlite"
@@ -85,11 +87,13 @@ class StoreSettings(Section):
 
 
 class ModelSettings(Section):
-    """Which bundle serves, and where it runs.
+    """The model and the device that runs it.
 
-    With `registry` (a folder or an fsspec URL) the version that `alias` names there serves instead of `bundle`, and
-    is exchanged while the workers run. `shadow_share` of the posts are labelled by the `challenger` too. With
-    `trusted_keys` (Ed25519 public keys in base64) only bundles that one of them signed are loaded.
+    If `registry` (a folder or an fsspec URL) is set, the version that `alias` names there serves instead of `bundle`;
+    workers look for a new version every `poll_s` and switch to it while they run. The `challenger` labels a
+    `shadow_share` of the posts as well. If `trusted_keys` (Ed25519 public keys in base64) are set, workers load only
+    bundles that one of them signed. `long_texts` selects how texts beyond the limit of the model are read. Repeated
+    texts are answered from a cache of `cache_mb`.
     """
 
     bundle: str = str(STARTER)
@@ -119,16 +123,18 @@ class ModelSettings(Section):
                 public_key(text)
             except ValueError:
                 raise ValueError(
-                    f"key {number} is no Ed25519 public key; 'opinionwatch models keygen' prints one"
+                    f"key {number} is not an Ed25519 public key; 'opinionwatch models keygen' prints one"
                 ) from None
         return value
 
 
 class FlowSettings(Section):
-    """Micro-batches: at most `batch_records`, closed after `batch_wait_s`; `in_flight` of them at once.
+    """Micro-batches of the classify role, and its limits for dead letters.
 
-    A worker stops at `dead_letter_limit` letters of all workers within `dead_letter_window_s` (unless less than 1 % of
-    what it reads is poison), and where more than `dead_letter_share` of the last 2,000 records are.
+    A batch holds at most `batch_records` and closes after `batch_wait_s`; a worker processes `in_flight` of them at
+    once. A worker stops after `dead_letter_limit` letters of all workers within `dead_letter_window_s`, unless less
+    than 1 % of its records are dead letters. It also stops if more than `dead_letter_share` of its last 2,000 records
+    are dead letters.
     """
 
     batch_records: int = Field(default=512, ge=1, le=10_000)
@@ -140,13 +146,16 @@ class FlowSettings(Section):
 
 
 class TrainingSettings(Section):
-    """The retraining job. `data` and `golden` are labelled files; `recipe` a TOML of hyperparameters (none:
-    `training/configs/retrain.toml`).
+    """The retraining job, which keeps its files in the folder `work`.
 
-    The golden set decides whether a new model may serve: keep it fixed, and let nobody's import change it.
-    `rehearsal` posts of the index per label keep what the model knows already. Before it promotes a challenger, the job
-    labels the last `relabel_days` of the index with it (0: none): the baseline of the alert rule moves with the model.
-    New bundles are signed with the private key in the file `signing_key`; `for_gpu` also puts in what a GPU runs.
+    `data` and `golden` are labelled files, and `recipe` is a TOML file of hyperparameters (empty:
+    `training/configs/retrain.toml`). The golden set decides whether a new model may serve, so keep it fixed. For every
+    new label the job trains on `rehearsal` posts of the index as well, so that the model keeps its knowledge.
+
+    The gate refuses a challenger whose accuracy is lower by more than `worse_by`, or that recalls a class worse by more
+    than `class_falls_by`. `promote = "by_hand"` leaves the promotion to a person. Before the promotion, the job
+    relabels the last `relabel_days` of the index (0: none), so that the baseline of the alert rule moves with the
+    model. The private key in the file `signing_key` signs new bundles; `for_gpu` adds the graph that a GPU runs.
     """
 
     work: str = "opinionwatch-training"
@@ -164,14 +173,15 @@ class TrainingSettings(Section):
 
 
 class HttpSettings(Section):
-    """`console_port` shows people the alerts, `metrics_port` (0: off) serves /metrics, /livez and /readyz.
+    """The console on `console_port`, and /metrics, /livez and /readyz on `metrics_port` (0: off).
 
-    Where `metrics_port` is not set, each role has its own, so that one machine may run them all: `METRICS_PORTS`.
+    If `metrics_port` is not set, each role uses its own port, so that one machine can run all roles: classify and all
+    9108, alert 9109, console 9110.
 
-    The console has no log-in. It opens on another than the loopback address only where `behind_proxy` says that
-    something in front of it authenticates, or where `allowed_hosts` says by which names it is asked there (a port that
-    a container publishes on the loopback address of its host: `["localhost", "127.0.0.1"]`). Both servers answer to
-    loopback names and to these, the console to others only behind a proxy.
+    The console has no login. It listens on an address other than loopback only if `behind_proxy` states that a proxy
+    authenticates its users, or if `allowed_hosts` lists the names under which people open it (for a port that a
+    container publishes on the loopback address of its host: `["localhost", "127.0.0.1"]`). Both servers answer
+    requests for loopback names and for these names; the console answers requests for other names only behind a proxy.
     """
 
     host: str = "127.0.0.1"
@@ -185,7 +195,7 @@ class HttpSettings(Section):
 
 
 class MatchingSettings(Section):
-    """How keywords are compared. `fold_chinese`: traditional and simplified characters are the same."""
+    """How keywords are compared. `fold_chinese` treats traditional and simplified characters as equal."""
 
     fold_chinese: bool = True
 
@@ -197,11 +207,11 @@ def _findable(keywords: list[str]) -> list[str]:
 
 
 class SubjectSettings(Section):
-    """A watched subject, `[subjects.NAME]`: a text names it where one of the keywords `any` stands.
+    """A watched subject, `[subjects.NAME]`: a text names it if it contains one of the keywords in `any`.
 
-    `NAME = ["nova", ...]` in `[subjects]` is short for `any` alone.
-    Unless a phrase of `not` covers that place: with `any = ["nova"]` and `not = ["nova scotia"]`, "Nova Scotia" does
-    not name the subject, and "my Nova in Nova Scotia" does.
+    A keyword inside a phrase of `not` does not count: with `any = ["nova"]` and `not = ["nova scotia"]`, "Nova Scotia"
+    does not name the subject, and "my Nova in Nova Scotia" does. `NAME = ["nova", ...]` in `[subjects]` is short for
+    `any` alone.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
@@ -210,10 +220,12 @@ class SubjectSettings(Section):
     not_: Annotated[list[str], AfterValidator(_findable)] = Field(default=[], alias="not")
 
     @model_validator(mode="after")
-    def _keywords_stand_somewhere(self) -> Self:
+    def _keywords_can_be_found(self) -> Self:
         excepted = set(map(keyword_text, self.not_))
         if never := next((k for k in self.any if keyword_text(k) in excepted), None):
-            raise ValueError(f"keyword {never!r} stands in 'not' as well, so that it can never be found")
+            raise ValueError(
+                f"keyword {never!r} is also in 'not', so that it can never be found; remove it from one of them"
+            )
         return self
 
     @model_serializer
@@ -229,7 +241,7 @@ Subject = Annotated[
 
 
 class Settings(Section):
-    """Everything; see `opinionwatch config show`."""
+    """All settings; `opinionwatch config show` prints them."""
 
     kafka: KafkaSettings = KafkaSettings()
     store: StoreSettings = StoreSettings()
@@ -238,7 +250,7 @@ class Settings(Section):
     alerts: AlertSettings = AlertSettings()
     training: TrainingSettings = TrainingSettings()
     http: HttpSettings = HttpSettings()
-    # A rule that names a subject is wrong where there are none, too.
+    # Validated even where it is empty: an override may name a subject that does not exist.
     subjects: dict[str, Subject] = Field(default={}, validate_default=True)
     matching: MatchingSettings = MatchingSettings()
 
@@ -248,17 +260,19 @@ class Settings(Section):
         for name in value:
             if not name or name != clean_line(name, MAX_NAME) or "|" in name:
                 shown = repr(name[:MAX_NAME])
-                raise ValueError(f"{shown}: a name is one line of 1 to {MAX_NAME} visible characters without '|'")
+                raise ValueError(
+                    f"{shown} cannot name a subject; write one line of 1 to {MAX_NAME} visible characters without '|'"
+                )
         return value
 
     @field_validator("subjects")
     @classmethod
-    def _rules_name_subjects(
+    def _overrides_name_subjects(
         cls, value: dict[str, SubjectSettings], info: ValidationInfo
     ) -> dict[str, SubjectSettings]:
         alerts = info.data.get("alerts")
-        for number, rule in enumerate(alerts.overrides if alerts else []):
-            for pattern in rule.keys:
+        for number, override in enumerate(alerts.overrides if alerts else []):
+            for pattern in override.keys:
                 name = pattern.removeprefix("subject:").partition("|")[0]
                 if pattern.startswith("subject:") and not set(name) & set("*?[") and name not in value:
                     raise ValueError(

@@ -1,4 +1,4 @@
-"""What a URL or a host of the settings must look like. Pure: asks no name server."""
+"""Checks the form of URLs and hosts. Pure: it asks no name server."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAX_HOST = 253
 
 
 def checked_url(url: str) -> str:
-    """The URL itself; raises `ValueError` with what is wrong, which never repeats the path (it may hold a token).
+    """The URL itself; raises `ValueError` with the fault, which never repeats the path (it may contain a token).
 
     >>> checked_url("https://hooks.example/T0/B1")
     'https://hooks.example/T0/B1'
@@ -39,7 +39,7 @@ def checked_url(url: str) -> str:
 
 
 def checked_host(host: str) -> str:
-    """A host name or an address; raises `ValueError` with what is wrong.
+    """A host name or an address; raises `ValueError` with the fault.
 
     >>> checked_host("mail.example"), checked_host("诺瓦.example"), checked_host("::1")
     ('mail.example', '诺瓦.example', '::1')
@@ -67,7 +67,7 @@ def _encoded(label: str) -> str:
     if len(text or label) > 63:
         raise ValueError(f"the host has a label of more than 63 characters ({label[:20]}...); correct it")
     if not _LABEL.fullmatch(text):
-        raise ValueError(f"the host has a label that no host may have ({label[:40]!r}); correct it")
+        raise ValueError(f"the host has a label that is not valid in a host name ({label[:40]!r}); correct it")
     return text
 
 

@@ -18,13 +18,10 @@ from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.progress import Progress
-from pipeline.domain.states import RELABELLED, StateKey, T
+from pipeline.domain.states import StateKey, T
 
 #: `PostStore.source_hours` reports on this many sources: those with the most posts.
 SOURCES = 100
-
-
-__all__ = ["RELABELLED"]  # moves to pipeline.domain.states
 
 
 class PostStore(Protocol):

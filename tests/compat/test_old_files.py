@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from models.aliases import CHALLENGER, CHAMPION
 from models.bundle import load_bundle
-from models.registry import CHALLENGER, CHAMPION, Registry
+from models.registry import Registry
 from pipeline.domain.progress import Progress
 from pipeline.kafka import admin
 from pipeline.settings import resolve
@@ -23,6 +24,7 @@ from training.config import load_config
 RENAMED_SETTINGS = {
     "alerts.blind_after_s": "alerts.no_data_after_s",
     "alerts.blind_share": "alerts.no_data_share",
+    "alerts.quiet": "alerts.quiet_hours",
     "alerts.rules": "alerts.overrides",
 }
 RENAMED_HYPERPARAMETERS = {

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.worker import AlertWorker
@@ -122,8 +123,7 @@ def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[st
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: now,
-        sleep=lambda _: asyncio.sleep(0),
+        clock=Clock(now=lambda: now, sleep=lambda _: asyncio.sleep(0)),
     )
     worker.on_progress(told)
     asyncio.run(worker.tick())
@@ -132,7 +132,7 @@ def go_on(store: Store, now: datetime) -> tuple[list[Mapping[str, Any]], list[st
 
 def test_setup_is_enough_and_finds_nothing_to_do_twice(store: Store, opinionwatch: Opinionwatch) -> None:
     assert "212 posts" in store.check()
-    assert opinionwatch("setup") == "nothing to create: everything is there\n"
+    assert opinionwatch("setup") == "nothing to create: everything exists\n"
 
 
 def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str, Any]) -> None:
@@ -233,7 +233,7 @@ def test_the_evaluator_resumes_with_its_episodes_and_thresholds(store: Store, fa
     assert len(evaluator.followed()) == len(then) + 1
     calibration = evaluator.calibration
     assert calibration is not None
-    assert {n: t.fire for n, t in calibration.tiers.items()} == {"under 10/h": 4.25, "10 to 50/h": 4.75}
+    assert {n: t.fire for n, t in calibration.thresholds.items()} == {"under 10/h": 4.25, "10 to 50/h": 4.75}
 
 
 def test_the_alert_role_goes_on_with_the_same_episodes(store: Store, facts: dict[str, Any]) -> None:

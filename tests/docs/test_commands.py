@@ -93,6 +93,8 @@ NOT_RUN = {
     "make test-fast": "would run inside itself; CI runs a part of it",
     "make docs": "test_reference.py builds the site",
     'make chaos ARGS="--rows 1,9 --seeds 1"': "takes minutes; tests/chaos runs rows of it",
+    'make mutants ARGS="models pipeline/classify --sample 20 --seed 1"': "takes minutes; test_mutants.py tests it",
+    "python -m tools.structure": "reads the checkout; test_structure.py tests it",
     "make venv-all": "downloads gigabytes; CI runs it first",
     "make services-up": "starts services that outlive the test; the fixtures start the same ones",
     "make services-down": "belongs to make services-up",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,17 +13,20 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting import worker as module
+from pipeline.alerting import publisher
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.counting.source_monitor import EVERY_NO_DATA_S
-from pipeline.alerting.counting.watermark import FETCH_S, Watermark
+from pipeline.alerting.counting.watermark import FETCH_S
 from pipeline.alerting.detection.negative_share import DetectorConfig
-from pipeline.alerting.evaluation.backtest import VOLUME_LANE
+from pipeline.alerting.evaluation.backtest import VOLUME_POLICY
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm
+from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.notify.status import notification_status, operators
+from pipeline.alerting.publisher import Publish
 from pipeline.alerting.worker import AlertWorker
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition
@@ -61,7 +63,7 @@ class FakeChannel:
 
 
 @dataclass
-class Clock:
+class ManualClock:
     """Of the wall and monotonic; `pass_` moves both on."""
 
     at: datetime = NOW
@@ -97,33 +99,42 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
     made.close()
 
 
+def evaluator_of(store: SqliteStore, volume: VolumeLane | None = None) -> Evaluator:
+    return Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), volume=volume)
+
+
 def worker(
     store: SqliteStore,
     channel: FakeChannel,
     published: list[str],
-    volume: VolumeLane | None = None,
-    now: datetime = NOW,
+    *,
+    evaluator: Evaluator | None = None,
     settings: AlertSettings | None = None,
-    clock: Clock | None = None,
+    clock: ManualClock | None = None,
+    publish: Publish | None = None,
+    holds: Callable[[], bool] = lambda: True,
+    topics: Sequence[str] = (),
+    metrics: Metrics | None = None,
 ) -> AlertWorker:
-    clock = clock or Clock(now)
+    """With progress of half a day, unless there are `topics`."""
+    clock = clock or ManualClock()
 
-    async def publish(key: str, alert: Mapping[str, Any]) -> None:
+    async def note(key: str, alert: Mapping[str, Any]) -> None:
         published.append(f"{key} {alert['transition']}")
 
     made = AlertWorker(
         store=store,
-        evaluator=Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy(), volume=volume),
+        evaluator=evaluator or evaluator_of(store),
         settings=settings or AlertSettings(),
         channels=[channel],
-        publish=publish,
-        holds=lambda: True,
-        metrics=Metrics(CollectorRegistry()),
-        now=clock.now,
-        monotonic=clock.monotonic,
-        sleep=lambda _: asyncio.sleep(0),
+        publish=publish or note,
+        holds=holds,
+        topics=topics,
+        metrics=metrics or Metrics(CollectorRegistry()),
+        clock=Clock(clock.now, clock.monotonic, lambda _: asyncio.sleep(0)),
     )
-    made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
+    if not topics:
+        made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
     return made
 
 
@@ -155,7 +166,7 @@ def test_a_surge_is_told_with_any_posts_as_evidence_and_no_share(tmp_path: Path)
     store.setup()
     store.index(surge(), START, 1)
     channel = FakeChannel()
-    made = worker(store, channel, [], VolumeLane(VOLUME_LANE, []))
+    made = worker(store, channel, [], evaluator=evaluator_of(store, VolumeLane(VOLUME_POLICY, [])))
     for number, end in enumerate(
         (*(SURGE + timedelta(minutes=m) for m in range(0, 90, 15)), START + timedelta(days=9))
     ):
@@ -214,9 +225,9 @@ def test_an_episode_keeps_its_identity_over_a_crash_with_late_posts(
         raise Killed
 
     if when == "saved":
-        monkeypatch.setattr(before._notifier, "put", dies)
+        monkeypatch.setattr(Notifier, "put", dies)
     elif when == "put":
-        monkeypatch.setattr(before._notifier, "send", dies)
+        monkeypatch.setattr(Notifier, "send", dies)
     else:
         monkeypatch.setattr(channel, "send", lambda notice: dies(channel.got.append(notice)))
     before.on_progress([Progress("t", 0, 4001, 4001, START + timedelta(minutes=begin + 95))])
@@ -278,10 +289,11 @@ def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
     monkeypatch.setattr(store, "put_alert", lambda alert: (written.append(alert.to_json()), put(alert))[1])
     channel = FakeChannel()
     channel.down = Transient("channel fake: down")
-    made = worker(store, channel, [])
+    clock = ManualClock()
+    made = worker(store, channel, [], clock=clock)
     tick(made)
     channel.down = Fatal("channel fake: status 404", "check")
-    made._notifier.send()
+    clock.pass_(60)
     tick(made)
     (alert,) = store.alerts()
     store.put_alert(closed_as_false_alarm(alert, "ann", "note", NOW))
@@ -296,14 +308,13 @@ def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
 
 def test_people_are_told_while_the_topic_of_alerts_takes_nothing(store: SqliteStore) -> None:
     channel = FakeChannel()
-    made = worker(store, channel, [])
     asked = asyncio.Event()
 
     async def refuses(key: str, alert: Mapping[str, Any]) -> None:
         asked.set()
         await asyncio.Event().wait()
 
-    made._publish = refuses
+    made = worker(store, channel, [], publish=refuses)
 
     async def run() -> None:
         running = asyncio.create_task(made.run())
@@ -328,7 +339,7 @@ def test_a_crash_after_sending_before_the_cursor_repeats_nothing(store: SqliteSt
 def test_a_channel_that_was_down_hears_how_things_stand(store: SqliteStore) -> None:
     channel = FakeChannel()
     channel.down = Transient("channel fake: 503")
-    clock = Clock()
+    clock = ManualClock()
     made = worker(store, channel, [], clock=clock)
     tick(made)
     assert channel.got == []
@@ -352,15 +363,15 @@ def test_a_channel_that_was_down_hears_how_things_stand(store: SqliteStore) -> N
 def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore) -> None:
     channel = FakeChannel()
     channel.down = Fatal("channel fake: status 404", "check the URL")
-    clock = Clock()
-    made = worker(store, channel, [], clock=clock)
+    clock, metrics = ManualClock(), Metrics(CollectorRegistry())
+    made = worker(store, channel, [], clock=clock, metrics=metrics)
     tick(made)
     (alert,) = [a for a in store.alerts() if a.key == "subject:Nova"]
     assert (alert.notifications.pending, alert.notifications.first_at) == (("fake",), None)
     assert status_of(store, alert, NOW) == "nobody was notified: fake refused it (status 404; check the URL)"
     clock.pass_(60)
     tick(made)
-    assert made._metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0, "it has ended"
+    assert metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 1, "it is open"
     channel.down = None
     tick(made)
     assert channel.got == [], "it is left alone for an hour"
@@ -368,12 +379,14 @@ def test_what_a_receiver_refuses_is_not_told_and_tried_again(store: SqliteStore)
     tick(made)
     assert [n.transition for n in channel.got] == ["opened"]
     assert status_of(store, store.alert(alert.id), NOW).startswith("notified 24 Nov 01:00")
+    clock.pass_(60)
+    tick(made)
+    assert metrics.registry.get_sample_value("opinionwatch_alerts_unnotified") == 0
 
 
 def test_a_standby_does_nothing(store: SqliteStore) -> None:
     channel = FakeChannel()
-    made = worker(store, channel, [])
-    made._holds = lambda: False
+    made = worker(store, channel, [], holds=lambda: False)
     tick(made)
     assert channel.got == []
     assert store.alerts() == []
@@ -415,7 +428,7 @@ def test_many_keys_at_once_are_one_message(tmp_path: Path) -> None:
 
 
 def test_what_is_snoozed_waits(store: SqliteStore) -> None:
-    channel, published, clock = FakeChannel(), list[str](), Clock()
+    channel, published, clock = FakeChannel(), list[str](), ManualClock()
     channel.down = Transient("503")
     made = worker(store, channel, published, clock=clock)
     tick(made)
@@ -437,15 +450,19 @@ def test_what_is_snoozed_waits(store: SqliteStore) -> None:
 
 def test_it_says_that_it_is_blind_where_nobody_speaks_of_a_partition(store: SqliteStore) -> None:
     channel = FakeChannel()
-    made = worker(store, channel, [])
-    made._watermark = Watermark(15.0, ["t", "u"])
+    clock = ManualClock()
+    made = worker(store, channel, [], clock=clock, topics=["t", "u"])
     made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=2)])
     tick(made)
     assert channel.got == [], "posts may wait in t/1 or in u"
     assert made.no_data is None, "not yet: the workers may be starting"
-    assert made._why_no_data(made._held_since + 400, 300) == "no classify worker speaks of t/0, t/1, u"
+    clock.pass_(400)
+    tick(made)
+    assert made.no_data == "no classify worker reports progress of t/0, t/1, u"
     made.on_progress([Progress("t", 1, 0, 0, EPOCH, partitions=2), Progress("u", 0, 0, 0, EPOCH, partitions=1)])
-    assert made._why_no_data(made._held_since + 60, 300) is None
+    made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=2)])
+    tick(made)
+    assert made.no_data is None
 
 
 def hourly(store: SqliteStore, source: str, hours: int, start: int) -> None:
@@ -474,31 +491,31 @@ def half_silent(tmp_path: Path) -> Iterator[SqliteStore]:
 def test_no_verdict_while_most_of_what_comes_usually_does_not_come(
     half_silent: SqliteStore, caplog: pytest.LogCaptureFixture, retired: list[str], no_data: bool
 ) -> None:
-    made = worker(half_silent, FakeChannel(), [])
-    made._settings = AlertSettings(retired_sources=["weibo-too", *retired], no_data_share=0.3)
-    made._sources = module.SourceMonitor(half_silent, Metrics(CollectorRegistry()), made._settings.retired_sources, 0.3)
+    evaluator = evaluator_of(half_silent)
+    settings = AlertSettings(retired_sources=["weibo-too", *retired], no_data_share=0.3)
+    made = worker(half_silent, FakeChannel(), [], evaluator=evaluator, settings=settings)
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
-    assert (made._evaluator.cursor is None) is no_data
+    assert (evaluator.cursor is None) is no_data
     assert bool(made.no_data and "nothing comes from weibo" in made.no_data) is no_data
     assert [s["source"] for s in (half_silent.state(json_key("silent_sources")) or {})["sources"]] == (
         ["weibo"] if no_data else []
     )
-    assert ("source 'weibo' is silent since 2026-03-05T18:00:00+00:00" in caplog.text) is no_data
+    assert ("source 'weibo' has sent nothing since 2026-03-05T18:00:00+00:00" in caplog.text) is no_data
 
 
 def test_when_the_source_speaks_again_the_verdicts_go_on_where_they_stopped(half_silent: SqliteStore) -> None:
-    made = worker(half_silent, FakeChannel(), [])
+    evaluator, clock = evaluator_of(half_silent), ManualClock()
+    made = worker(half_silent, FakeChannel(), [], evaluator=evaluator, clock=clock)
     made.on_progress([Progress("t", 0, 9999, 9999, START + timedelta(hours=96))])
     tick(made)
     assert made.no_data
     hourly(half_silent, "weibo", 96, 0)
     hourly(half_silent, "weibo-too", 96, 10_000)
-    made._sources.look(START + timedelta(hours=96), 0.0, 9999, NOW, time.monotonic() + EVERY_NO_DATA_S)
-    assert made._sources.no_data() is None, "within seconds, not with the next look at all sources"
+    clock.pass_(EVERY_NO_DATA_S)
     tick(made)
-    assert made.no_data is None
-    assert made._evaluator.cursor == START + timedelta(hours=96)
+    assert made.no_data is None, "within seconds, not with the next look at all sources"
+    assert evaluator.cursor == START + timedelta(hours=96)
 
 
 @pytest.mark.parametrize(("came_since", "no_data"), [(0, True), (15, False)])
@@ -513,10 +530,12 @@ def test_a_silence_is_as_long_for_a_process_that_takes_over(tmp_path: Path, came
     assert before.no_data is None, "its last post was a moment ago"
     progress = replace(progress, next_offset=9999 + came_since, end_offset=9999 + came_since)
     store.save_progress([progress])
-    after = worker(store, FakeChannel(), [], now=NOW + timedelta(hours=6))
+    clock = ManualClock(NOW + timedelta(hours=6))
+    after = worker(store, FakeChannel(), [], clock=clock)
     after.on_progress([progress])
     tick(after)
-    after._watermark.update([progress], time.monotonic() + FETCH_S)  # the worker's next word
+    clock.pass_(FETCH_S)
+    after.on_progress([progress])  # the worker's next report
     tick(after)
     assert bool(after.no_data and "nothing comes from weibo" in after.no_data) is no_data
     store.close()
@@ -538,7 +557,7 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
         for i in range(720)
     ]
     store.index(rows, START, 1)
-    channel, clock = FakeChannel(), Clock()
+    channel, clock = FakeChannel(), ManualClock()
     made = worker(store, channel, [], settings=AlertSettings(min_authors=4), clock=clock)
     tick(made)
     assert channel.got == []
@@ -621,8 +640,7 @@ def test_what_people_said_stands_beside_what_they_were_told(store: SqliteStore) 
 
 def test_who_loses_the_evaluation_tells_nobody_and_the_next_goes_on_from_what_was_saved(store: SqliteStore) -> None:
     channel = FakeChannel()
-    made = worker(store, channel, [])
-    made._holds = lambda: store.state(json_key("evaluator")) is None
+    made = worker(store, channel, [], holds=lambda: store.state(json_key("evaluator")) is None)
     tick(made)
     assert channel.got == []
     assert (store.state(json_key("evaluator")) or {})["unrecorded"] == []
@@ -636,9 +654,10 @@ def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
 ) -> None:
     """Two that both hold the progress partition, as one process that was stopped for minutes believes it does."""
     channel = FakeChannel()
-    frozen = worker(store, channel, [])
+    evaluator = evaluator_of(store)
+    frozen = worker(store, channel, [], evaluator=evaluator)
     with monkeypatch.context() as stopped:
-        stopped.setattr(frozen._evaluator, "advance", lambda watermark: iter(()))
+        stopped.setattr(evaluator, "advance", lambda watermark: iter(()))
         tick(frozen)
     tick(worker(store, channel, []))
     saved, told = store.state(json_key("evaluator")) or {}, [n.key for n in channel.got]
@@ -647,18 +666,9 @@ def test_who_was_frozen_and_thinks_it_evaluates_overwrites_nothing(
     store.put_state(json_key("evaluator"), saved)  # it goes on
     tick(frozen)
     assert store.state(json_key("evaluator")) == saved
-    assert not frozen._held, "it begins again, from what the other saved"
+    assert not frozen.leads, "it begins again, from what the other saved"
     tick(frozen)
     assert [n.key for n in channel.got] == told
-
-
-def crisis_of(store: SqliteStore, news: Sequence[Progress], topics: list[str]) -> tuple[list[str], AlertWorker]:
-    channel = FakeChannel()
-    made = worker(store, channel, [])
-    made._watermark = Watermark(15.0, topics)
-    made.on_progress(news)
-    tick(made)
-    return channel.got, made
 
 
 @pytest.mark.parametrize("lag", [0, 7])
@@ -666,25 +676,30 @@ def test_progress_of_a_topic_that_left_the_settings_keeps_no_verdict(store: Sqli
     former = Progress("former", 0, 500, 500 + lag, START + timedelta(hours=1), indexed=500, partitions=1)
     store.save_progress([former])
     now = Progress("t", 0, 720, 720, START + timedelta(hours=12), partitions=1)
-    told, made = crisis_of(store, [now, former], ["t"])
-    assert told
-    assert made._why_no_data(made._held_since + 400, 300) == "no classify worker speaks of t/0"
+    channel, clock = FakeChannel(), ManualClock()
+    made = worker(store, channel, [], clock=clock, topics=["t"])
+    made.on_progress([now, former])
+    tick(made)
+    assert channel.got
+    clock.pass_(400)
+    tick(made)
+    assert made.no_data == "no classify worker reports progress of t/0"
 
 
 def test_who_lost_the_evaluation_says_nothing_of_it_any_more(store: SqliteStore) -> None:
-    holds = [True]
-    made = worker(store, FakeChannel(), [])
-    made._holds = lambda: holds[0]
-    made._metrics.source_outage.set(3, "wire")
-    made._metrics.evaluation_lag.set(9)
-    made._metrics.threshold.labels("under 10/h").set(5)
+    holds, metrics, clock = [True], Metrics(CollectorRegistry()), ManualClock()
+    made = worker(store, FakeChannel(), [], holds=lambda: holds[0], metrics=metrics, clock=clock)
     tick(made)
-    made.no_data = "posts wait"
-    made._metrics.no_data.set(1)
+    clock.pass_(400)
+    tick(made)
+    assert made.no_data
+    metrics.source_outage.set(3, "wire")
+    metrics.evaluation_lag.set(9)
+    metrics.threshold.labels("under 10/h").set(5)
     holds[0] = False
     tick(made)
     assert made.no_data is None
-    found = {s.name: s.value for f in made._metrics.registry.collect() for s in f.samples}
+    found = {s.name: s.value for f in metrics.registry.collect() for s in f.samples}
     assert (found["opinionwatch_alert_no_data"], found["opinionwatch_alert_evaluation_lag_seconds"]) == (0, 0)
     gone = ("alerts_open", "alert_threshold", "alert_backtested_rate", "source_outage_missing_posts", "source_silent")
     assert not [name for name in gone if f"opinionwatch_{name}" in found]
@@ -705,7 +720,8 @@ def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tm
     away = Away(tmp_path / "s.sqlite")
     away.setup()
     away.away = True
-    made = worker(away, FakeChannel(), [], settings=AlertSettings(no_data_after_s=60))
+    metrics = Metrics(CollectorRegistry())
+    made = worker(away, FakeChannel(), [], settings=AlertSettings(no_data_after_s=60), metrics=metrics)
 
     async def scenario() -> None:
         running = asyncio.create_task(made.run())
@@ -714,7 +730,7 @@ def test_while_the_store_does_not_answer_it_is_blind_and_afterwards_it_is_not(tm
             if made.no_data:
                 break
         assert made.no_data == "store cannot be reached: ConnectionError"
-        assert made._metrics.registry.get_sample_value("opinionwatch_alert_no_data") == 1
+        assert metrics.registry.get_sample_value("opinionwatch_alert_no_data") == 1
         away.away = False
         for _ in range(5000):
             await asyncio.sleep(0.001)
@@ -734,24 +750,27 @@ def test_people_are_told_whether_or_not_the_topic_takes_the_record(
     store: SqliteStore, error: Exception | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """None: it never answers."""
-    monkeypatch.setattr(module, "PUBLISH_S", 0.01)
-    channel, published, refuses = FakeChannel(), list[str](), [True]
-    made = worker(store, channel, published)
-    publish = made._publish
+    monkeypatch.setattr(publisher, "PUBLISH_S", 0.01)
+    channel, published, refuses, clock = FakeChannel(), list[str](), [True], ManualClock()
 
     async def refusing(key: str, alert: Mapping[str, Any]) -> None:
         if refuses[0] and error is None:
             await asyncio.Event().wait()
         if refuses[0] and error is not None:
             raise error
-        await publish(key, alert)
+        published.append(f"{key} {alert['transition']}")
 
-    made._publish = refusing
+    settings = AlertSettings(no_data_after_s=60)
+    made = worker(store, channel, [], clock=clock, publish=refusing, settings=settings)
     tick(made)
     assert channel.got
     assert published == []
-    assert (made._publishing.lasts(made._held_since + 400, 300) or "").startswith("alerts are not published")
+    clock.pass_(61)
+    made.on_progress([Progress("t", 0, 720, 720, START + timedelta(hours=12))])
+    tick(made)
+    assert (made.no_data or "").startswith("alerts are not published")
+    told = len(channel.got)
     refuses[0] = False
     tick(made)
-    assert len(published) == len(channel.got)
-    assert made._publishing.lasts(made._held_since + 400, 300) is None
+    assert len(published) >= told
+    assert made.no_data is None

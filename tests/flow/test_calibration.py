@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.calibration_schedule import CALIBRATE_CHECK_S
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration, Threshold
 from pipeline.alerting.evaluation import calibration
@@ -97,7 +99,7 @@ def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
 
 def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
     heard: list[float] = []
-    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).tiers["10 to 50/h"]
+    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).thresholds["10 to 50/h"]
     assert before.per_key_week == 0
     assert before.fire > 6, "the storm counts as false: nobody said that it was real"
     assert heard[-1] == 1.0
@@ -105,14 +107,14 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_alert(an_alert(key, key=key, started_at=storm.isoformat(), pending=[]))
         store.put_state(operator_key(key), OperatorState(acknowledged_at=storm))
-    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
+    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert after.fire < before.fire - 1
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_state(
             operator_key(key),
             OperatorState(acknowledged_at=storm, false_alarm_at=storm),
         )
-    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).tiers["10 to 50/h"]
+    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
     assert taken_back.fire == before.fire, "who acknowledged it found out that it was none"
 
 
@@ -130,7 +132,7 @@ def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> No
 def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(store: SqliteStore) -> None:
     def keys_told(tiers: dict[str, Threshold]) -> set[str]:
         store.database.connection.execute("DELETE FROM state")
-        store.put_state(CALIBRATION, Calibration(START, 0.1, tiers).to_json())
+        store.put_state(CALIBRATION, Calibration(START, 0.1, tiers))
         made = evaluator(store)
         events = []
         for end in (START + timedelta(hours=1), START + timedelta(days=DAYS)):
@@ -143,42 +145,55 @@ def test_the_evaluator_fires_at_the_threshold_of_the_tier_and_says_its_rate(stor
     assert keys_told({"10 to 50/h": replace(usual["10 to 50/h"], fire=90.0)}) == set()
 
 
-def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(store: SqliteStore) -> None:
+def test_the_worker_calibrates_beside_its_evaluation_and_only_when_it_is_due(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def publish(key: str, alert: object) -> None:
         return None
 
+    clock_s, runs, used = [1000.0], list[float](), evaluator(store)
+    calibrate = used.calibrate
+
+    def counted(target: float) -> Calibration:
+        runs.append(target)
+        return calibrate(target)
+
+    monkeypatch.setattr(used, "calibrate", counted)
     made = AlertWorker(
         store=store,
-        evaluator=evaluator(store),
+        evaluator=used,
         settings=AlertSettings(),
         channels=[],
         publish=publish,
         holds=lambda: True,
         metrics=Metrics(CollectorRegistry()),
-        now=lambda: datetime(2026, 11, 24, tzinfo=UTC),
+        clock=Clock(now=lambda: datetime(2026, 11, 24, tzinfo=UTC), monotonic=lambda: clock_s[0]),
     )
     end = START + timedelta(days=DAYS)
     made.on_progress([Progress("t", 0, 720, 720, end)])
 
     async def look() -> None:
         await made.tick()
-        task = made._calibrating
-        assert task is not None
-        await task
-        made._calibrate_at = 0.0
-        await made.tick()
-        assert made._calibrating is None, "a week has not gone by"
+        assert store.state(CALIBRATION) is None, "the evaluation does not wait for it"
+        async with asyncio.timeout(60):
+            while used.calibration is None:
+                await asyncio.sleep(0.01)
+        for _ in range(2):
+            clock_s[0] += CALIBRATE_CHECK_S
+            await made.tick()
+        assert len(runs) == 1, "a week has not gone by"
 
     asyncio.run(look())
-    saved = Calibration.from_json(store.state(CALIBRATION) or {})
-    assert saved.tiers["10 to 50/h"].per_key_week <= 0.1
+    saved = store.state(CALIBRATION)
+    assert saved
+    assert saved.thresholds["10 to 50/h"].per_key_week <= 0.1
     assert end - saved.at < timedelta(minutes=10)
-    assert made._evaluator.calibration == saved
-    by_hand = replace(saved, tiers={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
-    store.put_state(CALIBRATION, by_hand.to_json())
-    made._calibrate_at = 0.0
+    assert used.calibration == saved
+    by_hand = replace(saved, thresholds={"10 to 50/h": Threshold(5.5, 0.01, 99.0)})
+    store.put_state(CALIBRATION, by_hand)
+    clock_s[0] += CALIBRATE_CHECK_S
     asyncio.run(made.tick())
-    assert made._evaluator.calibration == by_hand, "what 'backtest --save' wrote is taken over"
+    assert used.calibration == by_hand, "what 'backtest --save' wrote is taken over"
 
 
 def backtest(path: Path, *options: str, **settings: str) -> Any:
@@ -225,7 +240,7 @@ def test_a_chart_marks_the_episode() -> None:
     posts = rng.poisson(50, (2, 14 * 24))
     negatives = rng.binomial(posts, 0.2)
     negatives[1, 300:306] = posts[1, 300:306] * 9 // 10
-    history = History(("calm", "storm"), START, 3600, posts, negatives)
+    history = CountHistory(("calm", "storm"), START, 3600, posts, negatives)
     found = episodes(history, negative_scores(history, DetectorConfig.every(3600)), [5.0, 5.0], Policy())
     console = Console(record=True, width=120, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(share_chart(history, found))

@@ -241,7 +241,7 @@ def test_the_files_of_the_store_are_closed_to_other_users(tmp_path: Path, caplog
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "console.example"])  # noqa: S104
 def test_without_a_proxy_it_opens_to_nobody_else(host: str) -> None:
-    with pytest.raises(Fatal, match="without a log-in"):
+    with pytest.raises(Fatal, match="without a login"):
         refuse_open_host(HttpSettings(host=host))
     refuse_open_host(HttpSettings(host=host, behind_proxy=True))
     refuse_open_host(HttpSettings(host=host, allowed_hosts=["localhost"]))

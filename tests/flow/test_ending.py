@@ -19,7 +19,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.threads import DaemonThreads
+from pipeline.domain.threads import DaemonThreadPool
 from pipeline.settings import HttpSettings
 from tests.services.process import free_port
 from tests.system import PYTHON, until
@@ -108,7 +108,7 @@ def test_threads_that_hang_keep_nobody() -> None:
     hangs = threading.Event()
 
     async def scenario() -> list[int]:
-        asyncio.get_running_loop().set_default_executor(DaemonThreads(3, "test"))
+        asyncio.get_running_loop().set_default_executor(DaemonThreadPool(3, "test"))
         blocked = asyncio.create_task(asyncio.to_thread(hangs.wait))
         found = await asyncio.gather(*(asyncio.to_thread(lambda i=i: i * i) for i in range(50)))  # type: ignore[misc]
         blocked.cancel()
@@ -121,7 +121,7 @@ def test_threads_that_hang_keep_nobody() -> None:
 
 
 def test_a_pool_makes_no_more_threads_than_it_may_and_raises_what_its_work_raises() -> None:
-    pool, running, most, lock = DaemonThreads(3, "test"), 0, 0, threading.Lock()
+    pool, running, most, lock = DaemonThreadPool(3, "test"), 0, 0, threading.Lock()
 
     def work(number: int) -> int:
         nonlocal running, most

@@ -471,7 +471,7 @@ def test_a_crash_before_it_is_written_down_repeats_the_same_key(store: SqliteSto
 def test_quiet_hours_hold_a_warning_and_an_unsnoozed_alert_goes_out(store: SqliteStore) -> None:
     channel = Fake("c")
     night = [{"start": time(11), "end": time(13)}]
-    rig = Rig(store, channel, settings=AlertSettings(quiet=night))  # type: ignore[arg-type]
+    rig = Rig(store, channel, settings=AlertSettings(quiet_hours=night))  # type: ignore[arg-type]
     rig.put(w=document("w", severity="warning"))
     assert rig.told("w") == "not notified yet: quiet hours until 2026-11-27T13:00:00+00:00"
     until = NOW + timedelta(hours=48)
@@ -579,7 +579,7 @@ def with_alertmanager(store: SqliteStore, settings: AlertSettings | None = None)
 def test_an_open_alert_stays_open_at_alertmanager_whatever_people_say(
     store: SqliteStore, said: dict[str, Any], quiet: list[Any]
 ) -> None:
-    rig, alertmanager = with_alertmanager(store, AlertSettings(quiet=quiet))
+    rig, alertmanager = with_alertmanager(store, AlertSettings(quiet_hours=quiet))
     rig.put(a=document("a", severity="warning"))
     store.put_state(operator_key("a"), OperatorState.from_json(said))
     for minute in range(24 * 60):

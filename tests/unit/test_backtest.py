@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.alerting.counting.history import History, read_history
+from pipeline.alerting.counting.history import CountHistory, read_history
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import calibrate, episodes, negative_scores, thresholds, volume_scores
 from pipeline.alerting.evaluation.episodes import Policy
@@ -62,7 +62,7 @@ def test_a_gap_is_an_error_that_names_the_row_unless_it_is_meant(tmp_path: Path)
     backtest(file, gaps=Gaps.zero, as_json=True)
 
 
-def simulated(seed: int, *, keys: int = 12, weeks: int = 5, rate: float = 25.0) -> History:
+def simulated(seed: int, *, keys: int = 12, weeks: int = 5, rate: float = 25.0) -> CountHistory:
     """Quiet history in buckets of 15 minutes: daily cycle, overdispersed share of a fifth."""
     rng = np.random.default_rng(seed)
     buckets = weeks * 7 * 96
@@ -70,16 +70,16 @@ def simulated(seed: int, *, keys: int = 12, weeks: int = 5, rate: float = 25.0) 
     posts = rng.poisson(rate * cycle, (keys, buckets))
     share = rng.beta(0.2 * 100, 0.8 * 100, (keys, buckets))
     names = tuple(f"k{i}" for i in range(keys))
-    return History(names, START, 900, posts, rng.binomial(posts, share))
+    return CountHistory(names, START, 900, posts, rng.binomial(posts, share))
 
 
-def spiked(history: History, at: int, times: float) -> History:
+def spiked(history: CountHistory, at: int, times: float) -> CountHistory:
     """The same with `times` the negatives for 6 hours from bucket `at` on, in every key."""
     negatives = history.negatives.copy()
     negatives[:, at : at + 24] = np.minimum(
         history.posts[:, at : at + 24], np.round(negatives[:, at : at + 24] * times)
     )
-    return History(history.keys, history.start, history.bucket_s, history.posts, negatives)
+    return CountHistory(history.keys, history.start, history.bucket_s, history.posts, negatives)
 
 
 def test_calibrated_on_one_seed_the_rate_holds_on_another_and_spikes_are_found() -> None:
@@ -118,7 +118,7 @@ def test_volume_surges_are_the_volume_lanes() -> None:
     at = 4 * 7 * 96
     posts[:, at : at + 8] *= 6
     negatives[:, at : at + 8] = np.random.default_rng(9).binomial(posts[:, at : at + 8], 0.2)
-    surge = History(history.keys, history.start, history.bucket_s, posts, negatives)
+    surge = CountHistory(history.keys, history.start, history.bucket_s, posts, negatives)
     begin = history.start + timedelta(seconds=900 * at)
     loud = episodes(surge, volume_scores(surge), [6.0] * 12, Policy())
     assert {e.key for e in loud if begin < e.fired_at <= begin + timedelta(hours=2)} == set(history.keys)

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.alerting.counting.count_cache import packed, unpacked
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.counting.source_monitor import SourceMonitor
-from pipeline.alerting.counting.source_outage import HOUR_S, history_start, silent_sources
+from pipeline.alerting.counting.source_outage import HOUR_S, history_start, source_outages
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scope_of
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
@@ -32,7 +32,7 @@ def every(hours: int, posts: int, until: int, days: int = 10) -> dict[int, int]:
 
 def test_an_outage_is_longer_than_one_and_a_half_times_any_gap_and_twelve_posts_are_missing() -> None:
     def found(counts: dict[int, int], end: datetime = END) -> list[tuple[float, float]]:
-        return [((end - s.since) / timedelta(hours=1), s.missing) for s in silent_sources({"a": counts}, end)]
+        return [((end - s.since) / timedelta(hours=1), s.missing) for s in source_outages({"a": counts}, end)]
 
     assert found(every(1, 4, until=4)) == [(3.0, 12.0)]
     assert found(every(1, 3, until=4)) == [], "nine posts missing may be chance"
@@ -51,19 +51,19 @@ def test_an_outage_is_longer_than_one_and_a_half_times_any_gap_and_twelve_posts_
 def test_a_source_has_a_habit_after_three_days() -> None:
     counts = every(1, 30, until=6, days=30)
     first = NOW_H - 6 - 72
-    assert silent_sources({"a": {h: n for h, n in counts.items() if h >= first * HOUR_S}}, END)
-    assert not silent_sources({"a": {h: n for h, n in counts.items() if h >= (first + 1) * HOUR_S}}, END)
+    assert source_outages({"a": {h: n for h, n in counts.items() if h >= first * HOUR_S}}, END)
+    assert not source_outages({"a": {h: n for h, n in counts.items() if h >= (first + 1) * HOUR_S}}, END)
     assert history_start(END) == END - timedelta(days=14)
 
 
 def test_the_largest_source_comes_first_with_its_share_of_all_posts() -> None:
     hours = {"small": every(1, 10, until=6), "large": every(1, 30, until=6), "alive": every(1, 40, until=1)}
-    found = silent_sources(hours, END)
+    found = source_outages(hours, END)
     assert [s.source for s in found] == ["large", "small"]
     total = sum(sum(counts.values()) for counts in hours.values())
     assert found[0].share == round(sum(hours["large"].values()) / total, 4)
     later = {**hours["large"], (NOW_H + 1) * HOUR_S: 5}
-    assert len(silent_sources({"large": later}, END)) == 1, "posts after the end are not there yet"
+    assert len(source_outages({"large": later}, END)) == 1, "posts after the end are not there yet"
 
 
 def cell(at: int, posts: int = 3, negatives: int = 1, topic: str = "t", **more: str) -> Cell:
@@ -145,9 +145,9 @@ def heard(partition: int, next_offset: int, end: int, minute: float, **more: obj
 def test_the_watermark_is_the_least_of_those_that_move_and_waits_for_those_that_do_not() -> None:
     mark = Watermark(idle_s=10.0, topics=["t"])
     assert mark.at(0.0) is None
-    assert mark.unheard() == ["t"]
+    assert mark.never_reported() == ["t"]
     mark.update([heard(0, 5, 5, 30)], 0.0)
-    assert (mark.at(0.0), mark.unheard()) == (None, ["t/1"])
+    assert (mark.at(0.0), mark.never_reported()) == (None, ["t/1"])
     mark.update([heard(1, 5, 5, 20)], 0.0)
     assert mark.at(0.0) == START + timedelta(minutes=20)
     mark.update([heard(0, 6, 6, 40)], 9.0)
@@ -166,15 +166,15 @@ def test_the_watermark_is_the_least_of_those_that_move_and_waits_for_those_that_
 def test_partitions_that_are_silent_or_stuck_are_named_after_the_time_given() -> None:
     mark = Watermark(idle_s=10.0)
     mark.update([heard(0, 5, 9, 30), heard(1, 5, 9, 30, open_transaction=True)], 100.0)
-    assert mark.quiet_s(103.0) == 3.0
-    assert (mark.silent(110.0, 10.0), mark.stuck(110.0, 10.0)) == ([], [])
-    assert mark.silent(110.1, 10.0) == ["t/0", "t/1"]
+    assert mark.idle_for_s(103.0) == 3.0
+    assert (mark.unreported(110.0, 10.0), mark.stuck(110.0, 10.0)) == ([], [])
+    assert mark.unreported(110.1, 10.0) == ["t/0", "t/1"]
     assert mark.stuck(110.1, 10.0) == ["t/0", "t/1"]
     assert mark.stuck(110.1, 10.0, open_transaction=True) == ["t/1"]
     mark.update([heard(0, 5, 9, 30)], 111.0)
-    assert mark.silent(112.0, 10.0) == ["t/1"]
+    assert mark.unreported(112.0, 10.0) == ["t/1"]
     assert mark.stuck(112.0, 10.0) == ["t/0", "t/1"], "to be spoken of is not to move"
-    assert Watermark(idle_s=10.0).quiet_s(5.0) == 0.0
+    assert Watermark(idle_s=10.0).idle_for_s(5.0) == 0.0
     assert not Watermark(idle_s=1.0, topics=["t"]).reads("u")
     assert Watermark(idle_s=1.0).reads("u")
 
@@ -184,7 +184,7 @@ def test_progress_of_a_topic_that_left_the_settings_is_ignored_and_named() -> No
     mark.update([heard(0, 5, 5, 30), heard(1, 5, 5, 30), Progress("old", 0, 1, 9, START)], 0.0)
     assert mark.ignored == {"old"}
     assert not mark.lagging()
-    assert np.isclose(mark.quiet_s(2.0), 2.0)
+    assert np.isclose(mark.idle_for_s(2.0), 2.0)
 
 
 def test_an_outage_is_measured_logged_once_and_kept_for_people(
@@ -194,25 +194,30 @@ def test_an_outage_is_measured_logged_once_and_kept_for_people(
     store.setup()
     store.source_hours = lambda *_: given  # type: ignore[method-assign]
     given = {"weibo": every(1, 30, until=1), "reuters": every(1, 30, until=6), "retired": every(1, 30, until=6)}
-    monitor = SourceMonitor(store, metrics, ["retired"], no_data_share=0.4)
-    assert (monitor.quiet_s(7, END), monitor.no_data()) == (0.0, None)
-    monitor.look(END - timedelta(hours=1), 3600.0, 7, END, 0.0)
-    assert [s.source for s in monitor.silent] == ["reuters"]
-    assert sum("silent since" in r.getMessage() for r in caplog.records) == 1
+    clock_s = [0.0]
+    monitor = SourceMonitor(store, metrics, ["retired"], 0.4, now=lambda: END, monotonic=lambda: clock_s[0])
+    assert (monitor.idle_for_s(7), monitor.no_data()) == (0.0, None)
+    monitor.look(END - timedelta(hours=1), 3600.0, 7)
+    assert [s.source for s in monitor.outages] == ["reuters"]
+    assert sum("has sent nothing since" in r.getMessage() for r in caplog.records) == 1
     labels = {"source": "reuters"}
     name = "opinionwatch_source_outage_missing_posts"
-    assert metrics.registry.get_sample_value(name, labels) == monitor.silent[0].missing == 150.0
-    assert (monitor.quiet_s(7, END), monitor.quiet_s(8, END)) == (3600.0, 0.0)
+    assert metrics.registry.get_sample_value(name, labels) == monitor.outages[0].missing == 150.0
+    assert (monitor.idle_for_s(7), monitor.idle_for_s(8)) == (3600.0, 0.0)
     assert monitor.no_data() is None, "a third of the posts is missing, not four tenths"
     given = {"weibo": every(1, 30, until=6), "reuters": every(1, 30, until=6)}
-    monitor.look(END, 0.0, 7, END, 59.9)
-    assert len(monitor.silent) == 1, "it looks once a minute"
-    monitor.look(END, 0.0, 7, END, 60.0)
+    clock_s[0] = 59.9
+    monitor.look(END, 0.0, 7)
+    assert len(monitor.outages) == 1, "it looks once a minute"
+    clock_s[0] = 60.0
+    monitor.look(END, 0.0, 7)
     assert monitor.no_data() == "nothing comes from weibo, reuters"
-    assert sum("silent since" in r.getMessage() for r in caplog.records) == 2, "reuters was named before"
+    assert sum("has sent nothing since" in r.getMessage() for r in caplog.records) == 2, "reuters was named before"
     given = {"weibo": every(1, 30, until=1), "reuters": every(1, 30, until=1)}
-    monitor.look(END, 0.0, 8, END, 64.9)
+    clock_s[0] = 64.9
+    monitor.look(END, 0.0, 8)
     assert monitor.no_data() is not None
-    monitor.look(END, 0.0, 8, END, 65.0)
-    assert (monitor.silent, monitor.no_data()) == ([], None), "what comes first is heard of within five seconds"
+    clock_s[0] = 65.0
+    monitor.look(END, 0.0, 8)
+    assert (monitor.outages, monitor.no_data()) == ([], None), "what comes first is heard of within five seconds"
     assert metrics.registry.get_sample_value(name, labels) is None

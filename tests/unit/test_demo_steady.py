@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
+from pipeline.alerting.clock import Clock
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
-from pipeline.alerting.evaluation.evaluator import STATE, Evaluator, state_begun_at
+from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.alerting.worker import AlertWorker
 from pipeline.cli.demo.command import demo
 from pipeline.demo.feed import Item
@@ -54,7 +56,7 @@ def worker_of(store: SqliteStore, ceiling: Any, publish: Any) -> AlertWorker:
         holds=lambda: True,
         ceiling=ceiling,
         metrics=Metrics(CollectorRegistry()),
-        sleep=lambda _: asyncio.sleep(0),
+        clock=Clock(sleep=lambda _: asyncio.sleep(0)),
     )
 
 
@@ -63,7 +65,7 @@ async def played(path: Path, seed: int) -> list[dict[str, Any]]:
     rng, rows = random.Random(seed), posts()
     store = SqliteStore(path)
     store.setup()
-    store.put_state(STATE, state_begun_at(rows[0].post.event_time))
+    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time).to_json())
     complete_to: list[datetime | None] = [rows[0].post.event_time]
 
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
@@ -112,7 +114,7 @@ def test_the_end_waits_for_events_that_are_being_handled(tmp_path: Path) -> None
     rows = posts()
     store = SqliteStore(tmp_path / "s.sqlite")
     store.setup()
-    store.put_state(STATE, state_begun_at(rows[0].post.event_time))
+    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time).to_json())
     store.index(rows, START, 1)
     early: list[bool] = []
     last = rows[-1].post.event_time - timedelta(minutes=5)

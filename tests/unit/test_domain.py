@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from models.text import full_text
-from pipeline.domain import readable as records
+from pipeline.domain import unreadable as records
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import BUCKET_S, EVERYTHING, Scope
 from pipeline.domain.document_version import DocumentVersion
@@ -20,9 +20,9 @@ from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record, document_id
 from pipeline.domain.post_document import PostDocument, rounded
 from pipeline.domain.progress import Progress, is_named, same_log
-from pipeline.domain.readable import readable
 from pipeline.domain.retry import CAP_S, delay_s, retried
-from pipeline.domain.threads import DaemonThreads
+from pipeline.domain.threads import DaemonThreadPool
+from pipeline.domain.unreadable import skip_unreadable
 from tests.builders import scored
 
 AT = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
@@ -225,11 +225,11 @@ def test_a_call_is_retried_until_it_works_and_another_error_passes(caplog: pytes
 def test_records_that_cannot_be_read_are_passed_over_with_a_line_a_minute(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(records, "_said", {})
+    monkeypatch.setattr(records, "_logged", {})
     now_s = 1000.0
 
     def read(values: list[str], what: str = "a kind") -> list[int]:
-        return list(readable(what, values, int, lambda: now_s))
+        return list(skip_unreadable(what, values, int, lambda: now_s))
 
     caplog.set_level(logging.WARNING)
     assert read(["1", "x", "2", "y", "3"]) == [1, 2, 3]
@@ -252,7 +252,7 @@ def test_records_that_cannot_be_read_are_passed_over_with_a_line_a_minute(
 
 
 def test_threads_are_made_as_they_are_needed_and_results_come_back() -> None:
-    pool, gate, running = DaemonThreads(2, "pool"), threading.Event(), threading.Semaphore(0)
+    pool, gate, running = DaemonThreadPool(2, "pool"), threading.Event(), threading.Semaphore(0)
 
     def wait(value: int) -> int:
         running.release()
@@ -272,7 +272,7 @@ def test_threads_are_made_as_they_are_needed_and_results_come_back() -> None:
 
 
 def test_an_idle_thread_is_used_again() -> None:
-    pool = DaemonThreads(8, "pool")
+    pool = DaemonThreadPool(8, "pool")
     used = set()
     for _ in range(5):
         used.add(pool.submit(threading.get_ident).result(10))
@@ -282,7 +282,7 @@ def test_an_idle_thread_is_used_again() -> None:
 
 
 def test_shutdown_returns_at_once_and_cancels_what_waits() -> None:
-    pool, gate, running = DaemonThreads(1, "pool"), threading.Event(), threading.Event()
+    pool, gate, running = DaemonThreadPool(1, "pool"), threading.Event(), threading.Event()
 
     def wait() -> None:
         running.set()

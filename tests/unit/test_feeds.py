@@ -183,7 +183,7 @@ def test_a_broken_item_costs_that_item_and_is_named_with_its_line() -> None:
 
 @pytest.mark.parametrize(
     ("data", "word"),
-    [(b"<html><body>404</body></html>", "HTML page"), (b"<x/>", "no RSS"), (b"<", "no RSS"), (b"", "no RSS"),
+    [(b"<html><body>404</body></html>", "HTML page"), (b"<x/>", "not an RSS"), (b"<", "not an RSS"), (b"", "an RSS"),
      (b'{"version":"https://jsonfeed.org/version/1"}', "JSON Feed")],
 )  # fmt: skip
 def test_what_is_no_feed_is_named(data: bytes, word: str) -> None:
@@ -193,7 +193,7 @@ def test_what_is_no_feed_is_named(data: bytes, word: str) -> None:
 
 def test_no_name_opens_a_file_or_an_address() -> None:
     for data in (b"/etc/passwd", b"http://127.0.0.1:1/", b"file:///etc/passwd"):
-        with pytest.raises(FileError, match="no RSS"):
+        with pytest.raises(FileError, match="not an RSS"):
             read_feed(data, "f.xml")
 
 

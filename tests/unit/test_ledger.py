@@ -17,7 +17,7 @@ from pipeline.classify.codec import decode
 from pipeline.domain.ledger import Ledger, current_progress
 from pipeline.domain.post import EPOCH, Outcome
 from pipeline.domain.progress import Progress
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from tests.builders import START, record
 
 OUTCOMES = st.lists(st.sampled_from(list(Outcome)), min_size=1, max_size=30)
@@ -92,19 +92,19 @@ def test_a_worker_that_fell_silent_vouches_for_nothing() -> None:
     for now_s in range(20, 400, 20):
         mark.update([progress(1, now_s, next_offset=now_s, end=now_s)], now_s)
         assert mark.at(now_s) is None
-    assert mark.silent(400, 300) == ["t/0"]
-    assert mark.silent(250, 300) == []
+    assert mark.unreported(400, 300) == ["t/0"]
+    assert mark.unreported(250, 300) == []
 
 
 def test_no_verdict_before_every_partition_of_every_topic_was_heard_of() -> None:
     mark = Watermark(idle_s=10, topics=["t", "u"])
-    assert mark.unheard() == ["t", "u"]
+    assert mark.never_reported() == ["t", "u"]
     mark.update([replace(progress(1, 60, next_offset=9, end=9), partitions=3)], now_s=0)
     assert mark.at(0) is None
-    assert mark.unheard() == ["t/0", "t/2", "u"]
+    assert mark.never_reported() == ["t/0", "t/2", "u"]
     unread = [Progress("t", 0, 0, 0, EPOCH, partitions=3), Progress("u", 0, 0, 0, EPOCH, partitions=1)]
     mark.update([*unread, progress(2, 50, next_offset=2, end=2)], now_s=1)
-    assert mark.unheard() == []
+    assert mark.never_reported() == []
     assert mark.at(1) is None, "an unread partition may hold posts of any time until it was idle for a while"
     mark.update(unread, now_s=12)
     mark.update([progress(1, 70, next_offset=10, end=10), progress(2, 65, next_offset=4, end=4)], now_s=12)
@@ -163,7 +163,9 @@ def test_what_cannot_be_read_is_passed_over_with_one_line(caplog: pytest.LogCapt
     values = [good, "x", "[]", "null", "[" * 100_000, good]
     clock = iter([0.0, 1.0, 2.0, 61.0])
     with caplog.at_level("WARNING"):
-        found = list(readable("a test", values, lambda v: Progress.from_json(json.loads(v)), lambda: next(clock)))
+        found = list(
+            skip_unreadable("a test", values, lambda v: Progress.from_json(json.loads(v)), lambda: next(clock))
+        )
     assert len(found) == 2
     assert len(caplog.records) == 2
     assert "2 more" in caplog.text
@@ -267,8 +269,8 @@ def test_topics_that_left_the_settings_hold_nothing_back() -> None:
     former = replace(progress(0, 1, next_offset=5, end=12), topic="former")
     mark.update([former, replace(progress(0, 60, next_offset=9, end=9), partitions=1)], 0)
     assert mark.at(1) == START + timedelta(minutes=60)
-    assert (mark.lagging(), mark.unheard(), mark.ignored) == (False, [], {"former"})
-    assert mark.silent(400, 300) == ["t/0"]
+    assert (mark.lagging(), mark.never_reported(), mark.ignored) == (False, [], {"former"})
+    assert mark.unreported(400, 300) == ["t/0"]
 
 
 def test_a_partition_that_stands_still_is_named_while_others_move() -> None:
@@ -293,7 +295,7 @@ def test_a_log_that_begins_again_moves_the_watermark_and_may_have_fewer_partitio
     mark.update([new], 1)
     mark.update(old, 2)
     assert mark.at(3) == START + timedelta(minutes=90), "what the former worker says late changes nothing"
-    assert (mark.lagging(), mark.unheard()) == (True, [])
+    assert (mark.lagging(), mark.never_reported()) == (True, [])
 
 
 def test_a_worker_whose_books_went_back_is_believed() -> None:
@@ -301,5 +303,5 @@ def test_a_worker_whose_books_went_back_is_believed() -> None:
     mark = Watermark(idle_s=10, topics=["t"])
     mark.update([replace(progress(0, 60, next_offset=900, end=900), partitions=1)], 0)
     mark.update([replace(progress(0, 70, next_offset=20, end=900), partitions=1, reported_at=START)], 400)
-    assert mark.silent(401, 300) == []
+    assert mark.unreported(401, 300) == []
     assert mark.lagging()

@@ -38,6 +38,9 @@ MAY_LOAD: dict[str, frozenset[str]] = {
     "alerts list": SETTINGS | NUMBERS,
     "alerts show x": SETTINGS | NUMBERS,
     "alerts ack x": SETTINGS | NUMBERS,
+    "alerts why subject:Nova": SETTINGS | NUMBERS | {"prometheus_client"},
+    "backtest history.csv": SETTINGS | NUMBERS,
+    "backtest --index": SETTINGS | NUMBERS,
     "alerts test-channel x": SETTINGS | {"aiohttp", "PIL"},
     "labels stats": SETTINGS,
     "labels export": SETTINGS,
@@ -76,6 +79,8 @@ def loaded_by(code: str, arguments: list[str], folder: Path) -> frozenset[str]:
 def test_a_command_loads_only_what_it_may(command: str, tmp_path: Path) -> None:
     SqliteStore(tmp_path / "store.sqlite").setup()
     (tmp_path / "posts.jsonl").write_text('{"text": "Lovely hotel, friendly staff!"}\n')
+    rows = "".join(f"2026-10-20T00:{minute:02}:00Z,k,5,1\n" for minute in range(0, 60, 5))
+    (tmp_path / "history.csv").write_text("timestamp,key,posts,negative\n" + rows)
     assert loaded_by(_RUN, command.split(), tmp_path) <= MAY_LOAD[command]
 
 

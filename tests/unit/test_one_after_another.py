@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 
 from benchmarks.detector import after_another
 from benchmarks.simulator import brands
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import CountTable
-from pipeline.alerting.detection.dispersion import Swings, Usual
+from pipeline.alerting.detection.dispersion import Dispersion, Prior
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import negative_scores
 from pipeline.alerting.evaluation.episodes import Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.evaluation.exclusions import TOUCHED, Exclusions, touched
+from pipeline.alerting.evaluation.exclusions import TOUCHED, Exclusions, Period, touched
 from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.domain.counting import NegativeDefinition, Scope
@@ -230,7 +230,8 @@ def test_a_key_is_left_out_in_its_periods_and_after_a_restart_too(
     table = CountTable.holding(SCOPES, *[np.zeros((len(SCOPES), 1), np.int64)] * 2)
     wanted = [any(s == scope and start <= at < start + n for s, start, n in periods) for scope in SCOPES]
     assert made.mask(table, at).tolist() == wanted
-    assert Exclusions.from_json(made.to_json()).mask(table, at).tolist() == wanted
+    read_back = Exclusions(Period.from_json(period.to_json()) for period in made.periods())
+    assert read_back.mask(table, at).tolist() == wanted
     made.forget_before(at)
     assert made.mask(table, at).tolist() == wanted
 
@@ -241,7 +242,7 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
     rng = np.random.default_rng(seed)
     posts = rng.poisson(4, (3, 400))
     negatives = rng.binomial(posts, share)
-    made = [Swings((12,), 6, Usual(half_life=4000, prior_steps=200)) for _ in range(2)]
+    made = [Dispersion((12,), 6, Prior(half_life=4000, steps=200)) for _ in range(2)]
     keep, shares = np.ones(3, np.bool_), np.full(3, share)
     for one in made:
         one.grow(3)
@@ -250,9 +251,9 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
     spike = np.full((3, 30), 40 + extra)
     made[1].learn(spike, spike, shares, keep)
     before, after = (one.forecast(posts, negatives, shares) for one in made)
-    np.testing.assert_allclose(before.spread, after.spread, rtol=0.01)
+    np.testing.assert_allclose(before.rho, after.rho, rtol=0.01)
 
 
 def test_a_history_without_names_has_no_relations() -> None:
-    history = History(("x", "y"), START, 900, np.ones((2, 200), np.int64), np.zeros((2, 200), np.int64))
+    history = CountHistory(("x", "y"), START, 900, np.ones((2, 200), np.int64), np.zeros((2, 200), np.int64))
     assert negative_scores(history, DetectorConfig.every(900)).score.max() == 0

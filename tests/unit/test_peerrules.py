@@ -6,17 +6,17 @@ import numpy as np
 
 from benchmarks.peerrules import PEERS, binomial, deviations, ears_c2, fixed_share, times_the_mean
 from benchmarks.simulator import BUCKET_S, DAY, START
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 
 HOUR = 3600 // BUCKET_S
 DAYS = 16
 
 
-def history(negatives: list[int], posts: int = 20) -> History:
+def history(negatives: list[int], posts: int = 20) -> CountHistory:
     """One key of so many posts a bucket for sixteen days; `negatives` are those of its last buckets, before that 4."""
     told = np.full((1, DAYS * DAY), 4)
     told[0, -len(negatives) :] = negatives
-    return History(("k",), START, BUCKET_S, np.full(told.shape, posts), told)
+    return CountHistory(("k",), START, BUCKET_S, np.full(told.shape, posts), told)
 
 
 def test_each_rule_is_at_its_usual_threshold_where_it_says() -> None:

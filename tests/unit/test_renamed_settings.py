@@ -17,6 +17,10 @@ blind_share = 0.25
 webhooks = [{name = "hook", url = "https://hooks.example/x"}]
 channels = [{name = "log", kind = "log"}]
 
+[[alerts.quiet]]
+start = "22:00"
+end = "07:00"
+
 [[alerts.rules]]
 keys = ["topic:*"]
 watch = false
@@ -30,10 +34,12 @@ def test_old_names_work_and_the_log_names_the_new_ones(tmp_path: Path, caplog: p
         alerts = resolve(file, environ={}).settings.alerts
     assert (alerts.no_data_after_s, alerts.no_data_share) == (120.0, 0.25)
     assert [override.watch for override in alerts.overrides] == [False]
+    assert [hours.start.hour for hours in alerts.quiet_hours] == [22]
     assert [(c.name, c.kind) for c in alerts.channels] == [("hook", "webhook"), ("log", "log")]
     for old, new in [
         ("alerts.blind_after_s", "alerts.no_data_after_s"),
         ("alerts.blind_share", "alerts.no_data_share"),
+        ("alerts.quiet", "alerts.quiet_hours"),
         ("alerts.rules", "alerts.overrides"),
         ("alerts.webhooks", "alerts.channels with kind = 'webhook'"),
     ]:

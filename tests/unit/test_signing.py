@@ -75,7 +75,7 @@ def test_a_registry_takes_in_and_promotes_only_signed_bundles(bundle: Path, key:
 
 @pytest.mark.parametrize("text", ["", "no key", "AAAA"])
 def test_a_key_that_is_none_is_named_when_the_settings_are_read(text: str) -> None:
-    with pytest.raises(ValueError, match="no Ed25519 public key.*keygen"):
+    with pytest.raises(ValueError, match="not an Ed25519 public key.*keygen"):
         ModelSettings(trusted_keys=[text])
 
 

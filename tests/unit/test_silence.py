@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.alerting.counting.source_outage import HOUR_S, silent_sources
+from pipeline.alerting.counting.source_outage import HOUR_S, source_outages
 
 END = datetime(2026, 3, 15, 12, tzinfo=UTC)
 NOW_H = int(END.timestamp()) // HOUR_S
@@ -28,13 +28,13 @@ def cut(counts: dict[int, int], hours: int) -> dict[int, int]:
 
 
 def names(hours: dict[str, dict[int, int]], end: datetime = END) -> list[str]:
-    return [s.source for s in silent_sources(hours, end)]
+    return [s.source for s in source_outages(hours, end)]
 
 
 def test_a_source_that_stops_is_found_within_the_hours_its_rate_allows() -> None:
     steady = stream(20)
     assert names({"a": steady, "b": cut(stream(10, 2), 3)}) == ["b"]
-    (silence,) = silent_sources({"a": steady, "b": cut(stream(10, 2), 3)}, END)
+    (silence,) = source_outages({"a": steady, "b": cut(stream(10, 2), 3)}, END)
     assert silence.since == END - timedelta(hours=3)
     assert silence.missing == pytest.approx(30, abs=3)
     assert silence.share == pytest.approx(1 / 3, abs=0.03)

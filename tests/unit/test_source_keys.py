@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.alerting.counting.overlap import counts_outside, shared_scope
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank, scopes_of
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.evaluation.observations import beyond, shared_scope
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.settings.alerts import AlertSettings
@@ -163,13 +163,13 @@ def test_what_a_key_has_beyond_another() -> None:
     )
     last = slice(1, 2)
     in_autos, on_weibo, nova = Scope("autos", "Nova"), Scope("", "Nova", "weibo"), Scope("", "Nova")
-    assert beyond(table, nova, on_weibo, last) == (3, 1)
-    assert beyond(table, on_weibo, nova, last) == (0, 0)
-    assert beyond(table, in_autos, on_weibo, last) == (3, 1), "all that Nova has elsewhere may be of autos"
-    assert beyond(table, Scope("games", "Nova"), on_weibo, last) == (3, 1)
-    assert beyond(table, on_weibo, Scope("games", "Nova"), last) == (9, 8)
-    assert beyond(table, on_weibo, Scope("", "Nova", "x"), last) is None
-    assert beyond(table, nova, Scope("", "Orbit"), last) is None
+    assert counts_outside(table, nova, on_weibo, last) == (3, 1)
+    assert counts_outside(table, on_weibo, nova, last) == (0, 0)
+    assert counts_outside(table, in_autos, on_weibo, last) == (3, 1), "all that Nova has elsewhere may be of autos"
+    assert counts_outside(table, Scope("games", "Nova"), on_weibo, last) == (3, 1)
+    assert counts_outside(table, on_weibo, Scope("games", "Nova"), last) == (9, 8)
+    assert counts_outside(table, on_weibo, Scope("", "Nova", "x"), last) is None
+    assert counts_outside(table, nova, Scope("", "Orbit"), last) is None
 
 
 def test_a_watched_source_stands_beside_topics_and_subjects_in_the_views(tmp_path: Path) -> None:
@@ -190,11 +190,12 @@ def test_a_surge_of_one_source_is_no_second_alert_beside_its_subject() -> None:
         table.advance(end)
         cells = [("autos", "", ""), ("autos", "Nova", ""), ("autos", "", "weibo"), ("", "Nova", "weibo")]
         table.refill([Cell(end - 300, t, s, many, 0, source) for t, s, source in cells], end - 300)
-        told = lane.step(table, 12, score=bucket > 15 * 288)
-        if told:
+        if bucket <= 15 * 288:
+            lane.warm_up(table, 12)
+        elif told := lane.step(table, 12):
             break
     assert [e.episode.key for e in told] == ["subject:Nova"]
-    assert {item["source"] for item in lane.to_json() if item["inhibited_by"]} == {"", "weibo"}
+    assert {e.scope.source for e in lane.state(0).episodes if e.inhibited_by} == {"", "weibo"}
 
 
 def test_settings_name_the_sources() -> None:

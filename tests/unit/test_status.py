@@ -48,7 +48,7 @@ def test_what_is_waited_for_is_named_with_its_reason_since_when_and_what_settles
     assert [(w["partition"], w["lag"], w["since"]) for w in found] == [
         (1, 7, "2026-03-02T00:02:00+00:00"), (2, 3, "2026-03-02T00:02:00+00:00"), (3, 0, "2026-03-02T00:02:00+00:00"),
     ]  # fmt: skip
-    assert [w["reason"].split(" ")[:2] for w in found] == [["records", "wait,"], ["what", "is"], ["no", "classify"]]
+    assert [w["reason"].split(" ")[:2] for w in found] == [["records", "wait,"], ["the", "next"], ["no", "classify"]]
     assert all(w["remedy"] for w in found)
 
 

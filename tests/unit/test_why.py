@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 
 from pipeline.alerting.alerts.evidence import Evidence
 from pipeline.alerting.alerts.maker import make_alert
-from pipeline.alerting.counting.table import key_name, scope_of
-from pipeline.alerting.detection.negative_share import DetectorConfig
+from pipeline.alerting.counting.table import CountTable, key_name, scope_of
+from pipeline.alerting.detection.negative_share import DetectorConfig, Verdicts
+from pipeline.alerting.evaluation import evaluator as evaluator_module
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
+from pipeline.alerting.evaluation.negative_lane import NegativeLane
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.why import near
@@ -33,22 +35,18 @@ CRISIS = START + timedelta(days=9, hours=6)
 END = START + timedelta(days=10)
 
 
-class Noted(Evaluator):
-    """Keeps the verdict on one key at the end of every bucket that is judged."""
+class Noted(NegativeLane):
+    """Keeps the score of one key at the end of every bucket that is judged."""
 
-    def note(self, key: str) -> dict[datetime, float]:
-        found: dict[datetime, float] = {}
-        plain = self._step
+    key = "subject:Nova"
+    scores: ClassVar[dict[datetime, float]] = {}
 
-        def step(bucket_end: int, *, score: bool) -> Any:
-            verdicts = plain(bucket_end, score=score)
-            names = [key_name(scope) for scope in self._table.scopes]
-            if verdicts is not None and key in names:
-                at = datetime.fromtimestamp(bucket_end, UTC)
-                found[at] = observation_of(verdicts, names.index(key), at).score
-            return verdicts
-
-        self._step = step  # type: ignore[method-assign]
+    def verdicts(self, table: CountTable, column: int) -> Verdicts:
+        found = super().verdicts(table, column)
+        names = [key_name(scope) for scope in table.scopes]
+        if self.key in names:
+            at = table.time_of(column)
+            self.scores[at] = observation_of(found, names.index(self.key), at).score
         return found
 
 
@@ -66,8 +64,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[datetim
         for i, (at, bad, subject) in enumerate(sorted(posts))
     ]
     store.index(rows, START, 1)
-    made = Noted(store, NegativeDefinition(), DetectorConfig(), Policy())
-    scores = made.note("subject:Nova")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(evaluator_module, "NegativeLane", Noted)
+        made = Evaluator(store, NegativeDefinition(), DetectorConfig(), Policy())
     for until in (START + timedelta(days=9), CRISIS + timedelta(hours=2), END):
         made.resume()
         for events in made.advance(until):
@@ -75,7 +74,7 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[datetim
                 store.put_alert(make_alert(event, Evidence(), store.alert(event.episode.id)))
             made.save()
     store.close()
-    return path, scores
+    return path, dict(Noted.scores)
 
 
 def asked(

@@ -8,14 +8,14 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.evaluation.episodes import Episode
 
 COLUMNS = 60
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def share_chart(history: History, episodes: Sequence[Episode], keys: int = 20) -> Table:
+def share_chart(history: CountHistory, episodes: Sequence[Episode], keys: int = 20) -> Table:
     """One line per key, keys with episodes first: the negative share from 0 to 100 %, in red during an episode."""
     edges = np.linspace(0, history.posts.shape[1], min(COLUMNS, history.posts.shape[1]) + 1).astype(int).tolist()
     order = sorted(history.keys, key=lambda k: (-sum(e.key == k for e in episodes), k))[:keys]

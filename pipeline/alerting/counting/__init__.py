@@ -1,1 +1,1 @@
-"""Counts per key and bucket, how far they are complete, and which sources have gone silent."""
+"""Counts per key and bucket, the watermark up to which they are complete, and source outages."""

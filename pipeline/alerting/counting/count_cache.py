@@ -1,4 +1,4 @@
-"""Counts of settled days, read from the posts once and kept in the store: months of history cost a read a day."""
+"""Counts of closed days, which the store caches: months of history then cost one small read per day."""
 
 from __future__ import annotations
 
@@ -18,52 +18,53 @@ from pipeline.store.protocol import CountingStore
 
 
 class CountCache:
-    """Reads counts day by day; keeps those of settled days where `keep` is set (it needs the right to write state)."""
+    """Reads counts day by day, and those of closed days from the cache."""
 
     def __init__(
         self,
         store: CountingStore,
-        rule: NegativeDefinition,
+        definition: NegativeDefinition,
         *,
         keep: bool,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._store, self._rule, self._keep, self._now = store, rule, keep, now
-        self._rule_id = hashlib.sha256(repr(rule).encode()).hexdigest()[:12]
+        """With `keep` it fills the cache, which requires the right to write states."""
+        self._store, self._definition, self._keep, self._now = store, definition, keep, now
+        self._definition_id = hashlib.sha256(repr(definition).encode()).hexdigest()[:12]
 
     def days(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime, list[Cell]]]:
-        """(from, to, cells) for every day or part of a day in the range, in order. Refresh the store before."""
+        """(from, to, cells) for every day or part of a day in the range, in order; the caller refreshes the store."""
         while start < end:
             midnight = day_start(start.astimezone(UTC).date()) + DAY
             until = min(end, midnight)
             whole = until == midnight and start == midnight - DAY
-            settled = whole and is_closed(start.date(), self._now())
-            yield start, until, self._day(start) if settled else self._store.counts(start, until, self._rule)
+            closed = whole and is_closed(start.date(), self._now())
+            yield start, until, self._day(start) if closed else self._store.counts(start, until, self._definition)
             start = until
 
     def _day(self, start: datetime) -> list[Cell]:
         day = start.date()
         token = self._store.state(invalidation_key(day)) or InvalidationToken()
         cached = self._store.state(counts_key(day))
-        if cached is not None and (cached.mark, cached.rule) == (token.mark, self._rule_id):
+        if cached is not None and (cached.mark, cached.rule) == (token.mark, self._definition_id):
             return unpacked(cached.cells, cached.body)
-        # A write that was marked before the mark was read is to be seen.
+        # The counts must include every write that the token already covers.
         self._store.refresh()
-        cells = self._store.counts(start, start + DAY, self._rule)
+        cells = self._store.counts(start, start + DAY, self._definition)
         if self._keep:
-            self._store.put_state(counts_key(day), CachedCounts(token.mark, self._rule_id, *packed(cells)))
+            self._store.put_state(counts_key(day), CachedCounts(token.mark, self._definition_id, *packed(cells)))
         return cells
 
 
 def packed(cells: Sequence[Cell]) -> tuple[int, str]:
-    """The number of cells, and the cells in few bytes: names once, numbers column by column, compressed.
+    """The number of cells, and the cells packed: each name once, the numbers column by column, compressed.
 
     >>> unpacked(*packed([Cell(300, "autos", "", 7, 2)]))
     [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='')]
     """
     names = sorted({(c.topic, c.subject, c.source) for c in cells})
-    place = {name: i for i, name in enumerate(names)}
-    rows = sorted((place[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
+    index = {name: i for i, name in enumerate(names)}
+    rows = sorted((index[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
     columns = np.array(rows, "<i8").reshape(len(rows), 4).T
     body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes())
     return len(rows), base64.b64encode(body).decode()
@@ -74,5 +75,8 @@ def unpacked(count: int, packed_cells: str) -> list[Cell]:
     head, _, body = zlib.decompress(base64.b64decode(packed_cells)).partition(b"\n")
     names = orjson.loads(head)
     columns = np.frombuffer(body, "<i8").reshape(4, count).tolist()
-    rows = ((*names[name], *numbers) for name, *numbers in zip(*columns, strict=True))
-    return [Cell(bucket, topic, subject, n, k, source) for topic, subject, source, bucket, n, k in rows]
+    rows = ((*names[index], *numbers) for index, *numbers in zip(*columns, strict=True))
+    return [
+        Cell(bucket, topic, subject, posts, negatives, source)
+        for topic, subject, source, bucket, posts, negatives in rows
+    ]

@@ -1,6 +1,6 @@
 """Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
 
-A bucket that a key has no row for counts as no posts; the gaps are reported.
+A bucket without a row counts as no posts; `CountHistory.gaps` reports it.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from pipeline.ingest.columns import read_count
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS = ("timestamp", "key", "posts", "negative")
 _NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
-#: What a file of counts may hold: years, posts of one bucket, and buckets times keys.
+#: Limits of a file of counts: years, posts of one bucket, and buckets times keys.
 FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
 
 
 @dataclass(frozen=True)
-class History:
+class CountHistory:
     """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
 
-    `scopes` are what the keys of an index stand for; a file has none.
+    `scopes` maps the keys of an index to their scopes; it is empty for a file.
     """
 
     keys: tuple[str, ...]
@@ -43,15 +43,17 @@ class History:
     scopes: Mapping[str, Scope] = field(default_factory=dict)
 
     def end_of(self, bucket: int) -> datetime:
+        """When bucket number `bucket` ends."""
         return self.start + timedelta(seconds=(bucket + 1) * self.bucket_s)
 
     @property
     def key_weeks(self) -> float:
+        """The number of keys times the weeks that the history covers."""
         return float(self.posts.size * self.bucket_s / (7 * 86_400))
 
 
-def read_history(lines: Iterable[str], name: str) -> History:
-    """Raises `Fatal` naming the row (the header is row 1) and the field, and `FileError`."""
+def read_history(lines: Iterable[str], name: str) -> CountHistory:
+    """Reads a CSV of counts; `Fatal` names the row (the header is row 1) and the field. Raises `FileError` as well."""
     rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
     offsets: set[timedelta | None] = set()
     for read in rows_of_lines(lines, name, Format.csv):
@@ -65,29 +67,31 @@ def read_history(lines: Iterable[str], name: str) -> History:
         at = _time(row["timestamp"], name, number)
         offsets.add(at.utcoffset())
         if len(offsets) > 1:
-            raise _bad(name, number, "mixes time zones", "write all timestamps with one offset, best Z")
+            raise _bad(name, number, "mixes time zones", "write all timestamps with one offset, preferably Z")
         at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
         posts, negative = (_count(row[c], c, name, number) for c in ("posts", "negative"))
         if negative > posts:
             raise _bad(name, number, f"negative {negative} is more than posts {posts}", "correct the counts")
         if not row["key"].strip():
-            raise _bad(name, number, "has no key", "write the key that the counts are of")
+            raise _bad(name, number, "has no key", "write the name of the key")
         series = rows.setdefault(row["key"], [])
         if series and at <= series[-1][0]:
-            raise _bad(name, number, f"timestamp is not after the row before of key {row['key']!r}", "sort the file")
+            raise _bad(
+                name, number, f"timestamp is not later than the previous row of key {row['key']!r}", "sort the file"
+            )
         series.append((at, posts, negative, number))
     if not rows:
         raise _bad(name, 2, "is missing", "the file has no row of counts")
     return _gridded(rows, name)
 
 
-def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> History:
+def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> CountHistory:
     steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
     bucket_s = int(min(steps, default=3600))
     first_row = next(iter(rows.values()))[0][3]
     if bucket_s not in BUCKETS_S:
         minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
-        raise _bad(name, first_row, f"buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
+        raise _bad(name, first_row, f"has buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
     start = min(series[0][0] for series in rows.values())
     end, last_row = max((series[-1][0], series[-1][3]) for series in rows.values())
     if (end - start) / timedelta(seconds=bucket_s) * len(rows) > MAX_CELLS:
@@ -107,14 +111,14 @@ def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -
                 gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
             posts[k, int(place)], negatives[k, int(place)] = n, negative
             before = at
-    return History(keys, start, bucket_s, posts, negatives, tuple(gaps))
+    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps))
 
 
 def _time(text: str, name: str, number: int) -> datetime:
     try:
         at = datetime.fromisoformat(text.strip())
     except ValueError:
-        raise _bad(name, number, f"timestamp {text!r} is no ISO 8601 time", "e.g. 2026-11-24T05:00:00Z") from None
+        raise _bad(name, number, f"timestamp {text!r} is not an ISO 8601 time", "e.g. 2026-11-24T05:00:00Z") from None
     if not FIRST_YEAR <= at.year <= LAST_YEAR:
         raise _bad(name, number, f"timestamp {text!r} is not in {FIRST_YEAR} to {LAST_YEAR}", "correct the timestamp")
     return at
@@ -126,7 +130,7 @@ def _count(text: str, column: str, name: str, number: int) -> int:
     value = read_count(text)
     if value is None or value > MAX_COUNT:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
-        raise _bad(name, number, f"{column} {shown!r} is no whole number from 0 to {MAX_COUNT}", "write counts")
+        raise _bad(name, number, f"{column} {shown!r} is not a whole number from 0 to {MAX_COUNT}", "write counts")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Posts and negatives per key over time, for the views that people look at."""
+"""Posts and negatives per key over time, for the console and the demo."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pipeline.store.protocol import PostStore
 
 
 def key_shares(
-    store: PostStore, rule: NegativeDefinition, end: datetime, step: timedelta, steps: int
+    store: PostStore, definition: NegativeDefinition, end: datetime, step: timedelta, steps: int
 ) -> dict[str, tuple[list[int], list[int]]]:
-    """Key (topic, subject or watched source) -> posts and negatives of the `steps` steps before `end`, no reposts."""
+    """Posts and negatives of each topic, subject and watched source in the `steps` steps before `end`, no reposts."""
     start = end - steps * step
     found: dict[str, tuple[list[int], list[int]]] = defaultdict(lambda: ([0] * steps, [0] * steps))
-    for cell in store.counts(start, end, rule):
+    for cell in store.counts(start, end, definition):
         at = min(steps - 1, max(0, int((cell.bucket - start.timestamp()) // step.total_seconds())))
         for key in (key_name(scope) for scope in scopes_of(cell) if scope.is_single):
             found[key][0][at] += cell.posts

@@ -1,75 +1,88 @@
-"""Which sources are silent just now: reads their habit from the store, tells metrics, log and the state document."""
+"""Looks for source outages: reads the past of the sources, and updates the metric, the log and the state."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
-from dataclasses import asdict
+from collections.abc import Callable, Collection
 from datetime import datetime, timedelta
 
-from pipeline.alerting.counting.source_outage import SourceOutage, history_start, silent_sources
+from pipeline.alerting.counting.source_outage import (
+    SOURCE_OUTAGES,
+    SourceOutage,
+    SourceOutages,
+    history_start,
+    source_outages,
+)
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.states import json_key
 from pipeline.store.protocol import CountingStore
 
 log = logging.getLogger(__name__)
-#: The state document that the console and `status` read.
-SILENT = json_key("silent_sources")
 EVERY_S = 60.0
-#: While nothing is judged for want of sources: their first word is to count at once.
+#: While sources that send nothing stop all verdicts, their first post has to count at once.
 EVERY_NO_DATA_S = 5.0
 
 
 class SourceMonitor:
-    """`look` blocks, and looks at most once in `EVERY_S` seconds, in `EVERY_NO_DATA_S` while `no_data`."""
+    """`look` blocks. It reads the store at most every `EVERY_S` seconds, or `EVERY_NO_DATA_S` while `no_data`."""
 
-    def __init__(self, store: CountingStore, metrics: Metrics, retired: Collection[str], no_data_share: float) -> None:
-        """`retired` may be silent; without sources of `no_data_share` of the usual posts nothing can be judged."""
-        self._store, self._metrics = store, metrics
+    def __init__(
+        self,
+        store: CountingStore,
+        metrics: Metrics,
+        retired: Collection[str],
+        no_data_share: float,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+    ) -> None:
+        """The `retired` sources may send nothing.
+
+        If the sources with an outage sent `no_data_share` of all posts in the past, no verdict is possible.
+        """
+        self._store, self._metrics, self._now, self._monotonic = store, metrics, now, monotonic
         self._retired, self._no_data_share = frozenset(retired), no_data_share
         self._next_s = float("-inf")
-        self.silent: list[SourceOutage] = []
+        self.outages: list[SourceOutage] = []
 
-    def quiet_s(self, records: int, now: datetime) -> float:
-        """For how long nothing had come when this process took over, with `records` read of all partitions.
+    def idle_for_s(self, records: int) -> float:
+        """Seconds for which no partition had advanced when this process took over, after `records` in all of them.
 
-        0 where the one before did not say, or something came since.
+        0 where the last process did not save it, or where a partition has advanced since.
         """
-        known = (self._store.state(SILENT) or {}).get("last_news")
-        if known is None or known["records"] != records:
+        known = self._store.state(SOURCE_OUTAGES)
+        if known is None or known.advanced_at is None or known.records != records:
             return 0.0
-        return max(0.0, (now - datetime.fromisoformat(known["at"])).total_seconds())
+        return max(0.0, (self._now() - known.advanced_at).total_seconds())
 
-    def look(self, reached: datetime, quiet_s: float, records: int, now: datetime, now_s: float) -> None:
-        """`reached` is the event time of the last news, `quiet_s` seconds ago; raises what the store raises.
+    def look(self, reached: datetime, idle_for_s: float, records: int) -> None:
+        """Looks for outages at the event time `reached`, after which nothing came for `idle_for_s` seconds.
 
-        `records` were read of all partitions by then; `now_s` is monotonic.
+        `records` were read from all partitions by then. Raises what the store raises.
         """
-        if now_s < self._next_s:
+        if self._monotonic() < self._next_s:
             return
-        end = reached + timedelta(seconds=quiet_s)
+        end = reached + timedelta(seconds=idle_for_s)
         hours = self._store.source_hours(history_start(end), end)
-        found = [s for s in silent_sources(hours, end) if s.source not in self._retired]
-        known = {s.source for s in self.silent}
-        for silence in found:
-            if silence.source not in known:
+        found = [outage for outage in source_outages(hours, end) if outage.source not in self._retired]
+        known = {outage.source for outage in self.outages}
+        for outage in found:
+            if outage.source not in known:
                 log.warning(
-                    "source %r is silent since %s: %.0f posts were expected (alerts.retired_sources: it may be)",
-                    silence.source,
-                    silence.since.isoformat(),
-                    silence.missing,
+                    "source %r has sent nothing since %s, %.0f posts were expected; if that is intended, add it to "
+                    "alerts.retired_sources",
+                    outage.source,
+                    outage.since.isoformat(),
+                    outage.missing,
                 )
-        shown = [{**asdict(s), "since": s.since.isoformat()} for s in found]
-        last_news = {"at": (now - timedelta(seconds=quiet_s)).isoformat(), "records": records}
-        self._store.put_state(SILENT, {"sources": shown, "last_news": last_news})
+        advanced_at = self._now() - timedelta(seconds=idle_for_s)
+        self._store.put_state(SOURCE_OUTAGES, SourceOutages(tuple(found), advanced_at, records))
         self._metrics.source_outage.clear()
-        for silence in found:
-            self._metrics.source_outage.set(silence.missing, silence.source)
-        self.silent = found
-        self._next_s = now_s + (EVERY_NO_DATA_S if self.no_data() else EVERY_S)
+        for outage in found:
+            self._metrics.source_outage.set(outage.missing, outage.source)
+        self.outages = found
+        self._next_s = self._monotonic() + (EVERY_NO_DATA_S if self.no_data() else EVERY_S)
 
     def no_data(self) -> str | None:
-        """Why what comes is too little to judge by; None where it is not."""
-        if sum(s.share for s in self.silent) < self._no_data_share:
+        """Why too little comes for a verdict; None where enough comes."""
+        if sum(outage.share for outage in self.outages) < self._no_data_share:
             return None
-        return f"nothing comes from {', '.join(s.source for s in self.silent[:5])}"
+        return f"nothing comes from {', '.join(outage.source for outage in self.outages[:5])}"

@@ -1,60 +1,100 @@
-"""Sources that fell silent beyond their habit. Pure.
+"""Sources that send nothing for longer than is usual for them. Pure.
 
-A source is taken for silent when the hours since its last post are longer than any gap of its past by `LONGER`, and so
-many posts are missing that chance does not explain it: with `EXPECTED` posts expected in that time (the mean of the
-same hours of the day in its past), a Poisson stream has none with probability e^-12 = 6e-6, and a stream whose hours
-swing twice as much (negative binomial, one third as many independent arrivals) still only one in fifty.
+A source has an outage when two conditions hold. The hours since its last post are more than `LONGER` times the longest
+gap in its past. And so many posts are missing that chance does not explain it: with `EXPECTED` posts expected in that
+time (the mean of the same hours of the day in its past), a Poisson stream has none with probability e^-12 = 6e-6, and a
+stream whose hours vary twice as much (negative binomial, one third as many independent arrivals) still only with
+probability 1/50.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.json_types import JsonObject
+from pipeline.domain.known_fields import known_fields
+from pipeline.domain.states import StateKey
+
 EXPECTED, LONGER = 12.0, 1.5
-#: A source with fewer hours of past than this has no habit yet.
+#: The past of a source must cover this many hours before an outage can be recognised.
 LEAST_HOURS = 72
 HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class SourceOutage:
-    """`missing` posts were expected since `since`; `share` of all posts came from the source in its past."""
+    """`missing` posts were expected since `since`; the source sent `share` of all posts in its past, in [0, 1]."""
 
     source: str
     since: datetime
     missing: float
     share: float
 
+    def to_json(self) -> JsonObject:
+        """The entry in the state of all outages."""
+        return {**asdict(self), "since": self.since.isoformat()}
 
-def silent_sources(hours: Mapping[str, Mapping[int, int]], end: datetime) -> list[SourceOutage]:
-    """Those silent at `end`, the largest first; `hours[source][start]` are posts in an hour (seconds since the epoch).
+    @classmethod
+    def from_json(cls, value: JsonObject) -> SourceOutage:
+        """Ignores fields of a newer release."""
+        return cls(**{**known_fields(cls, value), "since": datetime.fromisoformat(value["since"])})
 
-    The hour that `end` lies in counts by the part of it that has passed.
+
+@dataclass(frozen=True, slots=True)
+class SourceOutages:
+    """The outages of all sources, and the last time that any partition advanced, with the records read by then."""
+
+    sources: tuple[SourceOutage, ...]
+    advanced_at: datetime | None
+    records: int
+
+    def to_json(self) -> JsonObject:
+        """The state that the console and `status` read."""
+        last = {"at": self.advanced_at.isoformat(), "records": self.records} if self.advanced_at else None
+        return {"sources": [outage.to_json() for outage in self.sources], "last_news": last}
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> SourceOutages:
+        """Reads a state without `last_news` as well, as old releases wrote it."""
+        last = value.get("last_news")
+        sources = tuple(SourceOutage.from_json(item) for item in value.get("sources", ()))
+        return cls(sources, datetime.fromisoformat(last["at"]) if last else None, last["records"] if last else 0)
+
+
+#: The name is the one that earlier releases use.
+SOURCE_OUTAGES = StateKey("silent_sources", SourceOutages.from_json, SourceOutages.to_json, expendable=True)
+
+
+def source_outages(hours: Mapping[str, Mapping[int, int]], end: datetime) -> list[SourceOutage]:
+    """The outages at `end`, those of the largest sources first.
+
+    `hours[source][start]` are the posts of an hour that begins at `start` (seconds since the epoch). The hour that
+    contains `end` counts by the part of it that has passed.
     """
     total = sum(sum(counts.values()) for counts in hours.values())
-    found = [s for source, counts in hours.items() if (s := _silence(source, counts, end, max(1, total)))]
+    found = [s for source, counts in hours.items() if (s := _outage(source, counts, end, max(1, total)))]
     return sorted(found, key=lambda s: -s.share)
 
 
-def _silence(source: str, counts: Mapping[int, int], end: datetime, total: int) -> SourceOutage | None:
+def _outage(source: str, counts: Mapping[int, int], end: datetime, total: int) -> SourceOutage | None:
     seen = sorted(h for h, n in counts.items() if n > 0 and h < end.timestamp())
     if not seen:
         return None
     first, last = seen[0] // HOUR_S, seen[-1] // HOUR_S
     if last - first < LEAST_HOURS:
         return None
-    quiet_hours = end.timestamp() / HOUR_S - (last + 1)
+    idle_hours = end.timestamp() / HOUR_S - (last + 1)
     past = np.zeros(last - first + 1)
     past[[h // HOUR_S - first for h in seen]] = [counts[h] for h in seen]
     longest = max(np.diff(np.flatnonzero(past)), default=1) - 1
-    if quiet_hours <= max(1.0, LONGER * longest):
+    if idle_hours <= max(1.0, LONGER * longest):
         return None
-    missing = _expected(past, first, last + 1, quiet_hours)
+    missing = _expected(past, first, last + 1, idle_hours)
     if missing < EXPECTED:
         return None
     since = datetime.fromtimestamp((last + 1) * HOUR_S, UTC)
@@ -71,5 +111,5 @@ def _expected(past: NDArray[np.float64], first: int, begin: int, hours: float) -
 
 
 def history_start(end: datetime) -> datetime:
-    """How far back a habit is read: two weeks."""
+    """When the past of the sources begins: two weeks earlier."""
     return end - timedelta(days=14)

@@ -1,6 +1,6 @@
-"""Counts per key and bucket as arrays, refilled from the store. Pure.
+"""Counts per key and bucket as arrays, which the caller refills from the store. Pure.
 
-A key is a topic, a subject, a source (where asked for), or a subject within a topic or a source.
+A key is a topic, a subject, a watched source, or a subject within a topic or a source.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Counts = NDArray[np.int64]
 
 
 def key_name(scope: Scope) -> str:
-    """How people see a key.
+    """The name of a key that people see.
 
     >>> key_name(Scope("autos")), key_name(Scope("", "Nova")), key_name(Scope("autos", "Nova"))
     ('topic:autos', 'subject:Nova', 'subject:Nova|topic:autos')
@@ -29,7 +29,7 @@ def key_name(scope: Scope) -> str:
 
 
 def scope_of(key: str) -> Scope | None:
-    """The key that people call so; None where the name is not of that form.
+    """The key with this name; None where the name does not have that form.
 
     >>> scope_of("subject:Nova|topic:autos"), scope_of("Nova")
     (Scope(topic='autos', subject='Nova', source=''), None)
@@ -40,14 +40,14 @@ def scope_of(key: str) -> Scope | None:
 
 
 class CountTable:
-    """int64[n_keys, width] of posts and negatives over the last `width` buckets; keys appear as they come."""
+    """int64[n_keys, width] of posts and negatives over the last `width` buckets; new keys are added at the end."""
 
     def __init__(self, width: int) -> None:
         self.width = width
         self.scopes: list[Scope] = []
         self._rows: dict[Scope, int] = {}
         self._named: defaultdict[tuple[int, str], list[int]] = defaultdict(list)
-        self.end = 0  # start of the bucket after the last column, seconds since the epoch
+        self.end = 0  # the end of the last column's bucket, in seconds since the epoch
         self.posts: Counts = np.zeros((0, width), np.int64)
         self.negatives: Counts = np.zeros((0, width), np.int64)
 
@@ -63,7 +63,7 @@ class CountTable:
         self.end = end
 
     def refill(self, cells: Iterable[Cell], start: int) -> None:
-        """Replaces all columns from bucket `start` on by `cells`; cells outside the table are left out."""
+        """Replaces all columns from bucket `start` on by `cells`, without the cells outside the table."""
         column = max(0, self.width - (self.end - start) // BUCKET_S)
         self.posts[:, column:] = 0
         self.negatives[:, column:] = 0
@@ -82,7 +82,7 @@ class CountTable:
 
     @classmethod
     def holding(cls, scopes: Sequence[Scope], posts: Counts, negatives: Counts) -> CountTable:
-        """A table of counts that stand already, int64[n_keys, width]; it knows no times."""
+        """A table of existing counts, int64[n_keys, width]; it has no times."""
         made = cls(posts.shape[1])
         for scope in scopes:
             made._add(scope)
@@ -90,10 +90,11 @@ class CountTable:
         return made
 
     def row(self, scope: Scope) -> int | None:
+        """The row of a key; None for a key that has had no post."""
         return self._rows.get(scope)
 
     def related(self, scope: Scope) -> list[int]:
-        """Rows of the other keys that may hold posts of this one: those within it, and those that it lies across."""
+        """Rows of the other keys that may share posts with this one: keys within it, and keys that overlap with it."""
         within = {row for name in _names(scope) for row in self._named[name]}
         across = {name for row in within for name in _names(self.scopes[row])}
         singles = {row for at, value in across if (row := self.row(_single(at, value))) is not None}
@@ -117,7 +118,7 @@ class CountTable:
 
 
 def _names(scope: Scope) -> list[tuple[int, str]]:
-    """What a key is made of: which of its parts, and the name in it."""
+    """The position and the value of each part of a key that is not empty."""
     return [(at, value) for at, value in enumerate(astuple(scope)) if value]
 
 
@@ -137,10 +138,13 @@ def scopes_of(cell: Cell) -> tuple[Scope, ...]:
 
 
 def is_watched(scope: Scope) -> bool:
-    """Whether a key may alert: a topic within a source only tells which of the two explains the other."""
+    """Whether a key may alert; a topic within a source only decides which of the two inhibits the other."""
     return not (scope.topic and scope.source)
 
 
 def rank(scope: Scope) -> int:
-    """Subjects open first, then topics, sources, and what lies within two: so the most telling key mutes the others."""
+    """The order in which keys open episodes, so that the most specific cause inhibits the others.
+
+    Subjects come first, then topics, sources, and last the keys within two of them.
+    """
     return (0 if scope.subject else 1 if scope.topic else 2) if scope.is_single else 3

@@ -1,4 +1,4 @@
-"""How unlikely a count is, by how much it rises, and where the rise began. Pure."""
+"""How unlikely a count is, whether it exceeds the baseline enough, and where the rise began. Pure."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaln, gammaln
 
 Floats = NDArray[np.float64]
-#: Terms further than this many standard deviations above both k and the mean are left out: below 1e-9 of the sum.
+#: The sum ends this many standard deviations above both k and the mean: what follows is below 1e-9 of it.
 _REACH = 12.0
-#: Rows whose terms are summed at once, so that memory stays small.
+#: Rows whose terms are summed at once, to bound the memory.
 _ROWS = 256
 
 
 def log10_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats) -> Floats:
     """log10 P(X >= k) of X ~ BetaBinomial(n, alpha, beta), float64[rows]; 0 <= k <= n, in log space.
 
-    The term at k comes from the log-gamma function, those after it from the ratio of neighbours.
+    The term at x = k comes from the log-gamma function, the terms after it from the ratio of neighbours.
 
     >>> round(float(log10_tail(np.array([1]), np.array([1]), np.array([1.0]), np.array([3.0]))[0]), 6)
     -0.60206
@@ -43,10 +43,11 @@ def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: F
 
 
 def exceeds_lift(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> NDArray[np.bool_]:
-    """Whether k negatives of n posts are `lift` (>= 1) times what `share` makes expected, or the others 1/`lift` of it.
+    """Whether k negatives of n posts reach `lift` (>= 1) times the number that `share` makes expected.
 
-    The second is for keys that are mostly negative: from a share of two thirds nothing is ever half as much again
-    (docs/adr/0012). Below a share of 1 / (1 + `lift`) the first decides.
+    It is also enough that the other posts fall to 1/`lift` of their expected number. This second limit is for keys
+    that are mostly negative: a share of two thirds can never grow by half (docs/adr/0012). Below a share of
+    1 / (1 + `lift`) the first limit decides.
 
     >>> exceeds_lift(np.array([33, 48, 44]), np.array([100, 60, 60]), np.array([0.2, 0.7, 0.7]), 1.5).tolist()
     [True, True, False]
@@ -60,7 +61,8 @@ def exceeds_lift(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> N
 def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:
     """Index of the bucket in which a rise most likely began: the suffix with the highest log-likelihood ratio.
 
-    int64[buckets] each, oldest first; `baseline` in (0, 1). 0 where no suffix lies above the baseline.
+    `posts` and `negatives` are int64[buckets], the oldest first; `baseline` is in (0, 1). The index is 0 where no
+    suffix lies above the baseline. For each suffix n are its posts and k its negatives.
 
     >>> onset(np.array([5, 5, 5, 5]), np.array([1, 1, 5, 4]), 0.2)
     2

@@ -1,23 +1,21 @@
-"""Thresholds per volume tier: rare keys and loud keys are noisy in different ways. Pure."""
+"""Thresholds per volume tier, because the noise of rare keys differs from that of loud ones. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.known_fields import known_fields
-from pipeline.domain.states import json_key
+from pipeline.domain.states import StateKey
 
-#: The store's state that holds the calibration.
-CALIBRATION = json_key("calibration")
-#: Upper ends, posts an hour.
+#: The volume tiers with their upper ends, in posts per hour.
 TIERS = {"under 10/h": 10.0, "10 to 50/h": 50.0, "50 to 200/h": 200.0, "over 200/h": float("inf")}
 
 
 def tier_of(posts_per_h: float) -> str:
-    """The name of the tier.
+    """The name of the volume tier.
 
     >>> tier_of(9.9), tier_of(200)
     ('under 10/h', 'over 200/h')
@@ -27,7 +25,7 @@ def tier_of(posts_per_h: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The score from which a key of the tier fires, and the episodes per key-week that it gave on `key_weeks`."""
+    """The score from which a key fires, and the episodes per key-week that it gave on a history of `key_weeks`."""
 
     fire: float
     per_key_week: float
@@ -36,21 +34,27 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """Thresholds found at `at` for `target` episodes per key-week."""
+    """Thresholds by volume tier, found at `at` for `target` episodes per key-week."""
 
     at: datetime
     target: float
-    tiers: Mapping[str, Threshold]
+    thresholds: Mapping[str, Threshold]
 
-    def to_json(self) -> dict[str, Any]:
-        """As it stands in the store's state; `from_json` reads it back."""
+    def to_json(self) -> JsonObject:
+        """The document of the store's state."""
         return {
             "at": self.at.isoformat(),
             "target": self.target,
-            "tiers": {name: asdict(threshold) for name, threshold in self.tiers.items()},
+            "tiers": {name: asdict(threshold) for name, threshold in self.thresholds.items()},
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Calibration:
-        tiers = {name: Threshold(**known_fields(Threshold, threshold)) for name, threshold in value["tiers"].items()}
-        return cls(datetime.fromisoformat(value["at"]), value["target"], tiers)
+    def from_json(cls, value: JsonObject) -> Calibration:
+        """Ignores fields of a newer release; raises `KeyError` or `ValueError` for a document that is not one."""
+        thresholds = {
+            name: Threshold(**known_fields(Threshold, threshold)) for name, threshold in value["tiers"].items()
+        }
+        return cls(datetime.fromisoformat(value["at"]), value["target"], thresholds)
+
+
+CALIBRATION = StateKey("calibration", Calibration.from_json, Calibration.to_json, expendable=True)

@@ -1,15 +1,16 @@
-"""The volume rule: are there more posts of a key than at this time of day before? Pure, vectorised over keys.
+"""The volume rule: does a key have more posts than at this time of day before? Pure, vectorised over keys.
 
-For each key and bucket: the posts of the last hour (n) against the same hour of the clock on each of the last 14 days,
-taken five times a day, at the time itself and 30 and 60 minutes to either side (a daily wave is not punctual).
+For each key and bucket the rule compares the posts of the last hour (n) with the same hour of the clock on each of the
+last 14 days. It takes each day five times, at the time itself and 30 and 60 minutes to either side, because a daily
+wave is not punctual.
 
 - mean m and variance V of these by moments, m >= 0.5 and V >= 1.05 m; then r = m^2 / (V - m) and
   score = -log10 P(X >= n), X ~ NegativeBinomial(r, r / (r + m))
-- gates: 3 days of the key's own past, n >= 10, n >= 2 m; rises only
+- gates: 3 days of the key's own past, n >= 10, n >= 2 m (surges only)
 - `cold` under 7 days of past
 
-It never meets the negative share: a loud day is no bad day. Sources: Bedubourg and Le Strat 2017 (negative-binomial
-surveillance among 21 methods); Tokars et al. 2009 (baselines of 14 to 28 days).
+The rule never reads the negative share, because a loud day is not a bad day. Sources: Bedubourg and Le Strat 2017
+(negative-binomial surveillance among 21 methods); Tokars et al. 2009 (baselines of 14 to 28 days).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _LEAST_POSTS, _LEAST_LIFT = 10, 2.0
 
 
 class VolumeDetector:
-    """State: the hourly totals of the last 14 days; give it every bucket once, in order."""
+    """State: the hourly totals of the last 14 days. The caller passes every bucket once, in order."""
 
     def __init__(self, bucket_s: int = BUCKET_S) -> None:
         self.hour = 3600 // bucket_s
@@ -42,28 +43,35 @@ class VolumeDetector:
         self._mean, self._size = np.zeros(0), np.zeros(0)
         self._old_enough = np.zeros(0, np.bool_)
 
-    def step(self, posts: NDArray[np.int64], *, score: bool = True) -> Verdicts | None:
-        """Takes the last hour, int64[n_keys, >= hour], the newest bucket last; keys may be added at the end.
+    def learn(self, posts: NDArray[np.int64]) -> None:
+        """Takes the last hour, int64[n_keys, >= hour], the newest bucket last; new keys come at the end."""
+        self._remember(self._hour_total(posts))
 
-        The `expected` and `negatives` of the verdicts are of posts. Without `score` it only learns.
-        """
-        self._grow(len(posts))
-        self._step += 1
-        now = posts[:, -self.hour :].sum(1)
-        never = self._first < 0
-        self._first[never & (now > 0)] = self._step
-        if score:
-            verdicts = self._verdicts(now)
-        self._totals[self._step % len(self._totals)] = now
-        return verdicts if score else None
+    def step(self, posts: NDArray[np.int64]) -> Verdicts:
+        """Scores every key at the end of the newest bucket, and learns; `observed` and `expected` are posts."""
+        now = self._hour_total(posts)
+        verdicts = self._verdicts(now)
+        self._remember(now)
+        return verdicts
 
     def score(self, row: int, posts: int) -> float:
         """The score that key `row` would have now with `posts` posts in the last hour."""
         here = slice(row, row + 1)
         return float(_score(np.array([posts]), self._mean[here], self._size[here], self._old_enough[here])[0])
 
+    def _hour_total(self, posts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Begins the next bucket."""
+        self._grow(len(posts))
+        self._step += 1
+        now: NDArray[np.int64] = posts[:, -self.hour :].sum(1)
+        self._first[(self._first < 0) & (now > 0)] = self._step
+        return now
+
+    def _remember(self, now: NDArray[np.int64]) -> None:
+        self._totals[self._step % len(self._totals)] = now
+
     def _verdicts(self, now: NDArray[np.int64]) -> Verdicts:
-        # A total counts once the key is an hour old: before, it is only part of one.
+        # A total counts once the key is an hour old: an earlier one covers only part of an hour.
         seen = (self._step - self._backs)[:, None] >= np.where(self._first < 0, self._step, self._first) + self.hour - 1
         past = self._totals[(self._step - self._backs) % len(self._totals)] * seen
         days = seen.sum(0)
@@ -77,7 +85,7 @@ class VolumeDetector:
             score=_score(now, self._mean, self._size, self._old_enough),
             window=np.full(len(now), self.hour, np.int64),
             posts=now,
-            negatives=now,
+            observed=now,
             expected=mean,
             baseline=np.zeros(len(now)),
             cold=days < _WARM_DAYS * self._per_day,

@@ -1,37 +1,35 @@
-"""The rule over history: scores, episodes, the false-alert rate, and the threshold for a rate one wants. Pure."""
+"""The rules over history: scores, episodes, the false-alert rate, and the threshold for a given rate. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
-from typing import Any
+from datetime import datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import CountTable, scope_of
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
 from pipeline.alerting.detection.tail import Floats, onset
 from pipeline.alerting.detection.thresholds import Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector
-from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
-from pipeline.alerting.evaluation.exclusions import touched
+from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition, step
+from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, touched
+from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
 from pipeline.alerting.evaluation.volume_lane import CALM
 from pipeline.domain.counting import EVERYTHING, Scope
 
-#: History has no episodes yet that could be left out: what scores as high as this may be one.
-LEARN_BELOW = 3.5
-NEGATIVE_LANE = Policy()
-VOLUME_LANE = Policy(fire=4.75, critical=7.0, calm=CALM)
+NEGATIVE_POLICY = Policy()
+VOLUME_POLICY = Policy(fire=4.75, critical=7.0, calm=CALM)
 _GRID = np.arange(2.0, 20.01, 0.1)
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Per key and bucket, [n_keys, n_buckets]: the score and the window that gave it."""
+class ScoreHistory:
+    """The verdicts on a history, [n_keys, n_buckets] each; the fields are those of `Verdicts`."""
 
     score: Floats
     window: NDArray[np.int64]
@@ -41,82 +39,92 @@ class Scores:
     baseline: Floats
     cold: NDArray[np.bool_]
 
+    def at(self, bucket: int) -> Verdicts:
+        """The verdicts at the end of one bucket."""
+        return Verdicts(**{name: values[:, bucket] for name, values in vars(self).items()})
 
-def negative_scores(history: History, rule: DetectorConfig, tell: Callable[[float], None] = lambda _: None) -> Scores:
-    """The negative lane; `tell`: the share done.
+    def since(self, bucket: int) -> ScoreHistory:
+        """The same without the buckets before `bucket`."""
+        return ScoreHistory(**{name: values[:, bucket:] for name, values in vars(self).items()})
 
-    Buckets that score over `LEARN_BELOW` teach nothing, neither their key nor those that hold much of its posts.
+
+def negative_scores(
+    history: CountHistory, config: DetectorConfig, on_progress: Callable[[float], None] = lambda _: None
+) -> ScoreHistory:
+    """The scores of the negative lane; `on_progress` is called with the finished share, in [0, 1].
+
+    A bucket that scores `LEARN_BELOW` or more teaches neither its own key nor the keys that it touches.
     """
-    detector, span = Detector(rule), rule.span
+    detector, span = Detector(config), config.span
     posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
     n_keys, n_buckets = history.posts.shape
     table = table_of(replace(history, posts=posts, negatives=negatives))
     scopes = table.scopes
     verdicts = []
-    hot = np.zeros((n_keys, n_buckets + span), np.bool_)
-    lag = max(rule.windows) + rule.guard + 1
+    excluded = np.zeros((n_keys, n_buckets + span), np.bool_)
     for end in range(1, n_buckets + 1):
-        tell(end / n_buckets)
-        entering = span + end - lag
-        v = detector.step(posts[:, end : end + span], negatives[:, end : end + span], hot[:, entering])
-        assert v is not None  # noqa: S101
-        now = slice(span + end - max(rule.windows), span + end)
-        for row in np.flatnonzero(v.score >= LEARN_BELOW).tolist():
-            others = (table.row(scope) for scope in touched(table, scopes[row], now))
-            hot[[row, *(other for other in others if other is not None)], span + end - 1] = True
-        verdicts.append(v)
+        on_progress(end / n_buckets)
+        entering = span + end - config.learning_delay
+        found = detector.step(posts[:, end : end + span], negatives[:, end : end + span], excluded[:, entering])
+        longest = slice(span + end - max(config.windows), span + end)
+        for row in np.flatnonzero(found.score >= LEARN_BELOW).tolist():
+            others = (table.row(scope) for scope in touched(table, scopes[row], longest))
+            excluded[[row, *(other for other in others if other is not None)], span + end - 1] = True
+        verdicts.append(found)
     return _scores(verdicts)
 
 
-def table_of(history: History) -> CountTable:
-    """The counts of a history by what its keys stand for, as far as their names say it."""
+def table_of(history: CountHistory) -> CountTable:
+    """The counts of a history as a table; a key whose name is not that of a scope counts as a subject."""
     scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
     return CountTable.holding(scopes, history.posts, history.negatives)
 
 
-def volume_scores(history: History) -> Scores:
-    """The volume lane (`volume.py`)."""
+def volume_scores(history: CountHistory) -> ScoreHistory:
+    """The scores of the volume lane."""
     detector = VolumeDetector(history.bucket_s)
     posts = np.pad(history.posts, ((0, 0), (detector.hour - 1, 0)))
-    columns = range(history.posts.shape[1])
-    return _scores([v for c in columns if (v := detector.step(posts[:, c : c + detector.hour])) is not None])
+    return _scores([detector.step(posts[:, i : i + detector.hour]) for i in range(history.posts.shape[1])])
 
 
-def _scores(verdicts: Sequence[Verdicts]) -> Scores:
-    """Of verdicts bucket by bucket."""
-    names = ("score", "window", "posts", "negatives", "expected", "baseline", "cold")
-    values = [np.stack([getattr(v, name) for v in verdicts], axis=1) for name in names]
-    return Scores(*values)
+def _scores(verdicts: Sequence[Verdicts]) -> ScoreHistory:
+    names = ScoreHistory.__dataclass_fields__
+    return ScoreHistory(**{name: np.stack([getattr(v, name) for v in verdicts], axis=1) for name in names})
 
 
-def tiers_of(history: History) -> list[str]:
-    """The volume tier of each key, by its mean posts an hour."""
+def tiers_of(history: CountHistory) -> list[str]:
+    """The volume tier of each key, by its mean posts per hour."""
     return [tier_of(rate) for rate in history.posts.mean(1) * 3600 / history.bucket_s]
 
 
 def episodes(
-    history: History, scores: Scores, fire: Sequence[float], policy: Policy, rules: Sequence[KeyOverride] = ()
+    history: CountHistory,
+    scores: ScoreHistory,
+    fire: Sequence[float],
+    policy: Policy,
+    overrides: Sequence[KeyOverride] = (),
 ) -> list[Episode]:
-    """All episodes, with `fire[k]` the threshold of key k; those that last to the end are left open.
+    """All episodes, where `fire[k]` is the threshold of key k; those that last to the end stay open.
 
-    `rules` for some keys count as they do in the alert role; the threshold of such a rule is to stand in `fire`.
+    The `overrides` count as in the alert role, except that the caller puts their thresholds into `fire`.
     """
     found: list[Episode] = []
     for k, key in enumerate(history.keys):
-        rule = override_of(rules, key)
-        mine = rule.applied(policy.firing_at(fire[k]))
+        override = override_of(overrides, key)
+        own_policy = override.applied(policy.firing_at(fire[k]))
         current: Episode | None = None
-        if scores.score[k].max(initial=0.0) < mine.fire:
+        if scores.score[k].max(initial=0.0) < own_policy.fire:
             continue
         for b in range(history.posts.shape[1]):
-            if current is None and scores.score[k, b] < mine.fire:
+            if current is None and scores.score[k, b] < own_policy.fire:
                 continue
-            observation = _reading(history, scores, k, b)
-            if current is None and not rule.admits(observation):
+            observation = observation_of(scores.at(b), k, history.end_of(b), history.bucket_s)
+            if current is None and not override.admits(observation):
                 continue
-            current, transition = step(current, observation, mine, key=key, scope=history.scopes.get(key, EVERYTHING))
+            scope = history.scopes.get(key, EVERYTHING)
+            current, transition = step(current, observation, own_policy, key=key, scope=scope)
             if transition is Transition.OPENED and current is not None:
-                current = replace(current, started_at=_onset(history, scores, k, b, current))
+                current = replace(current, started_at=_began_at(history, scores, k, b, current))
             if transition is Transition.RESOLVED and current is not None:
                 found.append(current)
                 current = None
@@ -125,33 +133,35 @@ def episodes(
     return sorted(found, key=lambda e: (e.fired_at, e.key))
 
 
-def calibrate(history: History, scores: Scores, target: float, policy: Policy = NEGATIVE_LANE) -> dict[str, Threshold]:
-    """Per volume tier the lowest threshold with at most `target` episodes per key-week on this history.
+def calibrate(
+    history: CountHistory, scores: ScoreHistory, target: float, policy: Policy = NEGATIVE_POLICY
+) -> dict[str, Threshold]:
+    """For each volume tier the lowest threshold with at most `target` episodes per key-week on this history.
 
-    Cold keys fire by limits of their own and do not count; the key-weeks are those of the whole history, as they are
-    where its rate is reported.
+    Cold keys fire by limits of their own and do not count. The key-weeks are those of the whole history, as in the
+    rate that is reported.
     """
     tiers, bucket = np.array(tiers_of(history)), timedelta(seconds=history.bucket_s)
     warm = np.where(scores.cold, 0.0, scores.score)
     chosen = {}
     for name in dict.fromkeys(tiers.tolist()):
-        mine = tiers == name
-        key_weeks = float(history.key_weeks * mine.sum() / len(mine))
-        peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[mine]])
-        counted = ((float(f), int((peaks >= f).sum())) for f in _GRID)
+        in_tier = tiers == name
+        key_weeks = float(history.key_weeks * in_tier.sum() / len(in_tier))
+        peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[in_tier]])
+        counted = ((float(fire), int((peaks >= fire).sum())) for fire in _GRID)
         highest = float(_GRID[-1]), int((peaks >= _GRID[-1]).sum())
-        fire, found = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
-        chosen[name] = Threshold(fire, found / key_weeks, key_weeks)
+        fire, count = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
+        chosen[name] = Threshold(fire, count / key_weeks, key_weeks)
     return chosen
 
 
-def thresholds(history: History, fire: float, by_tier: Mapping[str, Threshold]) -> list[float]:
-    """The threshold of each key: its tier's, or `fire` where the calibration saw no such tier."""
+def thresholds(history: CountHistory, fire: float, by_tier: Mapping[str, Threshold]) -> list[float]:
+    """The threshold of each key: that of its tier, or `fire` where the calibration saw no key of the tier."""
     return [by_tier[tier].fire if tier in by_tier else fire for tier in tiers_of(history)]
 
 
 def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
-    """The highest score between two ends of what would be an episode: as many reach `fire` as there are episodes."""
+    """The highest score of each segment: those that reach `fire` are as many as the episodes at that threshold."""
     segment = segments(row, policy, bucket)
     peaks = np.zeros(segment[-1] + 1)
     np.maximum.at(peaks, segment, row)
@@ -159,30 +169,21 @@ def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
 
 
 def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64]:
-    """A number per bucket that grows where what would be an episode ends."""
+    """A number per bucket that grows by one wherever an episode would end."""
     low = row < policy.end_below
     last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
     ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
     return np.cumsum(ends)
 
 
-def _reading(history: History, s: Scores, k: int, b: int) -> Observation:
-    return Observation(
-        at=history.end_of(b),
-        score=round(float(s.score[k, b]), 3),
-        posts=int(s.posts[k, b]),
-        observed=int(s.observed[k, b]),
-        expected=round(float(s.expected[k, b]), 2),
-        baseline=round(float(s.baseline[k, b]), 4),
-        window_s=int(s.window[k, b]) * history.bucket_s,
-        cold=bool(s.cold[k, b]),
-    )
+def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episode: Episode) -> datetime:
+    """When the rise of key k most likely began, seen from bucket b.
 
-
-def _onset(history: History, s: Scores, k: int, b: int, episode: Episode) -> Any:
-    baseline = float(s.baseline[k, b])
+    The volume lane has no baseline, so there the start of the episode stays.
+    """
+    baseline = float(scores.baseline[k, b])
     if not baseline:
         return episode.started_at
-    window = slice(max(0, b + 1 - int(s.window[k, b])), b + 1)
+    window = slice(max(0, b + 1 - int(scores.window[k, b])), b + 1)
     first = onset(history.posts[k, window], history.negatives[k, window], baseline)
     return history.end_of(b) - timedelta(seconds=(window.stop - window.start - first) * history.bucket_s)

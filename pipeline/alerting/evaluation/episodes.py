@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.domain.alert import CRITICAL, NEGATIVE, WARNING
 from pipeline.domain.counting import EVERYTHING, Scope
 from pipeline.domain.known_fields import known_fields
 
 
 class Transition(Enum):
-    """What an operator hears of."""
+    """The changes of an episode that people can be notified of."""
 
     OPENED = "opened"
     ESCALATED = "escalated"
@@ -23,7 +24,7 @@ class Transition(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Scores are -log10 of the tail probability; an episode ends after `calm` below `end_below`."""
+    """Scores are -log10 of the tail probability; an episode ends after it stays below `end_below` for `calm`."""
 
     fire: float = 4.0
     critical: float = 6.0
@@ -32,7 +33,7 @@ class Policy:
     remind: timedelta = timedelta(hours=4)
 
     def firing_at(self, fire: float) -> Policy:
-        """The same with another threshold; critical stays as far above it, and never comes below its own."""
+        """The same policy with another threshold; `critical` keeps its distance to it and never falls."""
         return replace(self, fire=fire, critical=max(self.critical, fire + self.critical - self.fire))
 
 
@@ -54,9 +55,8 @@ class Observation:
 class Episode:
     """`started_at` is when the rise most likely began, `fired_at` the end of the window that fired.
 
-    `peak` is the reading with the highest score.
-
-    `inhibited_by` is the id of the episode that explains this one: it is followed, but nobody is told.
+    `peak` is the observation with the highest score. `inhibited_by` is the id of the episode that inhibits this one:
+    the evaluator follows an inhibited episode, but nobody is notified of it.
     """
 
     key: str
@@ -75,20 +75,20 @@ class Episode:
 
     @property
     def id(self) -> str:
-        """Stable over restarts: a replay of the same counts opens the same episode."""
+        """Stable across restarts: a replay of the same counts opens the same episode."""
         lane = "" if self.lane == NEGATIVE else f"{self.lane}:"
         return f"{lane}{self.key}@{self.fired_at:%Y%m%dT%H%MZ}"
 
-    def to_json(self) -> dict[str, Any]:
-        """For the evaluator's state; `from_json` reads it back."""
-        fields: dict[str, Any] = _plain(asdict(self))
-        return {**fields.pop("scope"), **fields}
+    def to_json(self) -> JsonObject:
+        """For the evaluator's state."""
+        fields: JsonObject = _plain(asdict(self))
+        # A rollback to 0.11 reads `muted_by`.
+        return {**fields.pop("scope"), **fields, "muted_by": self.inhibited_by}
 
     @classmethod
-    def from_json(cls, value: dict[str, Any]) -> Episode:
-        """Passes over fields that it does not know; raises where one is missing."""
-        if "muted_by" in value:  # as the release before wrote it
-            value = {**value, "inhibited_by": value["muted_by"]}
+    def from_json(cls, value: JsonObject) -> Episode:
+        """Ignores fields of a newer release; raises where one is missing."""
+        value = {"inhibited_by": value.get("muted_by", ""), **value}  # 0.11 wrote only `muted_by`
         times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
         peak = Observation(
             **{**known_fields(Observation, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])}
@@ -107,7 +107,10 @@ def step(
     scope: Scope = EVERYTHING,
     lane: str = NEGATIVE,
 ) -> tuple[Episode | None, Transition | None]:
-    """The episode after one reading, and what is to be told; a resolved episode is returned once, with its end."""
+    """The episode after one observation, and the transition if there is one.
+
+    A resolved episode is returned once, with its end; None means that there is no episode.
+    """
     if episode is None:
         if observation.score < policy.fire:
             return None, None

@@ -1,12 +1,11 @@
-"""What the evaluation hands to whoever tells people."""
+"""The events that the evaluation hands to the alerts."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Transition
 from pipeline.domain.alert_evidence import Series
@@ -14,7 +13,10 @@ from pipeline.domain.alert_evidence import Series
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A transition that somebody must hear of, and the keys that it mutes."""
+    """A transition of an episode, and the keys that the episode inhibits.
+
+    `tier` names the source of the `threshold`: a volume tier, an override or the volume lane.
+    """
 
     episode: Episode
     transition: Transition
@@ -23,26 +25,28 @@ class Event:
     tier: str
     series: Series
 
-    def to_json(self) -> dict[str, Any]:
-        """For the evaluator's state; `from_json` reads it back. What is not a number is null."""
+    def to_json(self) -> JsonObject:
+        """For the evaluator's state; NaN is written as null."""
         threshold = {k: None if math.isnan(v) else v for k, v in asdict(self.threshold).items()}
         return {
             "episode": self.episode.to_json(),
             "transition": self.transition.value,
             "inhibited": list(self.inhibited),
+            "muted": list(self.inhibited),  # a rollback to 0.11 reads it
             "threshold": threshold,
             "tier": self.tier,
             "series": asdict(self.series),
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Event:
+    def from_json(cls, value: JsonObject) -> Event:
+        """Raises where a field is missing."""
         threshold = {k: math.nan if v is None else v for k, v in value["threshold"].items()}
         series = value["series"]
         return cls(
             Episode.from_json(value["episode"]),
             Transition(value["transition"]),
-            tuple(value["inhibited"] if "inhibited" in value else value["muted"]),
+            tuple(value["inhibited"] if "inhibited" in value else value["muted"]),  # 0.11 wrote only `muted`
             Threshold(**threshold),
             value["tier"],
             Series(series["end"], series["step_s"], tuple(series["posts"]), tuple(series["negatives"])),

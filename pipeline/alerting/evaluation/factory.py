@@ -4,36 +4,33 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TypeVar
 
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.overrides import KeyOverride
+from pipeline.alerting.evaluation.replay import Replay
 from pipeline.alerting.evaluation.volume_lane import CALM, VolumeLane
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import EvaluationStore
 
-E = TypeVar("E", bound=Evaluator)
-
 
 def make_evaluator(store: EvaluationStore, settings: AlertSettings) -> Evaluator:
-    """The rule and the policy of the settings over a store."""
-    return evaluator_of(Evaluator, store, settings)
-
-
-def evaluator_of(kind: type[E], store: EvaluationStore, settings: AlertSettings) -> E:
-    """An evaluator, or a replay of one, with the rule and the policy of the settings."""
-    rule = DetectorConfig(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
-    policy = Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))
-    rules = key_overrides(settings)
-    loud = settings.volume
+    """An evaluator over a store, with the detector configuration and the policy of the settings."""
+    overrides, loud, policy = key_overrides(settings), settings.volume, _policy(settings)
     surge = replace(policy, fire=loud.fire, critical=loud.critical, calm=CALM)
-    return kind(store, settings.counting, rule, policy, rules, VolumeLane(surge, rules, enabled=loud.enabled))
+    volume = VolumeLane(surge, overrides, enabled=loud.enabled)
+    return Evaluator(store, settings.counting, _detector_config(settings), policy, overrides, volume)
+
+
+def make_replay(store: EvaluationStore, settings: AlertSettings) -> Replay:
+    """A replay of the evaluator that these settings make."""
+    overrides = key_overrides(settings)
+    return Replay(store, settings.counting, _detector_config(settings), _policy(settings), overrides)
 
 
 def key_overrides(settings: AlertSettings) -> list[KeyOverride]:
-    """Those of `alerts.overrides`."""
+    """The overrides of `alerts.overrides`."""
     return [
         KeyOverride(
             keys=tuple(r.keys),
@@ -47,3 +44,11 @@ def key_overrides(settings: AlertSettings) -> list[KeyOverride]:
         )
         for r in settings.overrides
     ]
+
+
+def _detector_config(settings: AlertSettings) -> DetectorConfig:
+    return DetectorConfig(min_negatives=settings.min_negatives, min_lift=settings.min_lift)
+
+
+def _policy(settings: AlertSettings) -> Policy:
+    return Policy(settings.fire, settings.critical, remind=timedelta(seconds=settings.renotify_s))

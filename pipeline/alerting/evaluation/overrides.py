@@ -1,4 +1,4 @@
-"""Rules for some keys only: watched or not, their own threshold, stricter gates, at most a warning. Pure."""
+"""Overrides for some keys: not watched, another threshold, stricter gates, at most a warning. Pure."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from fnmatch import fnmatchcase
 from pipeline.alerting.detection.tail import exceeds_lift
 from pipeline.alerting.evaluation.episodes import Observation, Policy
 
-#: What an alert says of where its threshold comes from.
+#: What an alert names as the source of its threshold.
 BY_RULE = "by rule"
 
 
 @dataclass(frozen=True, slots=True)
 class KeyOverride:
-    """For keys that one of the patterns `keys` matches (`subject:Nova`, `topic:*`, `subject:*|topic:*`).
+    """Applies to keys that one of the patterns `keys` matches (`subject:Nova`, `topic:*`, `subject:*|topic:*`).
 
-    `fire` and `critical` stand in for the thresholds of everybody; `min_negatives`, `min_lift` and `min_authors` ask
-    for more than the rule itself does. What is None stays as it is.
+    `fire` and `critical` replace the general thresholds; `min_negatives`, `min_lift` and `min_authors` only make the
+    general minimum stricter. A field that is None changes nothing.
     """
 
     keys: tuple[str, ...]
@@ -40,7 +40,7 @@ class KeyOverride:
         )
 
     def applied(self, policy: Policy) -> Policy:
-        """The policy, whose `fire` is the key's already, with what this rule says of severities."""
+        """The policy with the severities of this override; its `fire` must be the key's already."""
         if self.at_most_warning:
             return replace(policy, critical=float("inf"))
         return policy if self.critical is None else replace(policy, critical=max(self.critical, policy.fire))
@@ -49,19 +49,21 @@ class KeyOverride:
 NO_OVERRIDE = KeyOverride(("*",))
 
 
-def override_of(rules: Sequence[KeyOverride], key: str) -> KeyOverride:
-    """The first that matches; `NO_OVERRIDE` where none does.
+def override_of(overrides: Sequence[KeyOverride], key: str) -> KeyOverride:
+    """The first override that matches the key; `NO_OVERRIDE` where none does.
 
     >>> override_of([KeyOverride(("topic:*",), watch=False)], "topic:sports").watch
     False
     """
-    return next((r for r in rules if any(fnmatchcase(key, pattern) for pattern in r.keys)), NO_OVERRIDE)
+    return next((o for o in overrides if any(fnmatchcase(key, pattern) for pattern in o.keys)), NO_OVERRIDE)
 
 
-def least_authors(everybody: int, rules: Sequence[KeyOverride], key: str) -> int:
-    """How many must have written a key's posts before people are told: `alerts.min_authors`, or more by its rule.
+def least_authors(min_authors: int, overrides: Sequence[KeyOverride], key: str) -> int:
+    """The distinct authors that the posts of a key need before people are notified.
+
+    `min_authors` is the value of `alerts.min_authors`; an override of the key can only raise it.
 
     >>> least_authors(2, [KeyOverride(("topic:*",), min_authors=5)], "topic:sports")
     5
     """
-    return max(everybody, override_of(rules, key).min_authors or 1)
+    return max(min_authors, override_of(overrides, key).min_authors or 1)

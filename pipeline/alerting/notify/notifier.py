@@ -87,7 +87,7 @@ class Notifier:
 def notification_policy(settings: AlertSettings, overrides: Sequence[KeyOverride]) -> NotificationPolicy:
     """The policy of the settings."""
     return NotificationPolicy(
-        tuple(QuietHours(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet),
+        tuple(QuietHours(q.start, q.end, q.zone, tuple(q.days)) for q in settings.quiet_hours),
         tuple(Maintenance(m.start, m.end, tuple(m.keys), m.reason) for m in settings.maintenance),
         tuple(overrides),
         settings.min_authors,

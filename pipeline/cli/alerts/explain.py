@@ -6,30 +6,29 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from models.json_types import JsonObject
 from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.source_monitor import SILENT
+from pipeline.alerting.counting.source_outage import SOURCE_OUTAGES
 from pipeline.alerting.counting.table import scopes_of
 from pipeline.alerting.evaluation.calibration import extent
-from pipeline.alerting.evaluation.evaluator import STATE
-from pipeline.alerting.evaluation.factory import evaluator_of, key_overrides
+from pipeline.alerting.evaluation.factory import key_overrides, make_replay
+from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.alerting.evaluation.overrides import least_authors
-from pipeline.alerting.evaluation.replay import KeyVerdict, Replay
-from pipeline.alerting.evaluation.why import Surroundings, explanation, near
+from pipeline.alerting.evaluation.state import evaluated_to
+from pipeline.alerting.evaluation.why import Explanation, Surroundings, near
 from pipeline.alerting.notify.status import notification_status, operators
 from pipeline.domain.alert import NEGATIVE, Alert
-from pipeline.domain.counting import BUCKET_S, Scope
+from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import CountingStore, MonitoringStore, StateStore
 
 #: Days before the requested time that the answer shows.
 DAYS = 7
 
 
-def explain(settings: Settings, key: str, at: str | None) -> JsonObject:
+def explain(settings: Settings, key: str, at: str | None) -> Explanation:
     """Evaluates the key again at a time and says why it alerts or not.
 
     Raises `Fatal` where the index holds no posts, or none of the key, or where `at` is outside of the index.
@@ -40,13 +39,13 @@ def explain(settings: Settings, key: str, at: str | None) -> JsonObject:
     bounds = extent(store, now)
     if bounds is None:
         raise Fatal("the index holds no posts", "run the classify role first", EXIT_UNAVAILABLE)
-    replay = evaluator_of(Replay, store, settings.alerts)
+    replay = make_replay(store, settings.alerts)
     moment = _moment(at, bounds, store)
     alerts = [alert for alert in store.alerts() if alert.lane == NEGATIVE]
     seen, known = replay.observe(key, moment, alerts)
     if seen is None:
         raise _unknown(key, moment, known, settings.subjects)
-    return explanation(seen, _surroundings(store, settings.alerts, seen, alerts, now))
+    return Explanation(seen, _surroundings(store, settings.alerts, seen, alerts, now))
 
 
 def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[str]) -> Fatal:
@@ -61,12 +60,12 @@ def _unknown(key: str, at: datetime, known: Sequence[str], subjects: Collection[
     )
 
 
-def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -> datetime:
+def _moment(text: str | None, bounds: tuple[datetime, datetime], store: StateStore) -> datetime:
     """The end of the bucket to explain."""
-    newest = datetime.fromtimestamp((int(bounds[1].timestamp()) // BUCKET_S + 1) * BUCKET_S, UTC)
+    newest = datetime.fromtimestamp(bucket_start(bounds[1].timestamp()) + BUCKET_S, UTC)
     if text is None:
-        cursor = (store.state(STATE) or {}).get("cursor")
-        return newest if cursor is None else max(newest, datetime.fromtimestamp(cursor, UTC))
+        cursor = evaluated_to(store)
+        return newest if cursor is None else max(newest, cursor)
     try:
         at = datetime.fromisoformat(text)
         at = at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
@@ -82,9 +81,8 @@ def _moment(text: str | None, bounds: tuple[datetime, datetime], store: Store) -
 
 
 def _surroundings(
-    store: Store, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
+    store: MonitoringStore, settings: AlertSettings, seen: KeyVerdict, alerts: list[Alert], now: datetime
 ) -> Surroundings:
-
     at = seen.observation.at
     mine = [alert for alert in alerts if alert.key == seen.key and alert.started_at <= at]
     alert = max(mine, key=lambda alert: alert.started_at) if mine else None
@@ -97,13 +95,14 @@ def _surroundings(
         alert=alert,
         notified=notification_status(alert, operators(store, [alert])[alert.id], now) if alert else "",
         lag=lag,
-        outage=[s["source"] for s in (store.state(SILENT) or {}).get("sources", ())],
+        outage=[outage.source for outage in outages.sources] if (outages := store.state(SOURCE_OUTAGES)) else [],
         authors=(wrote, least) if least > 1 else None,
         days=_days(store, settings, seen.scope, at),
+        evaluated_to=evaluated_to(store),
     )
 
 
-def _days(store: Store, settings: AlertSettings, scope: Scope, at: datetime) -> Mapping[str, tuple[int, int]]:
+def _days(store: CountingStore, settings: AlertSettings, scope: Scope, at: datetime) -> Mapping[str, tuple[int, int]]:
     """Posts and negatives of the key per day (UTC)."""
     found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     start = (at - timedelta(days=DAYS)).replace(hour=0, minute=0, second=0, microsecond=0)

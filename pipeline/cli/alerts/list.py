@@ -33,18 +33,18 @@ def list_(
 
     store = open_store(settings_of(config).store)
     alerts = store.alerts(open_only=open_only, limit=limit)
-    said = operators(store, alerts)
-    found = [{**alert.to_json_with_id(), "operator": said[alert.id].to_json()} for alert in alerts]
-    Presenter(as_json).show(found, _lines(alerts, said, "no open alert" if open_only else "no alert yet"))
+    states = operators(store, alerts)
+    found = [{**alert.to_json_with_id(), "operator": states[alert.id].to_json()} for alert in alerts]
+    Presenter(as_json).show(found, _lines(alerts, states, "no open alert" if open_only else "no alert yet"))
 
 
-def _lines(alerts: Sequence[Alert], said: Mapping[str, OperatorState], none: str) -> Iterator[RenderableType]:
+def _lines(alerts: Sequence[Alert], states: Mapping[str, OperatorState], none: str) -> Iterator[RenderableType]:
     from pipeline.alerting.alerts.terminal import alert_text
     from pipeline.alerting.notify.status import notification_status
 
     for alert in alerts:
         yield alert.id
         yield alert_text(alert)
-        yield f"  {notification_status(alert, said[alert.id], datetime.now(UTC))}"
+        yield f"  {notification_status(alert, states[alert.id], datetime.now(UTC))}"
     if not alerts:
         yield none

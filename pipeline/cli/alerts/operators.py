@@ -10,10 +10,10 @@ from pipeline.alerting.notify.changes import due_now
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.operator_state import OperatorState, operator_key
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AlertStore, NotificationStore
 
 
-def alert_with(store: Store, alert_id: str) -> Alert:
+def alert_with(store: AlertStore, alert_id: str) -> Alert:
     """Raises `Fatal` where no alert has this id."""
     alert = store.alert(alert_id)
     if alert is None:
@@ -22,7 +22,7 @@ def alert_with(store: Store, alert_id: str) -> Alert:
 
 
 def record(
-    store: Store,
+    store: NotificationStore,
     alert_id: str,
     entries: JsonObject,
     change: Callable[[Alert], Alert] = due_now,

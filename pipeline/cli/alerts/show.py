@@ -28,20 +28,20 @@ def show(alert_id: AlertId, as_json: AsJson = False, config: Config = None) -> N
 
     store = open_store(settings_of(config).store)
     alert = alert_with(store, alert_id)
-    said = operators(store, [alert])[alert_id]
-    Presenter(as_json).show({**alert.to_json_with_id(), "operator": said.to_json()}, _lines(alert, said))
+    operator = operators(store, [alert])[alert.id]
+    found = {**alert.to_json_with_id(), "operator": operator.to_json()}
+    Presenter(as_json).show(found, _lines(alert, operator))
 
 
-def _lines(alert: Alert, said: OperatorState) -> Iterator[RenderableType]:
+def _lines(alert: Alert, operator: OperatorState) -> Iterator[RenderableType]:
     from pipeline.alerting.alerts.terminal import alert_text
     from pipeline.alerting.notify.status import by_channel, notification_status
 
     yield alert_text(alert)
-    yield f"  {notification_status(alert, said, datetime.now(UTC))}"
+    yield f"  {notification_status(alert, operator, datetime.now(UTC))}"
     for line in by_channel(alert):
         yield f"    {line}"
-    threshold = alert.threshold
-    rate = threshold.false_alerts_per_key_week
-    usual = f"; keys of this volume alerted {rate:.2f} times a week in the backtest" if rate is not None else ""
-    yield f"model {alert.model}, score {alert.peak.score}, threshold {threshold.fire:.1f}{usual}"
+    rate = alert.threshold.false_alerts_per_key_week
+    usual = f"; keys with this volume alert {rate:.2f} times a week in the back-test" if rate is not None else ""
+    yield f"model {alert.model}, score {alert.peak.score}, threshold {alert.threshold.fire:.1f}{usual}"
     yield alert.query

@@ -23,8 +23,7 @@ def why(
 
     Example: opinionwatch alerts why subject:Nova --at 2026-11-27T20:15Z
     """
-    from pipeline.alerting.evaluation.why import why_lines
     from pipeline.cli.alerts.explain import explain
 
     answer = explain(settings_of(config), key, at)
-    Presenter(as_json).show(answer, why_lines(answer))
+    Presenter(as_json).show(answer.to_json(), answer.lines())

@@ -8,15 +8,15 @@ from pathlib import Path
 from models.files.encodings import FileError, opened, text_of
 from models.files.tables import lines_of
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.history import History, read_history
+from pipeline.alerting.counting.history import CountHistory, read_history
 from pipeline.alerting.evaluation import calibration
 from pipeline.cli.backtest.options import Gaps
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import CountingStore
 
 
-def history_of_file(file: Path, gaps: Gaps) -> History:
+def history_of_file(file: Path, gaps: Gaps) -> CountHistory:
     """Raises `Fatal` for a file that is not a history, or that has gaps which `gaps` does not allow."""
     try:
         with opened(file) as source, text_of(source, str(file)) as lines:
@@ -33,7 +33,7 @@ def history_of_file(file: Path, gaps: Gaps) -> History:
     return history
 
 
-def history_of_index(store: Store, alerts: AlertSettings, days: int | None) -> History:
+def history_of_index(store: CountingStore, alerts: AlertSettings, days: int | None) -> CountHistory:
     """The last `days` of the index (None: as many as a calibration reads); raises `Fatal` for an empty index."""
     store.refresh()
     bounds = calibration.extent(store)

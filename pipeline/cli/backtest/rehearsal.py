@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.counting.count_cache import CountCache
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Threshold
 from pipeline.alerting.evaluation import backtest as rule_over
 from pipeline.alerting.evaluation import calibration
-from pipeline.alerting.evaluation.confirmed import Deciding, deciding, without_episode
+from pipeline.alerting.evaluation.confirmed import DecidingEpisode, deciding, without_episode
 from pipeline.alerting.evaluation.episodes import Episode, Policy
 from pipeline.alerting.evaluation.factory import key_overrides
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
@@ -25,7 +25,7 @@ from pipeline.cli.terminal import err
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings, Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import EvaluationStore, Store
 
 
 def rehearse(request: Request, settings: Settings) -> Backtest:
@@ -41,9 +41,9 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
         store = open_store(settings.store)
         history = history_of_index(store, alerts, request.days)
     scores = _scores(history, request.lane, alerts)
-    policy = Policy(alerts.fire, alerts.critical) if negative else rule_over.VOLUME_LANE
+    policy = Policy(alerts.fire, alerts.critical) if negative else rule_over.VOLUME_POLICY
     thresholds: Mapping[str, Threshold] = {}
-    suspects: Sequence[Deciding] = ()
+    suspects: Sequence[DecidingEpisode] = ()
     if request.target is not None:
         if request.save and store:
             thresholds = _save(store, alerts, request.target)
@@ -55,11 +55,9 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
         for key, usual in zip(history.keys, rule_over.thresholds(history, policy.fire, thresholds), strict=True)
     ]
     episodes = rule_over.episodes(history, scores, fire, policy, overrides)
-    held = (
-        _held(EvidenceReader(store, alerts.counting), alerts.min_authors, overrides, episodes)
-        if store and negative
-        else None
-    )
+    held = None
+    if store and negative:
+        held = _held(EvidenceReader(store, alerts.counting), alerts.min_authors, overrides, episodes)
     if request.file and negative and any(least_authors(alerts.min_authors, overrides, k) > 1 for k in history.keys):
         err.print("a CSV has no authors, so alerts.min_authors holds no episode back; --index counts authors")
     _warn(suspects, thresholds, indexed=store is not None and request.calibrate_on is None)
@@ -70,11 +68,11 @@ def _calibrated(
     request: Request,
     target: float,
     store: Store | None,
-    history: History,
-    scores: rule_over.Scores,
+    history: CountHistory,
+    scores: rule_over.ScoreHistory,
     policy: Policy,
     alerts: AlertSettings,
-) -> tuple[Mapping[str, Threshold], Sequence[Deciding]]:
+) -> tuple[Mapping[str, Threshold], Sequence[DecidingEpisode]]:
     """Thresholds by volume tier that give `target` episodes per key-week, and the episodes that decided them."""
     quiet, quiet_scores = history, scores
     if request.calibrate_on is not None:
@@ -88,7 +86,9 @@ def _calibrated(
     return thresholds, deciding(quiet, quiet_scores, thresholds, policy)
 
 
-def _without(history: History, scores: rule_over.Scores, episode: str, policy: Policy) -> rule_over.Scores:
+def _without(
+    history: CountHistory, scores: rule_over.ScoreHistory, episode: str, policy: Policy
+) -> rule_over.ScoreHistory:
     """The scores without an episode, given as KEY@TIME; raises `Fatal` where the history has no such episode."""
     key, _, text = episode.rpartition("@")
     try:
@@ -113,7 +113,7 @@ def _without(history: History, scores: rule_over.Scores, episode: str, policy: P
     return found
 
 
-def _warn(suspects: Sequence[Deciding], by_tier: Mapping[str, Threshold], *, indexed: bool) -> None:
+def _warn(suspects: Sequence[DecidingEpisode], by_tier: Mapping[str, Threshold], *, indexed: bool) -> None:
     """Names on standard error the episodes that made a threshold high."""
     for tier in dict.fromkeys(d.tier for d in suspects):
         mine = [d for d in suspects if d.tier == tier]
@@ -153,7 +153,7 @@ def _held(
     return held
 
 
-def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
+def _save(store: EvaluationStore, alerts: AlertSettings, target: float) -> Mapping[str, Threshold]:
     """Calibrates on the index as the alert role does, and stores the thresholds for it."""
     counts = CountCache(store, alerts.counting, keep=False)
     rule = DetectorConfig(min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
@@ -162,18 +162,18 @@ def _save(store: Store, alerts: AlertSettings, target: float) -> Mapping[str, Th
         found = calibration.calibrate_on_index(
             store, counts, rule, target, lambda done: bar.update(task, completed=done)
         )
-    store.put_state(CALIBRATION, found.to_json())
-    for name, threshold in found.tiers.items():
+    store.put_state(CALIBRATION, found)
+    for name, threshold in found.thresholds.items():
         err.print(
             f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
             f"{threshold.key_weeks:.0f} key-weeks; the alert role uses it within an hour"
         )
-    if not found.tiers:
+    if not found.thresholds:
         err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet, so alerts.fire stays the threshold")
-    return found.tiers
+    return found.thresholds
 
 
-def _scores(history: History, lane: Lane, alerts: AlertSettings) -> rule_over.Scores:
+def _scores(history: CountHistory, lane: Lane, alerts: AlertSettings) -> rule_over.ScoreHistory:
     if lane is Lane.volume:
         return rule_over.volume_scores(history)
     rule = DetectorConfig.every(history.bucket_s, min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)

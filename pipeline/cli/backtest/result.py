@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from models.json_types import JsonObject
-from pipeline.alerting.counting.history import History
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.confirmed import Deciding
+from pipeline.alerting.evaluation.confirmed import DecidingEpisode
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.cli.backtest.options import Lane
 
@@ -22,11 +22,11 @@ class Backtest:
     """
 
     lane: Lane
-    history: History
+    history: CountHistory
     episodes: Sequence[Episode]
     fire: float
     thresholds: Mapping[str, Threshold]
-    suspects: Sequence[Deciding]
+    suspects: Sequence[DecidingEpisode]
     held: Mapping[str, str] | None
 
     @property

@@ -22,6 +22,7 @@ from models.text import full_text
 from pipeline.cli.out_file import open_for_writing
 from pipeline.cli.progress import progress_bar
 from pipeline.cli.terminal import err
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
 
@@ -42,7 +43,7 @@ def classify_file(
 
     Raises `Fatal` at the end where a row could not be read or has no text, and where the file has no rows.
     """
-    head, negative = alerts.head, alerts.negative
+    counting = alerts.counting
     unlabelled = _Unlabelled(file)
     try:
         with ExitStack() as stack:
@@ -54,7 +55,7 @@ def classify_file(
             target = stack.enter_context(open_for_writing(out)) if out else sys.stdout
             added = [
                 *(x for h in classifier.heads for x in (h, f"{h}_score")),
-                *(["negative_score"] if head in classifier.heads else []),
+                *(["negative_score"] if counting.head in classifier.heads else []),
             ]
             write = _jsonl_writer(target)
             if form in {Format.csv, Format.tsv}:
@@ -65,7 +66,7 @@ def classify_file(
                 texts = [_text(row.values, text_field) for row in window]
                 predictions = iter(classifier.predict([x for x in texts if x is not None]))
                 for row, read in zip(window, texts, strict=True):
-                    labels = {} if read is None else labels_of(next(predictions), head, negative)
+                    labels = {} if read is None else labels_of(next(predictions), counting)
                     unlabelled.count(row, labels)
                     write(row, labels)
                 bar.update(task, advance=len(window))
@@ -121,15 +122,14 @@ class _Unlabelled:
             err.print(f"{self._file}:{line}: {problem}", markup=False)
 
 
-def labels_of(prediction: Prediction, head: str, negative: list[str]) -> JsonObject:
+def labels_of(prediction: Prediction, counting: NegativeDefinition) -> JsonObject:
     """`HEAD` and `HEAD_score` of every head, and `negative_score`; scores in [0, 1]."""
     found: JsonObject = {}
     for name in prediction.heads:
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
-    if head in prediction.heads:
-        probabilities = prediction.probabilities(head)
-        found["negative_score"] = round(min(1.0, sum(probabilities.get(n, 0.0) for n in negative)), 4)
+    if counting.head in prediction.heads:
+        found["negative_score"] = round(counting.score(prediction.probabilities(counting.head)), 4)
     return found
 
 

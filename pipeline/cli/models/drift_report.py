@@ -8,10 +8,10 @@ from datetime import timedelta
 from models.drift import distances, profile
 from models.json_types import JsonObject
 from pipeline.classify.stage import Classifier
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import AnnotatedPostStore
 
 
-def drift_of(store: Store, engine: Classifier, days: float, limit: int) -> JsonObject:
+def drift_of(store: AnnotatedPostStore, engine: Classifier, days: float, limit: int) -> JsonObject:
     """Distances from the reference of the model with intervals, expected accuracy, unknown tokens, agreement.
 
     `agreement_with_labels` is the share of the newest 1,000 annotations that agree with the model, by head.

@@ -19,13 +19,13 @@ from pipeline.console.server import console_app, refuse_open_host
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.states import SERVED_MODEL, ServedModel
-from pipeline.domain.threads import DaemonThreads
+from pipeline.domain.threads import DaemonThreadPool
 from pipeline.kafka import topic_check
 from pipeline.service.health import add_health, serving
 from pipeline.service.workers import Workers
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
-from pipeline.store.protocol import Store
+from pipeline.store.protocol import StateStore
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def run_worker(settings: Settings, role: Role) -> NoReturn:
 
 
 async def _run(settings: Settings, role: Role) -> None:
-    asyncio.get_running_loop().set_default_executor(DaemonThreads(THREADS, "worker"))
+    asyncio.get_running_loop().set_default_executor(DaemonThreadPool(THREADS, "worker"))
     ending = Ending()
     try:
         async with AsyncExitStack() as stack:
@@ -113,7 +113,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
         store.close()
 
 
-def _classifier(settings: Settings, metrics: Metrics, store: Store) -> Classifier:
+def _classifier(settings: Settings, metrics: Metrics, store: StateStore) -> Classifier:
     found = serve_classifier(settings.model, settings.alerts.counting, metrics, store)
     store.put_state(SERVED_MODEL, ServedModel(found.name, found.version))
     return found

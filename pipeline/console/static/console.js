@@ -1,5 +1,5 @@
 "use strict";
-// All text goes in by textContent, links only where they are http(s): a post can be hostile.
+// A post can be hostile: all text is set by textContent, and only http(s) URLs become links.
 
 function make(tag, text, className) {
   const node = document.createElement(tag);
@@ -36,7 +36,7 @@ function alertCard(alert) {
     `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}` +
     (alert.cold ? "; cold start: less than 7 days of history" : "")));
   card.append(make("p", `since ${when(alert.started_at)}, resolved ${when(alert.resolved_at)}` +
-    (alert.related.length ? `; explains ${alert.related.join(", ")} too` : ""), "dim"));
+    (alert.related.length ? `; inhibits ${alert.related.join(", ")}` : ""), "dim"));
   const facts = [(alert.terms || []).join(", "), alert.origin].filter(Boolean);
   if (facts.length) card.append(make("p", facts.join("; ")));
   card.append(make("p", [alert.told, alert.model].filter(Boolean).join("; "), "dim"));
@@ -108,7 +108,7 @@ async function refresh() {
     const [state, alerts, shares] = await Promise.all([get("/api/status"), get("/api/alerts"), get("/api/shares")]);
     status.textContent = `consumed ${state.consumed} = indexed ${state.indexed} + duplicate ${state.duplicate} + ` +
       `dead ${state.dead} + in flight ${state.in_flight}; lag ${state.lag}; open alerts ${state.open_alerts}; ${state.model}` +
-      (state.silent_sources.length ? `; silent: ${state.silent_sources.join(", ")}` : "");
+      (state.silent_sources.length ? `; silent sources: ${state.silent_sources.join(", ")}` : "");
     if (alerts.length) document.getElementById("alerts").replaceChildren(...alerts.map(alertCard));
     if (shares.length) document.getElementById("shares").replaceChildren(...busiest(shares).map(shareRow));
   } catch (error) {
@@ -127,7 +127,7 @@ document.getElementById("search").addEventListener("submit", async (event) => {
       row.append(make("span", post.sentiment, `tag ${post.sentiment}`), make("span", post.topic, "tag"));
       row.append(link(post.url, post.title || post.text), make("div", `${post.source}, ${when(post["@timestamp"])}`, "dim"));
       return row;
-    }) : [make("p", "Nothing found. A run of Chinese characters is searched as a phrase.", "empty")]));
+    }) : [make("p", "No post found. Consecutive Chinese characters are searched as a phrase.", "empty")]));
   } catch (error) {
     hits.replaceChildren(make("p", error.message, "empty"));
   }

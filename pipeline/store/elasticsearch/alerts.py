@@ -8,7 +8,7 @@ from datetime import datetime
 from models.json_types import JsonObject
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Transient
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.alert_documents import stored_alert
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection, unchanged
@@ -75,4 +75,4 @@ class ElasticsearchAlerts:
 
 
 def _readable(hits: Iterable[JsonObject]) -> Iterator[Alert]:
-    return readable("alerts in the store", hits, lambda hit: Alert.from_json(hit["_id"], hit["_source"]))
+    return skip_unreadable("alerts in the store", hits, lambda hit: Alert.from_json(hit["_id"], hit["_source"]))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pipeline.domain.annotation import Annotation
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
 from pipeline.store.elasticsearch.connection import Connection
@@ -23,7 +23,7 @@ class ElasticsearchAnnotations:
 
     def annotations(self) -> Iterator[Annotation]:
         hits = self._connection.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
-        return readable("labels in the store", hits, lambda h: Annotation.from_json(h["_source"]))
+        return skip_unreadable("labels in the store", hits, lambda h: Annotation.from_json(h["_source"]))
 
     def drop_annotations(self, annotations: Sequence[Annotation]) -> int:
         dropped = self._connection.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in annotations])

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.progress import Progress
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.connection import Connection, Operation
 
@@ -28,7 +28,7 @@ class ElasticsearchProgress:
         hits = self._connection.search(index=names.STATE, query={"term": {"kind": "progress"}}, size=10_000)["hits"][
             "hits"
         ]
-        return list(readable("progress in the store", hits, lambda h: Progress.from_json(h["_source"]["value"])))
+        return list(skip_unreadable("progress in the store", hits, lambda h: Progress.from_json(h["_source"]["value"])))
 
 
 def _write(progress: Progress) -> Operation:

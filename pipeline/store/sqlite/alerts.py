@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from pipeline.domain.alert import Alert
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.alert_documents import stored_alert
 from pipeline.store.sqlite.database import MOST_ROWS, Database
 
@@ -75,4 +75,4 @@ class SqliteAlerts:
 
 
 def _readable(rows: Iterable[tuple[str, str]]) -> Iterator[Alert]:
-    return readable("alerts in the store", rows, lambda row: Alert.from_json(row[0], json.loads(row[1])))
+    return skip_unreadable("alerts in the store", rows, lambda row: Alert.from_json(row[0], json.loads(row[1])))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 
 from pipeline.domain.annotation import Annotation
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.sqlite.database import Database
 
 
@@ -26,7 +26,7 @@ class SqliteAnnotations:
     def annotations(self) -> Iterator[Annotation]:
         with self._db.reading() as db:
             rows = db.execute("SELECT document FROM labels ORDER BY at, id").fetchall()
-        return readable("labels in the store", rows, lambda row: Annotation.from_json(json.loads(row[0])))
+        return skip_unreadable("labels in the store", rows, lambda row: Annotation.from_json(json.loads(row[0])))
 
     def drop_annotations(self, annotations: Sequence[Annotation]) -> int:
         with self._db.writing() as db:

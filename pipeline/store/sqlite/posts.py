@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import orjson
 
-from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope, bucket_start
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.closed_days import invalidation_tokens
@@ -117,7 +117,7 @@ class SqlitePosts:
                     post.id,
                     version,
                     time,
-                    _bucket(time),
+                    bucket_start(time),
                     document.repost,
                     document.topic,
                     post.content_hash,
@@ -227,10 +227,6 @@ class SqlitePosts:
         with self._db.reading() as db:
             first, last = db.execute("SELECT min(time), max(time) FROM posts").fetchone()
         return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
-
-
-def _bucket(time_s: float) -> int:
-    return int(time_s // BUCKET_S) * BUCKET_S
 
 
 def _spaced(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.progress import Progress
-from pipeline.domain.readable import readable
+from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.sqlite.database import Database
 
 
@@ -32,4 +32,4 @@ class SqliteProgress:
     def all_progress(self) -> list[Progress]:
         with self._db.reading() as db:
             rows = [row[0] for row in db.execute("SELECT value FROM progress")]
-        return list(readable("progress in the store", rows, lambda row: Progress.from_json(json.loads(row))))
+        return list(skip_unreadable("progress in the store", rows, lambda row: Progress.from_json(json.loads(row))))

@@ -1,0 +1,40 @@
+"""The posts that two keys have in common, as far as the counts show. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import astuple
+
+from pipeline.alerting.counting.table import CountTable
+from pipeline.domain.counting import Scope
+
+
+def shared_scope(one: Scope, other: Scope) -> Scope | None:
+    """The key of the posts that both keys hold; None where there are none (two topics) or none are counted (two
+    subjects).
+    """
+    pairs = list(zip(astuple(one), astuple(other), strict=True))
+    return None if any(a and b and a != b for a, b in pairs) else Scope(*(a or b for a, b in pairs))
+
+
+def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice) -> tuple[int, int] | None:
+    """Posts and negatives of key `scope` that do not belong to key `other` as well; None where the table cannot tell.
+
+    The table does not count the posts that a subject has in a topic and in a source at once. There the result is an
+    upper bound: the posts that the subject, which both keys name, has outside `other`.
+    """
+    shared = shared_scope(scope, other)
+    mine, theirs = table.row(scope), table.row(other)
+    if shared is None or mine is None or theirs is None:
+        return None
+    whole, part = mine, table.row(shared)
+    if part is None:
+        common = Scope(*(a if a == b else "" for a, b in zip(astuple(scope), astuple(other), strict=True)))
+        parent, part = table.row(common), theirs
+        if parent is None:
+            return None
+        whole = parent
+    posts, negatives = (
+        min(int(counts[mine, columns].sum()), int((counts[whole, columns] - counts[part, columns]).sum()))
+        for counts in (table.posts, table.negatives)
+    )
+    return posts, negatives
