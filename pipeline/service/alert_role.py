@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.alerting.evaluation.factory import key_overrides, make_evaluator
 from pipeline.alerting.notify.factory import make_channels
-from pipeline.alerting.worker import AlertWorker
+from pipeline.alerting.worker.alert_worker import AlertWorker
 from pipeline.domain.ledger import NO_HORIZON
 from pipeline.domain.post import Record
 from pipeline.domain.progress import Progress

@@ -34,7 +34,7 @@ from models.engine import Encoded, OutOfMemoryError
 from models.heads import Prediction
 from pipeline.alerting.notify import queue
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.alerting.notify.channels.webhook import WebhookChannel
 from pipeline.cli.run import worker as run
 from pipeline.domain.errors import Transient
 from pipeline.kafka import topic_check

@@ -19,7 +19,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.alerting.clock import Clock
 from pipeline.alerting.evaluation.factory import make_evaluator
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.worker import AlertWorker
+from pipeline.alerting.worker.alert_worker import AlertWorker
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import AlertSettings, StoreSettings

@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting import publisher
 from pipeline.alerting.clock import Clock
 from pipeline.alerting.counting.source_monitor import EVERY_NO_DATA_S
 from pipeline.alerting.counting.watermark import FETCH_S
@@ -26,8 +25,8 @@ from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.notify.status import notification_status, operators
-from pipeline.alerting.publisher import Publish
-from pipeline.alerting.worker import AlertWorker
+from pipeline.alerting.worker.alert_worker import AlertWorker, publisher
+from pipeline.alerting.worker.publisher import Publish
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition
 from pipeline.domain.errors import Fatal, Transient

@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.alerting.calibration_schedule import CALIBRATE_CHECK_S
 from pipeline.alerting.clock import Clock
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import CountHistory
@@ -26,7 +25,8 @@ from pipeline.alerting.evaluation import calibration
 from pipeline.alerting.evaluation.calibration import calibrate_on_index, history_of
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.worker import AlertWorker
+from pipeline.alerting.worker.alert_worker import AlertWorker
+from pipeline.alerting.worker.calibration_schedule import CALIBRATE_CHECK_S
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.metrics import Metrics

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from pipeline.alerting.alerts.evidence import EvidenceReader
-from pipeline.alerting.notify.alertmanager import OPEN_FOR, REFRESH_S, AlertmanagerChannel
-from pipeline.alerting.notify.answers import Answer
 from pipeline.alerting.notify.changes import due_now
 from pipeline.alerting.notify.channel import Channel, Notice
+from pipeline.alerting.notify.channels.alertmanager import OPEN_FOR, REFRESH_S, AlertmanagerChannel
+from pipeline.alerting.notify.channels.answers import Answer
+from pipeline.alerting.notify.channels.rate_limit import RateLimit
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm, reopened
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.notify.queue import MAX_REFUSALS
-from pipeline.alerting.notify.rate_limit import RateLimit
 from pipeline.alerting.notify.status import by_channel, notification_status, operators
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import NegativeDefinition

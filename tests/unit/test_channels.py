@@ -24,13 +24,13 @@ from PIL import Image
 from pipeline.alerting.alerts.grouping import group_alert
 from pipeline.alerting.alerts.headline import headline
 from pipeline.alerting.alerts.origin import Language
-from pipeline.alerting.notify.alertmanager import fields
 from pipeline.alerting.notify.channel import Channel, Notice
-from pipeline.alerting.notify.chart_png import chart_png
+from pipeline.alerting.notify.channels.alertmanager import fields
+from pipeline.alerting.notify.channels.chart_png import chart_png
+from pipeline.alerting.notify.channels.mail_message import mail_on
+from pipeline.alerting.notify.channels.message import cut, fitted, markdown, message
+from pipeline.alerting.notify.channels.rate_limit import RateLimit
 from pipeline.alerting.notify.factory import make_channels, open_channel
-from pipeline.alerting.notify.mail_message import mail_on
-from pipeline.alerting.notify.message import cut, fitted, markdown, message
-from pipeline.alerting.notify.rate_limit import RateLimit
 from pipeline.cli.alerts.example import example_alert
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient

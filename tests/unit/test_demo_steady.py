@@ -18,7 +18,7 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
-from pipeline.alerting.worker import AlertWorker
+from pipeline.alerting.worker.alert_worker import AlertWorker
 from pipeline.cli.demo.command import demo
 from pipeline.demo.feed import Item
 from pipeline.demo.play import _Places

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline.alerting.notify.answers import (
+from pipeline.alerting.notify.channels.answers import (
     BUSY_S,
     DINGTALK,
     FEISHU,
@@ -19,9 +19,9 @@ from pipeline.alerting.notify.answers import (
     judge_vendor,
     quoted,
 )
-from pipeline.alerting.notify.http import MAX_WAIT_S, is_public, waited_s
-from pipeline.alerting.notify.message import Message, Quote, cut, fitted, markdown
-from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.alerting.notify.channels.http import MAX_WAIT_S, is_public, waited_s
+from pipeline.alerting.notify.channels.message import Message, Quote, cut, fitted, markdown
+from pipeline.alerting.notify.channels.rate_limit import RateLimit
 from pipeline.domain.errors import Fatal, Transient
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)

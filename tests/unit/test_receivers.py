@@ -17,7 +17,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.alerting.notify.answers import (
+from pipeline.alerting.notify.channel import Notice
+from pipeline.alerting.notify.channels.answers import (
     DINGTALK,
     FEISHU,
     MAX_WORDS,
@@ -29,11 +30,10 @@ from pipeline.alerting.notify.answers import (
     judge_vendor,
     quoted,
 )
-from pipeline.alerting.notify.channel import Notice
+from pipeline.alerting.notify.channels.http import Poster, is_public
+from pipeline.alerting.notify.channels.mail import MailChannel
+from pipeline.alerting.notify.channels.smtp import MailServer
 from pipeline.alerting.notify.factory import check_channels, make_channels
-from pipeline.alerting.notify.http import Poster, is_public
-from pipeline.alerting.notify.mail import MailChannel
-from pipeline.alerting.notify.smtp import MailServer
 from pipeline.cli.alerts.example import example_alert
 from pipeline.cli.check.checks import _channels
 from pipeline.domain.errors import Fatal, Transient

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.alerting.notify.channels.webhook import WebhookChannel
 from pipeline.domain.errors import Fatal, Transient
 from tests.builders import an_alert
 

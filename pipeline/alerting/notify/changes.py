@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from datetime import datetime
 
+from pipeline.alerting.notify.channels.log import LOG
 from pipeline.alerting.notify.deliveries import delivery_of, has_update, whole_seconds, with_deliveries, with_delivery
-from pipeline.alerting.notify.log import LOG
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import AT_ONCE, Delivery, DeliveryState
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from pipeline.alerting.notify.log import LOG
+from pipeline.alerting.notify.channels.log import LOG
 from pipeline.domain.alert import CRITICAL, RESOLVED, WARNING, Alert
 from pipeline.domain.delivery import Delivery, DeliveryState
 

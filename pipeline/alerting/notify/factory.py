@@ -9,14 +9,14 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from pipeline.alerting.notify.alertmanager import AlertmanagerChannel, alerts_url
 from pipeline.alerting.notify.channel import Channel, Notice
-from pipeline.alerting.notify.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
-from pipeline.alerting.notify.http import Poster
-from pipeline.alerting.notify.log import LOG, LogChannel
-from pipeline.alerting.notify.mail import MailChannel
-from pipeline.alerting.notify.smtp import MailServer
-from pipeline.alerting.notify.webhook import WebhookChannel
+from pipeline.alerting.notify.channels.alertmanager import AlertmanagerChannel, alerts_url
+from pipeline.alerting.notify.channels.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
+from pipeline.alerting.notify.channels.http import Poster
+from pipeline.alerting.notify.channels.log import LOG, LogChannel
+from pipeline.alerting.notify.channels.mail import MailChannel
+from pipeline.alerting.notify.channels.smtp import MailServer
+from pipeline.alerting.notify.channels.webhook import WebhookChannel
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings import AlertSettings, ChannelSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
-from pipeline.alerting.notify.log import LOG
+from pipeline.alerting.notify.channels.log import LOG
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import Delivery, DeliveryState, NotificationStatus
 from pipeline.domain.operator_state import OperatorState, operator_key

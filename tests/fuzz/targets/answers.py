@@ -10,9 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, Answer, judge, judge_slack, judge_vendor
 from pipeline.alerting.notify.changes import failed
-from pipeline.alerting.notify.http import MAX_ANSWER_BYTES, MAX_WAIT_S, waited_s
+from pipeline.alerting.notify.channels.answers import DINGTALK, FEISHU, WECOM, Answer, judge, judge_slack, judge_vendor
+from pipeline.alerting.notify.channels.http import MAX_ANSWER_BYTES, MAX_WAIT_S, waited_s
 from pipeline.alerting.notify.status import by_channel, notification_status
 from pipeline.domain.alert import Alert
 from pipeline.domain.delivery import DeliveryState

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from typing import TypeVar
 
-from pipeline.alerting.notify.answers import quoted
+from pipeline.alerting.notify.channels.answers import quoted
 from pipeline.domain.errors import Fatal, Transient
 
 T = TypeVar("T")

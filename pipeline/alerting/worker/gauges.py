@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from pipeline.alerting.detection.thresholds import Calibration
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.metrics import Metrics
 from pipeline.store.protocol import AlertStore
 

@@ -13,22 +13,22 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from pipeline.alerting.alerts.evidence import EvidenceReader
-from pipeline.alerting.calibration_schedule import CalibrationSchedule
 from pipeline.alerting.clock import SYSTEM_CLOCK, Clock
-from pipeline.alerting.completeness import Completeness
 from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.watermark import Watermark
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.overrides import KeyOverride
-from pipeline.alerting.evaluation_step import EvaluationStep
-from pipeline.alerting.gauges import AlertGauges
-from pipeline.alerting.leadership import Leadership
-from pipeline.alerting.no_data import NoDataDetector
 from pipeline.alerting.notify.channel import Channel
 from pipeline.alerting.notify.notifier import Notifier
-from pipeline.alerting.publisher import AlertPublisher, Publish
-from pipeline.alerting.recorder import AlertRecorder
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.calibration_schedule import CalibrationSchedule
+from pipeline.alerting.worker.completeness import Completeness
+from pipeline.alerting.worker.evaluation_step import EvaluationStep
+from pipeline.alerting.worker.gauges import AlertGauges
+from pipeline.alerting.worker.leadership import Leadership
+from pipeline.alerting.worker.no_data import NoDataDetector
+from pipeline.alerting.worker.publisher import AlertPublisher, Publish
+from pipeline.alerting.worker.recorder import AlertRecorder
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings

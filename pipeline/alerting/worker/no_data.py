@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 
 from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.watermark import Watermark
-from pipeline.alerting.leadership import Leadership
-from pipeline.alerting.retrying import Obstacle
+from pipeline.alerting.worker.leadership import Leadership
+from pipeline.alerting.worker.retrying import Obstacle
 from pipeline.domain.metrics import Metrics
 
 log = logging.getLogger(__name__)

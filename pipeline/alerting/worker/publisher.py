@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from models.json_types import JsonObject
-from pipeline.alerting.retrying import Obstacle
+from pipeline.alerting.worker.retrying import Obstacle
 from pipeline.domain.errors import Fatal, Transient
 
 log = logging.getLogger(__name__)

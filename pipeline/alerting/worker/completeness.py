@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pipeline.alerting.counting.source_monitor import SourceMonitor
 from pipeline.alerting.counting.watermark import Watermark
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.progress import Progress
 from pipeline.store.protocol import ProgressStore
 

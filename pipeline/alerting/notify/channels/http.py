@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from pipeline.alerting.notify.answers import Answer, quoted
+from pipeline.alerting.notify.channels.answers import Answer, quoted
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings.urls import checked_url
 

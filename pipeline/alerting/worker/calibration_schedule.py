@@ -9,8 +9,8 @@ from datetime import timedelta
 
 from pipeline.alerting.detection.thresholds import CALIBRATION
 from pipeline.alerting.evaluation.evaluator import Evaluator
-from pipeline.alerting.gauges import AlertGauges
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.gauges import AlertGauges
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.errors import Fatal
 from pipeline.settings import AlertSettings
 from pipeline.store.protocol import StateStore

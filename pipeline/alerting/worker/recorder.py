@@ -10,8 +10,8 @@ from pipeline.alerting.alerts.evidence import EvidenceReader
 from pipeline.alerting.alerts.maker import closed_as_orphan, make_alert
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.notify.notifier import Notifier
-from pipeline.alerting.publisher import AlertPublisher
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.publisher import AlertPublisher
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.alert import Alert
 from pipeline.store.protocol import AlertStore
 

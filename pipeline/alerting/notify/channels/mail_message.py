@@ -12,10 +12,10 @@ from typing import NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from pipeline.alerting.alerts.origin import Language
-from pipeline.alerting.notify.answers import quoted
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.chart_png import HEIGHT, WIDTH, chart_png
-from pipeline.alerting.notify.message import Message, message
+from pipeline.alerting.notify.channels.answers import quoted
+from pipeline.alerting.notify.channels.chart_png import HEIGHT, WIDTH, chart_png
+from pipeline.alerting.notify.channels.message import Message, message
 
 
 class _Chart(NamedTuple):
@@ -48,7 +48,7 @@ def mail_on(notice: Notice, sender: str, to: Sequence[str], language: Language) 
 def _templates() -> Environment:
     """The templates; what they insert into HTML is escaped."""
     return Environment(
-        loader=PackageLoader("pipeline.alerting.notify"),
+        loader=PackageLoader("pipeline.alerting.notify.channels"),
         autoescape=select_autoescape(("html",)),
         undefined=StrictUndefined,
         trim_blocks=True,

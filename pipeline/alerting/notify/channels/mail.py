@@ -9,8 +9,8 @@ from email.utils import getaddresses
 
 from pipeline.alerting.alerts.origin import Language
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.mail_message import mail_on
-from pipeline.alerting.notify.smtp import MailServer, said_by
+from pipeline.alerting.notify.channels.mail_message import mail_on
+from pipeline.alerting.notify.channels.smtp import MailServer, said_by
 from pipeline.domain.errors import Fatal, Transient
 
 log = logging.getLogger(__name__)

@@ -6,15 +6,15 @@ import logging
 from collections.abc import Sequence
 from datetime import datetime
 
-from pipeline.alerting.calibration_schedule import CalibrationSchedule
-from pipeline.alerting.completeness import Completeness
 from pipeline.alerting.evaluation.evaluator import Evaluator
 from pipeline.alerting.evaluation.events import Event
-from pipeline.alerting.gauges import AlertGauges
-from pipeline.alerting.leadership import Leadership
-from pipeline.alerting.no_data import NoDataDetector
-from pipeline.alerting.recorder import AlertRecorder
-from pipeline.alerting.retrying import StoreRetry
+from pipeline.alerting.worker.calibration_schedule import CalibrationSchedule
+from pipeline.alerting.worker.completeness import Completeness
+from pipeline.alerting.worker.gauges import AlertGauges
+from pipeline.alerting.worker.leadership import Leadership
+from pipeline.alerting.worker.no_data import NoDataDetector
+from pipeline.alerting.worker.recorder import AlertRecorder
+from pipeline.alerting.worker.retrying import StoreRetry
 from pipeline.domain.post import EPOCH
 
 log = logging.getLogger(__name__)

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from typing import Literal
 
 from models.json_types import JsonObject
-from pipeline.alerting.notify.alertmanager import fields
-from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.http import Poster
+from pipeline.alerting.notify.channels.alertmanager import fields
+from pipeline.alerting.notify.channels.answers import judge
+from pipeline.alerting.notify.channels.http import Poster
 
 
 class WebhookChannel:

@@ -16,12 +16,12 @@ from urllib.parse import quote_plus
 
 from models.json_types import JsonObject
 from pipeline.alerting.alerts.origin import Language
-from pipeline.alerting.notify.answers import DINGTALK, FEISHU, WECOM, judge_slack, judge_vendor
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.chart_png import chart_png
-from pipeline.alerting.notify.http import Poster
-from pipeline.alerting.notify.message import Message, fitted, markdown, message
-from pipeline.alerting.notify.rate_limit import RateLimit
+from pipeline.alerting.notify.channels.answers import DINGTALK, FEISHU, WECOM, judge_slack, judge_vendor
+from pipeline.alerting.notify.channels.chart_png import chart_png
+from pipeline.alerting.notify.channels.http import Poster
+from pipeline.alerting.notify.channels.message import Message, fitted, markdown, message
+from pipeline.alerting.notify.channels.rate_limit import RateLimit
 from pipeline.domain.alert import CRITICAL, WARNING
 from pipeline.domain.errors import Fatal, Transient
 

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from models.json_types import JsonObject
 from pipeline.alerting.alerts.headline import headline
-from pipeline.alerting.notify.answers import judge
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.http import Poster
+from pipeline.alerting.notify.channels.answers import judge
+from pipeline.alerting.notify.channels.http import Poster
 from pipeline.domain.alert import VOLUME, WARNING, Alert
 
 #: Seconds between two refreshes of the open alerts.

@@ -1,0 +1,1 @@
+"""The channels: one file per kind, and what they share."""

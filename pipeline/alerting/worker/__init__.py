@@ -1,0 +1,1 @@
+"""The loop of the alert role: leadership, evaluation steps, recording, publishing, no-data detection."""
