@@ -12,8 +12,10 @@ import pytest
 
 from models.text import full_text
 from pipeline.domain import unreadable as records
+from pipeline.domain.alert_evidence import SourceProfile
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import BUCKET_S, EVERYTHING, Scope
+from pipeline.domain.delivery import Delivery
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.errors import EXIT_BUG, EXIT_CONFIG, EXIT_UNAVAILABLE, EXIT_USAGE, Fatal, Poison, Transient
 from pipeline.domain.metrics import Metrics
@@ -96,6 +98,7 @@ def test_a_document_of_an_older_release_has_the_scores_that_it_shows() -> None:
     least = {"source": "weibo", "@timestamp": AT.isoformat(), "ingested_at": AT.isoformat(), "newer": 1}
     read = PostDocument.from_json("a", least)
     assert (read.id, read.topic, read.unknown, read.repost, read.corrected) == ("a", "", {"newer": 1}, False, False)
+    assert (read.post.reposts, read.post.likes, read.post.comments) == (0, 0, 0)
     assert (read.post.likes, read.post.origin, read.scored.negative_score) == (0, Origin("", 0, 0), 0.0)
     assert (read.labels, read.scores) == ({}, {})
     assert read.to_json() | least == read.to_json(), "a field of a newer release stays"
@@ -296,3 +299,11 @@ def test_shutdown_returns_at_once_and_cancels_what_waits() -> None:
     assert not going.done()
     gate.set()
     assert going.result(10) is None
+
+
+def test_what_nobody_has_seen_yet_starts_before_the_first() -> None:
+    assert Record(Origin("t", 0, 1), 0, b"").replayed == 0
+    delivery = Delivery("c")
+    assert (delivery.sequence, delivery.attempts, delivery.due_at) == (-1, 0, None), "transition 0 is still to be heard"
+    assert SourceProfile.from_json({}) == SourceProfile()
+    assert (SourceProfile().broad, SourceProfile().top_author_share, SourceProfile().top_source_share) == (False, 0, 0)
