@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
@@ -64,14 +64,6 @@ class Entry:
     registered_at: str
     size_bytes: int
     metrics: dict[str, float]
-
-
-def _entry(value: Mapping[str, Any]) -> Entry:
-    """Ignores fields of a newer release; raises `RegistryError`."""
-    try:
-        return Entry(**{field.name: value[field.name] for field in fields(Entry)})
-    except KeyError as missing:
-        raise RegistryError(f"the registry has an entry without {missing}: register the version again") from None
 
 
 class Registry:
