@@ -44,7 +44,7 @@ from pipeline.domain.post import Outcome, Record
 from pipeline.domain.progress import Progress
 from pipeline.kafka import admin
 from pipeline.kafka.agent import consume
-from pipeline.kafka.app import make_app, raw_topic, start
+from pipeline.kafka.app import make_app, raw_topic
 from pipeline.kafka.strict import StrictApp
 from pipeline.kafka.writers import DeadTopic, ProgressTopic
 from pipeline.settings import FlowSettings, KafkaSettings
@@ -107,7 +107,7 @@ async def _aiokafka(address: str, _: str, wanted: int) -> float:
     consumer = aiokafka.AIOKafkaConsumer(
         TOPIC, bootstrap_servers=address, group_id=uuid.uuid4().hex, auto_offset_reset="earliest", max_poll_records=512
     )
-    await start()
+    await consumer.start()
     while not clock.rate.done():
         for records in (await consumer.getmany(timeout_ms=1000)).values():
             clock.add(len(records))

@@ -322,16 +322,16 @@ class Trial:
 
     def larger_records(self, size_bytes: int) -> None:
         """The source topic takes records of this size from now on; the dead-letter topic does not."""
-        admin = KafkaAdminClient(bootstrap_servers=self.kafka.address)
-        admin.alter_configs(
+        client = KafkaAdminClient(bootstrap_servers=self.kafka.address)
+        client.alter_configs(
             [ConfigResource(ConfigResourceType.TOPIC, self.system.topic, {"max.message.bytes": str(size_bytes)})]
         )
-        admin.close()
+        client.close()
 
     def delete_records(self) -> None:
         """As retention does it: everything up to the end is gone."""
         kafka = kafka_of(self.system)
-        admin = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+        client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
         ends = {TopicPartition(t, p): end for t, p, _, end in admin.offsets(kafka)}
-        admin.delete_records(ends)
-        admin.close()
+        client.delete_records(ends)
+        client.close()

@@ -25,7 +25,8 @@ from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.false_alarms import closed_as_false_alarm
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.notify.status import notification_status, operators
-from pipeline.alerting.worker.alert_worker import AlertWorker, publisher
+from pipeline.alerting.worker import publisher
+from pipeline.alerting.worker.alert_worker import AlertWorker
 from pipeline.alerting.worker.publisher import Publish
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition
