@@ -71,7 +71,7 @@ def test_the_log_names_the_record_and_the_place_but_no_text(caplog: pytest.LogCa
         poison = poison_of(Bug(error), "decode", "record opinion.news/0/7")
     assert (poison.stage, poison.reason) == ("decode", "bug")
     assert "record opinion.news/0/7" in caplog.text
-    assert "error=ValueError at=test_fence.py:" in caplog.text
+    assert "error=ValueError at=test_isolation.py:" in caplog.text
     assert "text of a post" not in caplog.text
 
 
