@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -51,7 +52,7 @@ def load(client: Elasticsearch, index: str, posts: int) -> None:
                 "repost": bool(reposts[i]),
             }
             lines += [create, orjson.dumps(document)]
-        answer = client.bulk(index=index, operations=lines)
+        answer = client.bulk(index=index, operations=cast("Any", lines))
         assert not answer["errors"], answer["items"][0]
         if at // BULK % 100 == 0:
             print(f"{(at + n) / 1e6:.1f} million indexed", flush=True)

@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable
 from datetime import timedelta
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,14 +61,19 @@ def baseline_scores(history: CountHistory) -> ScoreHistory:
     """See the module's docstring."""
     score, best_n, best_k = (np.zeros(history.posts.shape) for _ in range(3))
     window = np.full(score.shape, _HOUR)
-    taught = np.arange(score.shape[1]) + 1 >= 7 * DAY
+    taught = np.arange(history.posts.shape[1]) + 1 >= 7 * DAY
     share = week_share(history)
     for width in (_HOUR, 3 * _HOUR, 6 * _HOUR):
         n, k = last(history.posts, width), last(history.negatives, width)
         gate = (k >= RULE.min_negatives) & (k >= RULE.min_lift * n * share) & taught
         rows = np.nonzero(gate)
         m = 1 / 0.01 - 1
-        value = -log10_tail(k[rows], n[rows], share[rows] * m, (1 - share[rows]) * m)
+        value = -log10_tail(
+            cast("NDArray[np.int64]", k[rows]),
+            cast("NDArray[np.int64]", n[rows]),
+            share[rows] * m,
+            (1 - share[rows]) * m,
+        )
         better = value > score[rows]
         at = tuple(index[better] for index in rows)
         score[at], window[at], best_n[at], best_k[at] = value[better], width, n[at], k[at]
@@ -167,7 +172,10 @@ def main() -> None:
             print(json.dumps({k: round(v, 2) for k, v in found_row.items()}), flush=True)
         return
     rules = {"ours": lambda c: negative_scores(c.history, RULE), "baseline": lambda c: baseline_scores(c.history)}
-    rules |= {peer.name: lambda c, peer=peer: peer.scores(c.history) for peer in PEERS}
+    rules |= {
+        peer.name: lambda c, peer=peer: peer.scores(c.history)  # type: ignore[misc]
+        for peer in PEERS
+    }
     usual = {peer.name: peer.usual for peer in PEERS}
     once = lru_cache(maxsize=4 * len(seeds))(simulate)
     found, gains = list[dict[str, object]](), dict[str, list[float]](published=[], further=[])

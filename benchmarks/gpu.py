@@ -96,7 +96,9 @@ def fixed_width(model: Classifier, graphs: dict[str, Path], roof: float, repeat:
     for size in BATCHES:
         ids, times = rng.integers(5, 20_000, (size, TOKENS)), TEXTS // size
         mask = np.ones_like(ids)
-        ways = {name: partial(repeated, run, ids, mask, times) for name, run in runs.items()}
+        ways: dict[str, Callable[[], None]] = {
+            name: partial(repeated, run, ids, mask, times) for name, run in runs.items()
+        }
         for name, seconds in in_turns(ways, repeat).items():
             rate = [times * size / s for s in seconds]
             share = statistics.median(rate) * flop / roof
@@ -120,7 +122,7 @@ def mixed(name: str, engine: OnnxEngine, texts: Sequence[str], repeat: int) -> N
     tokens = engine.tokens / max(1, engine.padded_tokens)
     more = f"padding {1 - tokens:.0%}, batches of {engine._budget} tokens"
     show(f"{name}, texts to labels", [len(texts) / s for s in found], more)
-    alone = sorted(timed(lambda text=text: engine.predict([text])) for text in texts[:400])
+    alone = sorted(timed(partial(engine.predict, [text])) for text in texts[:400])
     print(f"{name}, a lone text: median {alone[200] * 1000:.2f} ms, p99 {alone[396] * 1000:.2f} ms", flush=True)
 
 

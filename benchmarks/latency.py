@@ -87,7 +87,7 @@ async def watch(
     engine.predict(texts[:64])
     flow = make_flow(app, kafka, engine, store)
     loop = asyncio.get_running_loop()
-    consume(app, raw_topic(app, TOPIC), flow.process, FlowSettings(), loop.stop, slack_s=flow.slack_s)
+    consume(app, raw_topic(app, TOPIC), flow.process, FlowSettings(), lambda _: loop.stop(), slack_s=flow.slack_s)
     await app.start()
     while not assigned(app, TOPIC):
         await asyncio.sleep(0.1)

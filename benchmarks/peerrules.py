@@ -82,7 +82,8 @@ def ears_c2(history: CountHistory) -> Floats:
     """EARS C2 (Hutwagner et al. 2003) by the hour: seven days that ended two days ago, each at this hour of the day."""
     k = last(history.negatives, _HOUR)
     days = np.stack([np.pad(k, ((0, 0), (d * DAY, 0)))[:, : k.shape[1]] for d in range(3, 10)])
-    return np.maximum(k - days.mean(0), 0) / np.maximum(days.std(0, ddof=1), 1.0)
+    excess: NDArray[np.float64] = np.maximum(k - days.mean(0), 0) / np.maximum(days.std(0, ddof=1), 1.0)
+    return excess
 
 
 def binomial(history: CountHistory) -> Floats:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.domain.post import ScoredPost
 from pipeline.kafka import admin
 from tests.builders import START, scored
 from tests.chaos.oracle import kafka_of
@@ -35,7 +36,7 @@ def history(system: System, brands: list[str], end: datetime) -> None:
     rng = random.Random(1)
     minutes = HISTORY / timedelta(minutes=1)
     before = (end - HISTORY - START) / timedelta(minutes=1)
-    rows = []
+    rows: list[ScoredPost] = []
     for brand in brands:
         for _ in range(round(minutes / 60 * PER_HOUR)):
             mood = "negative" if rng.random() < SHARE else "neutral"

@@ -134,8 +134,8 @@ def brands(
         negatives[brand, 0, window] += rng.binomial(more, 0.95)
     names = [f"subject:b{b}" for b in range(8)] + [f"topic:t{t}" for t in range(4)]
     names += [f"subject:b{b}|topic:t{t}" for b in range(8) for t in range(4)]
-    rows = (np.concatenate([a.sum(1), a.sum(0), a.reshape(32, -1)]) for a in (posts, negatives))
-    return CountHistory(tuple(names), START, BUCKET_S, *rows), begin + 12 * hour
+    all_posts, all_negatives = (np.concatenate([a.sum(1), a.sum(0), a.reshape(32, -1)]) for a in (posts, negatives))
+    return CountHistory(tuple(names), START, BUCKET_S, all_posts, all_negatives), begin + 12 * hour
 
 
 class CountedStore:

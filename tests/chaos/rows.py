@@ -97,9 +97,9 @@ def broker_is_stopped(t: Trial, rng: random.Random) -> None:
     worker = t.worker(index_sleeps=0.1)
     t.send(3000)
     time.sleep(rng.uniform(0.1, 1))
-    t.kafka.process.signal(signal.SIGSTOP)
+    t.broker.process.signal(signal.SIGSTOP)
     time.sleep(t.outage_s)
-    t.kafka.process.signal(signal.SIGCONT)
+    t.broker.process.signal(signal.SIGCONT)
     t.cured()
     t.require(worker.running(), "the worker lives")
     t.send(500)
@@ -109,7 +109,7 @@ def broker_is_killed(t: Trial, rng: random.Random) -> None:
     worker = t.worker(index_sleeps=0.1)
     t.send(3000)
     time.sleep(rng.uniform(0.1, 1))
-    t.kafka.process.kill()
+    t.broker.process.kill()
     time.sleep(t.outage_s / 2)
     t.kafka.start()
     t.cured()
@@ -120,7 +120,7 @@ def broker_is_killed(t: Trial, rng: random.Random) -> None:
 def one_of_three_brokers_is_killed(t: Trial, rng: random.Random) -> None:
     worker = t.worker(index_sleeps=0.05)
     t.send(2000)
-    node = rng.choice(t.kafka.nodes)
+    node = rng.choice(t.cluster.nodes)
     node.stop()
     t.send(1000)
     time.sleep(t.outage_s / 2)
@@ -134,8 +134,8 @@ def broker_has_no_disk_left(t: Trial, rng: random.Random) -> None:
     worker = t.worker()
     t.send(1000)
     t.drain()
-    free = shutil.disk_usage(t.kafka.data).free
-    filler = t.kafka.data.parent / "filler"
+    free = shutil.disk_usage(t.broker.data).free
+    filler = t.broker.data.parent / "filler"
     filler.write_bytes(b"\0" * (free - rng.randint(80_000, 250_000)))
     sent = t.send_to_a_sick_broker(5000, within_s=6)
     t.note("confirmed", len(sent.values))
@@ -306,7 +306,9 @@ def classifier_meets_a_bug(t: Trial, rng: random.Random) -> None:
 def one_text_meets_a_bug(t: Trial, rng: random.Random) -> None:
     worker = t.worker(bug_on="trapped")
     t.send(1000)
-    trapped = [{"v": 1, "id": f"trap{i}", "source": "chaos", "text": f"trapped {i}"} for i in range(3)]
+    trapped: list[dict[str, Any]] = [
+        {"v": 1, "id": f"trap{i}", "source": "chaos", "text": f"trapped {i}"} for i in range(3)
+    ]
     t.send_posts(trapped, rejected={post["id"] for post in trapped})
     t.send(1000)
     t.cured()
@@ -429,12 +431,12 @@ def sigterm_in_each_state(t: Trial, rng: random.Random) -> None:
     time.sleep(rng.uniform(0.2, 2))
     t.end(busy, "mid-batch")
     cut_off = t.worker(index_sleeps=0.3)
-    t.kafka.process.signal(signal.SIGSTOP)
+    t.broker.process.signal(signal.SIGSTOP)
     try:
         time.sleep(rng.uniform(1, 10))
         t.end(cut_off, "Kafka away")
     finally:
-        t.kafka.process.signal(signal.SIGCONT)
+        t.broker.process.signal(signal.SIGCONT)
     t.cured()
     t.worker()
 

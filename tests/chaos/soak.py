@@ -47,9 +47,9 @@ def terminated(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
 
 
 def broker_stopped(trial: Trial, workers: list[Worker], rng: random.Random) -> None:
-    trial.kafka.process.signal(signal.SIGSTOP)
+    trial.broker.process.signal(signal.SIGSTOP)
     time.sleep(rng.uniform(1, 6))
-    trial.kafka.process.signal(signal.SIGCONT)
+    trial.broker.process.signal(signal.SIGCONT)
 
 
 def writes_blocked(trial: Trial, workers: list[Worker], rng: random.Random) -> None:

@@ -67,6 +67,18 @@ class Trial:
         self._cured_at: float | None = None
         self._recovered_s: float | None = None
 
+    @property
+    def broker(self) -> Kafka:
+        """The only broker of a trial without a cluster."""
+        assert isinstance(self.kafka, Kafka)
+        return self.kafka
+
+    @property
+    def cluster(self) -> KafkaCluster:
+        """The brokers of a trial with a cluster."""
+        assert isinstance(self.kafka, KafkaCluster)
+        return self.kafka
+
     def close(self) -> None:
         for worker in self.workers:
             worker.kill()

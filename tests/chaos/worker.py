@@ -145,11 +145,15 @@ def main() -> None:
     if "kill_after_told" in FAULTS:
         kill_after_told(FAULTS["kill_after_told"])
 
-    open_store, make_app = run.open_store, classify_role.make_app
-    run.open_store = lambda settings: faulty(open_store(settings))
-    run.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
+    command: Any = run
+    classify: Any = classify_role
+    alert: Any = alert_role
+    topics: Any = topic_check
+    open_store, make_app = command.open_store, classify.make_app
+    command.open_store = lambda settings: faulty(open_store(settings))
+    command.serve_classifier = hang if FAULTS.get("hangs_in") == "model" else lambda *_: _Classifier()
     if FAULTS.get("hangs_in") == "kafka":
-        topic_check.check_topics = hang
+        topics.check_topics = hang
     if "dies_in" in FAULTS:
         part, number = FAULTS["dies_in"]
         dies(*PARTS[part], number)
@@ -162,7 +166,7 @@ def main() -> None:
             app.conf.broker_max_poll_interval = FAULTS["max_poll_s"]
         return app
 
-    classify_role.make_app = alert_role.make_app = patched
+    classify.make_app = alert.make_app = patched
     sys.exit(command_line())
 
 

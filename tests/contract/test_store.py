@@ -416,7 +416,7 @@ def test_documents_come_by_time_and_in_pages(store: Store, monkeypatch: pytest.M
 def test_a_later_model_replaces_labels_and_a_correction_outranks_it(store: Store) -> None:
     index(store, scored(1, sentiment="negative", subjects=["Nova"]), scored(2, sentiment="negative"))
     first, second = store.documents(START, START + DAY)
-    calm = {"sentiment": "neutral", "topic": "sports"}
+    calm: dict[str, Any] = {"sentiment": "neutral", "topic": "sports"}
     assert store.replace([with_labels(first, corrected=True, **calm)], 1000) == 1
     assert store.replace([first, with_labels(second, **calm)], 7) == 1
     assert store.replace([with_labels(second, **calm)], 7) == 0, "the same again changes nothing"

@@ -31,6 +31,7 @@ from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.operator_state import OperatorState, operator_key
+from pipeline.domain.post import ScoredPost
 from pipeline.domain.progress import Progress
 from pipeline.settings import AlertSettings
 from pipeline.store.sqlite.store import SqliteStore
@@ -48,7 +49,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("calibration") / "store.sqlite"
     store = SqliteStore(path)
     store.setup()
-    posts = []
+    posts: list[ScoredPost] = []
     for minute in range(0, DAYS * 24 * 60, 5):
         for key in range(8):
             storm = key == 0 and 11 * 1440 <= minute < 11 * 1440 + 240

@@ -63,7 +63,7 @@ def test_a_site_whose_name_is_made_to_lead_here_reads_nothing(tmp_path: Path, ho
 
 def test_a_name_that_the_settings_allow_is_answered_and_beside_it_no_other(tmp_path: Path) -> None:
     for behind_proxy in (False, True):
-        given = {"behind_proxy": behind_proxy, "allowed": ["console.example"]}
+        given: dict[str, Any] = {"behind_proxy": behind_proxy, "allowed": ["console.example"]}
         assert answered(tmp_path, "Console.Example:8080", **given)[0] == 200
         assert answered(tmp_path, "localhost:8080", **given)[0] == 200
         assert answered(tmp_path, "evil.example", **given)[0] == 403

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.classify import stage
+from pipeline.classify import codec, stage
 from pipeline.classify.dead_letter_limit import DeadLetterLimit
 from pipeline.classify.flow import Flow
 from pipeline.classify.stage import ClassifyStage
@@ -186,7 +186,7 @@ def test_nothing_of_a_later_batch_is_announced_after_a_failed_one(rig: Rig) -> N
     rig.store.faults = [("before", Fatal("403"))]
     items = records(20)
 
-    async def both() -> list[BaseException | None]:
+    async def both() -> tuple[BaseException | None, BaseException | None]:
         return await asyncio.gather(rig.flow.process(items[:10]), rig.flow.process(items[10:]), return_exceptions=True)
 
     assert [type(r) for r in run(both())] == [Fatal, Fatal]
@@ -223,7 +223,7 @@ def test_a_rebalance_while_a_batch_is_written_loses_no_count(rig: Rig) -> None:
         rig.flow.reload()
         return index(*arguments)
 
-    rig.store.index = rebalanced  # type: ignore[method-assign]
+    rig.store.index = rebalanced  # type: ignore[method-assign, assignment]
     run(rig.flow.process(records(5)))
     assert sum(p.indexed for p in rig.store.load_progress().values()) == 5
     rig.check_the_law()
@@ -328,7 +328,7 @@ def test_what_is_indexed_while_the_end_is_unknown_is_booked_and_not_told(rig: Ri
 def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tokeniser, the model, the subject search and the store each meet a text that they cannot bear."""
     index, encode, infer = rig.store.index, rig.classifier.encode, rig.classifier.infer
-    decode, find = stage.decode, SubjectMatcher.find
+    decode, find = codec.decode, SubjectMatcher.find
 
     def trap(word: str, texts: Sequence[str]) -> None:
         if any(word in text for text in texts):

@@ -57,7 +57,7 @@ def test_batches_are_indexed_in_the_order_in_which_they_came_however_long_each_s
         return index(posts, *more)
 
     rig.classifier.infer = slow_infer  # type: ignore[method-assign]
-    rig.store.index = slow_index  # type: ignore[method-assign]
+    rig.store.index = slow_index  # type: ignore[method-assign, assignment]
     items = records(60)
 
     async def overlapping() -> None:
@@ -84,7 +84,7 @@ def test_a_batch_keeps_the_inference_turn_until_it_has_the_index_turn(rig: Rig) 
         return index(posts, *more)
 
     rig.classifier.infer = counted  # type: ignore[method-assign]
-    rig.store.index = blocked  # type: ignore[method-assign]
+    rig.store.index = blocked  # type: ignore[method-assign, assignment]
 
     async def overlapping() -> None:
         await asyncio.gather(*(rig.flow.process(items[i : i + 10]) for i in (0, 10, 20)))
@@ -155,7 +155,7 @@ def test_records_of_a_topic_that_was_created_again_count_in_its_own_progress(tmp
     former = Progress("opinion.forum", 0, 5, 5, START, indexed=5, log="c/1", reported_at=START)
     store.save_progress([former])
     topic, retries = Recorder(), Retries(executor, metrics, asyncio.sleep)
-    topic.partition_count = {"opinion.forum": 3}.__getitem__  # type: ignore[method-assign]
+    topic.partition_count = {"opinion.forum": 3}.__getitem__  # type: ignore[method-assign, assignment]
     tracker = ProgressTracker(
         store=store,
         topic=topic,

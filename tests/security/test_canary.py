@@ -44,11 +44,17 @@ def secrets_of(model: type[BaseModel], prefix: str = "") -> set[str]:
 def with_canaries(system: System) -> None:
     """Everything goes on working: the services here ask for no password, and the channels fail."""
     closed = f"http://127.0.0.1:{free_port()}"
-    channels = [
+    channels: list[dict[str, Any]] = [
         {"name": kind, "kind": kind, "url": f"{closed}/{CANARY}", "secret": CANARY}
         for kind in ("slack", "dingtalk", "feishu", "wecom", "webhook", "alertmanager")
     ]
-    mail = {"host": "127.0.0.1", "port": free_port(), "sender": "a@b.example", "to": ["a@b.example"], "username": "u"}
+    mail: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": free_port(),
+        "sender": "a@b.example",
+        "to": ["a@b.example"],
+        "username": "u",
+    }
     channels.append({"name": "mail", "kind": "email", "secret": CANARY, "tls": "none", **mail})
     system.env |= {
         "OPINIONWATCH_KAFKA__USERNAME": "u",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -100,7 +101,8 @@ def test_a_spreadsheet_with_columns_of_a_tool_is_a_data_set(tmp_path: Path) -> N
     file = tmp_path / "a.csv"
     file.write_bytes("\r\n".join(lines).encode("utf-16"))
     base = {"sentiment": ["negative", "neutral", "positive"]}
-    for heads in ({"heads": base}, {"base_heads": base}):
+    choices: tuple[dict[str, Any], ...] = ({"heads": base}, {"base_heads": base})
+    for heads in choices:
         found = read_dataset([file], **heads)
         assert found.heads == base
         assert found.report.unknown_columns == ["reviewer remark"]

@@ -99,7 +99,7 @@ def test_packed_it_gives_the_same_logits_and_computes_no_padding(tmp_path: Path,
         expected = model(torch.from_numpy(ids), torch.from_numpy(mask)).numpy()
     operators = [RemovePadding, RestorePadding, PackedAttention, SkipLayerNormalization, BiasGelu, GatherElements]
     computed.clear()
-    [got] = ReferenceEvaluator(graph, new_ops=operators).run(None, {"input_ids": ids, "attention_mask": mask})  # type: ignore[arg-type]
+    [got] = ReferenceEvaluator(graph, new_ops=operators).run(None, {"input_ids": ids, "attention_mask": mask})
     assert np.abs(got - expected).max() < within * np.abs(expected).max()
     assert np.ptp(expected) > 0.1
     assert computed == [sum(map(len, ROWS))] * 2, "each layer sees the real tokens only"

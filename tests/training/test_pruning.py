@@ -36,7 +36,8 @@ def encoder(layers: int = 4) -> BertModel:
     config = BertConfig(
         vocab_size=len(PIECES), hidden_size=32, num_hidden_layers=layers, num_attention_heads=2, intermediate_size=64
     )
-    return BertModel(config, add_pooling_layer=False).eval()
+    model: BertModel = BertModel(config, add_pooling_layer=False).eval()
+    return model
 
 
 def test_the_pieces_kept_have_their_rows_and_cut_the_text_as_before() -> None:

@@ -118,7 +118,8 @@ def test_blocks_of_channels_give_what_one_by_one_gives(monkeypatch: pytest.Monke
 
 def test_each_row_of_a_table_has_its_own_scale() -> None:
     """What one row with wild values would cost the others in one scale for all: everything."""
-    table = np.random.default_rng(6).normal(size=(5, 8)).astype(np.float32) * np.float32([[1], [1e3], [1e-3], [1], [0]])
+    scales = np.array([[1], [1e3], [1e-3], [1], [0]], np.float32)
+    table = np.random.default_rng(6).normal(size=(5, 8)).astype(np.float32) * scales
     gather = helper.make_node("Gather", ["table", "ids"], ["rows"])
     given_ids = helper.make_tensor_value_info("ids", onnx.TensorProto.INT64, ["b", "t"])
     rows = helper.make_tensor_value_info("rows", onnx.TensorProto.FLOAT, ["b", "t", 8])

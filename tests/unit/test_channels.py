@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.message import EmailMessage
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote_plus
@@ -360,23 +361,29 @@ def mail_channel(port: int, **options: Any) -> Channel:
     return open_channel(ChannelSettings(name="m", kind="email", **{**base, **options}))
 
 
+def body_of(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body((kind,))
+    assert isinstance(part, EmailMessage)
+    return str(part.get_content())
+
+
 def test_a_mail_has_text_and_html_and_the_same_id_when_repeated(smtp_port: int) -> None:
     for _ in range(2):
         asyncio.run(mail_channel(smtp_port, language="zh").send(Notice("k#0-opened", "opened", alert())))
     one, two = (message_from_bytes(m, policy=policy.default) for m in _Smtp.mails)
     assert one["Message-ID"] == two["Message-ID"]
     assert "[警告] subject:Example 触发" in one["Subject"]
-    html = one.get_body(("html",)).get_content()
+    html = body_of(one, "html")
     assert "诺瓦手机爆炸" in html
     assert "<!channel>" not in html
-    assert "诺瓦手机爆炸" in one.get_body(("plain",)).get_content()
+    assert "诺瓦手机爆炸" in body_of(one, "plain")
     assert "cid:chart" not in html
 
 
 def test_a_mail_shows_the_chart(smtp_port: int) -> None:
     asyncio.run(mail_channel(smtp_port).send(Notice("k#0-opened", "opened", charted())))
     mail = message_from_bytes(_Smtp.mails[0], policy=policy.default)
-    assert 'src="cid:chart"' in mail.get_body(("html",)).get_content()
+    assert 'src="cid:chart"' in body_of(mail, "html")
     (picture,) = [part for part in mail.walk() if part.get_content_type() == "image/png"]
     assert picture["Content-ID"] == "<chart>"
     assert picture.get_content()[:4] == b"\x89PNG"

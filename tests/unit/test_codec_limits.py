@@ -17,7 +17,7 @@ NOW = datetime(2026, 9, 21, 14, 13, 20, tzinfo=UTC)
 GOOD = {"v": 1, "id": "1", "source": "weibo", "text": "good phone"}
 
 
-def decoded(stamp: datetime | None = NOW, **fields: Any) -> Post:
+def decoded(stamp: datetime | None = NOW, /, **fields: Any) -> Post:
     stamp_ms = round(stamp.timestamp() * 1000) if stamp else -1
     given = {name: value for name, value in {**GOOD, **fields}.items() if value is not None}
     return decode(Record(Origin("opinion.news", 0, 1), stamp_ms, json.dumps(given).encode()))
@@ -111,7 +111,8 @@ def test_a_thousand_values_are_looked_at() -> None:
 
 def test_a_number_is_a_text_where_it_is_whole() -> None:
     assert [as_text(v) for v in (7, 7.0, -3, 2.0**52)] == ["7", "7", "-3", str(2**52)]
-    assert [as_text(v) for v in (1.5, True, None, [], 2.0**53, float("nan"))] == [None] * 6
+    others: tuple[Any, ...] = (1.5, True, None, [], 2.0**53, float("nan"))
+    assert [as_text(v) for v in others] == [None] * 6
 
 
 @pytest.mark.parametrize(

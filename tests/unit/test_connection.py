@@ -147,6 +147,7 @@ def test_each_fault_of_tls_has_its_remedy(authority: Path) -> None:
     ):
         assert type(got) is kind, got
         assert word in str(got)
+    assert isinstance(unknown, Fatal)
     assert "store.ca_file" in unknown.remedy
     (authority / "text.pem").write_text("no certificate")
     with pytest.raises(Fatal, match=r"store\.ca_file.*PEM"):

@@ -24,7 +24,8 @@ from pipeline.settings import KafkaSettings
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=60), st.integers(1, 20))
 def test_a_window_takes_each_chunk_once_in_order_and_no_more_records_than_it_may(sizes: list[int], most: int) -> None:
     async def scenario() -> list[list[tuple[int, int]]]:
-        window, batches = MicroBatcher(most, 0.001), []
+        window: MicroBatcher[tuple[int, int]] = MicroBatcher(most, 0.001)
+        batches: list[list[tuple[int, int]]] = []
         for number, size in enumerate(sizes):
             window.add((number, size), size)
         while sum(map(len, batches)) < len(sizes):
@@ -38,7 +39,7 @@ def test_a_window_takes_each_chunk_once_in_order_and_no_more_records_than_it_may
 
 def test_a_lone_chunk_waits_for_company_only_while_the_worker_is_busy() -> None:
     async def scenario(*, busy: bool) -> list[str]:
-        window = MicroBatcher(10, 5.0)
+        window: MicroBatcher[str] = MicroBatcher(10, 5.0)
         window.add("one", 1)
         waiting = asyncio.create_task(window.take(lambda: busy))
         await asyncio.sleep(0.01)
@@ -51,7 +52,7 @@ def test_a_lone_chunk_waits_for_company_only_while_the_worker_is_busy() -> None:
 
 def test_a_window_closes_when_its_first_chunk_is_old_enough() -> None:
     async def scenario() -> list[str]:
-        window = MicroBatcher(10, 0.01)
+        window: MicroBatcher[str] = MicroBatcher(10, 0.01)
         window.add("one", 1)
         return await asyncio.wait_for(window.take(lambda: True), 1)
 
@@ -61,7 +62,7 @@ def test_a_window_closes_when_its_first_chunk_is_old_enough() -> None:
 def test_a_window_is_held_open_while_there_is_time_to_spare_and_full_ones_are_not() -> None:
     async def scenario() -> None:
         spare = 5.0
-        window = MicroBatcher(10, 0.01)
+        window: MicroBatcher[str] = MicroBatcher(10, 0.01)
         window.add("one", 1)
         waiting = asyncio.create_task(window.take(lambda: True, lambda: spare))
         await asyncio.sleep(0.05)

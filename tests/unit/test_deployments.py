@@ -89,7 +89,7 @@ def test_the_users_of_compose_are_made_with_their_roles_and_passwords(
     passwords = dict(line.split("=") for line in made.splitlines())
     assert len({*passwords.values()}) == 5
     assert min(map(len, passwords.values())) == 48
-    command = ["sh", ROOT / "deploy" / "elasticsearch" / "users.sh"]
+    command: list[str | Path] = ["sh", ROOT / "deploy" / "elasticsearch" / "users.sh"]
     env = {"URL": url, "PATH": "/usr/bin:/bin", **passwords}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -48,7 +48,8 @@ def run(posts: np.ndarray, negatives: np.ndarray) -> list[Verdicts]:
     padded = [np.pad(a, ((0, 0), (RULE.span, 0))) for a in (posts, negatives)]
     quiet = np.zeros(len(posts), np.bool_)
     for end in range(1, posts.shape[1] + 1):
-        verdict = detector.step(*(a[:, end : end + RULE.span] for a in padded), quiet)
+        newest = slice(end, end + RULE.span)
+        verdict = detector.step(padded[0][:, newest], padded[1][:, newest], quiet)
         assert verdict is not None
         found.append(verdict)
     return found

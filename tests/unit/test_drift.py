@@ -65,11 +65,15 @@ def test_the_watch_reports_the_last_labels_every_so_many() -> None:
     watch.add([said(0.9), said(0.1)])
     assert reported == []
     watch.add([said(0.9)])
-    assert reported == [("mood", pytest.approx(float(divergence(np.array([0.5, 0.5]), np.array([2 / 3, 1 / 3])))))]
+    [(head, distance)] = reported
+    assert head == "mood"
+    assert distance == pytest.approx(float(divergence(np.array([0.5, 0.5]), np.array([2 / 3, 1 / 3]))))
     watch.add([said(0.9), said(0.9)])
     assert len(reported) == 1
     watch.add([said(0.9)])
-    assert reported[1] == ("mood", pytest.approx(float(divergence(np.array([0.5, 0.5]), np.array([1.0, 0.0])))))
+    head, distance = reported[1]
+    assert head == "mood"
+    assert distance == pytest.approx(float(divergence(np.array([0.5, 0.5]), np.array([1.0, 0.0]))))
     watch.add([said(0.1)] * 4)
     assert len(reported) == 3, "a batch is reported once, however many it holds"
 

@@ -29,7 +29,7 @@ def rows_of(exclusions: Exclusions) -> list[list[str]]:
 
 
 def seen(minute: float, score: float, **more: object) -> Observation:
-    return Observation(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False, **more)  # type: ignore[arg-type]
+    return Observation(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False, **more)
 
 
 def after(*steps: tuple[float, float]) -> tuple[Episode | None, Transition | None]:

@@ -59,14 +59,16 @@ def test_probabilities_are_a_softmax_at_the_temperature_and_parts_of_a_text_are_
     logits = np.array([[4, 0, 1, 1, 3], [0, 2, 5, 0, 0], [1, 1, 0, 2, 0]], np.float32)
 
     def softmax(row: np.ndarray) -> np.ndarray:
-        return np.exp(row) / np.exp(row).sum()
+        shares: np.ndarray = np.exp(row) / np.exp(row).sum()
+        return shares
 
     first, second = predictions(heads, logits, [2, 1], "m", "7")
     mood = (softmax(logits[0, :2] / 2) + softmax(logits[1, :2] / 2)) / 2
     topic = (softmax(logits[0, 2:]) + softmax(logits[1, 2:])) / 2
     assert first.probabilities("mood") == pytest.approx(dict(zip(("bad", "good"), mood, strict=True)))
     assert first.probabilities("topic") == pytest.approx(dict(zip("xyz", topic, strict=True)))
-    assert (first.label("mood"), first.score("mood")) == ("bad", pytest.approx(mood[0]))
+    assert first.label("mood") == "bad"
+    assert first.score("mood") == pytest.approx(mood[0])
     assert second.label("topic") == "y"
     assert second.probabilities("mood") == pytest.approx({"bad": 0.5, "good": 0.5})
     assert (first.model_name, first.model_version, first.heads) == ("m", "7", ("mood", "topic"))

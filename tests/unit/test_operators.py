@@ -29,7 +29,7 @@ def test_of_two_who_speak_at_once_both_are_heard(tmp_path: Path, monkeypatch: py
     def late(self: SqliteStore, key: StateKey[T], before: T | None, value: T) -> bool:
         """Bob's word arrives between Ann's reading and her writing."""
         if others:
-            store.put_state(key, others.pop())
+            store.put_state(key, cast("T", others.pop()))
         return swap(self, key, before, value)
 
     monkeypatch.setattr(SqliteStore, "swap_state", late)

@@ -34,7 +34,7 @@ NOW_MS = 1_790_000_000_000
 GOOD = {"v": 1, "id": "1", "source": "weibo", "text": "good phone"}
 
 
-def decoded(timestamp_ms: int = NOW_MS, **fields: Any) -> Post:
+def decoded(timestamp_ms: int = NOW_MS, /, **fields: Any) -> Post:
     return decode(Record(Origin("opinion.news", 0, 1), timestamp_ms, json.dumps({**GOOD, **fields}).encode()))
 
 

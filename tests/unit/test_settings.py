@@ -192,7 +192,7 @@ def test_credentials_stand_in_no_url_and_no_error(name: str, value: str, words: 
 
 def test_what_pydantic_says_by_itself_repeats_no_value() -> None:
     with pytest.raises(ValueError, match="url") as caught:
-        StoreSettings(url=f"https://elastic:{CANARY}@es:9200", password=[CANARY])
+        StoreSettings(url=f"https://elastic:{CANARY}@es:9200", password=[CANARY])  # type: ignore[arg-type]
     assert CANARY not in str(caught.value)
 
 
@@ -206,7 +206,12 @@ def test_what_pydantic_says_by_itself_repeats_no_value() -> None:
     ],
 )
 def test_addresses_without_credentials_are_taken(section: type[Any], values: list[str]) -> None:
-    field = {StoreSettings: "url", ModelSettings: "registry", KafkaSettings: "bootstrap_servers"}[section]
+    fields: dict[type[Any], str] = {
+        StoreSettings: "url",
+        ModelSettings: "registry",
+        KafkaSettings: "bootstrap_servers",
+    }
+    field = fields[section]
     for value in values:
         assert getattr(section(**{field: value}), field) == value
 

@@ -110,7 +110,7 @@ class Rig:
         self.consumer._wait_next_records = next_records
         self.consumer._thread = SimpleNamespace(call_thread=call_thread)
         self.positions: dict[Any, int] = {}
-        self.consumer._positions = lambda: self.positions
+        self.consumer._positions = lambda: self.positions  # type: ignore[method-assign]
 
     async def fetch(self) -> None:
         async for _, chunk in self.consumer.getmany(1.0):
@@ -247,8 +247,8 @@ def test_nothing_is_committed_for_a_partition_that_moved_away() -> None:
 
 def test_a_refusal_ends_the_process_after_a_while_and_a_passing_failure_never() -> None:
     commits = CommitHealth()
-    for now in range(1000):
-        commits.failed("KafkaTimeoutError", refused=False, now=float(now))
+    for second in range(1000):
+        commits.failed("KafkaTimeoutError", refused=False, now=float(second))
     assert commits.overdue(1000.0) == "offsets cannot be committed for 1000 s: KafkaTimeoutError"
     commits.succeeded()
     assert commits.overdue(2000.0) is None
@@ -373,7 +373,7 @@ def test_what_is_no_longer_there_is_asked_for_and_never_jumped_over(error: Excep
 
         rig.app.resolve_start_offsets, rig.consumer._wait_next_records = starts, raising
         rig.consumer.earliest_offsets = rig.consumer.highwaters = rig.consumer.seek_wait = answer
-        rig.consumer.log_identities = logs
+        rig.consumer.log_identities = logs  # type: ignore[method-assign, assignment]
         await rig.fetch()
         assert rig.consumer.durable_offset(TP) is None
         await rig.fetch()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -121,6 +122,7 @@ def test_settings_take_lists_and_tables() -> None:
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
     assert matcher(settings).find("Nova Scotia pears and a pear") == ("Pear",)
+    wrong: dict[str, Any]
     for wrong in (
         {"a|b": ["x"]},
         {"a\x1b[31m": ["x"]},

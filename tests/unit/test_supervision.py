@@ -38,6 +38,14 @@ def service(**more: Any) -> Any:
 class Rig:
     """An app as a supervisor looks at it, all well; `now` is the time."""
 
+    app: Any
+    client: Any
+    consumer: Any
+    coordinator: Any
+    sender: Any
+    thread: Any
+    topics: set[str]
+
     def __init__(self) -> None:
         self.now = 0.0
         forever = SimpleNamespace(done=lambda: False)

@@ -167,7 +167,8 @@ def test_an_engine_that_does_not_start_for_now_is_started_later(storage: Storage
 
 
 def test_an_engine_that_a_machine_cannot_start_is_refused_once_and_tried_again_now_and_then(storage: Storage) -> None:
-    tried, refused = [], []
+    tried: list[int] = []
+    refused: list[str] = []
 
     def no_gpu(read: Bundle) -> OnnxEngine:
         if read.manifest.version == "2":

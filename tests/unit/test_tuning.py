@@ -20,6 +20,7 @@ def test_no_budget_is_more_than_a_little_faster_than_the_chosen_one(seconds: lis
     budgets = (256, 512, 1024, 2048)
     of = dict(zip(budgets, seconds, strict=True))
     chosen = best_budget(of.__getitem__, budgets)
+    assert chosen is not None
     assert of[chosen] <= min(seconds) * 1.02
     assert all(of[b] > min(seconds) * 1.02 for b in budgets if b < chosen)
 

@@ -59,7 +59,7 @@ def run(data: bytes) -> None:
     verdicts: list[Callable[[], None]] = [
         lambda: judge("c", answer),
         lambda: judge_slack("c", answer),
-        *(lambda v=v: judge_vendor("c", answer, v) for v in (DINGTALK, FEISHU, WECOM)),  # type: ignore[misc]
+        *(lambda v=v: judge_vendor("c", answer, v) for v in (DINGTALK, FEISHU, WECOM)),
     ]
     for verdict in verdicts:
         try:
