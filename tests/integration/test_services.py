@@ -199,7 +199,7 @@ def test_a_topic_that_takes_small_records_only_is_named(system: System) -> None:
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, {"max.message.bytes": "1000000"})])
     admin.close()
     report = {row["name"]: row for row in system.cli("check", "--json", code=78)}
-    assert "1000000 bytes only" in report["kafka limits"]["problem"]
+    assert "records of at most 1000000 bytes" in report["kafka limits"]["problem"]
     assert f"--entity-name {name}" in report["kafka limits"]["remedy"]
 
 

@@ -56,7 +56,7 @@ def cause(settings: dict[str, Any]) -> Fatal:
     ("change", "words"),
     [
         ({"password": "wrong"}, ["refused user 'stranger'", "Invalid username or password", "kafka.password"]),
-        ({"sasl_mechanism": "SCRAM-SHA-512"}, ["SCRAM-SHA-512; it takes PLAIN", "set kafka.sasl_mechanism to PLAIN"]),
+        ({"sasl_mechanism": "SCRAM-SHA-512"}, ["SCRAM-SHA-512; it accepts PLAIN", "set kafka.sasl_mechanism to PLAIN"]),
         ({"ca_file": ""}, ["not trusted", "self-signed", "kafka.ca_file"]),
         ({"ca_file": "/no/such.pem"}, ["kafka.ca_file /no/such.pem", "No such file"]),
         ({"security_protocol": "PLAINTEXT"}, ["speaks TLS", "SSL or SASL_SSL"]),
