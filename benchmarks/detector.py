@@ -1,8 +1,8 @@
-"""`python -m benchmarks.detector`: the rule beside the baseline to beat and peers', on seeds not used to calibrate.
+"""`python -m benchmarks.detector`: compares the rule with a baseline and with peers' rules, on seeds kept for testing.
 
-The baseline: beta-binomial tail against the plain 7-day share, max over 1, 3 and 6 hours, one overdispersion for all,
-the same gates, its threshold calibrated on the same seed to the same rate. So are those of the peers (`peerrules.py`),
-of which it also says how often they alert where nobody calibrates them.
+The baseline is a beta-binomial tail against the plain 7-day share, the maximum over 1, 3 and 6 hours, with one
+overdispersion for all keys and the same gates. Its threshold, and those of the peers (`peerrules.py`), are calibrated
+on the same seed to the same rate. For the peers it also prints how often they alert without that calibration.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def gain(ours: NDArray[np.bool_], others: NDArray[np.bool_]) -> tuple[float, flo
 
 
 def after_another(days: int, posts_per_h: float, seeds: tuple[int, ...]) -> dict[str, float]:
-    """The second of two crises, by the evaluator: its median score, and how often it is told, with the first or not."""
+    """The evaluator on the second of two crises, with and without the first: median score, and how often it alerts."""
     found: dict[str, float] = {"days": days, "posts_per_h": posts_per_h}
     for name, first in (("with", 90), ("without", 0)):
         best = []

@@ -37,7 +37,7 @@ from training.train import export, export_for_gpu
 PARTS = ("fixed", "mixed", "starter", "processes")
 HEADS = {"label": ["a", "b", "c"]}
 BATCHES, TOKENS, TEXTS = (64, 128, 256, 512), 128, 4096
-#: A limit that no batch of so many tokens fits into.
+#: A memory limit in MB, and a number of tokens whose batch does not fit into it.
 LITTLE_MB, TOO_LARGE = 150, 262_144
 INT8_BUDGET = 4096
 VARIANTS = {"fp16": {"half": True}, "fp16-packed": {"half": True, "packed": True}}

@@ -1,10 +1,11 @@
-"""`python -m benchmarks.informed`: what there is to find, and how soon, by a test that is told everything.
+"""`python -m benchmarks.informed`: how many spikes can be found, and how soon, by a test that knows the generator.
 
-It is told all that a rule has to learn: the share without its noise, the law of the noise, how high a spike
-rises and its course. It is not told whether and when. The score is the likelihood ratio of a spike that began at one
-of the last 24 buckets against none, the highest of them (the generalised CUSUM of Lorden 1971), the noise integrated
-out by forward filtering on a grid; the counts of posts are taken as given, as the negative lane takes them. No bound:
-the rule's gates spare it false alerts that this test pays for by its threshold.
+The test knows everything that a rule has to learn: the share without its noise, the distribution of the noise, and the
+height and the course of a spike. It does not know whether and when a spike begins. Its score is the largest likelihood
+ratio of a spike that began in one of the last 24 buckets against no spike (the generalised CUSUM of Lorden 1971); it
+integrates out the noise by forward filtering on a grid, and takes the counts of posts as given, as the negative lane
+does. The result is not an upper bound: the rule's gates avoid false alerts that this test can avoid only by a higher
+threshold.
 """
 
 from __future__ import annotations

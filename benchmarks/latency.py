@@ -72,7 +72,7 @@ class Watching(NoStore):
         return super().index(posts, ingested_at, version)
 
     def rate(self, seconds: float) -> float:
-        """Posts a second, of the first so many seconds after the first batch, which does not count."""
+        """Posts per second during the first `seconds` after the first batch, which does not count."""
         first, batches = self._batches[0][0], self._batches[1:]
         return sum(n for at, n in batches if at <= first + seconds) / seconds
 

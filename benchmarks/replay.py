@@ -1,9 +1,9 @@
 """`python -m benchmarks.replay`: the alert rule on real labelled posts, as the starter model reads them.
 
 The processes of `simulator.py` say when a post comes and whether it is negative; the posts themselves are real ones of
-that label, each in its turn, tweets for one half of the keys and Chinese hotel reviews for the other. What the rule
-counts is what the model says of them: all that it calls negative, and only that of which it is sure
-(`alerts.negative_from`). Beside it the same histories as a model would read them that never errs.
+that label, each in its turn, tweets for one half of the keys and Chinese hotel reviews for the other. The rule counts
+the model's labels: once every post that the model calls negative, and once only those with a high negative score
+(`alerts.negative_from`). For comparison it also counts the true labels of the same histories.
 """
 
 from __future__ import annotations

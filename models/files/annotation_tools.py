@@ -55,8 +55,8 @@ class BadRecordError(ValueError):
 class Answer:
     """A person's answer about a text: classes by head, and the fields that describe text and annotation.
 
-    With `columns`, the heads are column names, which may turn out not to be heads. `fields` are the fields one of which
-    is the text, for tools that keep them separate.
+    With `columns`, the heads are names of columns, and some of these columns may hold something else. `fields` are the
+    candidates for the text, for tools that keep the fields of a record separate.
     """
 
     about: Mapping[str, Any]

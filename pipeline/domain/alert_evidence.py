@@ -130,7 +130,7 @@ class SourceProfile:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Posts and negatives of a key in steps of `step_s` seconds, the last of which ends at `end` (epoch seconds)."""
+    """Posts and negatives of a key in steps of `step_s` seconds; the last step ends at `end` (epoch seconds)."""
 
     end: int
     step_s: int

@@ -51,7 +51,7 @@ def cause_of(error: BaseException) -> Cause:
 
 
 def printable(text: str, most: int = _MAX_CHARACTERS) -> str:
-    """The text as one line of at most `most` characters, all of which a terminal shows as they are.
+    """The text as one line of at most `most` characters, without characters that would steer a terminal.
 
     >>> printable("a\\n  b\\x1b[31m")
     'a b'

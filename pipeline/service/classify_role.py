@@ -25,7 +25,7 @@ from pipeline.service.role import WorkerContext
 
 HEARTBEAT_S = 2.0
 LAG_S = 1.0
-#: The role checks after every so many heartbeats whether its topics still are the logs that it reads.
+#: After this many heartbeats the role checks again whether its topics are still the logs that it reads.
 LOGS_EVERY = 5
 _THREADS = 4
 

@@ -16,7 +16,7 @@ from typing import Any
 
 TESTS = ["tests/unit", "tests/flow", "tests/contract", "tests/fuzz", "tests/integration", "tests/security"]
 MEASURED = ["pipeline", "models"]
-#: Of the tests that could judge a mutant, at most so many files and seconds do.
+#: At most this many test files, and tests of this many seconds together, judge a mutant.
 MOST_FILES, MOST_S = 10, 20.0
 LAST_LINE = 1 << 30
 

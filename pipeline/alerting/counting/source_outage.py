@@ -1,10 +1,9 @@
 """Sources that send nothing for longer than is usual for them. Pure.
 
 A source has an outage when two conditions hold. The hours since its last post are more than `LONGER` times the longest
-gap in its past. And so many posts are missing that chance does not explain it: with `EXPECTED` posts expected in that
-time (the mean of the same hours of the day in its past), a Poisson stream has none with probability e^-12 = 6e-6, and a
-stream whose hours vary twice as much (negative binomial, one third as many independent arrivals) still only with
-probability 1/50.
+gap in its past. And chance does not explain the missing posts: with `EXPECTED` posts expected in that time (the mean of
+the same hours of the day in its past), a Poisson stream has none with probability e^-12 = 6e-6, and a stream whose
+hours vary twice as much (negative binomial, one third as many independent arrivals) still only with probability 1/50.
 """
 
 from __future__ import annotations
