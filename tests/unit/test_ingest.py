@@ -119,7 +119,7 @@ def test_times_as_spreadsheets_write_them(ingest: Any) -> None:
                                      "user": {"screen_name": "u"}, "source": '<a href="https://x.example">App</a>', "created_at": "Mon Nov 23 13:05:00 +0000 2026"})),  # noqa: E501
         ("mastodon.json", json.dumps([{"id": "1", "content": "<p>good</p>", "favourites_count": 3, "account": {"acct": "u"},  # noqa: E501
                                        "created_at": "2026-11-23T13:05:00.000Z"}])),
-        ("reddit.jsonl.gz", gzip.compress(json.dumps({"id": "1", "selftext": "good", "ups": 3, "created_utc": 1795439100.0}).encode())),  # noqa: E501
+        ("reddit.jsonl.gz", gzip.compress(json.dumps({"id": "1", "selftext": "good", "ups": 3, "created_utc": 1795439100.0}).encode(), mtime=0)),  # noqa: E501
         ("feed.json", json.dumps({"version": "https://jsonfeed.org/version/1.1", "title": "x", "items": [
             {"id": "1", "content_html": "good", "date_published": "2026-11-23T13:05:00Z"}]})),
         ("-", "source,id,text,time,likes\nx,1,good,1795439100,3\n"),
