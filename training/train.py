@@ -26,7 +26,7 @@ from training.data.examples import Example, unlabelled_examples
 from training.data.perturbations import perturbed_copies
 from training.data.training_data import TrainingData, data_of_files, data_of_recipe, evaluation_sets
 from training.evaluation.evaluate import evaluate_sets
-from training.evaluation.label_errors import label_errors
+from training.evaluation.label_errors import LabelError, label_errors
 from training.evaluation.report import write_report
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
 from training.loop.finetune import save
@@ -91,7 +91,7 @@ def evaluate(
     return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
 
 
-def label_error_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, Any]]:
+def label_error_report(data: Sequence[Path], head: str, limit: int) -> list[LabelError]:
     """Labels that the other rows contradict, the most suspect first."""
     found = read_dataset(data, head=head)
     return label_errors([*found.train, *found.validation, *found.test], found.heads, limit)

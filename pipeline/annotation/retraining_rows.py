@@ -54,7 +54,7 @@ def write_training_rows(
     taken = {content_hash(annotation.text) for annotation in annotations}
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for annotation in annotations:
-            row = {
+            row: JsonObject = {
                 "id": annotation.post,
                 "text": annotation.text,
                 "labels": {annotation.head: annotation.label},

@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.known_fields import known_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,19 @@ class Annotation:
     @classmethod
     def from_json(cls, value: JsonObject) -> Annotation:
         """Ignores fields that it does not know; raises `ValueError` if one is missing."""
+        fields = JsonReader(value)
         try:
-            return cls(**{**known_fields(cls, value), "at": datetime.fromisoformat(value["at"])})
-        except (KeyError, TypeError) as error:
+            return cls(
+                post=fields.text("post"),
+                head=fields.text("head"),
+                label=fields.text("label"),
+                annotator=fields.text("annotator"),
+                at=fields.time("at"),
+                text=fields.text("text"),
+                source=fields.text("source", ""),
+                lang=fields.text("lang", ""),
+                suggested=fields.text("suggested", ""),
+                model=fields.text("model", ""),
+            )
+        except (KeyError, ValueError) as error:
             raise ValueError(f"not an annotation: {error}") from None

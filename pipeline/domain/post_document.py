@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from models.json_types import JsonObject
 from pipeline.domain.post import Origin, Post, ScoredPost
@@ -103,7 +103,7 @@ class PostDocument:
 
         Documents of early releases have a score for `topic` and `sentiment` only (docs/adr/0013).
         """
-        rest = dict(body)
+        rest: dict[str, Any] = dict(body)
         labels, scores = rest.pop("labels", {}), rest.pop("scores", None)
         shown = {head: (rest.pop(head, ""), rest.pop(f"{head}_score", 0.0)) for head in _MAIN_HEADS}
         if scores is None:

@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Generic, Protocol, Self, TypeVar
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.errors import Fatal
-from pipeline.domain.known_fields import known_fields
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +64,6 @@ class StateKey(Generic[T]):
             return None
 
 
-def json_key(name: str) -> StateKey[JsonObject]:
-    """The key of a state that its owner decodes."""
-    return StateKey(name, dict, dict)
-
-
 def _key(name: str, kind: type[S], *, expendable: bool = False) -> StateKey[S]:
     return StateKey(name, kind.from_json, kind.to_json, expendable)
 
@@ -85,7 +80,8 @@ class ServedModel:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> ServedModel:
-        return cls(**known_fields(cls, value))
+        fields = JsonReader(value)
+        return cls(fields.text("name"), fields.text("version", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +97,8 @@ class RelabellingRun:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> RelabellingRun:
-        return cls(**known_fields(cls, value))
+        fields = JsonReader(value)
+        return cls(fields.whole("version"), fields.text("model", ""), fields.flag("done", default=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +114,8 @@ class Relabelled:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Relabelled:
-        return cls(**{**known_fields(cls, value), "at": datetime.fromisoformat(value["at"])})
+        fields = JsonReader(value)
+        return cls(fields.time("at"), fields.text("model"), fields.whole("posts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +132,8 @@ class LastTraining:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> LastTraining:
-        at = datetime.fromisoformat(value["at"]) if value.get("at") else None
-        return cls(int(value.get("labels", 0)), at, value.get("outcome", ""))
+        fields = JsonReader(value)
+        return cls(fields.whole("labels", 0), fields.time_or_none("at"), fields.text("outcome", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +150,7 @@ class InvalidationToken:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> InvalidationToken:
-        return cls(value["mark"])
+        return cls(JsonReader(value).text("mark"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +167,8 @@ class CachedCounts:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> CachedCounts:
-        return cls(value["mark"], value.get("rule", ""), value["cells"], value["body"])
+        fields = JsonReader(value)
+        return cls(fields.text("mark"), fields.text("rule", ""), fields.whole("cells"), fields.text("body"))
 
 
 SERVED_MODEL = _key("model", ServedModel)

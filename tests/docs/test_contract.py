@@ -21,6 +21,7 @@ from pipeline.settings.renamed import RENAMED
 from pipeline.store.elasticsearch.templates import Layout, templates
 from tests.docs.pages import ROOT, blocks
 from training.renamed import RENAMED_TABLES, RENAMED_TRAIN
+from tests.builders import as_dict
 
 PAGE = ROOT / "docs" / "contract.md"
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.+)$", PAGE.read_text("utf-8"), flags=re.M)[1:])] * 2, strict=True))
@@ -49,7 +50,7 @@ def mapped(properties: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     ],
 )
 def test_the_page_names_every_field_of_an_index(section: str, index: str) -> None:
-    mapping = templates("standard", 0, Layout("month"))[index]["template"]["mappings"]["properties"]
+    mapping = as_dict(templates("standard", 0, Layout("month"))[index].properties)
     assert named(section) == set(mapped(mapping))
 
 

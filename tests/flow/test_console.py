@@ -28,7 +28,7 @@ from pipeline.domain.states import StateKey, T
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, an_alert, json_key, scored
+from tests.builders import START, an_alert, as_dict, json_key, scored
 
 
 def answered(folder: Path, host: str, *, behind_proxy: bool = False, allowed: Sequence[str] = ()) -> tuple[int, str]:
@@ -164,7 +164,7 @@ def test_what_people_said_of_all_open_alerts_is_one_question(slow: Slow) -> None
     for number in range(20):
         slow.put_alert(an_alert(f"a{number}", key=f"topic:{number}", pending=[]))
     slow.put_state(operator_key("a7"), OperatorState(acknowledged_at=START, acknowledged_by="ann"))
-    shown = shown_alerts(slow, START)
+    shown = [as_dict(alert) for alert in shown_alerts(slow, START)]
     assert [a["operator"].get("acknowledged_by") for a in shown if a["id"] == "a7"] == ["ann"]
     assert sum("acknowledged by ann" in a["told"] for a in shown) == 1
     assert slow.asked == {"alerts": 1, "states": 1}

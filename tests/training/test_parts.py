@@ -198,7 +198,7 @@ def test_slices_by_what_is_known_of_a_row_and_what_the_model_says_of_it() -> Non
 def test_wrong_labels_are_found() -> None:
     examples = toy_examples(600)
     wrong = [Example(e.text, e.source, {"sentiment": (1 - e.targets["sentiment"][0],)}) for e in examples[:6]]
-    found = {row["text"] for row in label_errors([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
+    found = {row.text for row in label_errors([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
     assert sum(e.text in found for e in wrong) >= 5, "five of six by reading a tenth of the rows"
 
 

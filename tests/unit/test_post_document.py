@@ -11,11 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.json_types import JsonObject
 from pipeline.domain.post import Origin, Post, ScoredPost
 from pipeline.domain.post_document import PostDocument
 
-BODY: JsonObject = {
+BODY: dict[str, Any] = {
     "@timestamp": "2026-11-23T13:05:00+00:00",
     "ingested_at": "2026-11-23T13:05:02.500000+00:00",
     "id": "49021",

@@ -26,6 +26,8 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.settings import AlertSettings
 
+#: `HEAD` and `HEAD_score` of each head, and `negative_score`.
+Labels = dict[str, str | float]
 _WINDOW = 2048
 _SHOWN = 20
 
@@ -66,7 +68,7 @@ def classify_file(
                 texts = [_text(row.values, text_field) for row in window]
                 predictions = iter(classifier.predict([x for x in texts if x is not None]))
                 for row, read in zip(window, texts, strict=True):
-                    labels = {} if read is None else labels_of(next(predictions), counting)
+                    labels: Labels = {} if read is None else labels_of(next(predictions), counting)
                     unlabelled.count(row, labels)
                     write(row, labels)
                 bar.update(task, advance=len(window))
@@ -92,7 +94,7 @@ class _Unlabelled:
                 self._unread.append(row)
                 self._report(row.line, row.reason)
 
-    def count(self, row: Row, labels: JsonObject) -> None:
+    def count(self, row: Row, labels: Labels) -> None:
         """Counts a written row, and reports one without labels."""
         if labels:
             self._labelled += 1
@@ -122,9 +124,9 @@ class _Unlabelled:
             err.print(f"{self._file}:{line}: {problem}", markup=False)
 
 
-def labels_of(prediction: Prediction, counting: NegativeDefinition) -> JsonObject:
+def labels_of(prediction: Prediction, counting: NegativeDefinition) -> Labels:
     """`HEAD` and `HEAD_score` of every head, and `negative_score`; scores in [0, 1]."""
-    found: JsonObject = {}
+    found: Labels = {}
     for name in prediction.heads:
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
@@ -150,8 +152,8 @@ def _as_text(value: object) -> str:
     return str(value).encode("utf-8", "replace").decode("utf-8")
 
 
-def _jsonl_writer(target: IO[str]) -> Callable[[Row, JsonObject], None]:
-    def write(row: Row, labels: JsonObject) -> None:
+def _jsonl_writer(target: IO[str]) -> Callable[[Row, Labels], None]:
+    def write(row: Row, labels: Labels) -> None:
         line = json.dumps({**row.values, **labels}, ensure_ascii=False)
         # UTF-8 cannot hold a lone surrogate, so it stays escaped.
         target.write((json.dumps({**row.values, **labels}) if broken(line) else line) + "\n")
@@ -159,12 +161,12 @@ def _jsonl_writer(target: IO[str]) -> Callable[[Row, JsonObject], None]:
     return write
 
 
-def _csv_writer(target: IO[str], added: list[str], delimiter: str) -> Callable[[Row, JsonObject], None]:
+def _csv_writer(target: IO[str], added: list[str], delimiter: str) -> Callable[[Row, Labels], None]:
     """Writes the columns of the first row, then the labels, then the values that a row has beyond its columns."""
     writer = csv.writer(target, delimiter=delimiter)
     names: list[str] = []
 
-    def write(row: Row, labels: JsonObject) -> None:
+    def write(row: Row, labels: Labels) -> None:
         if not names:
             names.extend(dict.fromkeys([*row.columns, *added]))
             writer.writerow(names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -31,4 +32,4 @@ def export(
     with ExitStack() as stack:
         target = stack.enter_context(open_for_writing(out_file)) if out_file else sys.stdout
         for row in exported(store):
-            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            target.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
