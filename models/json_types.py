@@ -9,5 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
-JsonObject: TypeAlias = "Mapping[str, Json]"
+from typing_extensions import TypeAliasType
+
+# An alias of this kind has a name of its own at runtime, so that tools can resolve the annotations of a dataclass.
+Json = TypeAliasType("Json", "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]")
+JsonObject: TypeAlias = Mapping[str, Json]

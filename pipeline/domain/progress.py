@@ -11,6 +11,7 @@ from pipeline.domain.post import EPOCH
 
 _MOST = 2**63
 
+
 def same_log(one: str, other: str) -> bool:
     """Whether two log identities may name the same log: they differ in nothing that both specify.
 

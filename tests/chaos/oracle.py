@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -152,5 +152,9 @@ def examine(system: System, *sent: Corpus) -> Finding:
         dead=len(origins),
         stray=len(set(found) - expected - unsure),
         law=law,
-        books={"sent": least, "documents": len(found), **{k: v for k, v in asdict(books).items() if isinstance(v, int)}},
+        books={
+            "sent": least,
+            "documents": len(found),
+            **{k: v for k, v in asdict(books).items() if isinstance(v, int)},
+        },
     )

@@ -19,9 +19,9 @@ from pipeline.domain.post import Origin, Record
 from pipeline.domain.progress import Progress
 from pipeline.settings.renamed import RENAMED
 from pipeline.store.elasticsearch.templates import Layout, templates
+from tests.builders import as_dict
 from tests.docs.pages import ROOT, blocks
 from training.renamed import RENAMED_TABLES, RENAMED_TRAIN
-from tests.builders import as_dict
 
 PAGE = ROOT / "docs" / "contract.md"
 SECTIONS = dict(zip(*[iter(re.split(r"^## (.+)$", PAGE.read_text("utf-8"), flags=re.M)[1:])] * 2, strict=True))

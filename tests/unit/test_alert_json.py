@@ -126,7 +126,8 @@ def test_a_state_of_a_newer_release_is_read_as_pending() -> None:
 
 
 def test_what_people_said_is_read_and_written_as_0_11_0_wrote_it() -> None:
-    said: dict[str, Any] = {"acknowledged_at": "2026-03-02T01:02:03.000004+00:00", "acknowledged_by": "ann", "snooze_reason": "",
+    said: dict[str, Any] = {
+            "acknowledged_at": "2026-03-02T01:02:03.000004+00:00", "acknowledged_by": "ann", "snooze_reason": "",
             "snoozed_until": "2026-03-02T05:00:00+00:00", "snoozed_by": "bob", "newer": 1}  # fmt: skip
     state = OperatorState.from_json(said)
     assert state.to_json() == said

@@ -52,7 +52,11 @@ LONG = {
 def alert(**changes: Any) -> Alert:
     """The example without a chart and with long, hostile posts; `changes` are fields of its JSON."""
     text = "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270
-    usual: dict[str, Any] = {"evidence": [{**LONG, "text": text}] * 30, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}}
+    usual: dict[str, Any] = {
+        "evidence": [{**LONG, "text": text}] * 30,
+        "terms": ["爆炸"],
+        "spread": {"sources": 3, "authors": 9},
+    }
     example = example_alert(datetime.now(UTC))
     return Alert.from_json(example.id, {**example.to_json(), "series": {}, **usual, **changes})
 

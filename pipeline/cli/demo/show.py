@@ -18,7 +18,6 @@ from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, summary_lines
-from pipeline.domain.alert import Alert
 from pipeline.service.health import add_health, serving
 from pipeline.settings import DEFAULT_FILE, Settings
 

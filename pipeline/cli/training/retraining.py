@@ -205,7 +205,9 @@ def _train_and_judge(settings: Settings, registry: Registry, store: Store, work:
         days = settings.training.relabel_days
         with posts_bar() as advance:
             read, relabelled = relabel_last(store, challenger, settings.alerts.counting, days, advance)
-        err.print(f"{relabelled} of {read} posts of the last {days:g} days carry labels of {entry.id} now", markup=False)
+        err.print(
+            f"{relabelled} of {read} posts of the last {days:g} days carry labels of {entry.id} now", markup=False
+        )
     registry.point(CHAMPION, entry.id, by=_BY, reason=reason)
     return Outcome("promoted", reason, judged=judged, relabelled=relabelled)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from models.json_types import Json, JsonObject
 from pipeline.domain.connection_errors import Cause, Kind, printable

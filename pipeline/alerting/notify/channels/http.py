@@ -10,7 +10,6 @@ import socket
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
@@ -99,9 +98,7 @@ class Poster:
         try:
             address = (await self._addresses())[0]
             context, hostname = (ssl.create_default_context(), parts.hostname) if secure else (None, None)
-            connected = asyncio.open_connection(
-                address["host"], address["port"], ssl=context, server_hostname=hostname
-            )
+            connected = asyncio.open_connection(address["host"], address["port"], ssl=context, server_hostname=hostname)
             _, writer = await asyncio.wait_for(connected, self._timeout.total)
             writer.close()
         except (TimeoutError, OSError, ValueError) as error:
