@@ -115,7 +115,7 @@ class ScoredPost(NamedTuple):
     """A post with its labels: `labels[head]` is the class; scores are probabilities in [0, 1].
 
     `toward` has an entry for each of the `subjects`; it is empty for a post that a release before 0.13.0 indexed.
-    `families` are MinHash values of the normalised text, at most 3: near-copies have at least one in common.
+    `families` are MinHash values of the normalised text, at most 3: near-copies mostly have one in common.
     """
 
     post: Post
