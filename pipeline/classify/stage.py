@@ -230,7 +230,7 @@ class ClassifyStage:
             labels={h: prediction.label(h) for h in heads},
             scores={h: prediction.score(h) for h in heads},
             negative_score=self._counting.score(probabilities),
-            subjects=self._subjects.find(post.full_text),
+            subjects=tuple(self._subjects.find(post.full_text)),
             model_name=prediction.model_name,
             model_version=prediction.model_version,
         )
