@@ -247,7 +247,7 @@ class ClassifyStage:
             labels=labels,
             scores=scores,
             negative_score=negative_score,
-            subjects=subjects,
+            subjects=tuple(subjects),
             model_name=prediction.model_name,
             model_version=prediction.model_version,
             toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
