@@ -83,4 +83,4 @@ def detect(text: str) -> str:
         reliable, _, candidates = pycld2.detect(read, bestEffort=True)
     except pycld2.error:  # CLD2 refuses some characters that are valid in UTF-8, such as U+FFFF.
         return UNDETERMINED
-    return (reliable and tag(candidates[0][1])) or UNDETERMINED
+    return (tag(candidates[0][1]) if reliable else "") or UNDETERMINED
