@@ -68,6 +68,15 @@ class JsonReader:
         """Returns a list of integers; empty if the field is missing."""
         return tuple(_checked(name, value, int) for value in self.items(name))
 
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """Returns a list of numbers; empty if the field is missing."""
+        return tuple(_number(name, value) for value in self.items(name))
+
+    def number_rows(self, name: str) -> tuple[tuple[float, ...], ...]:
+        """Returns a list of lists of numbers; empty if the field is missing."""
+        rows = [_checked(name, row, list) for row in self.items(name)]
+        return tuple(tuple(_number(name, value) for value in row) for row in rows)
+
     def text_rows(self, name: str) -> list[list[str]]:
         """Returns a list of lists of texts; empty if the field is missing."""
         rows = [_checked(name, row, list) for row in self.items(name)]

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.post import Origin, Post, ScoredPost
+from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.post import Origin, Post, ScoredPost, Toward, toward_whole_text
+from pipeline.domain.toward_keywords import bin_keyword, binned, label_keyword
 
 #: Heads whose class and score also stand in fields of their own.
 _MAIN_HEADS = ("topic", "sentiment")
@@ -59,6 +62,31 @@ class PostDocument:
         return self.scored.labels.get("topic", "")
 
     @property
+    def toward(self) -> Mapping[str, Toward]:
+        """The sentiment toward each subject, with scores as the index keeps them; empty in a document without it."""
+        scored = self.scored
+        if not scored.toward:
+            return {}
+        whole = toward_whole_text(scored.labels, scored.scores, scored.negative_score)
+        every = {subject: scored.toward.get(subject, whole) for subject in scored.subjects}
+        return {
+            subject: t._replace(score=round(t.score, 4), negative_score=round(t.negative_score, 4))
+            for subject, t in every.items()
+        }
+
+    def negative_score(self, scope: Scope, rule: NegativeDefinition) -> float:
+        """The negative score for a key: toward its subject where the document has that, else of the whole text."""
+        toward = self.scored.toward.get(scope.subject) if rule.counts_toward else None
+        return self.scored.negative_score if toward is None else toward.negative_score
+
+    def is_negative(self, scope: Scope, rule: NegativeDefinition) -> bool:
+        """Whether the post counts as negative for a key that it belongs to."""
+        toward = self.toward.get(scope.subject) if rule.counts_toward else None
+        if toward is None:
+            return rule.holds(self.labels, round(self.scored.negative_score, 4))
+        return rule.holds_toward(toward.label, binned(toward.negative_score))
+
+    @property
     def model(self) -> str:
         """Name and version of the model that labelled the post."""
         return f"{self.scored.model_name} {self.scored.model_version}"
@@ -89,6 +117,8 @@ class PostDocument:
             "labels": dict(labels),
             "scores": scores,
             "subjects": list(scored.subjects),
+            **self._toward_json(),
+            **({"families": list(scored.families)} if scored.families else {}),
             "engagement": {"reposts": post.reposts, "likes": post.likes, "comments": post.comments},
             "model": {"name": scored.model_name, "version": scored.model_version},
             "origin": {"topic": post.origin.topic, "partition": post.origin.partition, "offset": post.origin.offset},
@@ -97,53 +127,85 @@ class PostDocument:
             **self.unknown,
         }
 
+    def _toward_json(self) -> JsonObject:
+        """The sentiment toward each subject, and the keywords of it that queries count; nothing without subjects."""
+        toward = self.toward
+        if not toward:
+            return {}
+        return {
+            "toward": [{"subject": subject, **t._asdict()} for subject, t in toward.items()],
+            "toward_labels": [label_keyword(subject, t.label) for subject, t in toward.items()],
+            "toward_bins": [bin_keyword(subject, t.label, t.negative_score) for subject, t in toward.items()],
+        }
+
     @classmethod
     def from_json(cls, document_id: str, body: JsonObject) -> PostDocument:
         """Reads the body of a document that this release or an earlier one wrote; raises `ValueError` or `KeyError`.
 
         Documents of early releases have a score for `topic` and `sentiment` only (docs/adr/0013).
         """
-        rest: dict[str, Any] = dict(body)
-        labels, scores = rest.pop("labels", {}), rest.pop("scores", None)
-        shown = {head: (rest.pop(head, ""), rest.pop(f"{head}_score", 0.0)) for head in _MAIN_HEADS}
-        if scores is None:
-            scores = {head: score for head, (_, score) in shown.items() if head in labels}
-        engagement, model, origin = rest.pop("engagement", {}), rest.pop("model", {}), rest.pop("origin", {})
-        post = Post(
-            id=document_id,
-            source=rest.pop("source"),
-            native_id=rest.pop("id", ""),
-            kind=rest.pop("kind", ""),
-            url=rest.pop("url", ""),
-            title=rest.pop("title", ""),
-            text=rest.pop("text", ""),
-            author=rest.pop("author", ""),
-            lang=rest.pop("lang", ""),
-            event_time=datetime.fromisoformat(rest.pop("@timestamp")),
-            time_suspect=rest.pop("time_suspect", False),
-            content_hash=rest.pop("content_hash", ""),
-            reposts=engagement.get("reposts", 0),
-            likes=engagement.get("likes", 0),
-            comments=engagement.get("comments", 0),
-            extra=rest.pop("extra", {}),
-            origin=Origin(origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)),
-        )
+        fields = JsonReader(body)
+        labels, sure = fields.texts_by_name("labels"), fields.has("scores")
+        scores = fields.numbers_by_name("scores")
+        for head in _MAIN_HEADS:
+            fields.text(head, "")
+            score = fields.number(f"{head}_score", 0.0)
+            if not sure and head in labels:
+                scores[head] = score
+        for derived in ("toward_labels", "toward_bins"):
+            fields.texts(derived)
+        model = JsonReader(fields.object("model"))
         scored = ScoredPost(
-            post=post,
+            post=_post(document_id, fields),
             labels=labels,
             scores=scores,
-            negative_score=rest.pop("negative_score", 0.0),
-            subjects=tuple(rest.pop("subjects", ())),
-            model_name=model.get("name", ""),
-            model_version=model.get("version", ""),
+            negative_score=fields.number("negative_score", 0.0),
+            subjects=fields.texts("subjects"),
+            model_name=model.text("name", ""),
+            model_version=model.text("version", ""),
+            toward=dict(map(_toward, fields.objects("toward"))),
+            families=fields.texts("families"),
         )
         return cls(
             scored,
-            ingested_at=datetime.fromisoformat(rest.pop("ingested_at")),
-            repost=rest.pop("repost", False),
-            corrected=rest.pop("corrected", False),
-            unknown=rest,
+            ingested_at=fields.time("ingested_at"),
+            repost=fields.flag("repost", default=False),
+            corrected=fields.flag("corrected", default=False),
+            unknown=fields.rest,
         )
+
+
+def _post(document_id: str, fields: JsonReader) -> Post:
+    engagement, origin = JsonReader(fields.object("engagement")), JsonReader(fields.object("origin"))
+    return Post(
+        id=document_id,
+        source=fields.text("source"),
+        native_id=fields.text("id", ""),
+        kind=fields.text("kind", ""),
+        url=fields.text("url", ""),
+        title=fields.text("title", ""),
+        text=fields.text("text", ""),
+        author=fields.text("author", ""),
+        lang=fields.text("lang", ""),
+        event_time=fields.time("@timestamp"),
+        time_suspect=fields.flag("time_suspect", default=False),
+        content_hash=fields.text("content_hash", ""),
+        reposts=engagement.whole("reposts", 0),
+        likes=engagement.whole("likes", 0),
+        comments=engagement.whole("comments", 0),
+        extra=fields.texts_by_name("extra"),
+        origin=Origin(origin.text("topic", ""), origin.whole("partition", 0), origin.whole("offset", 0)),
+    )
+
+
+def _toward(entry: JsonObject) -> tuple[str, Toward]:
+    fields = JsonReader(entry)
+    return fields.text("subject"), Toward(
+        fields.text("label"),
+        fields.number("score"),
+        fields.number("negative_score"),
+        fields.flag("whole_text", default=False),
+    )
 
 
 class RepostedPost(NamedTuple):
