@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from models.files.annotation_tools import Answer, BadRecordError, answers_of
 from models.files.columns import plain, text_fields
 from models.files.encodings import FileError, broken
 from models.files.rows import BadRow
 from models.files.tables import read_table
+from models.json_types import JsonObject
 from models.text import full_text
 
 #: The `source` of a retraining's rows: annotations by people, and posts with the champion's labels.
@@ -141,7 +141,7 @@ def read_label_file(
     return LabelFile(folded(kept, classes or {}), problems, sorted(unknown))
 
 
-def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(values: JsonObject) -> JsonObject:
     """The row without its empty columns."""
     return {k: v for k, v in values.items() if v is not None and v != ""}
 

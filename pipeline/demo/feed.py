@@ -10,8 +10,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.demo import phrases
 from pipeline.demo.phrases import Voice
 
@@ -37,6 +37,34 @@ class Item:
         return round(self.at.timestamp() * 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A post before it has its number; `title` is None in a forum."""
+
+    source: str
+    kind: str
+    url: str
+    text: str
+    author: str
+    at: datetime
+    lang: str
+    title: str | None = None
+
+    def to_json(self, id_: str) -> JsonObject:
+        return {
+            "v": 1,
+            "source": self.source,
+            "kind": self.kind,
+            "url": self.url,
+            "text": self.text,
+            "author": self.author,
+            "published_at": self.at.isoformat(),
+            "lang": self.lang,
+            **({} if self.title is None else {"title": self.title}),
+            "id": id_,
+        }
+
+
 def generate(seed: int = 7) -> list[Item]:
     """All items in order of time; the same seed gives the same bytes.
 
@@ -45,13 +73,12 @@ def generate(seed: int = 7) -> list[Item]:
     """
     rng = random.Random(seed)  # noqa: S311
     posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng)]
-    posts.sort(key=lambda p: p["published_at"])
+    posts.sort(key=lambda post: post.at)
     items = []
     for number, post in enumerate(posts):
-        post["id"] = f"demo-{number}"
-        at = datetime.fromisoformat(post["published_at"])
-        topic = "opinion.news" if post["kind"] == "news" else "opinion.forum"
-        item = Item(topic, at, json.dumps(post, ensure_ascii=False).encode())
+        at = post.at
+        topic = "opinion.news" if post.kind == "news" else "opinion.forum"
+        item = Item(topic, at, json.dumps(post.to_json(f"demo-{number}"), ensure_ascii=False).encode())
         items.append(item)
         chance = rng.random()
         if chance < 0.01:
@@ -69,20 +96,10 @@ def _moment(rng: random.Random) -> datetime:
             return START + timedelta(days=rng.randrange(DAYS), hours=hour)
 
 
-def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, **more: Any) -> dict[str, Any]:
+def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, title: str | None = None) -> _Written:
     source = {"forum": ("weibo", "openforum"), "news": ("wire", "xinwen")}[kind][lang == "en"]
     url = f"https://{source}.example/p/{rng.randrange(10**9)}"
-    return {
-        "v": 1,
-        "source": source,
-        "kind": kind,
-        "url": url,
-        "text": text,
-        "author": f"user{rng.randrange(4000)}",
-        "published_at": at.isoformat(),
-        "lang": lang,
-        **more,
-    }
+    return _Written(source, kind, url, text, f"user{rng.randrange(4000)}", at, lang, title)
 
 
 def _sentence(rng: random.Random, voice: Voice, sentiment: str) -> str:
@@ -96,15 +113,15 @@ def _sentence(rng: random.Random, voice: Voice, sentiment: str) -> str:
     )
 
 
-def _with_reposts(rng: random.Random, post: dict[str, Any], chance: float) -> Iterator[dict[str, Any]]:
+def _with_reposts(rng: random.Random, post: _Written, chance: float) -> Iterator[_Written]:
     yield post
     while rng.random() < chance:
-        at = datetime.fromisoformat(post["published_at"]) + timedelta(minutes=rng.expovariate(1 / 20))
-        mark = f"RT @{post['author']}: " if post["lang"] == "en" else f"//@{post['author']}:"
-        yield _post(rng, min(at, START + timedelta(days=DAYS)), "forum", post["lang"], mark + post["text"])
+        at = post.at + timedelta(minutes=rng.expovariate(1 / 20))
+        mark = f"RT @{post.author}: " if post.lang == "en" else f"//@{post.author}:"
+        yield _post(rng, min(at, START + timedelta(days=DAYS)), "forum", post.lang, mark + post.text)
 
 
-def _brand_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _brand_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(BRAND_POSTS_A_DAY * DAYS):
         voice = rng.choice(rng.choice(list(phrases.BRANDS.values())))
         dice = rng.random()
@@ -113,22 +130,22 @@ def _brand_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
         yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
 
 
-def _news_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _news_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(NEWS_POSTS_A_DAY * DAYS):
         lang, form = rng.choice(rng.choice(list(phrases.NEWS.values())))
         team, other = rng.sample(phrases.PLACES[lang], 2)
         text = form.format(team=team, other=other, a=rng.randrange(1, 6), b=rng.randrange(5), n=rng.randrange(1, 9000))
-        yield _post(rng, _moment(rng), "news", lang, text, title=text.split(",")[0] if lang == "en" else "")
+        yield _post(rng, _moment(rng), "news", lang, text, text.split(",")[0] if lang == "en" else "")
 
 
-def _burst(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _burst(rng: random.Random) -> Iterator[_Written]:
     for _ in range(BURST_POSTS):
         voice = rng.choice(phrases.BRANDS["Kestrel"])
         at = BURST + timedelta(hours=rng.triangular(0, 4, 1))
         yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
 
 
-def _crisis(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _crisis(rng: random.Random) -> Iterator[_Written]:
     for _ in range(CRISIS_POSTS):
         voice = rng.choice(phrases.CRISIS)
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))

@@ -102,7 +102,10 @@ class ElasticsearchPosts:
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         posts = [queries.in_range(start, end), {"term": {"repost": False}}]
-        whole = {"negative": {"filter": queries.negative(rule)}, "score": {"sum": {"field": "negative_score"}}}
+        whole: JsonObject = {
+            "negative": {"filter": queries.negative(rule)},
+            "score": {"sum": {"field": "negative_score"}},
+        }
         theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
         cells = cells_of(self._buckets(posts, ("topic",), whole))
         by_subject = [(posts, "topic"), *([(theirs, "source")] if rule.sources else [])]
