@@ -134,9 +134,13 @@ def importers(root: Path, module: str) -> list[str]:
     return found
 
 
-def files_with_tests(root: Path) -> list[str]:
-    """Files with fast tests, doctests included."""
-    tests = [path for folder in TESTS for path in (root / folder).rglob("test_*.py")]
+def files_with_tests(root: Path, wanted: Sequence[str]) -> list[str]:
+    """Files with fast tests under the `wanted` files and folders, and files with doctests."""
+    tests = [
+        path
+        for name in wanted
+        for path in ((root / name).rglob("test_*.py") if (root / name).is_dir() else [root / name])
+    ]
     documents = [path for folder in MEASURED for path in (root / folder).rglob("*.py") if ">>>" in path.read_text()]
     return [path.relative_to(root).as_posix() for path in sorted(tests) + sorted(documents)]
 
