@@ -706,7 +706,7 @@ def test_each_kind_of_channel_is_its_own_class(kind: str, made: type) -> None:
 
 
 def test_names_of_channels_are_given_once_and_log_is_ours() -> None:
-    settings = AlertSettings(channels=[{"name": n, "kind": "log"} for n in "ab"])  # type: ignore[list-item]
+    settings = AlertSettings(channels=[{"name": n, "kind": "log"} for n in "ab"])  # type: ignore[misc]
     assert check_names(settings) == ["a", "b"]
     taken = AlertSettings(channels=[{"name": "log", "kind": "log"}])  # type: ignore[list-item]
     with pytest.raises(Fatal, match="'log' is reserved for the worker's own log; give the channel another name"):
