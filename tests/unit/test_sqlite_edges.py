@@ -6,6 +6,7 @@ import inspect
 import json
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -174,7 +175,7 @@ def test_setup_makes_each_table_once_and_check_asks_for_it(tmp_path: Path) -> No
 
 def test_a_disk_that_is_almost_full_is_told_in_megabytes(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
     def free(amount: int) -> None:
-        monkeypatch.setattr(database.shutil, "disk_usage", lambda _: SimpleNamespace(free=amount))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=amount))
 
     free(100_000_000)
     store.check()

@@ -132,7 +132,7 @@ def test_cached_counts_that_cannot_be_read_count_as_missing(
 
 def test_a_key_is_known_by_its_name_whatever_reads_it() -> None:
     """A reader that takes the JSON as it is and one that decodes it ask for the same state."""
-    other = StateKey("retrain", dict, dict, expendable=True)
+    other: StateKey[Any] = StateKey("retrain", dict, dict, expendable=True)
     assert other == LAST_TRAINING
-    assert {LAST_TRAINING: 1}[other] == 1  # type: ignore[index]
+    assert {LAST_TRAINING: 1}[other] == 1
     assert other != RELABELLED
