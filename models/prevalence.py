@@ -8,7 +8,7 @@ and of any other post, and how far the scores of each scatter.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Self
 
 from models.json_types import JsonObject
@@ -18,20 +18,21 @@ from models.json_types import JsonObject
 class ScoreGroup:
     """The probabilities of `rows` texts of the data set `source` whose true class is `label`.
 
-    `called` is the share of them that the head calls each class; it, `mean` and `covariance` are in the order of the
-    head's classes.
+    `called` is the share of them that the head calls each class; it, `mean` and `covariance` are in the order of
+    `classes`, which are those of the head.
     """
 
     source: str
     label: str
     rows: int
+    classes: tuple[str, ...]
     called: tuple[float, ...]
     mean: tuple[float, ...]
     covariance: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
-        n = len(self.mean)
-        sizes = {len(self.called), len(self.covariance), *map(len, self.covariance)}
+        n = len(self.classes)
+        sizes = {len(self.called), len(self.mean), len(self.covariance), *map(len, self.covariance)}
         if self.rows < 1 or n < 2 or sizes != {n}:
             raise ValueError(f"group {self.source!r}/{self.label!r}: needs rows, and one number per class")
         finite = all(math.isfinite(value) for row in self.covariance for value in row)
@@ -40,8 +41,15 @@ class ScoreGroup:
 
     def to_json(self) -> JsonObject:
         """The object in the manifest."""
-        covariance = [list(row) for row in self.covariance]
-        return {**asdict(self), "called": list(self.called), "mean": list(self.mean), "covariance": covariance}
+        return {
+            "source": self.source,
+            "label": self.label,
+            "rows": self.rows,
+            "classes": list(self.classes),
+            "called": list(self.called),
+            "mean": list(self.mean),
+            "covariance": [list(row) for row in self.covariance],
+        }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
@@ -50,6 +58,7 @@ class ScoreGroup:
             source=value["source"],
             label=value["label"],
             rows=value["rows"],
+            classes=tuple(value["classes"]),
             called=tuple(value["called"]),
             mean=tuple(value["mean"]),
             covariance=tuple(tuple(row) for row in value["covariance"]),

@@ -39,6 +39,7 @@ def score_groups(
                 source=source,
                 label=label,
                 rows=len(rows),
+                classes=tuple(classes),
                 called=tuple(np.round(called, 6).tolist()),
                 mean=tuple(np.round(mean, 6).tolist()),
                 covariance=tuple(tuple(row) for row in np.round(covariance, 6).tolist()),

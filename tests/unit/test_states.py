@@ -31,7 +31,7 @@ from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, json_key
 
 DAY = date(2026, 11, 24)
-GROUP = ScoreGroup("cars", "negative", 20, (1.0, 0.0), (0.75, 0.25), ((0.0, 0.0), (0.0, 0.0)))
+GROUP = ScoreGroup("cars", "negative", 20, ("negative", "other"), (1.0, 0.0), (0.75, 0.25), ((0.0, 0.0), (0.0, 0.0)))
 #: Key, its value, and the document that 0.11.0 keeps under the key.
 DOCUMENTS: list[tuple[StateKey[Any], object, str, JsonObject]] = [
     (SERVED_MODEL, ServedModel("starter", "0.10.0"), "model", {"name": "starter", "version": "0.10.0"}),
@@ -48,6 +48,7 @@ DOCUMENTS: list[tuple[StateKey[Any], object, str, JsonObject]] = [
                         "source": "cars",
                         "label": "negative",
                         "rows": 20,
+                        "classes": ["negative", "other"],
                         "called": [1.0, 0.0],
                         "mean": [0.75, 0.25],
                         "covariance": [[0.0, 0.0], [0.0, 0.0]],
