@@ -206,7 +206,7 @@ def _objects(record: JsonObject, name: str) -> list[JsonObject]:
     """The objects in the array in a field; [] where the field is missing or null."""
     values = record.get(name) or []
     listed = values if isinstance(values, list) else [values]
-    objects = [value for value in listed if isinstance(value, dict)]
+    objects: list[JsonObject] = [value for value in listed if isinstance(value, dict)]
     if listed is not values or len(objects) < len(listed):
         raise BadRecordError(f"field {name!r} must be an array of objects")
     return objects
@@ -241,6 +241,7 @@ def one(value: Json) -> str:
 def _nested(text: str) -> Json:
     """The parsed JSON of a CSV cell; the text itself where it is not JSON."""
     try:
-        return json.loads(text)
+        parsed: Json = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return parsed

@@ -121,9 +121,10 @@ def post_of(values: JsonObject, rules: Rules, surplus: tuple[str, ...] = ()) -> 
         words = name not in {"text", "title"}
         at = next((p for p in candidates if not _missing(_at(values, p), words=words)), None)
         if at is not None:
-            found[name] = _at(values, at)
-            if name == "text" and at[-1] != "text" and isinstance(found[name], str) and _TAGS.search(found[name]):
-                found[name] = reader_text(found[name])
+            value = _at(values, at)
+            if name == "text" and at[-1] != "text" and isinstance(value, str) and _TAGS.search(value):
+                value = reader_text(value)
+            found[name] = value
     extra: dict[str, Json] = (
         dict(e) if isinstance(e := found.pop("extra", None), dict) else {} if e is None else {"extra": e}
     )

@@ -179,11 +179,9 @@ def client_options(kafka: KafkaSettings) -> ClientOptions:
     if kafka.ca_file:
         options["ssl_cafile"] = kafka.ca_file
     if kafka.security_protocol.startswith("SASL"):
-        options.update(
-            sasl_mechanism=kafka.sasl_mechanism,
-            sasl_plain_username=kafka.username,
-            sasl_plain_password=kafka.password.get_secret_value(),
-        )
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.username
+        options["sasl_plain_password"] = kafka.password.get_secret_value()
     return options
 
 

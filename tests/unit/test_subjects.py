@@ -118,7 +118,7 @@ def test_keywords_that_can_never_be_found_are_refused_with_their_subject() -> No
 
 
 def test_settings_take_lists_and_tables() -> None:
-    subjects = {"Nova": {"any": ["nova"], "not": ["nova scotia"]}, "Pear": ["pear"]}
+    subjects: dict[str, Any] = {"Nova": {"any": ["nova"], "not": ["nova scotia"]}, "Pear": ["pear"]}
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
     assert tuple(matcher(settings).find("Nova Scotia pears and a pear")) == ("Pear",)
