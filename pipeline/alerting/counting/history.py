@@ -59,7 +59,7 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
     for read in rows_of_lines(lines, name, Format.csv):
         if isinstance(read, BadRow):
             raise _bad(name, read.line, read.reason, "correct the row")
-        number, row = read.line, {k.casefold(): v for k, v in read.values.items()}
+        number, row = read.line, {k.casefold(): str(v) for k, v in read.values.items()}
         if read.surplus:
             raise _bad(name, number, "has more values than columns", "quote commas in the keys")
         if missing := [c for c in COLUMNS if c not in row]:
