@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
