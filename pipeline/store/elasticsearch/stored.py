@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from models.json_reader import JsonReader
-from models.json_types import JsonObject
+from models.json_types import Json, JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,15 +28,20 @@ class StoredDocument:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A document that a search found; its `source` is empty if the search did not ask for it."""
+    """A document that a search found, with its values by which it is sorted.
+
+    Its `source` and the values of its `fields` are empty if the search did not ask for them.
+    """
 
     id: str
     source: JsonObject
+    fields: JsonObject
+    sort: Sequence[Json]
 
     @classmethod
     def from_json(cls, hit: JsonObject) -> Hit:
-        fields = JsonReader(hit)
-        return cls(fields.text("_id"), fields.object("_source"))
+        parts = JsonReader(hit)
+        return cls(parts.text("_id"), parts.object("_source"), parts.object("fields"), parts.items("sort"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -70,7 +71,8 @@ class AlertmanagerChannel:
         return replace(alertmanager_alert(notice), starts_at=start.isoformat(), ends_at=end.isoformat())
 
     async def _post(self, alerts: list[AlertmanagerAlert]) -> None:
-        judge(self.name, await self._poster.post_json([each.to_json() for each in alerts]))
+        body = json.dumps([each.to_json() for each in alerts], ensure_ascii=False)
+        judge(self.name, await self._poster.post(body.encode()))
 
 
 def alerts_url(url: str) -> str:
