@@ -61,6 +61,7 @@ class HeadEntry(_Strict):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
     labels: list[str] = Field(min_length=2)
     temperature: float = Field(gt=0, le=100)
+    abstain_below: float = Field(default=0, ge=0, lt=1)
 
 
 class Golden(_Strict):
@@ -263,7 +264,7 @@ def load_bundle(
         engine = OnnxEngine(
             name=manifest.name,
             version=manifest.version,
-            heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
+            heads=[Head(h.name, tuple(h.labels), h.temperature, h.abstain_below) for h in manifest.heads],
             tokenizer=BundleTokenizer(
                 contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens, long_texts
             ),

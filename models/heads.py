@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+#: The label of a text for which no class of a head is probable enough.
+OTHER = "other"
 #: Memory of a prediction with its dictionaries and its cache key, and of an array without its numbers (measured on
 #: CPython 3.11).
 _OBJECT_BYTES, _ARRAY_BYTES = 850, 112
@@ -18,12 +20,15 @@ class Head:
     """One classification head.
 
     `labels` keeps the order of the model's outputs; `temperature` (> 0) divides the logits before the
-    softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"). A text whose most probable class has a
+    probability below `abstain_below` gets the label `OTHER` (the reject option of Chow 1970, "On optimum recognition
+    error and reject tradeoff").
     """
 
     name: str
     labels: tuple[str, ...]
     temperature: float = 1.0
+    abstain_below: float = 0.0
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -32,6 +37,8 @@ class Head:
             raise ValueError(f"head {self.name!r} names a label twice")
         if not self.temperature > 0:
             raise ValueError(f"head {self.name!r}: temperature must be > 0, is {self.temperature}")
+        if not 0 <= self.abstain_below < 1:
+            raise ValueError(f"head {self.name!r}: abstain_below must be in [0, 1), is {self.abstain_below}")
 
 
 class Prediction:
@@ -63,11 +70,15 @@ class Prediction:
         return _OBJECT_BYTES + sum(_ARRAY_BYTES + p.nbytes for p in self._probabilities.values())
 
     def label(self, head: str) -> str:
-        """The most probable class of `head`."""
+        """The most probable class of `head`; `OTHER` where its score is below the head's `abstain_below`."""
+        return OTHER if self.score(head) < self._heads[head].abstain_below else self.most_probable(head)
+
+    def most_probable(self, head: str) -> str:
+        """The most probable class of `head`, however improbable it is."""
         return self._heads[head].labels[self._best[head]]
 
     def score(self, head: str) -> float:
-        """Probability of `label(head)`, in [0, 1]."""
+        """Probability of `most_probable(head)`, in [0, 1]."""
         return float(self._probabilities[head][self._best[head]])
 
     def probabilities(self, head: str) -> dict[str, float]:
