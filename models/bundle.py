@@ -74,7 +74,7 @@ class HeadEntry(_Strict):
 
     def head(self) -> Head:
         """Raises `ValueError` for a head that cannot be one."""
-        doubt = self.doubt and Doubt(self.doubt.threshold, self.doubt.weight)
+        doubt = Doubt(self.doubt.threshold, self.doubt.weight) if self.doubt else None
         return Head(self.name, tuple(self.labels), self.temperature, self.abstain_below, doubt)
 
 

@@ -38,7 +38,8 @@ def test_praise_that_is_probably_ironic_counts_as_negative() -> None:
 
 def test_praise_that_may_be_sincere_stays_as_it_is() -> None:
     sincere = prediction([0.125, 0.125, 0.75], irony=0.59)
-    assert (sincere.label("sentiment"), sincere.score("sentiment")) == ("positive", pytest.approx(0.75))
+    assert sincere.label("sentiment") == "positive"
+    assert sincere.score("sentiment") == pytest.approx(0.75)
     assert sincere.meant("sentiment") == sincere.probabilities("sentiment")
 
 
