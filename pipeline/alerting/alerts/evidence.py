@@ -12,6 +12,7 @@ from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
 from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.post import Toward
 from pipeline.domain.post_document import RepostedPost
 from pipeline.store.protocol import PostStore
 
@@ -44,7 +45,7 @@ class EvidenceReader:
         posts = self._store.evidence(scope, start, end, rule, EXPLAINED)
         terms, profile = self._profile(scope, lane, start, posts)
         return Evidence(
-            posts=tuple(_evidence_post(post, terms) for post in choose(posts, terms, SHOWN)),
+            posts=tuple(_evidence_post(post, scope.subject, terms) for post in choose(posts, terms, SHOWN)),
             query=self._store.evidence_query(scope, start, end, rule),
             model=posts[0].document.model if posts else "",
             terms=terms,
@@ -77,9 +78,12 @@ class EvidenceReader:
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting
 
 
-def _evidence_post(found: RepostedPost, terms: Sequence[str]) -> EvidencePost:
+def _evidence_post(found: RepostedPost, subject: str, terms: Sequence[str]) -> EvidencePost:
     # An older release, which cleaned less, may have indexed the post.
     post = found.document.post
+    toward = found.document.toward.get(subject)
+    if toward is None or toward.whole_text:
+        toward = Toward("", 0.0, 0.0)
     return EvidencePost(
         id=post.id,
         source=clean_line(post.source, MAX_NAME),
@@ -88,4 +92,6 @@ def _evidence_post(found: RepostedPost, terms: Sequence[str]) -> EvidencePost:
         text=excerpt(post.title, post.text, terms),
         negative_score=found.document.scored.negative_score,
         reposts=found.reposts,
+        toward=toward.label,
+        toward_score=toward.negative_score,
     )
