@@ -131,7 +131,7 @@ def labels_of(prediction: Prediction, counting: NegativeDefinition) -> Labels:
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
     if counting.head in prediction.heads:
-        found["negative_score"] = round(counting.score(prediction.probabilities(counting.head)), 4)
+        found["negative_score"] = round(counting.score(prediction.meant(counting.head)), 4)
     return found
 
 
