@@ -79,7 +79,7 @@ def relabelled(document: PostDocument, prediction: Prediction, rule: NegativeDef
     heads, subjects = prediction.heads, document.scored.subjects
     labels = {head: prediction.label(head) for head in heads}
     scores = rounded({head: prediction.score(head) for head in heads})
-    negative_score = round(rule.score(prediction.probabilities(rule.head)), 4)
+    negative_score = round(rule.score(prediction.meant(rule.head)), 4)
     scored = document.scored._replace(
         labels=labels,
         scores=scores,
