@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from models.aligned_text import Span
 from models.json_types import JsonObject
-from pipeline.classify.subjects import Span, SubjectMatcher
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
 
 
