@@ -91,14 +91,14 @@ def import_labels(
 
 
 def classes_of(settings: Settings) -> dict[str, list[str]]:
-    """Heads and classes of the model in service; reads its manifest only."""
+    """Heads and labels of the model in service; reads its manifest only."""
     folder = Path(settings.model.bundle)
     try:
         if settings.model.registry:
             registry = Registry(settings.model.registry, trusted=settings.model.trusted_keys)
             champion = registry.alias(settings.model.alias)
             folder = registry.fetch(champion) if champion else folder
-        return {h.name: h.labels for h in read_manifest(folder).heads}
+        return {h.name: h.answers for h in read_manifest(folder).heads}
     except (BundleError, ValueError) as error:
         raise refused(settings.model, error) from None
 
