@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from models.agreement import cohen_kappa
+from models.json_types import JsonObject
+from pipeline.annotation.targets import target_fields
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
 
@@ -43,10 +46,15 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class ExportedText:
-    """What one annotator said about one text; `at` is the time of the last annotation (ISO 8601)."""
+    """What one annotator said about one text, or in it about `subject`, which the fields of `target` name.
+
+    `at` is the time of the last annotation (ISO 8601).
+    """
 
     post: str
     text: str
+    subject: str
+    target: JsonObject
     source: str
     lang: str
     annotator: str
@@ -55,13 +63,28 @@ class ExportedText:
     suggested: dict[str, str]
     model: str
 
+    def to_json(self) -> JsonObject:
+        """A line of the exported file."""
+        return {
+            "post": self.post,
+            "text": self.text,
+            **({"subject": self.subject, **self.target} if self.subject else {}),
+            "source": self.source,
+            "lang": self.lang,
+            "annotator": self.annotator,
+            "at": self.at,
+            "labels": self.labels,
+            "suggested": self.suggested,
+            "model": self.model,
+        }
+
 
 def summary(annotations: list[Annotation]) -> Summary:
     """Counts the annotations, and compares the annotators with the model and with each other."""
     heads: dict[str, HeadSummary] = {}
-    by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    by_head: dict[str, dict[str, dict[tuple[str, str], str]]] = defaultdict(lambda: defaultdict(dict))
     for annotation in annotations:
-        by_head[annotation.head][annotation.annotator][annotation.post] = annotation.label
+        by_head[annotation.head][annotation.annotator][annotation.post, annotation.subject] = annotation.label
     for head in by_head:
         mine = [annotation for annotation in annotations if annotation.head == head]
         judged = [annotation for annotation in mine if annotation.suggested]
@@ -82,16 +105,18 @@ def summary(annotations: list[Annotation]) -> Summary:
     return Summary(len(annotations), texts, heads, tuple(agreement))
 
 
-def exported(store: AnnotationStore) -> Iterator[ExportedText]:
-    """Yields one row per text and annotator."""
-    rows: dict[tuple[str, str], list[Annotation]] = defaultdict(list)
+def exported(store: AnnotationStore, subjects: SubjectMatcher) -> Iterator[ExportedText]:
+    """Yields one row per text and annotator, and one more per subject, with the mention of it that `subjects` finds."""
+    rows: dict[tuple[str, str, str], list[Annotation]] = defaultdict(list)
     for annotation in store.annotations():
-        rows[annotation.post, annotation.annotator].append(annotation)
+        rows[annotation.post, annotation.annotator, annotation.subject].append(annotation)
     for said in rows.values():
         first = said[0]
         yield ExportedText(
             post=first.post,
             text=first.text,
+            subject=first.subject,
+            target=target_fields(first, subjects) if first.subject else {},
             source=first.source,
             lang=first.lang,
             annotator=first.annotator,

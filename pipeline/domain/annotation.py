@@ -16,6 +16,9 @@ class Annotation:
 
     `post` is the id of the indexed document, or the content hash of a text that is not indexed. `suggested` is the
     class that `model` had given it; both are empty if no model had.
+
+    With a `subject`, the class is the sentiment toward it (`head` is `toward`), and `mention` are the characters of
+    `text` that name it, if they are known.
     """
 
     post: str
@@ -28,14 +31,22 @@ class Annotation:
     lang: str = ""
     suggested: str = ""
     model: str = ""
+    subject: str = ""
+    mention: tuple[int, int] | None = None
 
     @property
     def id(self) -> str:
-        """The same for every annotation of a text and head by one annotator: the newest replaces the others."""
-        return hashlib.sha256("\x00".join((self.post, self.head, self.annotator)).encode()).hexdigest()
+        """The same for each annotation of a text, head and subject by one annotator: the newest replaces the others."""
+        subject = (self.subject,) if self.subject else ()
+        return hashlib.sha256("\x00".join((self.post, self.head, self.annotator, *subject)).encode()).hexdigest()
 
     def to_json(self) -> JsonObject:
-        return {**asdict(self), "at": self.at.isoformat()}
+        written = {**asdict(self), "at": self.at.isoformat()}
+        if not self.subject:
+            del written["subject"]
+        if self.mention is None:
+            del written["mention"]
+        return written
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Annotation:
@@ -53,6 +64,15 @@ class Annotation:
                 lang=fields.text("lang", ""),
                 suggested=fields.text("suggested", ""),
                 model=fields.text("model", ""),
+                subject=fields.text("subject", ""),
+                mention=_span(fields.wholes("mention")),
             )
         except (KeyError, ValueError) as error:
             raise ValueError(f"not an annotation: {error}") from None
+
+
+def _span(bounds: tuple[int, ...]) -> tuple[int, int] | None:
+    if not bounds:
+        return None
+    start, end = bounds
+    return start, end

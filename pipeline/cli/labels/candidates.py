@@ -79,5 +79,6 @@ def candidate_json(candidate: Candidate) -> JsonObject:
         "worth": round(candidate.worth, 4),
         "why": candidate.why,
         "suggested": dict(document.labels),
+        "toward": {subject: toward.label for subject, toward in document.toward.items()},
         "model": {"name": scored.model_name, "version": scored.model_version},
     }

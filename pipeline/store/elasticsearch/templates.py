@@ -219,6 +219,8 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, Templat
     }
     labels: JsonObject = {
         **{name: _KEYWORD for name in ("post", "head", "label", "annotator", "model", "suggested", "source", "lang")},
+        "subject": _KEYWORD,
+        "mention": {"type": "integer"},
         "at": {"type": "date"},
         "text": text,
     }
