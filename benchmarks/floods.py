@@ -15,10 +15,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from benchmarks.detector import RULE, TARGET
+from benchmarks.detector import TARGET
 from benchmarks.simulator import BUCKET_S, SPIKE, START, Counts, Process, Simulated, joined, simulate
 from models.families import families
+from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.voices import capped
+from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.backtest import calibrate, episodes, negative_scores, thresholds
 from pipeline.alerting.evaluation.episodes import Policy
@@ -27,7 +29,9 @@ from pipeline.domain.voices import Negativity, VoicePost
 
 KEYS, POSTS_PER_H = 12, 100.0
 ACCOUNTS, VOLUMES = (1, 10, 50, 500), (0.25, 0.75, 1.0, 2.0, 3.0)
-_HOUR = 3600 // BUCKET_S
+_HOUR, _WEEKS = 3600 // BUCKET_S, 4
+#: The rule reads the histories by the hour, which is a quarter of the work and finds the same.
+_RULE = DetectorConfig.every(3600)
 _STATEMENT = (
     "the battery of my phone lasts two full days and the camera takes wonderful pictures even at night, so I can only "
     "recommend this model to everybody who is looking for a new phone this year"
@@ -93,15 +97,20 @@ def _cells(posts: Sequence[VoicePost], most: int) -> list[Cell]:
     return capped(cells, posts, most) if most else cells
 
 
+def by_the_hour(history: CountHistory) -> CountHistory:
+    posts, negatives = (a.reshape(len(a), -1, _HOUR).sum(2) for a in (history.posts, history.negatives))
+    return CountHistory(history.keys, history.start, 3600, posts, negatives)
+
+
 def alerted(case: Simulated, begins: Counts, by_tier: dict[str, Threshold]) -> list[bool]:
-    """Whether each key alerts within six hours of its bucket in `begins`."""
-    history = case.history
+    """Whether each key alerts by the end of the sixth full hour after its bucket in `begins`."""
+    history = by_the_hour(case.history)
     found = [False] * len(history.keys)
-    scores = negative_scores(history, RULE)
+    scores = negative_scores(history, _RULE)
     for episode in episodes(history, scores, thresholds(history, 4.0, by_tier), Policy()):
         key = history.keys.index(episode.key)
         begin = START + timedelta(seconds=int(begins[key]) * BUCKET_S)
-        found[key] |= timedelta(0) < episode.fired_at - begin <= timedelta(hours=6)
+        found[key] |= timedelta(0) < episode.fired_at - begin <= timedelta(hours=7)
     return found
 
 
@@ -111,10 +120,12 @@ def table(
     """How many of the keys alert, by number of accounts and volume."""
     process = Process("beta-binomial", POSTS_PER_H, step=True)
     cells = [(accounts, volume) for accounts in ACCOUNTS for volume in VOLUMES]
-    case = joined([simulate(process, 3, seed + n, keys=KEYS) for n in range(len(cells))])
+    case = joined([simulate(process, 3, seed + n, keys=KEYS, weeks=_WEEKS) for n in range(len(cells))])
     begins = case.spikes
     if kind == "rant":
-        case = replace(joined([simulate(process, 1, seed + n, keys=KEYS) for n in range(len(cells))]), spikes=begins)
+        case = replace(
+            joined([simulate(process, 1, seed + n, keys=KEYS, weeks=_WEEKS) for n in range(len(cells))]), spikes=begins
+        )
     per_key = [cell for cell in cells for _ in range(KEYS)]
     found = alerted(with_attack(case, begins, manner, per_key, kind, most, seed), begins, by_tier)
     return {cell: sum(found[n * KEYS : (n + 1) * KEYS]) for n, cell in enumerate(cells)}
@@ -125,8 +136,8 @@ def main() -> None:
     parser.add_argument("--most", type=int, nargs="+", default=[0, 3], help="posts per voice, 0: all")
     parser.add_argument("--seed", type=int, default=101)
     asked = parser.parse_args()
-    quiet = simulate(Process("beta-binomial", POSTS_PER_H, step=True), 1, 0, keys=240).history
-    by_tier = calibrate(quiet, negative_scores(quiet, RULE), TARGET)
+    quiet = by_the_hour(simulate(Process("beta-binomial", POSTS_PER_H, step=True), 1, 0, keys=120, weeks=6).history)
+    by_tier = calibrate(quiet, negative_scores(quiet, _RULE), TARGET)
     print(f"threshold {max(t.fire for t in by_tier.values()):.1f}, {KEYS} keys per number; volumes: "
           f"{', '.join(f'+{v:.0%}' for v in VOLUMES)}")  # fmt: skip
     for kind, what in (("flood", "crises found"), ("rant", "alerts made")):

@@ -72,7 +72,7 @@ def capped(cells: Iterable[Cell], posts: Iterable[VoicePost], most: int, sources
                 counted.update(taken)
                 continue
             for place in _places(post, scope, sources):
-                left_out[place].add(post.toward[scope.subject] if scope.subject else post.whole)
+                left_out[place].add(post.read_for(scope))
     found = ((cell, left_out.get(_Place(cell.bucket, cell.topic, cell.subject, cell.source))) for cell in cells)
     return [loud.of(cell) if loud else cell for cell, loud in found]
 
