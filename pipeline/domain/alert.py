@@ -127,8 +127,6 @@ class Alert:
             "spread": self.source_profile.to_json() if self.source_profile else {},
             "series": self.series.to_json() if self.series else {},
             "last_hour": self.last_hour.to_json() if self.last_hour else {},
-            "loudest_voices": self.loudest_voices.to_json() if self.loudest_voices else {},
-            "disputed": self.disputed,
             "note": self.note,
             **_known({
                 "notifications": None if status.deliveries is None else [d.to_json() for d in status.deliveries],
@@ -137,6 +135,8 @@ class Alert:
                 "unnotified": status.unnotified,
                 "revision": self.revision,
                 "false_alarm": self.false_alarm.to_json() if self.false_alarm else None,
+                "loudest_voices": self.loudest_voices.to_json() if self.loudest_voices else None,
+                "disputed": self.disputed or None,
             }),
             **self.unknown,
         }  # fmt: skip
