@@ -103,6 +103,7 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]
             "told": notification_status(alert, words, now),
             "channels": by_channel(alert),
             "origin": "; ".join([*caveats(alert, "en"), *origin(alert, "en")]),
+            "toward": alert.toward,
         }
         for alert in found
     ]

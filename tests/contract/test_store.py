@@ -700,15 +700,15 @@ def test_the_posts_of_loud_voices_count_as_the_counts_count_them(store: Store) -
     index(store, *posts)
     rule = NegativeDefinition(sources=("weibo",), score_from=0.7)
     added: defaultdict[tuple[int, str, str, str], list[Negativity]] = defaultdict(list)
-    for post in store.loud_voices(START, START + DAY, rule, 3):
-        source = post.source if post.source == "weibo" else ""
-        added[post.bucket, post.topic, "", ""].append(post.whole)
+    for found in store.loud_voices(START, START + DAY, rule, 3):
+        source = found.source if found.source == "weibo" else ""
+        added[found.bucket, found.topic, "", ""].append(found.whole)
         if source:
-            added[post.bucket, post.topic, "", source].append(post.whole)
-        for subject, judged_so in post.toward.items():
-            added[post.bucket, post.topic, subject, ""].append(judged_so)
+            added[found.bucket, found.topic, "", source].append(found.whole)
+        for subject, judged_so in found.toward.items():
+            added[found.bucket, found.topic, subject, ""].append(judged_so)
             if source:
-                added[post.bucket, "", subject, source].append(judged_so)
+                added[found.bucket, "", subject, source].append(judged_so)
     counted = store.counts(START, START + DAY, rule)
     assert {
         (c.bucket, c.topic, c.subject, c.source): (c.posts, c.negatives, round(c.score_sum, 3)) for c in counted
