@@ -76,7 +76,7 @@ def relabelled(document: PostDocument, prediction: Prediction, rule: NegativeDef
     scored = document.scored._replace(
         labels={head: prediction.label(head) for head in heads},
         scores=rounded({head: prediction.score(head) for head in heads}),
-        negative_score=round(rule.score(prediction.probabilities(rule.head)), 4),
+        negative_score=round(rule.score(prediction.meant(rule.head)), 4),
         model_name=prediction.model_name,
         model_version=prediction.model_version,
     )
