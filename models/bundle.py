@@ -24,7 +24,7 @@ from models.engine import OnnxEngine, OutOfMemoryError, memory_is_short
 from models.errors import BundleError as BundleError  # noqa: PLC0414 - its callers import it from here
 from models.errors import BundleUnreadableError
 from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph
-from models.heads import Head
+from models.heads import OTHER, Head
 from models.irony import Doubt
 from models.prevalence import ScoreGroup
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
@@ -71,6 +71,11 @@ class HeadEntry(_Strict):
     temperature: float = Field(gt=0, le=100)
     abstain_below: float = Field(default=0, ge=0, lt=1)
     doubt: DoubtEntry | None = None
+
+    @property
+    def answers(self) -> list[str]:
+        """The labels that the head may give: its classes, and `OTHER` where it abstains."""
+        return [*self.labels, *([OTHER] if self.abstain_below and OTHER not in self.labels else [])]
 
     def head(self) -> Head:
         """Raises `ValueError` for a head that cannot be one."""

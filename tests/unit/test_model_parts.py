@@ -86,6 +86,14 @@ def test_a_head_abstains_where_its_most_probable_class_is_improbable() -> None:
     assert unsure.label("mood") == "bad", "the other heads of the text decide by themselves"
 
 
+def test_a_person_may_answer_other_where_the_head_may() -> None:
+    head = HeadEntry(name="topic", labels=["x", "y"], temperature=1)
+    assert head.answers == ["x", "y"]
+    assert head.model_copy(update={"abstain_below": 0.4}).answers == ["x", "y", "other"]
+    own = HeadEntry(name="topic", labels=["x", "other"], temperature=1, abstain_below=0.4)
+    assert own.answers == ["x", "other"]
+
+
 def test_a_threshold_that_no_class_could_reach_is_refused() -> None:
     for value in (-0.1, 1.0, float("nan")):
         with pytest.raises(ValueError, match="abstain_below"):
