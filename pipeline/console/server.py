@@ -11,6 +11,7 @@ from typing import Any
 from aiohttp import web
 
 from models.json_types import JsonObject
+from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.origin import origin
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.notify.status import by_channel, notification_status, operators
@@ -102,7 +103,7 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[JsonObject]:
             "operator": (words := said.get(alert.id, OperatorState())).to_json(),
             "told": notification_status(alert, words, now),
             "channels": by_channel(alert),
-            "origin": "; ".join(origin(alert, "en")),
+            "origin": "; ".join([*caveats(alert, "en"), *origin(alert, "en")]),
             "toward": alert.toward,
         }
         for alert in found

@@ -15,6 +15,7 @@ from pipeline.domain.alert_evidence import (
     Series,
     SourceProfile,
 )
+from pipeline.domain.alert_voices import LoudestVoices
 from pipeline.domain.counting import EVERYTHING, Scope
 from pipeline.domain.delivery import Delivery, FalseAlarm, NotificationStatus
 
@@ -29,9 +30,10 @@ class Alert:
     """One alert; it is made from an episode, and every change gives a new one. Times are event times.
 
     `key` and `scope` name the posts that it is about, `sequence` counts its transitions from 0. `related` are the keys
-    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. `note` says why it was
-    closed without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the
-    fields of a newer release.
+    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. It is `disputed` if
+    its `loudest_voices` (None: no voice is loud) decide whether its counts have risen. `note` says why it was closed
+    without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the fields of
+    a newer release.
     """
 
     id: str
@@ -54,6 +56,8 @@ class Alert:
     source_profile: SourceProfile | None = None
     series: Series | None = None
     last_hour: LastHour | None = None
+    loudest_voices: LoudestVoices | None = None
+    disputed: bool = False
     note: str = ""
     notifications: NotificationStatus = NotificationStatus()
     false_alarm: FalseAlarm | None = None
@@ -134,6 +138,8 @@ class Alert:
                 "unnotified": status.unnotified,
                 "revision": self.revision,
                 "false_alarm": self.false_alarm.to_json() if self.false_alarm else None,
+                "loudest_voices": self.loudest_voices.to_json() if self.loudest_voices else None,
+                "disputed": self.disputed or None,
             }),
             **self.unknown,
         }  # fmt: skip
@@ -157,6 +163,7 @@ class Alert:
         started_at = fields.time("started_at")
         false_alarm, profile = fields.object("false_alarm"), fields.object("spread")
         series, last_hour = fields.object("series"), fields.object("last_hour")
+        voices = fields.object("loudest_voices")
         return cls(
             id=alert_id,
             lane=fields.text("lane", NEGATIVE),
@@ -178,6 +185,8 @@ class Alert:
             source_profile=SourceProfile.from_json(profile) if profile else None,
             series=Series.from_json(series) if series else None,
             last_hour=LastHour.from_json(last_hour) if last_hour else None,
+            loudest_voices=LoudestVoices.from_json(voices) if voices else None,
+            disputed=fields.flag("disputed", default=False),
             note=fields.text("note", ""),
             notifications=_status(fields),
             false_alarm=FalseAlarm.from_json(false_alarm) if false_alarm else None,
