@@ -29,7 +29,7 @@ def scored(named: NamedPost, prediction: Prediction, counting: NegativeDefinitio
         post=named.post,
         labels={head: prediction.label(head) for head in heads},
         scores={head: prediction.score(head) for head in heads},
-        negative_score=counting.score(prediction.probabilities(counting.head)),
+        negative_score=counting.score(prediction.meant(counting.head)),
         subjects=subjects,
         model_name=prediction.model_name,
         model_version=prediction.model_version,
@@ -40,12 +40,12 @@ def scored(named: NamedPost, prediction: Prediction, counting: NegativeDefinitio
 def toward_each(prediction: Prediction, subjects: Iterable[str], counting: NegativeDefinition) -> dict[str, Toward]:
     """The sentiment toward each subject; that of the whole text toward one that the model did not judge."""
     heads = prediction.heads
-    negative = counting.score(prediction.probabilities(counting.head)) if counting.head in heads else 0.0
+    negative = counting.score(prediction.meant(counting.head)) if counting.head in heads else 0.0
     whole = toward_whole_text(
         {h: prediction.label(h) for h in heads}, {h: prediction.score(h) for h in heads}, negative
     )
     return {
-        subject: _toward(target, counting) if (target := prediction.toward.get(subject)) else whole
+        subject: _toward(target, counting) if (target := prediction.meant_toward(subject)) else whole
         for subject in subjects
     }
 

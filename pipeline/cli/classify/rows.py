@@ -140,7 +140,7 @@ def labels_of(
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
     if counting.head in prediction.heads:
-        found["negative_score"] = round(counting.score(prediction.probabilities(counting.head)), 4)
+        found["negative_score"] = round(counting.score(prediction.meant(counting.head)), 4)
     toward = toward_each(prediction, sorted(question.mentions), counting)
     if by_subject:
         found["subjects"] = list(toward)
