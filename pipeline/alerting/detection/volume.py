@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.tail import Floats
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.domain.counting import BUCKET_S
 
 _DAYS = 14

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import CountTable, scope_of
-from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import Floats, onset
 from pipeline.alerting.detection.thresholds import Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector

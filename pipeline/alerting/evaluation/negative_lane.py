@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank
-from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts, WindowVerdict
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy

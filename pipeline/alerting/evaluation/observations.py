@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from pipeline.alerting.counting.table import CountTable
-from pipeline.alerting.detection.negative_share import Verdicts
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.alerting.evaluation.episodes import Observation
 from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import BUCKET_S, Scope

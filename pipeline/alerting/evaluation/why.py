@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from models.json_types import JsonObject
-from pipeline.alerting.detection.negative_share import WindowVerdict
+from pipeline.alerting.detection.verdicts import WindowVerdict
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
