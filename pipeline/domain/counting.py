@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 
 BUCKET_S = 300
-#: The classes of the sentiment toward a subject.
+#: The head of the sentiment toward a subject, and its classes.
+TOWARD_HEAD = "toward"
 TOWARD_CLASSES = ("negative", "neutral", "positive")
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -31,6 +31,7 @@ FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
 class CountHistory:
     """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
 
+    `score_sums`, float64[n_keys, n_buckets], are the sums of the posts' negative scores (None: nobody knows them).
     `scopes` maps the keys of an index to their scopes; it is empty for a file.
     """
 
@@ -41,6 +42,18 @@ class CountHistory:
     negatives: NDArray[np.int64]
     gaps: tuple[str, ...] = ()
     scopes: Mapping[str, Scope] = field(default_factory=dict)
+    score_sums: NDArray[np.float64] | None = None
+
+    def since(self, bucket: int) -> CountHistory:
+        """The same without the buckets before `bucket`."""
+        sums = None if self.score_sums is None else self.score_sums[:, bucket:]
+        return replace(
+            self,
+            start=self.start + timedelta(seconds=bucket * self.bucket_s),
+            posts=self.posts[:, bucket:],
+            negatives=self.negatives[:, bucket:],
+            score_sums=sums,
+        )
 
     def end_of(self, bucket: int) -> datetime:
         """When bucket number `bucket` ends."""

@@ -2,8 +2,8 @@
 
 Pure, vectorised over keys. For each key and each 5-minute bucket of event time:
 
-0. negatives k are estimated from sums of scores where the bundle says what its scores mean, and counted labels where it
-   does not (`score_model.py`). An estimate from n posts tells as much as n kappa / phi posts of a perfect judge, so that
+0. negatives k are estimated from sums of scores where the bundle says what its scores mean, and otherwise counted by
+   label (`score_model.py`). An estimate from n posts tells as much as n kappa / phi posts of a perfect judge, so that
    effective counts k kappa / phi of n kappa / phi take the place of k of n in step 3.
 1. baseline mean score m0 = (S + w * g) / (N + w), and from it the share p0. S and N are the sum of scores and the posts
    of the key, each bucket weighted by 2 ** (-age / half_life) (EWMA, half-life 7 days). Only buckets older than the
@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.detection.baseline import Baseline
-from pipeline.alerting.detection.dispersion import Dispersion, Prior, Sums
+from pipeline.alerting.detection.dispersion import Counts, Dispersion, Prior, Sums
 from pipeline.alerting.detection.score_model import COUNTED, Evidence, Reading, ScoreModel
 from pipeline.alerting.detection.tail import Floats, exceeds_lift, log10_tail
 from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts, WindowVerdict
@@ -102,7 +102,9 @@ class Detector:
         self._age = np.zeros(0)
         prior = Prior(half_life=2 * config.half_life, steps=config.warm_after // 7)
         self._dispersion = Dispersion(config.windows, config.recent, prior)
-        self._reading = self._read(np.zeros(0, np.int64))
+        self._model = np.zeros(0, np.int64)
+        #: How the scores of each key are read now.
+        self.reading = self._read(self._model)
         self._forecasts: dict[int, tuple[Floats, Floats]] = {}
 
     def learn(self, counts: KeyCounts, excluded: NDArray[np.bool_]) -> None:
@@ -114,25 +116,25 @@ class Detector:
         config, keep = self.config, ~excluded
         enters = counts.posts.shape[1] - max(config.windows) - config.guard
         posts, sums = counts.posts[:, :enters], self._sums(counts)[:, :enters]
-        self._dispersion.learn(posts, sums, self._baseline.mean, self._reading, keep)
+        self._dispersion.learn(posts, sums, self._baseline.mean, self.reading, keep)
         self._baseline.learn(posts[:, -1], sums[:, -1], counts.negatives[:, enters - 1], counts.model, keep)
         self._age += (self._age > 0) | (posts[:, -1] > 0)
-        self._reading = self._read(counts.model)
+        self.reading = self._read(counts.model)
 
     def step(self, counts: KeyCounts, excluded: NDArray[np.bool_]) -> Verdicts:
         """Learns, and scores every key at the end of the newest bucket."""
         self.learn(counts, excluded)
-        config, n_keys, share = self.config, len(counts.posts), self._reading.share
+        config, n_keys, share = self.config, len(counts.posts), self.reading.share
         cold = self._age < config.warm_after - max(config.windows) - config.guard
         least = config.cold_rho if self._age.max(initial=0.0) >= config.warm_after // 7 else config.first_day_rho
-        forecast = self._dispersion.forecast(counts.posts, self._sums(counts), self._baseline.mean, self._reading)
+        forecast = self._dispersion.forecast(counts.posts, self._sums(counts), self._baseline.mean, self.reading)
         n, k = forecast.posts, forecast.negatives
         gates = (k >= config.min_negatives) & exceeds_lift(k, n, share, config.min_lift)
         gates &= ~cold | ((n >= config.cold_posts) & (k >= config.cold_share * n))
         rho = np.where(cold, np.maximum(forecast.rho, least), forecast.rho)
         self._forecasts = {window: (forecast.share[i], rho[i]) for i, window in enumerate(config.windows)}
         scores = np.zeros(gates.shape)
-        worth = np.broadcast_to(self._reading.worth, gates.shape)[gates]
+        worth = np.broadcast_to(self.reading.worth, gates.shape)[gates]
         scores[gates] = -log10_tail(k[gates] * worth, n[gates] * worth, *_beta(forecast.share[gates], rho[gates]))
         scores = np.maximum(scores - np.array([self._handicap(w) for w in config.windows])[:, None], 0.0)
         best = scores.argmax(0), np.arange(n_keys)
@@ -147,23 +149,23 @@ class Detector:
             cold=cold,
         )
 
-    def score(self, row: int, window: int, posts: int, score_sum: float) -> float:
+    def score(self, row: int, window: int, posts: int, negatives: int, score_sum: float) -> float:
         """The score that key `row` would have now with these posts in a window of `window` buckets.
 
-        `score_sum` are their negatives where labels are counted.
+        `negatives` are those by label.
         """
-        negatives = self._negatives(row, posts, score_sum)
-        if negatives < self.config.min_negatives or not self._exceeds_lift(row, posts, negatives):
+        found = self._negatives(row, posts, negatives, score_sum)
+        if found < self.config.min_negatives or not self._exceeds_lift(row, posts, found):
             return 0.0
-        return self._tail(row, window, posts, negatives)
+        return self._tail(row, window, posts, found)
 
     def windows(self, row: int, counts: KeyCounts) -> list[WindowVerdict]:
         """Each window of key `row` after a scoring step over the same columns."""
         config, found = self.config, []
         cold = self._age[row] < config.warm_after - max(config.windows) - config.guard
         for window in config.windows:
-            posts, counted, score_sum = self.totals(row, counts, slice(-window, None))
-            negatives = self._negatives(row, posts, score_sum)
+            posts, counted, score_sum = _totals(row, counts, slice(-window, None))
+            negatives = self._negatives(row, posts, counted, score_sum)
             expected, rho = (float(a[row]) for a in self._forecasts[window])
             found.append(
                 WindowVerdict(
@@ -181,25 +183,30 @@ class Detector:
             )
         return found
 
-    def totals(self, row: int, counts: KeyCounts, columns: slice) -> tuple[int, int, float]:
-        """Posts, labelled negatives and sum of scores of key `row`; the sum is the negatives where labels are counted."""
-        posts, negatives = (int(a[row, columns].sum()) for a in (counts.posts, counts.negatives))
-        counted = self._models[counts.model[row]].counts_labels
-        return posts, negatives, negatives if counted else float(counts.score_sums[row, columns].sum())
-
-    def estimate(self, row: int, counts: KeyCounts, window: int) -> Estimate | None:
-        """What the estimate of the last `window` buckets rests on; None where labels are counted."""
-        if self._models[counts.model[row]].counts_labels:
+    def estimate(self, row: int, counts: KeyCounts) -> Estimate | None:
+        """What the estimated negatives of key `row` in all buckets of `counts` rest on; None if labels are counted."""
+        if self._counts_labels(row):
             return None
-        posts, counted, score_sum = self.totals(row, counts, slice(-window, None))
-        reading = self._reading.at(slice(row, row + 1))
-        low, high = reading.interval(np.array([posts]), np.array([self._negatives(row, posts, score_sum)]))
+        posts, counted, score_sum = _totals(row, counts, slice(None))
+        reading = self.reading.at(slice(row, row + 1))
+        negatives = self._negatives(row, posts, counted, score_sum)
+        low, high = reading.interval(np.array([posts]), np.array([negatives]))
         other_mean, slope = float(reading.offset[0]), float(reading.slope[0])
         return Estimate(counted, float(low[0]), float(high[0]), other_mean + slope, other_mean)
 
-    def negatives_of(self, row: int, posts: NDArray[np.int64], score_sums: Sums) -> Floats:
-        """The negatives of these posts of key `row` by bucket, estimated or counted."""
-        return self._reading.at(slice(row, row + 1)).negatives(posts, score_sums)
+    def negatives_of(self, row: int, posts: Counts, negatives: Counts, score_sums: Floats) -> Sums:
+        """The negatives among posts of key `row`, one number per bucket: by label, or estimated from the scores.
+
+        Noise may take an estimate below 0 or above the posts.
+        """
+        if self._counts_labels(row):
+            return negatives
+        return self.reading.at(slice(row, row + 1)).negatives(posts, score_sums)
+
+    def exceeds_lift(self, row: int, counts: KeyCounts) -> bool:
+        """Whether the posts of key `row` in all buckets of `counts` exceed its baseline by the minimum lift."""
+        totals = _totals(row, counts, slice(None))
+        return self._exceeds_lift(row, totals[0], self._negatives(row, *totals))
 
     def volume(self, row: int) -> float:
         """Posts per bucket of a key, averaged with the weights of the baseline."""
@@ -207,24 +214,23 @@ class Detector:
         weight = (1 - 0.5 ** (self._age[row] / half_life)) / (1 - 0.5 ** (1 / half_life))
         return float(self._baseline.posts[row] / max(weight, 1.0))
 
-    def exceeds_lift(self, row: int, posts: int, score_sum: float) -> bool:
-        """Whether posts with this sum of scores exceed the key's baseline by the minimum lift."""
-        return self._exceeds_lift(row, posts, self._negatives(row, posts, score_sum))
-
     def _exceeds_lift(self, row: int, posts: int, negatives: float) -> bool:
-        return bool(exceeds_lift(negatives, posts, self._reading.share[row], self.config.min_lift))
+        return bool(exceeds_lift(negatives, posts, self.reading.share[row], self.config.min_lift))
 
     def _tail(self, row: int, window: int, posts: int, negatives: float) -> float:
         """The score of these counts without the gates."""
         expected, rho = (a[row : row + 1] for a in self._forecasts[window])
-        worth = self._reading.worth[row]
+        worth = self.reading.worth[row]
         tail = float(log10_tail(np.array([negatives * worth]), np.array([posts * worth]), *_beta(expected, rho))[0])
         return max(0.0, -tail - self._handicap(window))
 
-    def _negatives(self, row: int, posts: int, score_sum: float) -> float:
-        """Estimated negatives in [0, posts]."""
-        found = self.negatives_of(row, np.array([posts]), np.array([score_sum]))
+    def _negatives(self, row: int, posts: int, negatives: int, score_sum: float) -> float:
+        """Negatives by label or estimated, in [0, posts]."""
+        found = self.negatives_of(row, np.array([posts]), np.array([negatives]), np.array([score_sum]))
         return float(np.clip(found[0], 0, posts))
+
+    def _counts_labels(self, row: int) -> bool:
+        return self._models[self._model[row]].counts_labels
 
     def _handicap(self, window: int) -> float:
         """The amount by which a window's score is lowered: chance has more tries in shorter windows."""
@@ -240,13 +246,13 @@ class Detector:
         return np.where(counted[counts.model][:, None], counts.negatives, counts.score_sums)
 
     def _grow(self, counts: KeyCounts) -> None:
-        n_keys = len(counts.posts)
+        n_keys, self._model = len(counts.posts), counts.model
         missing = n_keys - len(self._age)
         if missing:
             self._age = np.pad(self._age, (0, missing))
             self._dispersion.grow(n_keys)
             self._baseline.grow(counts.model)
-            self._reading = self._read(counts.model)
+            self.reading = self._read(counts.model)
 
     def _read(self, model: NDArray[np.int64]) -> Reading:
         evidence = Evidence(self._baseline.mean, self._baseline.called, *self._dispersion.phi())
@@ -257,6 +263,12 @@ class Detector:
             rows = model == number
             fields[:, rows] = np.array(score_model.read(evidence.at(rows)))
         return Reading(*fields)
+
+
+def _totals(row: int, counts: KeyCounts, columns: slice) -> tuple[int, int, float]:
+    """Posts, negatives by label and sum of scores of key `row` in these columns."""
+    posts, negatives = (int(a[row, columns].sum()) for a in (counts.posts, counts.negatives))
+    return posts, negatives, float(counts.score_sums[row, columns].sum())
 
 
 def _beta(share: Floats, rho: Floats) -> tuple[Floats, Floats]:

@@ -48,7 +48,7 @@ Z_80 = 1.2816
 class Evidence(NamedTuple):
     """What the past of each key shows, float64[n_keys] each.
 
-    `mean` is the mean score, `called` the share of posts that are labelled negative (NaN: unknown). `phi` is the
+    `mean` is the mean score, `called` the share of posts that are labelled negative. `phi` is the
     variance of a score over mean (1 - mean), and `log_phi_sd` the standard error of its logarithm (infinite: unknown).
     """
 
@@ -114,8 +114,8 @@ class ScoreModel:
     """What data sets of known classes say about the scores, a tuple with one number per data set each.
 
     `negative_*` belongs to negative posts, `other_*` to the others: the mean score, the variance, and the share that
-    is labelled negative. `share_error` is the standard error of a share of one half for want of rows. Without data sets
-    scores are counts: 1 for a post that is labelled negative, else 0.
+    is labelled negative (empty: unknown). `share_error` is the standard error of a share of one half for want of rows.
+    Without data sets labels are counted.
     """
 
     negative_mean: tuple[float, ...] = ()
@@ -153,14 +153,16 @@ class ScoreModel:
             one, nothing = np.ones_like(mean), np.zeros_like(mean)
             share = np.clip(mean, LOWEST, HIGHEST)
             return Reading(share, nothing, one, one, one, nothing, nothing, nothing, nothing)
-        t, f, a, b, true_called, false_called, error = (np.array(values)[:, None] for values in self._columns())
+        t, f, a, b, error = (np.array(values)[:, None] for values in self._columns())
         share = np.clip((mean - f) / (t - f), _LEAST_SHARE, HIGHEST)
         predicted = f + share * (t - f)
         variance = share * a + (1 - share) * b + share * (1 - share) * (t - f) ** 2
         phi = variance / (predicted * (1 - predicted))
-        called = false_called + share * (true_called - false_called)
         log_weight = -0.5 * ((predicted - mean) / _MEAN_SD) ** 2
-        log_weight -= 0.5 * np.nan_to_num((called - evidence.called) / _CALLED_SD) ** 2
+        if self.negative_called:
+            true_called, false_called = (np.array(c)[:, None] for c in (self.negative_called, self.other_called))
+            called = false_called + share * (true_called - false_called)
+            log_weight -= 0.5 * ((called - evidence.called) / _CALLED_SD) ** 2
         log_weight -= 0.5 * np.log(phi / evidence.phi) ** 2 / (_LOG_VARIANCE_SD**2 + evidence.log_phi_sd**2)
         log_weight += (_USUAL[0] - 1) * np.log(share) + (_USUAL[1] - 1) * np.log1p(-share)
         weight = np.exp(log_weight - log_weight.max(0))
@@ -189,8 +191,6 @@ class ScoreModel:
             self.other_mean,
             self.negative_variance,
             self.other_variance,
-            self.negative_called,
-            self.other_called,
             self.share_error,
         )
 

@@ -22,6 +22,11 @@ class KeyCounts(NamedTuple):
     score_sums: Floats
     model: NDArray[np.int64]
 
+    def between(self, first: int, last: int) -> KeyCounts:
+        """The buckets from number `first` to before `last`."""
+        posts, negatives, score_sums = (values[:, first:last] for values in self[:3])
+        return KeyCounts(posts, negatives, score_sums, self.model)
+
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
@@ -72,3 +77,8 @@ class Estimate:
     share_high: float
     negative_mean: float
     other_mean: float
+
+    def negatives(self, posts: NDArray[np.int64], score_sums: Floats) -> Floats:
+        """The estimated negatives of posts with these sums of scores."""
+        estimated: Floats = (score_sums - posts * self.other_mean) / (self.negative_mean - self.other_mean)
+        return estimated
