@@ -190,11 +190,20 @@ def normalise(text: str) -> str:
     >>> normalise("//@小明:手机 爆炸了 http://t.cn/A1"), normalise("http://t.cn/A1，Nova坏了")
     ('手机 爆炸了', 'nova坏了')
     """
+    return _SPACE.sub(" ", compatible(without_links(text)).casefold()).strip(" :：")
+
+
+def without_links(text: str) -> str:
+    """The text with a space in place of each URL, mention and repost marker.
+
+    >>> without_links("RT @bob: see https://t.co/x")
+    '  see  '
+    """
     if "://" in text or "www." in text.lower():
         text = _URL.sub(" ", text)
     if "@" in text or "＠" in text or "微博" in text:
         text = _MENTION.sub(" ", _REPOST.sub(" ", text))
-    return _SPACE.sub(" ", compatible(text).casefold()).strip(" :：")
+    return text
 
 
 def content_hash(text: str) -> str:
