@@ -125,6 +125,11 @@ class Alert:
             "last_hour": self.last_hour.to_json() if self.last_hour else {},
             "note": self.note,
             **_known({
+                "counted": peak.counted,
+                "share_low": peak.share_low,
+                "share_high": peak.share_high,
+                "negative_mean": peak.negative_mean,
+                "other_mean": peak.other_mean,
                 "notifications": None if status.deliveries is None else [d.to_json() for d in status.deliveries],
                 "pending": None if status.pending is None else list(status.pending),
                 "held": status.held,

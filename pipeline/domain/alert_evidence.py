@@ -15,6 +15,10 @@ class PeakCounts:
     `observed` and `expected` are negative posts in the negative lane; in the volume lane they are posts, and there is
     no `share` and no `expected_share` (both in [0, 1]). `lift` is observed over expected, `score` is -log10 of the tail
     probability. `cold` says that the key had too little history, so that fixed limits judged it.
+
+    Where the negatives are estimated, `counted` are the posts that are labelled negative, `share_low` to `share_high`
+    is the 80 % interval of the share, and `observed` is (sum of the negative scores - posts * `other_mean`) /
+    (`negative_mean` - `other_mean`), rounded. All five are None where labels are counted.
     """
 
     observed: int = 0
@@ -26,6 +30,11 @@ class PeakCounts:
     score: float = 0.0
     window_s: int = 3600
     cold: bool = False
+    counted: int | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    negative_mean: float | None = None
+    other_mean: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +144,7 @@ class Series:
     end: int
     step_s: int
     posts: tuple[int, ...]
-    negatives: tuple[int, ...]
+    negatives: tuple[float, ...]
 
     def to_json(self) -> JsonObject:
         return {"end": self.end, "step_s": self.step_s, "posts": list(self.posts), "negatives": list(self.negatives)}

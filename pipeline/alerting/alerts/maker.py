@@ -65,6 +65,11 @@ def _peak_counts(episode: Episode) -> PeakCounts:
         score=peak.score,
         window_s=peak.window_s,
         cold=peak.cold,
+        counted=peak.counted,
+        share_low=peak.share_low,
+        share_high=peak.share_high,
+        negative_mean=peak.negative_mean,
+        other_mean=peak.other_mean,
     )
 
 
@@ -76,7 +81,7 @@ def last_hour(series: Series, episode: Episode) -> LastHour:
     expected = peak.expected * steps * series.step_s / peak.window_s if volume else peak.baseline * posts
     return LastHour(
         at=datetime.fromtimestamp(series.end, UTC),
-        observed=posts if volume else negatives,
+        observed=posts if volume else round(negatives),
         posts=posts,
         expected=round(expected, 2),
     )

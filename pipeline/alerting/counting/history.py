@@ -1,5 +1,7 @@
 """Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
 
+A column `score_sum` may hold the sum of the posts' negative scores.
+
 A bucket without a row counts as no posts; `CountHistory.gaps` reports it.
 """
 
@@ -10,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +25,8 @@ from pipeline.ingest.columns import read_count
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS = ("timestamp", "key", "posts", "negative")
+#: An optional column; it has a value in every row or in none.
+SCORE_SUM = "score_sum"
 _NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
 #: Limits of a file of counts: years, posts of one bucket, and buckets times keys.
 FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
@@ -67,7 +72,7 @@ class CountHistory:
 
 def read_history(lines: Iterable[str], name: str) -> CountHistory:
     """Reads a CSV of counts; `Fatal` names the row (the header is row 1) and the field. Raises `FileError` as well."""
-    rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
+    rows: dict[str, list[_Row]] = {}
     offsets: set[timedelta | None] = set()
     for read in rows_of_lines(lines, name, Format.csv):
         if isinstance(read, BadRow):
@@ -92,39 +97,51 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
             raise _bad(
                 name, number, f"timestamp is not later than the previous row of key {row['key']!r}", "sort the file"
             )
-        series.append((at, posts, negative, number))
+        series.append(_Row(at, posts, negative, _score_sum(row, posts, name, number), number))
     if not rows:
         raise _bad(name, 2, "is missing", "the file has no row of counts")
     return _gridded(rows, name)
 
 
-def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> CountHistory:
-    steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
+class _Row(NamedTuple):
+    """A row of the file; `score_sum` is NaN where the file has none."""
+
+    at: datetime
+    posts: int
+    negatives: int
+    score_sum: float
+    number: int
+
+
+def _gridded(rows: dict[str, list[_Row]], name: str) -> CountHistory:
+    steps = [(b.at - a.at).total_seconds() for series in rows.values() for a, b in pairwise(series)]
     bucket_s = int(min(steps, default=3600))
-    first_row = next(iter(rows.values()))[0][3]
+    first_row = next(iter(rows.values()))[0].number
     if bucket_s not in BUCKETS_S:
         minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
         raise _bad(name, first_row, f"has buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
-    start = min(series[0][0] for series in rows.values())
-    end, last_row = max((series[-1][0], series[-1][3]) for series in rows.values())
+    start = min(series[0].at for series in rows.values())
+    end, last_row = max((series[-1].at, series[-1].number) for series in rows.values())
     if (end - start) / timedelta(seconds=bucket_s) * len(rows) > MAX_CELLS:
         raise _bad(name, last_row, f"timestamp {end.isoformat()} is too far from the first", "correct the timestamps")
     n_buckets = round((end - start).total_seconds() // bucket_s) + 1
     keys = tuple(sorted(rows))
     posts, negatives = np.zeros((2, len(keys), n_buckets), np.int64)
+    score_sums = np.zeros(posts.shape)
     gaps = []
     for k, key in enumerate(keys):
         before: datetime | None = None
-        for at, n, negative, number in rows[key]:
+        for at, n, negative, score_sum, number in rows[key]:
             place, rest = divmod((at - start).total_seconds(), bucket_s)
             if rest:
                 raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
             if before is not None and (at - before).total_seconds() > bucket_s:
                 missing = at - before - timedelta(seconds=bucket_s)
                 gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
-            posts[k, int(place)], negatives[k, int(place)] = n, negative
+            posts[k, int(place)], negatives[k, int(place)], score_sums[k, int(place)] = n, negative, score_sum
             before = at
-    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps))
+    sums = None if np.isnan(score_sums).any() else score_sums
+    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps), score_sums=sums)
 
 
 def _time(text: str, name: str, number: int) -> datetime:
@@ -144,6 +161,21 @@ def _count(text: str, column: str, name: str, number: int) -> int:
     if value is None or value > MAX_COUNT:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise _bad(name, number, f"{column} {shown!r} is not a whole number from 0 to {MAX_COUNT}", "write counts")
+    return value
+
+
+def _score_sum(row: Mapping[str, str], posts: int, name: str, number: int) -> float:
+    """NaN where the file has no such column."""
+    if SCORE_SUM not in row:
+        return float("nan")
+    try:
+        value = float(row[SCORE_SUM])
+    except ValueError:
+        value = float("nan")
+    # A sum of probabilities that was rounded may exceed the posts by a little.
+    if not 0 <= value <= posts * (1 + 1e-6):
+        shown = row[SCORE_SUM][:40]
+        raise _bad(name, number, f"{SCORE_SUM} {shown!r} is not a number from 0 to posts", "add up the negative scores")
     return value
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -62,6 +63,11 @@ class WindowVerdict:
     few: bool
     flat: bool
     cold: bool
+
+
+def best_window(windows: Sequence[WindowVerdict]) -> WindowVerdict:
+    """The window with the highest score before gates; of equals the longest."""
+    return max(windows, key=lambda window: (window.score, window.window))
 
 
 @dataclass(frozen=True, slots=True)

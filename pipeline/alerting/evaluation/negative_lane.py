@@ -15,7 +15,7 @@ from pipeline.alerting.counting.table import CountTable, is_watched, key_name, r
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
-from pipeline.alerting.detection.verdicts import KeyCounts, Verdicts, WindowVerdict
+from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts, WindowVerdict, best_window
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, Exclusions, touched
@@ -33,7 +33,8 @@ from pipeline.domain.counting import BUCKET_S, Scope
 class KeyVerdict:
     """The verdict of the lane on one key at the end of one bucket.
 
-    `admitted` says whether the key's override lets it fire. `subject_within` is the subject that alone makes a topic
+    `estimate` is what the estimated negatives of the best window rest on (None: labels are counted). `admitted` says
+    whether the key's override lets it fire. `subject_within` is the subject that alone makes a topic
     or a source rise, `inhibited_by` the open episode without whose posts the key would not fire. `learning` is false
     while an episode keeps the key from learning.
     """
@@ -42,6 +43,7 @@ class KeyVerdict:
     scope: Scope
     observation: Observation
     windows: tuple[WindowVerdict, ...]
+    estimate: Estimate | None
     threshold: Threshold
     tier: str
     override: KeyOverride
@@ -138,12 +140,15 @@ class NegativeLane:
         key = self._candidate(table, column, verdicts, row)
         override, episode = self._override(key.scope), self._episodes.get(key.scope)
         admitted = override.admits(key.observation)
+        windows = tuple(self._detector.windows(row, self._key_counts(table, slice(column))))
+        best = best_window(windows)
         opens = episode is None and admitted and key.observation.score >= key.threshold.fire
         return KeyVerdict(
             key=key_name(key.scope),
             scope=key.scope,
             observation=key.observation,
-            windows=tuple(self._detector.windows(row, self._key_counts(table, slice(column)))),
+            windows=windows,
+            estimate=self._detector.estimate(row, self._key_counts(table, slice(column - best.window, column))),
             threshold=key.threshold,
             tier=key.tier,
             override=override,

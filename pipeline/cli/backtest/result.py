@@ -43,6 +43,9 @@ class Backtest:
             "ended_at": episode.resolved_at.isoformat() if episode.resolved_at else None,
             "observed": episode.peak.observed,
             "expected": episode.peak.expected,
+            "counted": episode.peak.counted,
+            "share_low": episode.peak.share_low,
+            "share_high": episode.peak.share_high,
             "held": (self.held or {}).get(episode.id),
         }
 
