@@ -125,6 +125,8 @@ class Alert:
             "last_hour": self.last_hour.to_json() if self.last_hour else {},
             "note": self.note,
             **_known({
+                "false_alerts_low": threshold.false_alerts_low,
+                "false_alerts_high": threshold.false_alerts_high,
                 "counted": peak.counted,
                 "share_low": peak.share_low,
                 "share_high": peak.share_high,

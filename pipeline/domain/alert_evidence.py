@@ -41,12 +41,15 @@ class PeakCounts:
 class AppliedThreshold:
     """The score `fire` from which keys of this volume `tier` alert.
 
-    `false_alerts_per_key_week` is how often they alert without cause by the calibration (None: there was none yet).
+    `false_alerts_per_key_week` is how often they alert without cause by the calibration, with the ends of its 80 %
+    interval (None: there was no calibration yet, or it gave no interval).
     """
 
     tier: str = ""
     fire: float = 0.0
     false_alerts_per_key_week: float | None = None
+    false_alerts_low: float | None = None
+    false_alerts_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
             tier=event.tier,
             fire=threshold.fire,
             false_alerts_per_key_week=round(threshold.per_key_week, 3) if threshold.key_weeks else None,
+            false_alerts_low=None if threshold.low is None else round(threshold.low, 3),
+            false_alerts_high=None if threshold.high is None else round(threshold.high, 3),
         ),
         sequence=episode.sequence,
         related=tuple(sorted({*event.inhibited, *(before.related if before else ())})),

@@ -16,6 +16,7 @@ from pipeline.alerting.detection.tail import Floats, onset
 from pipeline.alerting.detection.thresholds import Threshold, tier_of
 from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts
 from pipeline.alerting.detection.volume import VolumeDetector
+from pipeline.alerting.evaluation.episode_peaks import EpisodePeaks
 from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition, step
 from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, touched
 from pipeline.alerting.evaluation.observations import observation_of
@@ -27,6 +28,8 @@ from pipeline.domain.counting import EVERYTHING, Scope
 NEGATIVE_POLICY = Policy()
 VOLUME_POLICY = Policy(fire=4.75, critical=7.0, calm=CALM)
 _GRID = np.arange(2.0, 20.01, 0.1)
+#: From this number of allowed episodes on, the upper end of the interval of the rate meets the target.
+LEAST_EXPECTED = 10.0
 _VERDICT_FIELDS = tuple(f.name for f in fields(Verdicts))
 
 
@@ -161,10 +164,12 @@ def episodes(
 def calibrate(
     history: CountHistory, scores: ScoreHistory, target: float, policy: Policy = NEGATIVE_POLICY
 ) -> dict[str, Threshold]:
-    """For each volume tier the lowest threshold with at most `target` episodes per key-week on this history.
+    """For each volume tier a threshold with at most `target` episodes per key-week.
 
-    Cold keys fire by limits of their own and do not count. The key-weeks are those of the whole history, as in the
-    rate that is reported.
+    It is the lowest where the upper end of the 80 % interval of the rate meets the target. Where the target allows
+    fewer than `LEAST_EXPECTED` episodes on this history, that would ask for hardly any; there it is the lowest where
+    the rate itself meets the target, and the interval says how little is known. Cold keys fire by limits of their own
+    and do not count. The key-weeks are those of the whole history, as in the rate that is reported.
     """
     tiers, bucket = np.array(tiers_of(history)), timedelta(seconds=history.bucket_s)
     warm = np.where(scores.cold, 0.0, scores.score)
@@ -172,33 +177,17 @@ def calibrate(
     for name in dict.fromkeys(tiers.tolist()):
         in_tier = tiers == name
         key_weeks = float(history.key_weeks * in_tier.sum() / len(in_tier))
-        peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[in_tier]])
-        counted = ((float(fire), int((peaks >= fire).sum())) for fire in _GRID)
-        highest = float(_GRID[-1]), int((peaks >= _GRID[-1]).sum())
-        fire, count = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
-        chosen[name] = Threshold(fire, count / key_weeks, key_weeks)
+        peaks = EpisodePeaks.of(warm[in_tier], policy, bucket)
+        found = [peaks.threshold(float(fire), key_weeks) for fire in _GRID]
+        certain = target * key_weeks >= LEAST_EXPECTED
+        meets = (t for t in found if (t.high if certain and t.high is not None else t.per_key_week) <= target)
+        chosen[name] = next(meets, found[-1])
     return chosen
 
 
 def thresholds(history: CountHistory, fire: float, by_tier: Mapping[str, Threshold]) -> list[float]:
     """The threshold of each key: that of its tier, or `fire` where the calibration saw no key of the tier."""
     return [by_tier[tier].fire if tier in by_tier else fire for tier in tiers_of(history)]
-
-
-def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
-    """The highest score of each segment: those that reach `fire` are as many as the episodes at that threshold."""
-    segment = segments(row, policy, bucket)
-    peaks = np.zeros(segment[-1] + 1)
-    np.maximum.at(peaks, segment, row)
-    return peaks
-
-
-def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64]:
-    """A number per bucket that grows by one wherever an episode would end."""
-    low = row < policy.end_below
-    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
-    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
-    return np.cumsum(ends)
 
 
 def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episode: Episode) -> datetime:

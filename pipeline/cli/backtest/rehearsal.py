@@ -167,10 +167,7 @@ def _save(store: EvaluationStore, alerts: AlertSettings, target: float) -> Mappi
         )
     store.put_state(CALIBRATION, found)
     for name, threshold in found.thresholds.items():
-        err.print(
-            f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
-            f"{threshold.key_weeks:.0f} key-weeks; the alert role uses it within an hour"
-        )
+        err.print(f"{name}: fires at {threshold.fire:.1f}, {threshold}; the alert role uses it within an hour")
     if not found.thresholds:
         err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet, so alerts.fire stays the threshold")
     return found.thresholds
