@@ -118,7 +118,8 @@ class Evaluator:
     def advance(self, watermark: datetime) -> Iterator[list[Event]]:
         """Evaluates every bucket that ends at or before the watermark; yields after each chunk of buckets."""
         end = bucket_start(watermark.timestamp())
-        if self._counts.relabelled() or self._model_changed():
+        relabelled, model_changed = self._counts.relabelled(), self._model_changed()
+        if relabelled or model_changed:
             self._learned = False
         if not self._learned and not self._learn(end):
             return
