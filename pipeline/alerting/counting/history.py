@@ -169,7 +169,7 @@ def _score_sum(row: Mapping[str, str], posts: int, name: str, number: int) -> fl
     if SCORE_SUM not in row:
         return float("nan")
     try:
-        value = float(row[SCORE_SUM])
+        value = float("nan") if "_" in row[SCORE_SUM] else float(row[SCORE_SUM])
     except ValueError:
         value = float("nan")
     # A sum of probabilities that was rounded may exceed the posts by a little.
