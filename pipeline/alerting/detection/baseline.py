@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerting.detection.dispersion import Sums
 from pipeline.alerting.detection.score_model import HIGHEST, LOWEST
 
 Floats = NDArray[np.float64]
@@ -31,7 +30,7 @@ class Baseline:
     def learn(
         self,
         posts: NDArray[np.int64],
-        sums: Sums,
+        sums: Floats,
         negatives: NDArray[np.int64],
         model: NDArray[np.int64],
         keep: NDArray[np.bool_],

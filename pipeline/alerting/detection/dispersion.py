@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +38,7 @@ from pipeline.alerting.detection.score_model import Reading
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
-Sums = NDArray[np.float64] | NDArray[np.int64]
+Numbers = TypeVar("Numbers", NDArray[np.int64], NDArray[np.float64])
 #: Standard error of log phi in units of the posts per bucket beyond the first, because buckets vary by themselves.
 _PHI_BIAS = 0.01
 
@@ -149,7 +149,7 @@ class Dispersion:
         error = np.sqrt(3 / np.where(known, buckets, 1.0) + (_PHI_BIAS * crowd) ** 2)
         return np.where(known, phi, 1.0), np.where(known, error, np.inf)
 
-    def learn(self, posts: Counts, sums: Sums, mean: Floats, reading: Reading, keep: NDArray[np.bool_]) -> None:
+    def learn(self, posts: Counts, sums: Floats, mean: Floats, reading: Reading, keep: NDArray[np.bool_]) -> None:
         """Learns the keys of `keep` from the windows that end with the last column of the counts.
 
         The counts are [n_keys, >= longest window + recent].
@@ -169,7 +169,7 @@ class Dispersion:
             keep & near[windows] & near_before,
         )
 
-    def forecast(self, posts: Counts, sums: Sums, mean: Floats, reading: Reading) -> Forecast:
+    def forecast(self, posts: Counts, sums: Floats, mean: Floats, reading: Reading) -> Forecast:
         """Forecasts each window that ends with the last column, from the `recent` columns before it."""
         rho = self._bounded_rho(reading)
         of_window, of_before = rho[:-2], rho[-2]
@@ -188,21 +188,22 @@ class Dispersion:
         bounded: Floats = np.clip(self._rho.ratio(reading), self._prior.floor, self._prior.ceiling)
         return bounded
 
-    def _totals(self, counts: Sums) -> Sums:
+    def _totals(self, counts: Numbers) -> Numbers:
         """[edges, n_keys]: the totals from each edge to the last column; each column is read once."""
         starts = [counts.shape[1] - edge for edge in reversed(self._edges)]
         between = np.add.reduceat(counts, starts, axis=1)
-        return np.ascontiguousarray(between[:, ::-1].cumsum(1).T)
+        totals: Numbers = np.ascontiguousarray(between[:, ::-1].cumsum(1).T)
+        return totals
 
     def _before(
-        self, n: Sums, s: Sums, mean: Floats, reading: Reading, rho: Floats
-    ) -> tuple[Sums, Floats, NDArray[np.bool_]]:
+        self, n: Counts, s: Floats, mean: Floats, reading: Reading, rho: Floats
+    ) -> tuple[Counts, Floats, NDArray[np.bool_]]:
         """Posts n of the time before each window, their residuals r, and whether each is near enough to learn."""
         n_before, s_before = n[self._outer] - n[self._inner], s[self._outer] - s[self._inner]
         return n_before, *self._residual(n_before, s_before, mean, reading, rho)
 
     def _residual(
-        self, n: Sums, s: Sums, mean: Floats, reading: Reading, rho: Floats
+        self, n: Counts, s: Floats, mean: Floats, reading: Reading, rho: Floats
     ) -> tuple[Floats, NDArray[np.bool_]]:
         """Residuals r = s - n m, cut; and whether each is near enough to the mean to be learned."""
         scatter = reading.phi + np.maximum(n - 1, 0) * reading.kappa * np.maximum(rho, 2e-3)

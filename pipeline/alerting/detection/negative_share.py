@@ -36,7 +36,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.alerting.detection.baseline import Baseline
-from pipeline.alerting.detection.dispersion import Counts, Dispersion, Prior, Sums
+from pipeline.alerting.detection.dispersion import Counts, Dispersion, Prior
 from pipeline.alerting.detection.score_model import COUNTED, Evidence, Reading, ScoreModel
 from pipeline.alerting.detection.tail import Floats, exceeds_lift, log10_tail
 from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts, WindowVerdict
@@ -115,7 +115,7 @@ class Detector:
         self._grow(counts)
         config, keep = self.config, ~excluded
         enters = counts.posts.shape[1] - max(config.windows) - config.guard
-        posts, sums = counts.posts[:, :enters], self._sums(counts)[:, :enters]
+        posts, sums = counts.posts[:, :enters], self._sums(counts.between(0, enters))
         self._dispersion.learn(posts, sums, self._baseline.mean, self.reading, keep)
         self._baseline.learn(posts[:, -1], sums[:, -1], counts.negatives[:, enters - 1], counts.model, keep)
         self._age += (self._age > 0) | (posts[:, -1] > 0)
@@ -194,7 +194,7 @@ class Detector:
         other_mean, slope = float(reading.offset[0]), float(reading.slope[0])
         return Estimate(counted, float(low[0]), float(high[0]), other_mean + slope, other_mean)
 
-    def negatives_of(self, row: int, posts: Counts, negatives: Counts, score_sums: Floats) -> Sums:
+    def negatives_of(self, row: int, posts: Counts, negatives: Counts, score_sums: Floats) -> Counts | Floats:
         """The negatives among posts of key `row`, one number per bucket: by label, or estimated from the scores.
 
         Noise may take an estimate below 0 or above the posts.
@@ -236,11 +236,11 @@ class Detector:
         """The amount by which a window's score is lowered: chance has more tries in shorter windows."""
         return 0.5 * math.log10(max(self.config.windows) / window)
 
-    def _sums(self, counts: KeyCounts) -> Sums:
+    def _sums(self, counts: KeyCounts) -> Floats:
         """[n_keys, buckets]: sums of scores, and negatives where labels are counted."""
         counted = np.array([model.counts_labels for model in self._models])
         if counted.all():
-            return counts.negatives
+            return counts.negatives.astype(np.float64)
         if not counted.any():
             return counts.score_sums
         return np.where(counted[counts.model][:, None], counts.negatives, counts.score_sums)

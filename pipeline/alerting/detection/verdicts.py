@@ -25,8 +25,8 @@ class KeyCounts(NamedTuple):
 
     def between(self, first: int, last: int) -> KeyCounts:
         """The buckets from number `first` to before `last`."""
-        posts, negatives, score_sums = (values[:, first:last] for values in self[:3])
-        return KeyCounts(posts, negatives, score_sums, self.model)
+        buckets = slice(first, last)
+        return KeyCounts(self.posts[:, buckets], self.negatives[:, buckets], self.score_sums[:, buckets], self.model)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -34,8 +34,14 @@ def observation_of(
     )
     if estimate is None:
         return observation
-    rounded = {name: value if isinstance(value, int) else round(value, 4) for name, value in asdict(estimate).items()}
-    return replace(observation, **rounded)
+    return replace(
+        observation,
+        counted=estimate.counted,
+        share_low=round(estimate.share_low, 4),
+        share_high=round(estimate.share_high, 4),
+        negative_mean=round(estimate.negative_mean, 4),
+        other_mean=round(estimate.other_mean, 4),
+    )
 
 
 def series_of(
