@@ -40,6 +40,10 @@ class NegativeDefinition:
         """
         return self.head == "sentiment" and bool(self.negative) and set(self.negative) <= set(TOWARD_CLASSES)
 
+    def score_of(self, label: str) -> float:
+        """The negative score of a post that a person gave this class toward a subject."""
+        return float(label in (self.negative if self.counts_toward else ("negative",)))
+
     def holds_toward(self, label: str, binned_score: float) -> bool:
         """Whether a post with this class and this binned negative score toward a subject is negative toward it."""
         return label in self.negative and binned_score >= self.score_from
