@@ -9,6 +9,7 @@ from typing import Protocol
 from models.cache import LruCache
 from models.drift import Profile, Watch
 from models.engine import Encoded, OutOfMemoryError
+from models.families import families
 from models.heads import Prediction
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
@@ -251,6 +252,7 @@ class ClassifyStage:
             model_name=prediction.model_name,
             model_version=prediction.model_version,
             toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
+            families=families(post.full_text),
         )
 
 

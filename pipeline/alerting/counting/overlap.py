@@ -43,7 +43,7 @@ def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice
             return None
         whole = parent
     posts, negatives, score_sum = (
-        min(counts[mine, columns].sum(), (counts[whole, columns] - counts[part, columns]).sum())
+        max(0, min(counts[mine, columns].sum(), (counts[whole, columns] - counts[part, columns]).sum()))
         for counts in (table.posts, table.negatives, table.score_sums)
     )
     return Outside(int(posts), int(negatives), float(score_sum))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from models.text import clean
+from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.estimate_note import estimate_note
 from pipeline.alerting.alerts.origin import Language, origin
 from pipeline.domain.alert import VOLUME, Alert
@@ -81,6 +82,7 @@ def message(alert: Alert, transition: str, language: Language) -> Message:
     facts = [
         *_counts(alert, transition, words),
         *filter(None, [estimate_note(alert, language)]),
+        *caveats(alert, language),
         words["since"].format(since=alert.started_at.strftime("%Y-%m-%d %H:%M UTC")),
     ]
     if alert.terms:
