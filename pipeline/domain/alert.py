@@ -132,6 +132,13 @@ class Alert:
             "last_hour": self.last_hour.to_json() if self.last_hour else {},
             "note": self.note,
             **_known({
+                "false_alerts_low": threshold.false_alerts_low,
+                "false_alerts_high": threshold.false_alerts_high,
+                "counted": peak.counted,
+                "share_low": peak.share_low,
+                "share_high": peak.share_high,
+                "negative_mean": peak.negative_mean,
+                "other_mean": peak.other_mean,
                 "notifications": None if status.deliveries is None else [d.to_json() for d in status.deliveries],
                 "pending": None if status.pending is None else list(status.pending),
                 "held": status.held,
@@ -210,6 +217,11 @@ def _peak(fields: JsonReader) -> PeakCounts:
         score=fields.number("score", 0.0),
         window_s=fields.whole("window_s", 3600),
         cold=fields.flag("cold", default=False),
+        counted=fields.whole_or_none("counted"),
+        share_low=fields.number_or_none("share_low"),
+        share_high=fields.number_or_none("share_high"),
+        negative_mean=fields.number_or_none("negative_mean"),
+        other_mean=fields.number_or_none("other_mean"),
     )
 
 
@@ -218,6 +230,8 @@ def _threshold(fields: JsonReader) -> AppliedThreshold:
         tier=fields.text("tier", ""),
         fire=fields.number("fire", 0.0),
         false_alerts_per_key_week=fields.number_or_none("false_alerts_per_key_week"),
+        false_alerts_low=fields.number_or_none("false_alerts_low"),
+        false_alerts_high=fields.number_or_none("false_alerts_high"),
     )
 
 

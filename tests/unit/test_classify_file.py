@@ -37,7 +37,7 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_a_target_is_a_range_of_the_text_and_not_of_the_title() -> None:
-    row = {"title": "News", "text": TEXT, "target": "Kestrel", "from": 44, "to": "51"}
+    row: JsonObject = {"title": "News", "text": TEXT, "target": "Kestrel", "from": 44, "to": "51"}
     assert PLAIN.read(row) == Question(f"News\n{TEXT}", {TARGET: [(49, 56)]})
     assert PLAIN.read({"text": TEXT, "from": 0, "to": 4}) == Question(TEXT, {TARGET: [(0, 4)]})
     assert PLAIN.read({"text": TEXT, "target": "kestrel"}) == Question(TEXT, {TARGET: [(44, 51)]})

@@ -39,7 +39,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds."""
+    """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds.
+
+    Where `observed` is estimated it is rounded, `counted` are the posts that are labelled negative, and `share_low` to
+    `share_high` is the 80 % interval of the share. Then observed = (sum of the scores - posts * `other_mean`) /
+    (`negative_mean` - `other_mean`).
+    """
 
     at: datetime
     score: float
@@ -49,6 +54,11 @@ class Observation:
     baseline: float
     window_s: int
     cold: bool
+    counted: int | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    negative_mean: float | None = None
+    other_mean: float | None = None
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Observation:
@@ -63,6 +73,11 @@ class Observation:
             baseline=fields.number("baseline"),
             window_s=fields.whole("window_s"),
             cold=fields.flag("cold"),
+            counted=fields.whole_or_none("counted"),
+            share_low=fields.number_or_none("share_low"),
+            share_high=fields.number_or_none("share_high"),
+            negative_mean=fields.number_or_none("negative_mean"),
+            other_mean=fields.number_or_none("other_mean"),
         )
 
 
@@ -174,7 +189,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return value
-
-
-def _time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)

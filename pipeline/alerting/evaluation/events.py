@@ -28,13 +28,16 @@ class Event:
 
     def to_json(self) -> JsonObject:
         """For the evaluator's state; NaN is written as null."""
-        threshold = {k: None if math.isnan(v) else v for k, v in asdict(self.threshold).items()}
+        interval = {"low": self.threshold.low, "high": self.threshold.high}
+        threshold = {k: v for k, v in asdict(self.threshold).items() if k not in interval}
+        threshold = {k: None if math.isnan(v) else v for k, v in threshold.items()}
         return {
             "episode": self.episode.to_json(),
             "transition": self.transition.value,
             "inhibited": list(self.inhibited),
             "muted": list(self.inhibited),  # a rollback to 0.11 reads it
             "threshold": threshold,
+            "rate": interval,  # apart, because 0.11 takes no other fields of a threshold
             "tier": self.tier,
             "series": self.series.to_json(),
         }
@@ -43,12 +46,18 @@ class Event:
     def from_json(cls, value: JsonObject) -> Event:
         """Raises where a field is missing."""
         fields = JsonReader(value)
-        threshold = JsonReader(fields.object("threshold"))
+        threshold, interval = JsonReader(fields.object("threshold")), JsonReader(fields.object("rate"))
         return cls(
             Episode.from_json(fields.object("episode")),
             Transition(fields.text("transition")),
             fields.texts("inhibited" if fields.has("inhibited") else "muted"),  # 0.11 wrote only `muted`
-            Threshold(*(threshold.number(name, math.nan) for name in ("fire", "per_key_week", "key_weeks"))),
+            Threshold(
+                threshold.number("fire", math.nan),
+                threshold.number("per_key_week", math.nan),
+                threshold.number("key_weeks", math.nan),
+                interval.number_or_none("low"),
+                interval.number_or_none("high"),
+            ),
             fields.text("tier"),
             Series.from_json(fields.object("series")),
         )
