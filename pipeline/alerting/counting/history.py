@@ -2,7 +2,7 @@
 
 A bucket without a row counts as no posts; `CountHistory.gaps` reports it. The optional column `authors` is the number
 of distinct authors of a bucket's posts, in which each post without an author counts as one more. An empty value says
-that nobody counted them. The posts that so few authors do not explain are left out (`author_counts.py`).
+that nobody counted them. The posts that these authors do not explain are left out (`author_counts.py`).
 """
 
 from __future__ import annotations
