@@ -393,6 +393,20 @@ def test_dingtalk_calls_nobody_by_name() -> None:
     assert body["markdown"]["title"] == "[warning] subject:Nova opened"
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: SlackChannel("c", p, "en"), lambda p: DingTalkChannel("c", p, "", "en"),
+        lambda p: FeishuChannel("c", p, "", "en"), lambda p: WeComChannel("c", p, "en"),
+        lambda p: AlertmanagerChannel("c", p),
+    ],
+)  # fmt: skip
+def test_a_check_reaches_the_receiver_and_sends_nothing(make: Callable[[Any], SlackChannel]) -> None:
+    poster = Receiver()
+    asyncio.run(make(poster).check())
+    assert poster.got == ["check"]
+
+
 BAR, HOT, EXPECTED, DIM, INK, GRID = "#9fb3c8", "#d64545", "#2f7d4f", "#8793a1", "#1f2933", "#e4e7eb"
 
 

@@ -160,9 +160,9 @@ def test_who_does_not_hold_the_evaluation_sends_nothing_and_shows_nothing() -> N
 
 
 def test_who_loses_the_evaluation_stops_between_two_messages() -> None:
-    rig = Rig(Plain(), due("a"), due("b"), holds=lambda: not rig.channel.got)
-    rig.deliver()
-    assert [notice.alert.id for notice in rig.channel.got] == ["a"]
+    channel = Plain()
+    Rig(channel, due("a"), due("b"), holds=lambda: not channel.got).deliver()
+    assert [notice.alert.id for notice in channel.got] == ["a"]
 
 
 def test_a_receiver_that_fails_rests_and_is_asked_nothing_meanwhile() -> None:
