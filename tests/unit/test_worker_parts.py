@@ -169,7 +169,7 @@ COUNTED = {"warning": 2, "critical": 1, "unnotified": 3}
 
 
 def test_gauges_show_the_open_alerts_and_the_lag_until_another_process_takes_over() -> None:
-    metrics, now, asked = Metrics(), [100.0], []
+    metrics, now, asked = Metrics(), [100.0], list[float]()
 
     class Store:
         def open_alerts(self) -> dict[str, int]:
