@@ -17,6 +17,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -412,14 +413,11 @@ BAR, HOT, EXPECTED, DIM, INK, GRID = "#9fb3c8", "#d64545", "#2f7d4f", "#8793a1",
 
 def drawn(alert: Alert) -> dict[str, list[tuple[int, int]]]:
     """The pixels of each colour of an alert's chart, from left to right and from top to bottom."""
-    picture = Image.open(io.BytesIO(chart_png(alert) or b"")).convert("RGB")
-    assert picture.size == (640, 220)
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for x in range(picture.width):
-        for y in range(picture.height):
-            red, green, blue = cast(tuple[int, int, int], picture.getpixel((x, y)))
-            found[f"#{red:02x}{green:02x}{blue:02x}"].append((x, y))
-    return found
+    picture = np.asarray(Image.open(io.BytesIO(chart_png(alert) or b"")).convert("RGB"), np.int64)
+    assert picture.shape == (220, 640, 3)
+    codes = picture @ [1 << 16, 1 << 8, 1]
+    places = {f"#{code:06x}": np.argwhere(codes.T == code) for code in np.unique(codes)}
+    return defaultdict(list, {colour: [(int(x), int(y)) for x, y in at] for colour, at in places.items()})
 
 
 def with_series(posts: Sequence[int], negatives: Sequence[int], **fields: Any) -> Alert:
