@@ -24,7 +24,8 @@ from models.engine import OnnxEngine, OutOfMemoryError, memory_is_short
 from models.errors import BundleError as BundleError  # noqa: PLC0414 - its callers import it from here
 from models.errors import BundleUnreadableError
 from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph
-from models.heads import Head
+from models.heads import OTHER, Head
+from models.irony import Doubt
 from models.prevalence import ScoreGroup
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.signing import SIGNATURE, check_signed
@@ -55,12 +56,31 @@ class FileEntry(_Strict):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class DoubtEntry(_Strict):
+    """How the head irony changes sentiment: from which probability on, and the share that is meant badly."""
+
+    threshold: float = Field(ge=0, le=1)
+    weight: float = Field(ge=0, le=1)
+
+
 class HeadEntry(_Strict):
     """A head in the manifest."""
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
     labels: list[str] = Field(min_length=2)
     temperature: float = Field(gt=0, le=100)
+    abstain_below: float = Field(default=0, ge=0, lt=1)
+    doubt: DoubtEntry | None = None
+
+    @property
+    def answers(self) -> list[str]:
+        """The labels that the head may give: its classes, and `OTHER` where it abstains."""
+        return [*self.labels, *([OTHER] if self.abstain_below and OTHER not in self.labels else [])]
+
+    def head(self) -> Head:
+        """Raises `ValueError` for a head that cannot be one."""
+        doubt = Doubt(self.doubt.threshold, self.doubt.weight) if self.doubt else None
+        return Head(self.name, tuple(self.labels), self.temperature, self.abstain_below, doubt)
 
 
 class Golden(_Strict):
@@ -201,6 +221,11 @@ def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -
 
 def check_claims(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Raises `BundleError` where a graph contradicts the manifest, or where no golden text can check it."""
+    for entry in manifest.heads:
+        try:
+            entry.head()
+        except ValueError as error:
+            raise BundleError(f"{folder}: {error}") from None
     for graph in filter(None, (manifest, manifest.gpu)):
         if foreign := sorted(set(graph.domains) - set(ALLOWED_DOMAINS)):
             raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
@@ -263,7 +288,7 @@ def load_bundle(
         engine = OnnxEngine(
             name=manifest.name,
             version=manifest.version,
-            heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
+            heads=[entry.head() for entry in manifest.heads],
             tokenizer=BundleTokenizer(
                 contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens, long_texts
             ),

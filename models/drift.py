@@ -42,7 +42,7 @@ def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tok
     scores = {h: np.array([p.score(h) for p in predictions]) for h in heads}
     return Profile(
         rows=n,
-        classes={h: _shares(Counter(p.label(h) for p in predictions)) for h in heads},
+        classes={h: _shares(Counter(p.most_probable(h) for p in predictions)) for h in heads},
         confidence={h: (np.bincount(_bins(s), minlength=CONFIDENCE_BINS) / n).tolist() for h, s in scores.items()},
         expected_accuracy={h: float(s.mean()) for h, s in scores.items()},
         languages=_shares(Counter(map(language, texts))),
@@ -113,7 +113,7 @@ class Watch:
     def add(self, predictions: Iterable[Prediction]) -> None:
         for prediction in predictions:
             for head, seen in self._seen.items():
-                seen.append(prediction.label(head))
+                seen.append(prediction.most_probable(head))
             self._new += 1
         if self._new >= self._every:
             self._new = 0

@@ -26,12 +26,16 @@ PEOPLE, REHEARSAL = "labels", "rehearsal"
 #: A column whose distinct values exceed this share of its rows does not hold classes.
 _MOST_CLASSES = 0.5
 _FEW_ROWS = 8
+TOWARD = "toward"
 _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`."""
+    """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`.
+
+    A class of the head `toward` is about the `subject`.
+    """
 
     text: str
     labels: dict[str, str]
@@ -43,6 +47,7 @@ class LabelledText:
     annotator: str = ""
     at: str = ""
     suggested: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
 
     @property
     def full_text(self) -> str:
@@ -147,7 +152,11 @@ def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
-    about = answer.about
+    about, subject = answer.about, ""
+    if TOWARD in map(plain, answer.labels):
+        # Elsewhere a column "subject" holds a title.
+        subject = str(about.get("subject") or about.get("target") or "")
+        answer = replace(answer, about={k: v for k, v in about.items() if plain(k) != "subject"})
     text_column, title_column = _texts(answer, text_field)
     text, title = about.get(text_column) or "", about.get(title_column) or ""
     if not isinstance(text, str) or not isinstance(title, str):
@@ -172,8 +181,19 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
         str(who if not isinstance(who, dict) else who.get("email", "")),
         str(at),
         {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
+        subject=subject,
     )
-    said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
+    said = (
+        made.text,
+        made.title,
+        made.id,
+        made.source,
+        made.lang,
+        made.annotator,
+        made.at,
+        made.subject,
+        *made.suggested.values(),
+    )
     if any(map(broken, said)):
         raise BadRecordError(
             "contains half a character (a lone surrogate); correct it in the program that wrote the file"

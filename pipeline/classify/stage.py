@@ -237,7 +237,7 @@ class ClassifyStage:
                 f"alerts.head {self._counting.head!r} is not a head of model {model} ({', '.join(heads)})",
                 "set alerts.head to one of these",
             )
-        probabilities = prediction.probabilities(self._counting.head)
+        probabilities = prediction.meant(self._counting.head)
         labels = {h: prediction.label(h) for h in heads}
         scores = {h: prediction.score(h) for h in heads}
         negative_score = self._counting.score(probabilities)

@@ -129,7 +129,7 @@ def labels_of(prediction: Prediction, counting: NegativeDefinition) -> JsonObjec
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
     if counting.head in prediction.heads:
-        found["negative_score"] = round(counting.score(prediction.probabilities(counting.head)), 4)
+        found["negative_score"] = round(counting.score(prediction.meant(counting.head)), 4)
     return found
 
 
