@@ -22,6 +22,7 @@ from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.notify.notifier import Notifier
 from pipeline.alerting.worker.calibration_schedule import CALIBRATE_CHECK_S, CalibrationSchedule
 from pipeline.alerting.worker.completeness import Completeness
+from pipeline.alerting.worker.evaluation_step import EvaluationStep
 from pipeline.alerting.worker.gauges import COUNT_OPEN_EVERY_S, AlertGauges
 from pipeline.alerting.worker.leadership import Leadership
 from pipeline.alerting.worker.no_data import NoDataDetector
@@ -343,6 +344,7 @@ class Calibrates:
         self.calibration, self.fails = known, fails
         self.loaded = self.runs = 0
         self.saved: list[Any] = []
+        self.shown: float | None = None
 
     def load_calibration(self) -> None:
         self.loaded += 1
@@ -376,14 +378,15 @@ def test_thresholds_are_calibrated_when_the_last_are_old_and_asked_for_every_hou
             await made.run_when_due()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+            if role.loaded == 1:
+                role.shown = metrics.registry.get_sample_value("opinionwatch_alert_threshold", {"tier": "under 10/h"})
 
     asyncio.run(scenario())
     assert (role.runs, role.loaded, CALIBRATE_CHECK_S) == (1, 2, 3600.0)
     found = Calibration(START, 0.05, {"under 10/h": Threshold(4.56, 0.01, 9.0)})
     assert (role.calibration, role.saved) == (found, [(CALIBRATION, found)])
     assert caplog.messages == ["thresholds calibrated: under 10/h 4.6"]
-    shown = metrics.registry.get_sample_value("opinionwatch_alert_threshold", {"tier": "under 10/h"})
-    assert shown == 4.56
+    assert role.shown == 4.56
 
 
 @pytest.mark.parametrize(
@@ -479,3 +482,50 @@ def test_alerts_without_an_episode_are_closed_once_after_each_take_over() -> Non
     assert rig.run(rig.recorder.close_orphans({"followed"}, START)) == []
     assert rig.run(rig.recorder.resume()) == ["resume"]
     assert rig.run(rig.recorder.close_orphans({"followed"}, START)) == closed
+
+
+#: What a step waits for.
+AWAITED = {"publish_waiting", "complete_to", "record", "close_orphans", "count_open", "count_open_when_due",
+           "run_when_due"}  # fmt: skip
+
+
+class Noting:
+    """Takes the place of any part of a step and notes its calls; `answers` are what some of them return."""
+
+    def __init__(self, calls: list[str], name: str, **answers: Any) -> None:
+        self._calls, self._name, self._answers = calls, name, answers
+
+    def __getattr__(self, call: str) -> Any:
+        async def later() -> Any:
+            return self._answers.get(call)
+
+        def now(*_: object) -> Any:
+            self._calls.append(f"{self._name}.{call}")
+            return later() if call in AWAITED else self._answers.get(call)
+
+        return now
+
+
+def stepped(*, holds: bool, saved: bool) -> list[str]:
+    """What a step calls where this process holds the partition, or not, and saves the evaluation, or is too late."""
+    calls: list[str] = []
+    evaluator: Any = Noting(calls, "evaluator", save=saved, advance=iter([[event()]]))
+    evaluator.cursor, evaluator.unrecorded, evaluator.calibration = START, [], None
+    leadership = Leadership(lambda: holds, lambda: 0.0)
+    leadership.take_over()
+    names = ("completeness", "recorder", "calibration", "gauges", "no_data")
+    parts: dict[str, Any] = {name: Noting(calls, name, complete_to=START) for name in names}
+    step = EvaluationStep(evaluator=evaluator, leadership=leadership, retry=RETRY, **parts)
+    asyncio.run(step.run())
+    assert leadership.taken_over is (holds and saved)
+    return calls
+
+
+def test_a_step_that_another_process_has_overtaken_records_nothing_and_lets_go() -> None:
+    begun = ["recorder.publish_waiting", "completeness.complete_to", "evaluator.advance", "evaluator.save"]
+    let_go = ["no_data.clear", "gauges.clear"]
+    assert stepped(holds=True, saved=False) == [*begun, *let_go]
+    assert stepped(holds=False, saved=True) == let_go
+    whole = stepped(holds=True, saved=True)
+    assert whole[:5] == [*begun, "recorder.record"]
+    assert whole[-3:] == ["gauges.count_open_when_due", "no_data.check", "calibration.run_when_due"]
