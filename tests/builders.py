@@ -11,12 +11,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.engine import Encoded
 from models.heads import Head, Prediction
 from models.json_types import JsonObject
+from models.mentions import Mentions
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
+from pipeline.alerting.detection.verdicts import KeyCounts
 from pipeline.classify.codec import decode
 from pipeline.domain.alert import Alert
 from pipeline.domain.post import Origin, Record, ScoredPost
@@ -65,6 +68,11 @@ def an_alert(alert_id: str = "a", **fields: Any) -> Alert:
     return Alert.from_json(alert_id, {**usual, **fields})
 
 
+def counted(posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> KeyCounts:
+    """Counts of keys whose labels are counted, [n_keys, buckets]."""
+    return KeyCounts(posts, negatives, np.zeros(posts.shape), np.zeros(len(posts), np.int64))
+
+
 class DummyClassifier:
     """Deterministic: negative where the text says "bad", the topic by a hash; raises where it says "nan"."""
 
@@ -79,11 +87,11 @@ class DummyClassifier:
     def unknown_share(self, texts: Sequence[str]) -> float:
         return 0.0
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self.infer(self.encode(texts))
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        return self.infer(self.encode(texts, mentions))
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return Encoded(texts, [[[1, 2]]] * len(texts), self)
+    def encode(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
+        return Encoded(texts, [[[1, 2]]] * len(texts), self, mentions or ())
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
         texts = encoded.texts

@@ -36,6 +36,11 @@ def group_alert(alerts: Sequence[Alert]) -> Alert:
             share=round(observed / posts, 4) if posts and worst.lane != VOLUME else None,
             lift=round(observed / expected, 2) if expected else 0.0,
             window_s=max(peak.window_s for peak in peaks),
+            counted=None,
+            share_low=None,
+            share_high=None,
+            negative_mean=None,
+            other_mean=None,
         ),
         started_at=min(alert.started_at for alert in ranked),
         related=tuple(alert.key for alert in ranked),
@@ -44,4 +49,6 @@ def group_alert(alerts: Sequence[Alert]) -> Alert:
         source_profile=None,
         series=None,
         last_hour=None,
+        loudest_voices=None,
+        disputed=False,
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.loudest import is_disputed
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.alerting.evaluation.events import Event
 from pipeline.domain.alert import NEGATIVE, OPEN, RESOLVED, VOLUME, Alert
@@ -13,11 +14,11 @@ from pipeline.domain.alert_evidence import AppliedThreshold, LastHour, PeakCount
 from pipeline.domain.delivery import NotificationStatus
 
 
-def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
+def make_alert(event: Event, evidence: Evidence, before: Alert | None, min_lift: float = 1.5) -> Alert:
     """The alert after an event of its episode.
 
-    `before` is the alert as the store has it. Its notification times stay, and so do its posts if there are no new
-    ones.
+    A rise is a share of `min_lift` times the usual one. `before` is the alert as the store has it. Its notification
+    times stay, and so do its posts if there are no new ones.
     """
     episode, threshold = event.episode, event.threshold
     status = before.notifications.times_only() if before else NotificationStatus()
@@ -37,6 +38,8 @@ def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
             tier=event.tier,
             fire=threshold.fire,
             false_alerts_per_key_week=round(threshold.per_key_week, 3) if threshold.key_weeks else None,
+            false_alerts_low=None if threshold.low is None else round(threshold.low, 3),
+            false_alerts_high=None if threshold.high is None else round(threshold.high, 3),
         ),
         sequence=episode.sequence,
         related=tuple(sorted({*event.inhibited, *(before.related if before else ())})),
@@ -47,6 +50,8 @@ def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
         source_profile=evidence.source_profile,
         series=event.series,
         last_hour=last_hour(event.series, episode),
+        loudest_voices=evidence.loudest_voices,
+        disputed=is_disputed(episode.lane, episode.peak, evidence.loudest_voices, min_lift),
     )
 
 
@@ -65,6 +70,11 @@ def _peak_counts(episode: Episode) -> PeakCounts:
         score=peak.score,
         window_s=peak.window_s,
         cold=peak.cold,
+        counted=peak.counted,
+        share_low=peak.share_low,
+        share_high=peak.share_high,
+        negative_mean=peak.negative_mean,
+        other_mean=peak.other_mean,
     )
 
 
@@ -76,7 +86,7 @@ def last_hour(series: Series, episode: Episode) -> LastHour:
     expected = peak.expected * steps * series.step_s / peak.window_s if volume else peak.baseline * posts
     return LastHour(
         at=datetime.fromtimestamp(series.end, UTC),
-        observed=posts if volume else negatives,
+        observed=posts if volume else round(negatives),
         posts=posts,
         expected=round(expected, 2),
     )
