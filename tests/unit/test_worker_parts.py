@@ -432,7 +432,7 @@ class Recorded:
         self.calls: list[Any] = []
         publisher = AlertPublisher(self.publish, lambda: 0.0)
         this: Any = self
-        self.recorder = AlertRecorder(this, cast(EvidenceReader, this), cast(Notifier, this), publisher, RETRY)
+        self.recorder = AlertRecorder(this, cast(EvidenceReader, this), cast(Notifier, this), publisher, RETRY, 1.5)
 
     def alert(self, alert_id: str) -> Alert | None:
         return self.alerts.get(alert_id)
