@@ -106,10 +106,8 @@ def test_each_crisis_fires_once_and_neither_the_burst_nor_the_troll_does() -> No
     assert summary["duplicate"] == len(items) - distinct - broken
     alert, flooded = sorted(summary["alerts"], key=lambda a: a["started_at"], reverse=True)
     assert (alert["key"], flooded["key"]) == ("subject:Nova", "subject:Greenleaf")
-    assert flooded["disputed"]
+    assert flooded["disputed"], "one author would hide it if each post counted"
     assert FLOODED.timestamp() - 3600 < _seconds(flooded["started_at"]) < FLOODED.timestamp() + 3 * 3600
-    every = flooded["loudest_voices"]
-    assert every["negatives"] < 1.5 * flooded["expected_share"] * every["posts"], "one author would hide it"
     assert alert["severity"] == "critical"
     assert CRISIS.timestamp() - 3600 < _seconds(alert["started_at"]) < CRISIS.timestamp() + 3600
     assert alert["observed"] > 3 * alert["expected"]
