@@ -243,8 +243,8 @@ def summarise(session: Session) -> dict[str, Any]:
         for alert in sorted(session.store.alerts(), key=lambda alert: alert.started_at)
     ]
     elapsed = (session.finished or time.monotonic()) - session.started
-    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence",
-             "disputed")  # fmt: skip
+    counted = ("observed", "expected", "evidence", "disputed")
+    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", *counted)
     classify = session.workers.classify
     return {
         **counts,
