@@ -258,10 +258,15 @@ class Summary:
             "duplicate": self.duplicate,
             "dead": self.dead,
             "in_flight": self.in_flight,
-            "alerts": [{name: alert[name] for name in _ALERT} for alert in map(Alert.to_json, self.alerts)],
+            "alerts": [_shown(alert) for alert in self.alerts],
             "posts_per_s": self.posts_per_s,
             "model": self.model,
         }
+
+
+def _shown(alert: Alert) -> JsonObject:
+    written = alert.to_json()
+    return {**{name: written[name] for name in _ALERT}, "disputed": alert.disputed}
 
 
 def summarise(session: Session) -> Summary:
