@@ -8,6 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+#: The head that judges a mention in a text rather than the text, and its classes.
+TOWARD = "toward"
+TOWARD_LABELS = ("negative", "neutral", "positive")
 #: Memory of a prediction with its dictionaries and its cache key, and of an array without its numbers (measured on
 #: CPython 3.11).
 _OBJECT_BYTES, _ARRAY_BYTES = 850, 112

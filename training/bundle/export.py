@@ -19,7 +19,7 @@ from models.bundle import read_manifest
 from models.drift import profile
 from models.engine import OnnxEngine
 from models.graph import ALLOWED_DOMAINS, graph_facts
-from models.heads import Head
+from models.heads import TOWARD, Head
 from models.tokenizer import BundleTokenizer
 from training.config import TrainingConfigError
 from training.network.encoder import Classifier
@@ -48,16 +48,24 @@ def export_onnx(model: Classifier, work: Path) -> Path:
     model.cpu()
     model.encoder.set_attn_implementation("eager")
     example = torch.ones(2, 8, dtype=torch.long)
+    place = torch.tensor([0, 1, 1])
+    names, given, outputs = ["input_ids", "attention_mask"], [example, example], ["logits"]
+    axes: dict[str, dict[int, str]] = {n: {0: "b", 1: "t"} for n in names} | {"logits": {0: "b"}}
+    if model.toward is not None:
+        given += [place, place, place + 1]
+        places = ["mention_row", "mention_start", "mention_end"]
+        names, outputs = names + places, [*outputs, TOWARD]
+        axes |= {n: {0: "m"} for n in [*places, TOWARD]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: the golden texts and the parity test judge the result
         torch.onnx.export(
             model.eval(),
-            (example, example),
+            tuple(given),
             str(plain),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
+            input_names=names,
+            output_names=outputs,
             opset_version=OPSET,
-            dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
+            dynamic_axes=axes,
             dynamo=False,
         )
     return plain

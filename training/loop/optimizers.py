@@ -28,7 +28,7 @@ def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad and settings.method != "gradual":
             continue
-        new = name.startswith("output") or "lora_" in name
+        new = name.startswith(("output", "toward")) or "lora_" in name
         (heads if new else embeddings if "word_embeddings" in name else encoder).append(parameter)
     groups = [
         {"params": heads, "lr": settings.head_lr, "weight_decay": 0.0},
