@@ -67,7 +67,8 @@ class MentionColumns(_Strict):
 class Source(_Strict):
     """One file of rows (`.jsonl` or `.jsonl.gz`), in the folder of the data or, `written`, in `training/examples/`.
 
-    `mention` describes the rows' targets where `heads` contains `toward`.
+    `mention` describes the rows' targets where `heads` contains `toward`. The rows of a source without `heads` have no
+    label: they learn from a teacher's soft labels.
     """
 
     file: str
@@ -84,7 +85,8 @@ class Hyperparameters(_Strict):
 
     - `method` (`network/methods.py`): which weights learn: full, lora, frozen (heads only), gradual (top layers first)
     - `encoder_lr`, `head_lr` (heads and adapters), `embedding_lr` (default: `encoder_lr`): learning rates. A new
-      `[vocabulary]` needs a higher `embedding_lr`; a pretrained embedding then memorises its training rows
+      `[vocabulary]` needs a higher `embedding_lr`; a pretrained embedding then memorises its training rows. 0 leaves
+      the embedding as it is, which costs less and forgets less
     - `optimizer`, `lr_schedule` after `warmup` (share of the steps), `gradient_accumulation_steps` batches per step
       (`loop/optimizers.py`)
     - `early_stopping`: evaluations without a better validation macro F1 before training stops (0: never), with one
@@ -121,7 +123,7 @@ class Hyperparameters(_Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     encoder_lr: float = Field(default=2e-4, gt=0)
     head_lr: float = Field(default=1e-3, gt=0)
-    embedding_lr: float | None = Field(default=None, gt=0)
+    embedding_lr: float | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"

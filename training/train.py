@@ -191,6 +191,11 @@ def _trained(request: Request, data: TrainingData, run: Run) -> tuple[Classifier
 def _with_teachers(request: Request, data: TrainingData, rows: list[Example], run: Run) -> list[Example]:
     """The rows and the recipe's unlabelled texts with the teachers' soft labels, which the work folder keeps."""
     if not request.teachers:
+        if bare := next((r for r in rows if not r.targets and not r.mentions and r.soft is None), None):
+            raise TrainingConfigError(
+                f"source {bare.source} has no heads: its rows learn from a teacher's soft labels only. Give --teacher "
+                "BUNDLE, or name its heads"
+            )
         return rows
     kept = run.work / "soft.npy"
     if request.data_dir:
@@ -198,8 +203,9 @@ def _with_teachers(request: Request, data: TrainingData, rows: list[Example], ru
         rows = [*rows, *unlabelled_examples(run.config, request.data_dir, [*rows, *scored])]
     if run.group.first and not kept.exists():
         run.log(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
-        texts = [r.text for r in rows]
-        soft = soft_labels(request.teachers, data.heads, texts, run.settings.max_tokens, run.group.device)
+        places = {text: i for i, text in enumerate(dict.fromkeys(r.text for r in rows))}
+        soft = soft_labels(request.teachers, data.heads, list(places), run.settings.max_tokens, run.group.device)
+        soft = soft[[places[r.text] for r in rows]]
         with replacing(kept) as partial, partial.open("wb") as file:
             np.save(file, soft)
     run.group.wait_for_all()

@@ -108,7 +108,7 @@ def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluat
                     f"{source.file}: label {error} is not a class of head {head!r}; add it to [heads] or a map"
                 ) from None
         mentions = _mentions(row, targets.pop(TOWARD, ()), source, number)
-        if targets or mentions:
+        if targets or mentions or not source.heads:
             examples.append(Example(row_text(row), source.file, targets, mentions=mentions))
     examples = merged_mentions(examples)
     if source.limit is not None and len(examples) > source.limit:
