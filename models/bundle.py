@@ -25,6 +25,7 @@ from models.errors import BundleError as BundleError  # noqa: PLC0414 - its call
 from models.errors import BundleUnreadableError
 from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph
 from models.heads import Head
+from models.prevalence import ScoreGroup
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.signing import SIGNATURE, check_signed
 from models.tokenizer import BundleTokenizer
@@ -82,7 +83,8 @@ class Graph(_Strict):
 class Manifest(Graph):
     """`manifest.json`. `metrics` and `training` inform people and reports; drift is measured against `reference`.
 
-    `gpu` is a second graph of the same model, which a GPU runs instead of the first.
+    `gpu` is a second graph of the same model, which a GPU runs instead of the first. `prevalence` has per head what
+    `models.prevalence` needs to estimate shares; it is empty in bundles of 0.11 and older.
     """
 
     format: int = Field(ge=FORMAT, le=FORMAT)
@@ -98,6 +100,7 @@ class Manifest(Graph):
     label_maps: dict[str, dict[str, list[str]]] = {}
     training: dict[str, str | int | float] = {}
     reference: Profile | None = None
+    prevalence: dict[str, list[ScoreGroup]] = {}
 
 
 @dataclass(frozen=True)
@@ -271,6 +274,7 @@ def load_bundle(
             threads=threads,
             gpu_memory_mb=gpu_memory_mb,
             reference=manifest.reference,
+            prevalence=manifest.prevalence,
         )
         check_golden(engine, graph)
         return engine

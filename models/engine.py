@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +17,7 @@ from models import tuning
 from models.batching import GPU_SHAPES, balance_batches, padded
 from models.drift import Profile
 from models.heads import Head, Prediction, predictions
+from models.prevalence import ScoreGroup
 from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
 from models.tokenizer import BundleTokenizer
 
@@ -74,13 +75,18 @@ class OnnxEngine:
         gpu_memory_mb: int = 0,
         threads: int | None = None,
         reference: Profile | None = None,
+        prevalence: Mapping[str, Sequence[ScoreGroup]] | None = None,
     ) -> None:
-        """`reference` is the profile that drift is measured against; see `open_runtime` for the other arguments."""
+        """`reference` is the profile that drift is measured against, `prevalence` the score groups per head.
+
+        See `open_runtime` for the other arguments.
+        """
         self.name = name
         self.version = version
         self.heads = {head.name: head for head in heads}
         self._tokenizer = tokenizer
         self.reference = reference
+        self.prevalence = dict(prevalence or {})
         #: Tokens of a batch, padding included.
         self._budget = BUDGET_TOKENS
         self._size_mb = len(model) // 1_000_000

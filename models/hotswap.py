@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from models.bundle import Bundle, load_bundle
 from models.drift import Profile
 from models.engine import Encoded, OnnxEngine, OutOfMemoryError
 from models.errors import BundleError, BundleUnreadableError
 from models.heads import Prediction
+from models.prevalence import ScoreGroup
 from models.registry import Registry, RegistryError
 from models.runtimes import EngineError
 
@@ -86,6 +87,10 @@ class HotSwap:
     @property
     def reference(self) -> Profile | None:
         return self._engine.reference
+
+    @property
+    def prevalence(self) -> Mapping[str, Sequence[ScoreGroup]]:
+        return self._engine.prevalence
 
     def target(self) -> str:
         """The id of the version that the alias names; raises `RegistryError` where it names none."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 from models.engine import Encoded
 from models.heads import Head, Prediction
 from models.json_types import JsonObject
+from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.domain.alert import Alert
@@ -69,6 +70,7 @@ class DummyClassifier:
 
     name, version = "dummy", "1"
     reference = None
+    prevalence: Mapping[str, Sequence[ScoreGroup]] = {}
 
     def __init__(self) -> None:
         self.tokens = self.padded_tokens = 0

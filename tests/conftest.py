@@ -30,6 +30,11 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
     return report
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes give a test no name: a header that holds a time would name it differently in each pytest-xdist worker."""
+    return argname if isinstance(val, bytes) else None
+
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -16,11 +16,11 @@ from models.hotswap import HotSwap, UnfitError
 from models.registry import Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.shadow import Shadow
-from pipeline.classify.stage import Classifier
+from pipeline.classify.stage import Classifier, served_model
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import EXIT_CONFIG, EXIT_UNAVAILABLE, Fatal, PipelineError
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.states import SERVED_MODEL, ServedModel
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.settings import ModelSettings
 from pipeline.store.protocol import StateStore
 
@@ -87,7 +87,7 @@ def serve_classifier(
         metrics.serves(engine.name, engine.version)
         metrics.swaps.labels("taken").inc()
         try:
-            store.put_state(SERVED_MODEL, ServedModel(engine.name, engine.version))
+            store.put_state(SERVED_MODEL, served_model(engine))
         except PipelineError as error:
             log.warning(
                 "model not noted in the store: model=%s version=%s error=%s", engine.name, engine.version, error

@@ -10,6 +10,7 @@ from models.cache import LruCache
 from models.drift import Profile, Watch
 from models.engine import Encoded, OutOfMemoryError
 from models.heads import Prediction
+from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.classify.isolation import Bug, isolate_bugs, poison_of
@@ -18,6 +19,7 @@ from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Post, Record, ScoredPost
+from pipeline.domain.states import ServedModel
 
 
 class Classifier(Protocol):
@@ -42,6 +44,11 @@ class Classifier(Protocol):
         """The profile of the model's training data and answers; None if the bundle has none."""
         ...
 
+    @property
+    def prevalence(self) -> Mapping[str, Sequence[ScoreGroup]]:
+        """The score groups per head, from which the alert rule estimates shares; empty if the bundle has none."""
+        ...
+
     def unknown_share(self, texts: Sequence[str]) -> float:
         """Share of the tokens that are not in the model's vocabulary, in [0, 1]."""
         ...
@@ -57,6 +64,12 @@ class Classifier(Protocol):
     def predict(self, texts: Sequence[str]) -> list[Prediction]:
         """Returns one prediction per text, in order; raises what `infer` raises."""
         ...
+
+
+def served_model(classifier: Classifier) -> ServedModel:
+    """The state that says which model classifies, and how far its scores are from the truth."""
+    groups = {head: tuple(groups) for head, groups in classifier.prevalence.items()}
+    return ServedModel(classifier.name, classifier.version, groups)
 
 
 @dataclass(frozen=True, slots=True)

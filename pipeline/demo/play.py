@@ -15,13 +15,13 @@ from typing import Any
 
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.classify.codec import decode
-from pipeline.classify.stage import Classifier
+from pipeline.classify.stage import Classifier, served_model
 from pipeline.demo.feed import Item
 from pipeline.domain.alert import Alert
 from pipeline.domain.errors import EXIT_BUG, EXIT_USAGE, Fatal, Poison
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.post import Origin, Record
-from pipeline.domain.states import SERVED_MODEL, ServedModel
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.ingest.columns import Rules
 from pipeline.ingest.post_files import Intake, checked, posts_of
 from pipeline.kafka.embedded import EmbeddedBroker
@@ -110,7 +110,7 @@ async def play(
         settings = demo_settings(settings, Path(folder), subjects)
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
-        store.put_state(SERVED_MODEL, ServedModel(classifier.name, classifier.version))
+        store.put_state(SERVED_MODEL, served_model(classifier))
         store.put_state(STATE, EvaluatorState.begun_at(items[0].at).to_json())
         broker = EmbeddedBroker()
         kafka = settings.kafka

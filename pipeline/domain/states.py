@@ -7,12 +7,13 @@ with earlier and later releases; every `from_json` ignores the fields that it do
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Generic, Protocol, Self, TypeVar
 
 from models.json_types import JsonObject
+from models.prevalence import ScoreGroup
 from pipeline.domain.errors import Fatal
 from pipeline.domain.known_fields import known_fields
 
@@ -75,17 +76,22 @@ def _key(name: str, kind: type[S], *, expendable: bool = False) -> StateKey[S]:
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """The model that classifies posts."""
+    """The model that classifies posts, and per head the score groups of its bundle."""
 
     name: str
     version: str = ""
+    prevalence: Mapping[str, tuple[ScoreGroup, ...]] = field(default_factory=dict)
 
     def to_json(self) -> JsonObject:
-        return asdict(self)
+        """Groups are left out where there are none."""
+        groups = {head: [group.to_json() for group in groups] for head, groups in self.prevalence.items()}
+        return {"name": self.name, "version": self.version, **({"prevalence": groups} if groups else {})}
 
     @classmethod
     def from_json(cls, value: JsonObject) -> ServedModel:
-        return cls(**known_fields(cls, value))
+        prevalence = value.get("prevalence") or {}
+        groups = {head: tuple(map(ScoreGroup.from_json, groups)) for head, groups in prevalence.items()}
+        return cls(**{**known_fields(cls, value), "prevalence": groups})
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,18 +24,19 @@ pytestmark = [pytest.mark.services, pytest.mark.timeout(600)]
 SCHEME = {"topic": ["news", "talk"], "sentiment": ["negative", "neutral", "positive"]}
 
 
+def topic(text: str) -> str:
+    """A topic that has nothing to do with the sentiment, so that a lesson about one leaves the other alone."""
+    return SCHEME["topic"]["phone" in text or "手机" in text]
+
+
 def rows(n: int, seed: int) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     made = [
-        {"text": r["text"], "labels": {"sentiment": r["label"], "topic": SCHEME["topic"][i % 2]}}
-        for i, r in enumerate(toy_rows(n, seed))
+        {"text": r["text"], "labels": {"sentiment": r["label"], "topic": topic(r["text"])}} for r in toy_rows(n, seed)
     ]
     plain = ["phone the it was hotel", "service today again new screen", "手机 the 酒店 was it"]
-    made += [
-        {"text": f"{rng.choice(plain)} {rng.randrange(400)} {i}", "labels": {"sentiment": "neutral", "topic": "news"}}
-        for i in range(n // 4)
-    ]
-    return made
+    neutral = [f"{rng.choice(plain)} {rng.randrange(400)} {i}" for i in range(n // 4)]
+    return made + [{"text": text, "labels": {"sentiment": "neutral", "topic": topic(text)}} for text in neutral]
 
 
 def slang(seed: int, n: int) -> list[str]:

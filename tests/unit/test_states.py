@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from models.json_types import JsonObject
+from models.prevalence import ScoreGroup
 from pipeline.domain.errors import Fatal
 from pipeline.domain.states import (
     LAST_TRAINING,
@@ -30,9 +31,32 @@ from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, json_key
 
 DAY = date(2026, 11, 24)
+GROUP = ScoreGroup("cars", "negative", 20, ("negative", "other"), (1.0, 0.0), (0.75, 0.25), ((0.0, 0.0), (0.0, 0.0)))
 #: Key, its value, and the document that 0.11.0 keeps under the key.
 DOCUMENTS: list[tuple[StateKey[Any], object, str, JsonObject]] = [
     (SERVED_MODEL, ServedModel("starter", "0.10.0"), "model", {"name": "starter", "version": "0.10.0"}),
+    (
+        SERVED_MODEL,
+        ServedModel("starter", "0.12.0", {"toward": (GROUP,)}),
+        "model",
+        {
+            "name": "starter",
+            "version": "0.12.0",
+            "prevalence": {
+                "toward": [
+                    {
+                        "source": "cars",
+                        "label": "negative",
+                        "rows": 20,
+                        "classes": ["negative", "other"],
+                        "called": [1.0, 0.0],
+                        "mean": [0.75, 0.25],
+                        "covariance": [[0.0, 0.0], [0.0, 0.0]],
+                    }
+                ]
+            },
+        },
+    ),
     (
         RELABELLING,
         RelabellingRun(1003, "starter 0.10.0", done=False),

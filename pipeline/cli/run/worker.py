@@ -11,14 +11,14 @@ from typing import NoReturn, TypeVar
 from aiohttp import web
 
 from pipeline.classify.model_provider import serve_classifier
-from pipeline.classify.stage import Classifier
+from pipeline.classify.stage import Classifier, served_model
 from pipeline.cli.guard import guarded
 from pipeline.cli.run.ending import Ending, StoppedError, leave
 from pipeline.cli.run.role import Role
 from pipeline.console.server import console_app, refuse_open_host
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.states import SERVED_MODEL, ServedModel
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.domain.threads import DaemonThreadPool
 from pipeline.kafka import topic_check
 from pipeline.service.health import add_health, serving
@@ -115,7 +115,7 @@ async def _serve(settings: Settings, role: Role, ending: Ending, stack: AsyncExi
 
 def _classifier(settings: Settings, metrics: Metrics, store: StateStore) -> Classifier:
     found = serve_classifier(settings.model, settings.alerts.counting, metrics, store)
-    store.put_state(SERVED_MODEL, ServedModel(found.name, found.version))
+    store.put_state(SERVED_MODEL, served_model(found))
     return found
 
 
