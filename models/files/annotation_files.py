@@ -19,6 +19,8 @@ from models.files.columns import plain, text_fields
 from models.files.encodings import FileError, broken
 from models.files.rows import BadRow
 from models.files.tables import read_table
+from models.files.targets import TargetError, span_of
+from models.heads import TOWARD
 from models.text import full_text
 
 #: The `source` of a retraining's rows: annotations by people, and posts with the champion's labels.
@@ -31,7 +33,10 @@ _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 
 @dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`."""
+    """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`.
+
+    `mention` is the place in `full_text` that a label of the head `toward` is about.
+    """
 
     text: str
     labels: dict[str, str]
@@ -43,6 +48,7 @@ class LabelledText:
     annotator: str = ""
     at: str = ""
     suggested: dict[str, str] = field(default_factory=dict)
+    mention: tuple[int, int] | None = None
 
     @property
     def full_text(self) -> str:
@@ -172,6 +178,7 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
         str(who if not isinstance(who, dict) else who.get("email", "")),
         str(at),
         {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
+        _mention(about, text, title) if TOWARD in map(plain, answer.labels) else None,
     )
     said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
     if any(map(broken, said)):
@@ -179,6 +186,15 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
             "contains half a character (a lone surrogate); correct it in the program that wrote the file"
         )
     return made
+
+
+def _mention(about: Mapping[str, Any], text: str, title: str) -> tuple[int, int]:
+    try:
+        start, end = span_of(about, text)
+    except TargetError as error:
+        raise BadRecordError(str(error)) from None
+    before = len(full_text(title, text)) - len(text)
+    return before + start, before + end
 
 
 def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:

@@ -25,6 +25,17 @@ class TargetAbsentError(TargetError):
     """The text does not contain the target's words."""
 
 
+def targeted(row: Mapping[str, object], columns: TargetColumns = COLUMNS) -> bool:
+    """Whether the row is about a target: it says where it stands, or names it in words. A number names a class.
+
+    >>> targeted({"target": "Nova"}), targeted({"target": "1"}), targeted({"target": "1", "from": 3, "to": 4})
+    (True, False, True)
+    """
+    words = row.get(columns.target)
+    placed = all(row.get(column) not in (None, "") for column in (columns.start, columns.end))
+    return placed or (isinstance(words, str) and any(c.isalpha() for c in words))
+
+
 def span_of(row: Mapping[str, object], text: str, columns: TargetColumns = COLUMNS) -> tuple[int, int]:
     """The characters of `text` at which the row's target stands.
 
