@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
 from functools import cache
 
-from models.text import HANDLE, URL, clean, compatible
+from models.aligned_text import AlignedText, Span
+from models.text import CLEANING, HANDLE, URL, clean, compatible
 
 #: Replaces URLs and handles, which are not searched. No keyword contains it, so that no match spans it.
 GAP = "\x00"
@@ -35,6 +37,9 @@ _VARIANTS: dict[int, str] = str.maketrans(
         **dict.fromkeys("•‧∙⋅・･", "·"),
     }
 )
+_BACKTICK = {ord("`"): "'"}
+#: White space that `str.split` and `" ".join` shorten.
+_SPACES = re.compile(r"\A\s+|\s+\Z|\s{2,}")
 _HAN = ((0x3400, 0x4DC0), (0x4E00, 0xA000), (0xF900, 0xFB00), (0x20000, 0x32000))
 
 
@@ -48,13 +53,58 @@ def searchable(text: str, one_way: Mapping[int, str] | None = None) -> str:
     """
     if "&" in text and (entities := _ENTITY.sub(_unescaped, text)) != text:
         text = clean(entities)
-    if "://" in text or "@" in text or "＠" in text or "www." in text.lower():
+    if _may_hide(text):
         text = _HIDDEN.sub(GAP, text)
-    tags: dict[str, None] = {}
-    if "#" in text or "＃" in text:
-        for tag in _HASHTAG.findall(text):
-            tags.update(dict.fromkeys(filter(None, (_words(tag), _words(tag, numbers=False)))))
-    return _folded(f"{text}{GAP}{GAP.join(tags)}" if tags else text, one_way)
+    if tags := _hashtag_words(text):
+        text = GAP.join([text, *tags])
+    return _folded(text, one_way)
+
+
+class SearchableText:
+    """What `searchable` makes of a text, with the ranges of the text that its characters come from."""
+
+    def __init__(self, original: str, one_way: Mapping[int, str] | None = None) -> None:
+        aligned = AlignedText.of(original)
+        if "&" in original and (entities := aligned.replaced(_ENTITY, _unescaped)).text != original:
+            aligned = entities.apply(CLEANING)
+        if _may_hide(aligned.text):
+            aligned = aligned.replaced(_HIDDEN, lambda _: GAP)
+        tags = _hashtag_words(aligned.text)
+        self._hashtags = [[aligned.span(*span) for span in found] for found in tags.values()]
+        self._length = len(original)
+        # The words of hashtag number i stand for the position i after the end of the text.
+        words = [GAP + words for words in tags]
+        at = [self._length + i for i, appended in enumerate(words) for _ in appended]
+        aligned = AlignedText(
+            aligned.text + "".join(words), aligned.starts + at, aligned.ends + [position + 1 for position in at]
+        )
+        self._aligned = _folded_aligned(aligned, one_way)
+
+    @property
+    def text(self) -> str:
+        return self._aligned.text
+
+    def mentions(self, occurrences: Iterable[Span]) -> tuple[Span, ...]:
+        """The sorted ranges of the original text for the ranges at which keywords of one subject occur in `text`.
+
+        Of ranges that contain each other, the widest is a mention. The words of a hashtag are a mention of the whole
+        hashtag, unless a keyword occurs in the hashtag itself.
+        """
+        direct: set[Span] = set()
+        tags: set[Span] = set()
+        for occurrence in occurrences:
+            span = self._aligned.span(*occurrence)
+            if span[0] < self._length:
+                direct.add(span)
+            else:
+                tags.update(self._hashtags[span[0] - self._length])
+        found = _widest(direct)
+        starts = [start for start, _ in found]
+        for start, end in tags:
+            at = bisect_left(starts, start)
+            if at == len(found) or found[at][1] > end:
+                direct.add((start, end))
+        return tuple(_widest(direct))
 
 
 def keyword_text(keyword: str, one_way: Mapping[int, str] | None = None) -> str:
@@ -88,6 +138,42 @@ def _folded(text: str, one_way: Mapping[int, str] | None) -> str:
     if not text.isascii():
         text = compatible(_UNSEEN.sub("", text).translate(one_way or _VARIANTS))
     return " ".join(text.replace("`", "'").casefold().split())
+
+
+def _folded_aligned(aligned: AlignedText, one_way: Mapping[int, str] | None) -> AlignedText:
+    if not aligned.text.isascii():
+        aligned = aligned.replaced(_UNSEEN, lambda _: "").translated(one_way or _VARIANTS).compatible()
+    aligned = aligned.translated(_BACKTICK).casefolded().replaced(_SPACES, _space_between)
+    # The spaces that are left are single, and any of them may be another kind of space.
+    return AlignedText(" ".join(aligned.text.split()), aligned.starts, aligned.ends)
+
+
+def _space_between(spaces: re.Match[str]) -> str:
+    return " " if spaces.start() and spaces.end() < len(spaces.string) else ""
+
+
+def _may_hide(text: str) -> bool:
+    """Whether the text may contain a URL or a handle."""
+    return "://" in text or "@" in text or "＠" in text or "www." in text.lower()
+
+
+def _hashtag_words(text: str) -> dict[str, list[Span]]:
+    """The words of each hashtag that has several (see `_words`), with the ranges of the hashtags with these words."""
+    found: dict[str, list[Span]] = {}
+    if "#" in text or "＃" in text:
+        for tag in _HASHTAG.finditer(text):
+            for words in filter(None, {_words(tag[1]): 1, _words(tag[1], numbers=False): 1}):
+                found.setdefault(words, []).append(tag.span())
+    return found
+
+
+def _widest(spans: Iterable[Span]) -> list[Span]:
+    """The spans that no other contains, sorted."""
+    found: list[Span] = []
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not found or end > found[-1][1]:
+            found.append((start, end))
+    return found
 
 
 def _unescaped(entity: re.Match[str]) -> str:

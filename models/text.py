@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Literal, NamedTuple
 
 #: Longest name (of a source, an author, a subject) in characters.
 MAX_NAME = 200
@@ -21,10 +23,11 @@ MAX_LIGATURES = 1_000
 _MARKS_WHEN_DECOMPOSED = "\u0f73\u0f75\u0f81\uff9e\uff9f"
 
 
-def character_class(wanted: Callable[[str], bool], last: int = 0x1FFFF) -> str:
-    """The inside of a regular expression's `[...]` for the wanted characters up to `last`."""
+def character_class(wanted: Callable[[str], object], last: int = 0x1FFFF) -> str:
+    """The inside of a regular expression's `[...]` for the characters up to `last` for which `wanted` is true."""
     ranges: list[list[int]] = []
-    for code in filter(lambda code: wanted(chr(code)), range(last + 1)):
+    codes = range(last + 1)
+    for code in compress(codes, map(wanted, map(chr, codes))):
         if ranges and ranges[-1][1] == code - 1:
             ranges[-1][1] = code
         else:
@@ -41,8 +44,7 @@ def any_of(inside: str) -> re.Pattern[str]:
     return re.compile(f"[{narrow}]|(?=[\U00010000-\U0010ffff])[{''.join(wide)}]")
 
 
-_NON_STARTERS = character_class(lambda c: unicodedata.combining(c) > 0) + _MARKS_WHEN_DECOMPOSED
-_TOO_MANY_MARKS = re.compile(f"([{_NON_STARTERS}]{{{MAX_MARKS}}})[{_NON_STARTERS}]+")
+NON_STARTERS = character_class(unicodedata.combining) + _MARKS_WHEN_DECOMPOSED
 _BREAKS = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
 #: Terminal commands, removed as a whole: removing only ESC would leave the rest of a command as text. An unterminated
 #: string is not a command, and every kind ends at the next ESC, so that no character is scanned twice.
@@ -53,7 +55,9 @@ _COMMANDS = re.compile(
 _KEPT_CONTROLS = "\n\t\u200d"
 _INVISIBLE = re.compile(
     "["
-    + character_class(lambda c: unicodedata.category(c) in {"Cc", "Cf"} and c not in _KEPT_CONTROLS)
+    + character_class(
+        lambda c: not c.isprintable() and unicodedata.category(c) in {"Cc", "Cf"} and c not in _KEPT_CONTROLS
+    )
     + "\U000e0001-\U000e007f]+"
 )
 _EMOJI = "\u2190-\u29ff\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff"
@@ -61,8 +65,38 @@ _VIRAMAS = character_class(lambda c: unicodedata.combining(c) == 9)
 #: Joiners between two emoji or within an Indic cluster, and variation selectors after a character with variants.
 _JOINERS = re.compile(f"((?<=[{_EMOJI}\ufe0f])\u200d(?=[{_EMOJI}])|(?<=[{_VIRAMAS}])\u200d(?=\\w))|\u200d")
 _LOST_SELECTORS = re.compile(r"(?<![^A-Za-z\s])[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
-_MARKED = any_of(_NON_STARTERS + r"\U0000200d-\U0000200d\U0000fe00-\U0000fe0f\U000e0100-\U000e01ef")
+_MARKED = any_of(NON_STARTERS + r"\U0000200d-\U0000200d\U0000fe00-\U0000fe0f\U000e0100-\U000e01ef")
 _ONE_LINE = re.compile(r"[\n\t]+")
+
+
+class Substitution(NamedTuple):
+    """A step of a normalisation: `pattern.sub(replacement, text)`."""
+
+    pattern: re.Pattern[str]
+    replacement: str
+
+
+#: A step is a substitution or the normal form NFC.
+Step = Substitution | Literal["NFC"]
+TOO_MANY_MARKS = Substitution(re.compile(f"([{NON_STARTERS}]{{{MAX_MARKS}}})[{NON_STARTERS}]+"), r"\1")
+_LONE_JOINERS = Substitution(_JOINERS, r"\1")
+_CONTROL_STEPS: tuple[Step, ...] = (
+    Substitution(_COMMANDS, ""),
+    Substitution(_BREAKS, "\n"),
+    Substitution(_INVISIBLE, ""),
+)
+#: Composing may free one more mark than before, so the limit applies twice. A joiner may follow a selector that was
+#: removed, or a mark that was reordered.
+_MARK_STEPS: tuple[Step, ...] = (
+    Substitution(_LOST_SELECTORS, ""),
+    _LONE_JOINERS,
+    TOO_MANY_MARKS,
+    "NFC",
+    TOO_MANY_MARKS,
+    _LONE_JOINERS,
+)
+#: The steps of `clean`, which skips those that cannot change a text.
+CLEANING = _CONTROL_STEPS + _MARK_STEPS
 
 
 def clean(text: str) -> str:
@@ -81,11 +115,7 @@ def clean(text: str) -> str:
         return text
     if not _MARKED.search(text):
         return unicodedata.normalize("NFC", text)
-    text = _LOST_SELECTORS.sub("", _JOINERS.sub(r"\1", text))
-    # Composing may free one more mark than before, so this runs twice.
-    text = _few_marks(unicodedata.normalize("NFC", _few_marks(text)))
-    # A joiner may follow a selector that was removed, or a mark that was reordered.
-    return _JOINERS.sub(r"\1", text)
+    return _applied(_MARK_STEPS, text)
 
 
 def clean_line(text: str, limit: int) -> str:
@@ -106,15 +136,17 @@ def clean_url(url: str) -> str:
     return "%20".join(clean(url).split())
 
 
-def _few_marks(text: str) -> str:
-    return _TOO_MANY_MARKS.sub(r"\1", text)
+def _applied(steps: Sequence[Step], text: str) -> str:
+    for step in steps:
+        text = unicodedata.normalize(step, text) if isinstance(step, str) else step.pattern.sub(step.replacement, text)
+    return text
 
 
 _LIGATURES = character_class(
-    lambda c: unicodedata.decomposition(c).startswith("<") and len(unicodedata.normalize("NFKC", c)) > 3
+    lambda c: unicodedata.decomposition(c)[:1] == "<" and len(unicodedata.normalize("NFKC", c)) > 3
 )
 _LIGATURE = re.compile(f"[{_LIGATURES}]")
-_GROWS = any_of(_NON_STARTERS + _LIGATURES)
+_GROWS = any_of(NON_STARTERS + _LIGATURES)
 
 
 def compatible(text: str) -> str:
@@ -122,10 +154,15 @@ def compatible(text: str) -> str:
     if text.isascii():
         return text
     if _GROWS.search(text):
-        text = _few_marks(text)
-        if len(_LIGATURE.findall(text)) > MAX_LIGATURES:
+        text = _applied([TOO_MANY_MARKS], text)
+        if has_too_many_ligatures(text):
             return text
     return unicodedata.normalize("NFKC", text)
+
+
+def has_too_many_ligatures(text: str) -> bool:
+    """Whether NFKC would make the text much longer, so that `compatible` leaves it as it is."""
+    return len(_LIGATURE.findall(text)) > MAX_LIGATURES
 
 
 _URL_CHARACTER = r"[A-Za-z0-9\-._~:/?#@!$&*+,;=%]"
@@ -153,11 +190,20 @@ def normalise(text: str) -> str:
     >>> normalise("//@小明:手机 爆炸了 http://t.cn/A1"), normalise("http://t.cn/A1，Nova坏了")
     ('手机 爆炸了', 'nova坏了')
     """
+    return _SPACE.sub(" ", compatible(without_links(text)).casefold()).strip(" :：")
+
+
+def without_links(text: str) -> str:
+    """The text with a space in place of each URL, mention and repost marker.
+
+    >>> without_links("RT @bob: see https://t.co/x")
+    '  see  '
+    """
     if "://" in text or "www." in text.lower():
         text = _URL.sub(" ", text)
     if "@" in text or "＠" in text or "微博" in text:
         text = _MENTION.sub(" ", _REPOST.sub(" ", text))
-    return _SPACE.sub(" ", compatible(text).casefold()).strip(" :：")
+    return text
 
 
 def content_hash(text: str) -> str:

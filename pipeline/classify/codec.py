@@ -8,6 +8,7 @@ from models.json_types import JsonObject
 from models.text import MAX_NAME, clean, clean_line, content_hash, full_text, is_text
 from pipeline.classify.fields import Fields, as_text
 from pipeline.classify.json_object import MAX_BYTES, STAGE, json_object
+from pipeline.classify.language import UNDETERMINED, detect
 from pipeline.domain.errors import Poison
 from pipeline.domain.post import EARLIEST, EPOCH, LATEST, Post, Record, document_id
 
@@ -42,7 +43,7 @@ def decode(record: Record) -> Post:
     """Validates one record; raises `Poison`.
 
     `v`, `source`, `text` or `title`, and `id` or `url` must be valid. Any other invalid field is left out, and the
-    post's `ignored` names it.
+    post's `ignored` names it. Where `lang` names no language, it is detected.
     The event time is `published_at` if that is plausible: after the year 2000 and at most an hour ahead of the record's
     timestamp. Otherwise it is the record's timestamp, and `time_suspect` is set if the field was present. If the record
     has no usable timestamp, the event time is always suspect.
@@ -74,6 +75,7 @@ def decode(record: Record) -> Post:
     if not (title.strip() or text.strip()):
         raise Poison(STAGE, "missing_field", "field 'text' or 'title' is needed")
     event_time, suspect = _event_time(fields, record)
+    lang = fields.language("lang", MAX_LANG)
     return Post(
         id=document_id(source, native),
         source=shown_source,
@@ -83,7 +85,7 @@ def decode(record: Record) -> Post:
         title=title,
         text=text,
         author=fields.line("author", MAX_NAME) or fields.line("author_id", MAX_NAME),
-        lang=fields.word("lang", MAX_LANG),
+        lang=detect(full_text(title, text)) if lang in {"", UNDETERMINED} else lang,
         event_time=event_time,
         time_suspect=suspect,
         content_hash=content_hash(full_text(title, text)),

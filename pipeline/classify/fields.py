@@ -10,6 +10,7 @@ from itertools import islice
 from models.json_types import JsonObject
 from models.text import clean, clean_line, clean_url, is_text
 from pipeline.classify.json_object import shown
+from pipeline.classify.language import tag
 from pipeline.domain.times import read_time
 
 MAX_COUNT = 2**53
@@ -42,6 +43,11 @@ class Fields:
         if value is not None and not (isinstance(value, str) and len(value) <= limit and is_text(value)):
             return self._ignore(name)
         return clean_line(value or "", limit)
+
+    def language(self, name: str, limit: int) -> str:
+        """Returns the language that the field names, as `language.tag` does; "" if it is missing."""
+        said = self.word(name, limit)
+        return said and (tag(said) or self._ignore(name))
 
     def url(self, name: str, limit: int) -> str:
         """Returns a URL, cleaned and with white space escaped; "" if it is missing or longer than `limit`."""

@@ -18,7 +18,7 @@ from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Poison
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Post, Record, ScoredPost
+from pipeline.domain.post import Post, Record, ScoredPost, toward_whole_text
 from pipeline.domain.states import ServedModel
 
 
@@ -238,14 +238,19 @@ class ClassifyStage:
                 "set alerts.head to one of these",
             )
         probabilities = prediction.probabilities(self._counting.head)
+        labels = {h: prediction.label(h) for h in heads}
+        scores = {h: prediction.score(h) for h in heads}
+        negative_score = self._counting.score(probabilities)
+        subjects = self._subjects.find(post.full_text)
         return ScoredPost(
             post=post,
-            labels={h: prediction.label(h) for h in heads},
-            scores={h: prediction.score(h) for h in heads},
-            negative_score=self._counting.score(probabilities),
-            subjects=self._subjects.find(post.full_text),
+            labels=labels,
+            scores=scores,
+            negative_score=negative_score,
+            subjects=tuple(subjects),
             model_name=prediction.model_name,
             model_version=prediction.model_version,
+            toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
         )
 
 

@@ -9,7 +9,8 @@ from itertools import accumulate, islice
 
 import ahocorasick
 
-from models.search_text import keyword_text, searchable, spellings
+from models.aligned_text import Span
+from models.search_text import SearchableText, keyword_text, searchable, spellings
 from pipeline.settings import Settings, SubjectSettings
 
 #: The most occurrences examined in one text: keywords that contain each other match often.
@@ -17,12 +18,9 @@ MAX_HITS = 200_000
 #: Ranges below U+2E80 of scripts without spaces between words: Thai and Lao, Tibetan, Burmese, Khmer.
 _UNSPACED = ((0x0E00, 0x0FFF), (0x1000, 0x109F), (0x1780, 0x17FF))
 
-#: The indices of the first and the last character of an occurrence.
-Span = tuple[int, int]
-
 
 class SubjectMatcher:
-    """`SubjectMatcher({"Nova": ["nova phone", "诺瓦"]}).find("新诺瓦手机")` -> ("Nova",).
+    """`SubjectMatcher({"Nova": ["nova phone", "诺瓦"]}).find("新诺瓦手机")` -> {"Nova": ((1, 3),)}.
 
     The comparison ignores case and width. If a keyword begins or ends with a letter or digit of a script with spaces,
     it matches only at a word boundary; Han needs none. URLs and @handles are not searched. An exception that covers a
@@ -53,20 +51,29 @@ class SubjectMatcher:
         if self._any:
             self._automaton.make_automaton()
 
-    def find(self, text: str) -> tuple[str, ...]:
-        """Returns the names of the subjects in a clean text, sorted and without repetition."""
-        if not self._any:
-            return ()
-        haystack = searchable(text, self._one_way)
-        found: dict[str, list[Span]] = defaultdict(list)
-        exceptions: dict[str, list[Span]] = defaultdict(list)
-        for end, (length, names) in islice(self._automaton.iter(haystack), MAX_HITS):
-            start = end - length + 1
-            if _joins(haystack, start - 1, start) or _joins(haystack, end, end + 1):
+    def find(self, text: str) -> dict[str, tuple[Span, ...]]:
+        """Returns the mentions of each subject in a clean text: sorted ranges of the text, and the names sorted.
+
+        A subject that only the words of a hashtag name is mentioned by the whole hashtag.
+        """
+        if not self._any or not (found := self._occurrences(searchable(text, self._one_way))):
+            return {}
+        original = SearchableText(text, self._one_way)
+        return {name: original.mentions(found[name]) for name in sorted(found)}
+
+    def _occurrences(self, haystack: str) -> dict[str, list[Span]]:
+        """The ranges of a searchable text at which each subject occurs and no exception covers it."""
+        found: dict[str, list[Span]] = {}
+        exceptions: dict[str, list[Span]] = {}
+        for last, (length, names) in islice(self._automaton.iter(haystack), MAX_HITS):
+            start, end = last - length + 1, last + 1
+            if _joins(haystack, start - 1, start) or _joins(haystack, last, end):
                 continue
             for name, wanted in names:
-                (found if wanted else exceptions)[name].append((start, end))
-        return tuple(sorted(n for n, spans in found.items() if n not in exceptions or _any_left(spans, exceptions[n])))
+                (found if wanted else exceptions).setdefault(name, []).append((start, end))
+        for name in exceptions.keys() & found.keys():
+            found[name] = _uncovered(found[name], exceptions[name])
+        return {name: spans for name, spans in found.items() if spans}
 
 
 def matcher(settings: Settings) -> SubjectMatcher:
@@ -81,12 +88,12 @@ def matcher(settings: Settings) -> SubjectMatcher:
     return SubjectMatcher(keywords, exceptions, fold_chinese=settings.matching.fold_chinese)
 
 
-def _any_left(spans: Sequence[Span], exceptions: Sequence[Span]) -> bool:
-    """Whether at least one of `spans` is not covered by an exception."""
+def _uncovered(spans: Sequence[Span], exceptions: Sequence[Span]) -> list[Span]:
+    """The spans that no exception covers."""
     ordered = sorted(exceptions)
     starts = [start for start, _ in ordered]
     reach = list(accumulate((end for _, end in ordered), max))
-    return any(not (at := bisect_right(starts, start)) or reach[at - 1] < end for start, end in spans)
+    return [(start, end) for start, end in spans if not (at := bisect_right(starts, start)) or reach[at - 1] < end]
 
 
 def _joins(text: str, left: int, right: int) -> bool:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 
 BUCKET_S = 300
+#: The classes of the sentiment toward a subject.
+TOWARD_CLASSES = ("negative", "neutral", "positive")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,19 @@ class NegativeDefinition:
         """Whether a post with these labels counts as negative."""
         return labels.get(self.head) in self.negative and negative_score >= self.score_from
 
+    @property
+    def counts_toward(self) -> bool:
+        """Whether a key with a subject counts the sentiment toward it, rather than that of the whole text.
+
+        The sentiment toward a subject has the classes `TOWARD_CLASSES`, and a definition that names another cannot ask
+        for it.
+        """
+        return self.head == "sentiment" and bool(self.negative) and set(self.negative) <= set(TOWARD_CLASSES)
+
+    def holds_toward(self, label: str, binned_score: float) -> bool:
+        """Whether a post with this class and this binned negative score toward a subject is negative toward it."""
+        return label in self.negative and binned_score >= self.score_from
+
 
 @dataclass(frozen=True, slots=True)
 class Cell:
@@ -36,6 +51,9 @@ class Cell:
     `bucket` is its start in seconds since the epoch, a multiple of `BUCKET_S`. If `subject` is not empty, the cell
     counts only the posts that name this subject; if `source` is not empty, only the posts of this source. A cell of a
     source and a subject counts all topics, and its `topic` is empty.
+
+    `score_sum` adds up the posts' negative scores. In a cell of a subject, `negatives` and `score_sum` are those toward
+    the subject. Two cells are equal whatever their `score_sum`, because a sum of floats depends on the order.
     """
 
     bucket: int
@@ -44,6 +62,7 @@ class Cell:
     posts: int
     negatives: int
     source: str = ""
+    score_sum: float = field(default=0.0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

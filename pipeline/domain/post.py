@@ -6,9 +6,11 @@ Values that exist once per record are named tuples, because Python makes them th
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from models.text import full_text
@@ -92,8 +94,29 @@ def document_id(source: str, native: str) -> str:
     return hashlib.sha256(f"{source}\x00{native}".encode()).hexdigest()
 
 
+class Toward(NamedTuple):
+    """The sentiment toward one subject of a post: the class, its probability, and that of the negative classes.
+
+    If `whole_text` is true, no model judged the subject by itself, and the values are those of the whole text.
+    """
+
+    label: str
+    score: float
+    negative_score: float
+    whole_text: bool = False
+
+
+def toward_whole_text(labels: Mapping[str, str], scores: Mapping[str, float], negative_score: float) -> Toward:
+    """The sentiment of the whole text, for a subject that no model judged by itself."""
+    return Toward(labels.get("sentiment", ""), scores.get("sentiment", 0.0), negative_score, whole_text=True)
+
+
 class ScoredPost(NamedTuple):
-    """A post with its labels: `labels[head]` is the class; scores are probabilities in [0, 1]."""
+    """A post with its labels: `labels[head]` is the class; scores are probabilities in [0, 1].
+
+    `toward` has an entry for each of the `subjects`; it is empty for a post that a release before 0.13.0 indexed.
+    `families` are MinHash values of the normalised text, at most 3: near-copies mostly have one in common.
+    """
 
     post: Post
     labels: dict[str, str]
@@ -102,6 +125,8 @@ class ScoredPost(NamedTuple):
     subjects: tuple[str, ...]
     model_name: str
     model_version: str
+    toward: Mapping[str, Toward] = MappingProxyType({})
+    families: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

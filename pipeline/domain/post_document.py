@@ -8,7 +8,9 @@ from datetime import datetime
 from typing import NamedTuple
 
 from models.json_types import JsonObject
-from pipeline.domain.post import Origin, Post, ScoredPost
+from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.post import Origin, Post, ScoredPost, Toward, toward_whole_text
+from pipeline.domain.toward_keywords import bin_keyword, binned, label_keyword
 
 #: Heads whose class and score also stand in fields of their own.
 _MAIN_HEADS = ("topic", "sentiment")
@@ -59,6 +61,31 @@ class PostDocument:
         return self.scored.labels.get("topic", "")
 
     @property
+    def toward(self) -> Mapping[str, Toward]:
+        """The sentiment toward each subject, with scores as the index keeps them; empty in a document without it."""
+        scored = self.scored
+        if not scored.toward:
+            return {}
+        whole = toward_whole_text(scored.labels, scored.scores, scored.negative_score)
+        every = {subject: scored.toward.get(subject, whole) for subject in scored.subjects}
+        return {
+            subject: t._replace(score=round(t.score, 4), negative_score=round(t.negative_score, 4))
+            for subject, t in every.items()
+        }
+
+    def negative_score(self, scope: Scope, rule: NegativeDefinition) -> float:
+        """The negative score for a key: toward its subject where the document has that, else of the whole text."""
+        toward = self.scored.toward.get(scope.subject) if rule.counts_toward else None
+        return self.scored.negative_score if toward is None else toward.negative_score
+
+    def is_negative(self, scope: Scope, rule: NegativeDefinition) -> bool:
+        """Whether the post counts as negative for a key that it belongs to."""
+        toward = self.toward.get(scope.subject) if rule.counts_toward else None
+        if toward is None:
+            return rule.holds(self.labels, round(self.scored.negative_score, 4))
+        return rule.holds_toward(toward.label, binned(toward.negative_score))
+
+    @property
     def model(self) -> str:
         """Name and version of the model that labelled the post."""
         return f"{self.scored.model_name} {self.scored.model_version}"
@@ -89,12 +116,25 @@ class PostDocument:
             "labels": dict(labels),
             "scores": scores,
             "subjects": list(scored.subjects),
+            **self._toward_json(),
+            **({"families": list(scored.families)} if scored.families else {}),
             "engagement": {"reposts": post.reposts, "likes": post.likes, "comments": post.comments},
             "model": {"name": scored.model_name, "version": scored.model_version},
             "origin": {"topic": post.origin.topic, "partition": post.origin.partition, "offset": post.origin.offset},
             "corrected": self.corrected,
             "extra": post.extra,
             **self.unknown,
+        }
+
+    def _toward_json(self) -> JsonObject:
+        """The sentiment toward each subject, and the keywords of it that queries count; nothing without subjects."""
+        toward = self.toward
+        if not toward:
+            return {}
+        return {
+            "toward": [{"subject": subject, **t._asdict()} for subject, t in toward.items()],
+            "toward_labels": [label_keyword(subject, t.label) for subject, t in toward.items()],
+            "toward_bins": [bin_keyword(subject, t.label, t.negative_score) for subject, t in toward.items()],
         }
 
     @classmethod
@@ -128,6 +168,8 @@ class PostDocument:
             extra=rest.pop("extra", {}),
             origin=Origin(origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)),
         )
+        for derived in ("toward_labels", "toward_bins"):
+            rest.pop(derived, None)
         scored = ScoredPost(
             post=post,
             labels=labels,
@@ -136,6 +178,13 @@ class PostDocument:
             subjects=tuple(rest.pop("subjects", ())),
             model_name=model.get("name", ""),
             model_version=model.get("version", ""),
+            toward={
+                entry["subject"]: Toward(
+                    entry["label"], entry["score"], entry["negative_score"], entry.get("whole_text", False)
+                )
+                for entry in rest.pop("toward", ())
+            },
+            families=tuple(rest.pop("families", ())),
         )
         return cls(
             scored,

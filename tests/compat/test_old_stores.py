@@ -138,7 +138,7 @@ def test_setup_is_enough_and_finds_nothing_to_do_twice(store: Store, opinionwatc
 def test_posts_and_counts_read_as_0_10_0_read_them(store: Store, facts: dict[str, Any]) -> None:
     assert store.post_count() == facts["posts"]
     assert [at.isoformat() for at in store.bounds() or ()] == facts["bounds"]
-    assert sorted(list(astuple(cell)) for cell in store.counts(START, END, COUNTED)) == facts["counts"]
+    assert sorted(list(astuple(cell))[:6] for cell in store.counts(START, END, COUNTED)) == facts["counts"]
     hours = store.source_hours(START, END)
     assert {s: {str(h): n for h, n in found.items()} for s, found in hours.items()} == facts["source_hours"]
     documents = {d.id: {"_id": d.id, **d.to_json()} for d in store.documents(START, END)}

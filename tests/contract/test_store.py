@@ -16,7 +16,7 @@ from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal
-from pipeline.domain.post import Outcome
+from pipeline.domain.post import Outcome, ScoredPost, Toward
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import invalidation_key
 from pipeline.store.elasticsearch import templates
@@ -524,3 +524,117 @@ def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
     assert [hit["_source"]["scores"] for hit in new.connection.search(query=doubtful)["hits"]["hits"]] == [
         {"topic": 0.8, "sentiment": 0.7}
     ]
+
+
+NOVA = Scope("", "Nova")
+
+
+def judged(offset: int, *, sentiment: str = "neutral", toward: dict[str, Toward], **fields: Any) -> ScoredPost:
+    """A post whose subjects a model judged one by one."""
+    return scored(offset, sentiment=sentiment, subjects=list(toward), **fields)._replace(toward=toward)
+
+
+def cells_of(store: Store, rule: NegativeDefinition = RULE) -> dict[tuple[str, str, str], tuple[int, int, float]]:
+    """Posts, negatives and score sum of each topic, subject and source, over all buckets."""
+    found: dict[tuple[str, str, str], tuple[int, int, float]] = {}
+    for cell in store.counts(START, START + DAY, rule):
+        posts, negatives, sums = found.get((cell.topic, cell.subject, cell.source), (0, 0, 0.0))
+        counted = posts + cell.posts, negatives + cell.negatives, round(sums + cell.score_sum, 3)
+        found[cell.topic, cell.subject, cell.source] = counted
+    return found
+
+
+def test_a_subject_counts_what_is_negative_toward_it_and_a_topic_the_whole_text(store: Store) -> None:
+    index(
+        store,
+        judged(
+            0,
+            text="I left Nova for Kestrel and never looked back",
+            sentiment="positive",
+            negative_score=0.2,
+            toward={"Nova": Toward("negative", 0.86, 0.86), "Kestrel": Toward("positive", 0.9, 0.02)},
+        ),
+        judged(1, text="b", sentiment="negative", negative_score=0.9, toward={"Nova": Toward("neutral", 0.6, 0.31)}),
+    )
+    by_source = NegativeDefinition(sources=("test",))
+    assert cells_of(store, by_source) == {
+        ("technology", "", ""): (2, 1, 1.1),
+        ("technology", "Nova", ""): (2, 1, 0.85 + 0.3),
+        ("technology", "Kestrel", ""): (1, 0, 0.0),
+        ("technology", "", "test"): (2, 1, 1.1),
+        ("", "Nova", "test"): (2, 1, 0.85 + 0.3),
+        ("", "Kestrel", "test"): (1, 0, 0.0),
+    }
+    found = [e.document for e in store.evidence(NOVA, START, START + DAY, RULE, 9)]
+    assert [(d.post.full_text, d.toward["Nova"]) for d in found] == [
+        ("I left Nova for Kestrel and never looked back", Toward("negative", 0.86, 0.86))
+    ]
+    assert [e.document.post.text for e in store.evidence(Scope("technology"), START, START + DAY, RULE, 9)] == ["b"]
+    assert store.evidence(Scope("", "Kestrel"), START, START + DAY, RULE, 9) == []
+
+
+def test_a_document_without_toward_counts_by_the_whole_text_beside_one_with_it(store: Store) -> None:
+    index(
+        store,
+        scored(0, text="old", sentiment="negative", negative_score=0.8, subjects=["Nova"]),
+        judged(1, text="new", negative_score=0.1, toward={"Nova": Toward("negative", 0.7, 0.7)}),
+        judged(2, text="calm", sentiment="negative", negative_score=0.9, toward={"Nova": Toward("neutral", 0.7, 0.1)}),
+    )
+    assert cells_of(store)["technology", "Nova", ""] == (3, 2, 1.6)
+    (cell,) = (c for c in store.counts(START, START + DAY, RULE) if c.subject)
+    assert (cell.posts, cell.negatives) == (3, 2), "one cell for old and new documents of a bucket"
+    found = store.evidence(NOVA, START, START + DAY, RULE, 9)
+    assert [e.document.post.text for e in found] == ["old", "new"], "the most negative toward Nova first"
+
+
+def test_the_score_toward_a_subject_is_compared_in_steps_of_a_twentieth(store: Store) -> None:
+    scores = (0.8249, 0.826, 0.85, 0.99)
+    posts = (judged(i, text=f"t{i}", toward={"Nova": Toward("negative", s, s)}) for i, s in enumerate(scores))
+    index(store, *posts)
+    sure = NegativeDefinition(score_from=0.82)
+    assert cells_of(store, sure)["technology", "Nova", ""] == (4, 3, 0.8 + 0.85 + 0.85 + 1.0)
+    assert len(store.evidence(NOVA, START, START + DAY, sure, 9)) == 3
+
+
+@pytest.mark.parametrize("rule", [NegativeDefinition("topic", ("sports",)), NegativeDefinition(negative=("angry",))])
+def test_another_head_and_other_classes_count_the_whole_text(store: Store, rule: NegativeDefinition) -> None:
+    index(
+        store,
+        judged(0, text="a", topic="sports", sentiment="angry", toward={"Nova": Toward("negative", 0.9, 0.9)}),
+        judged(1, text="b", toward={"Nova": Toward("negative", 0.9, 0.9)}),
+    )
+    found = cells_of(store, rule)
+    assert (found["sports", "Nova", ""][:2], found["technology", "Nova", ""][:2]) == ((1, 1), (1, 0))
+    assert len(store.evidence(NOVA, START, START + DAY, rule, 9)) == 1
+
+
+@pytest.mark.parametrize("name", ["a=b", "Nova=negative", "x=negative=0.85", "who's?", '"', "50%3D", "诺瓦", "%", "?"])
+def test_any_name_of_a_subject_is_counted_as_itself(store: Store, name: str) -> None:
+    other = Toward("neutral", 0.8, 0.1)
+    index(
+        store,
+        judged(0, text="a", toward={name: Toward("negative", 0.9, 0.9), "Nova": other}),
+        judged(1, text="b", toward={"Nova": other, "x": other, "a": other}),
+    )
+    counted = {subject: n for (_, subject, _), n in cells_of(store).items() if subject}
+    assert counted == {name: (1, 1, 0.9), "Nova": (2, 0, 0.2), "x": (1, 0, 0.1), "a": (1, 0, 0.1)}
+    found = store.evidence(Scope("", name), START, START + DAY, RULE, 9)
+    assert [e.document.post.text for e in found] == ["a"]
+
+
+def test_relabelling_replaces_the_sentiment_toward_a_subject(store: Store) -> None:
+    index(store, judged(0, text="a", toward={"Nova": Toward("negative", 0.9, 0.9)}), scored(1, subjects=["Nova"]))
+    documents = list(store.documents(START, START + DAY))
+    calm = {"Nova": Toward("neutral", 0.8, 0.1)}
+    assert store.replace([replace(d, scored=d.scored._replace(toward=calm)) for d in documents], 2) == 2
+    assert store.replace([replace(d, scored=d.scored._replace(toward={})) for d in documents], 1) == 0
+    store.refresh()
+    assert cells_of(store)["technology", "Nova", ""] == (2, 0, 0.2)
+    assert [d.toward for d in store.documents(START, START + DAY)] == [calm, calm]
+
+
+def test_families_stay_with_the_document(store: Store) -> None:
+    index(store, scored(0)._replace(families=("1f", "9c")))
+    found = store.post(scored(0).post.id)
+    assert found is not None
+    assert found.scored.families == ("1f", "9c")

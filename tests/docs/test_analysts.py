@@ -59,13 +59,19 @@ def day() -> Iterator[ScoredPost]:
                 minute = DAY_MINUTE + 60 * hour + 2 + 5 * i
                 post = scored(
                     number, minute=minute, sentiment="negative" if i < negatives else "neutral",
-                    subjects=[subject], text=f"{'诺瓦手机' if subject == 'Nova' else 'a kestrel'} {number}",
+                    subjects=[subject], text=_text(subject, i < negatives, number),
                     source="weibo" if i % 2 else "autoforum", author=f"author {i}",
                 )  # fmt: skip
                 yield post._replace(scores={**post.scores, "sentiment": 0.55 if i == 0 else 0.9})
     for i in range(4):
         yield scored(9000 + i, minute=DAY_MINUTE + 540 + i, text="passed on")
     yield scored(9100, published_at="sometime", minute=DAY_MINUTE, text="no time", source="clockless")
+
+
+def _text(subject: str, negative: bool, number: int) -> str:
+    if subject == "Nova":
+        return f"诺瓦手机 {number} {'又坏了，我要退款' if negative else '今天到了'}"
+    return f"a kestrel {number} {'and I want a 退款 for it' if negative else 'was seen in the park'}"
 
 
 def fill(store: Store) -> None:
@@ -131,6 +137,11 @@ def full_text(answer: dict[str, Any]) -> None:
     assert answer["hits"]["total"]["value"] == 24 * NOVA
 
 
+def refunds_in_chinese(answer: dict[str, Any]) -> None:
+    assert answer["hits"]["total"]["value"] == 6 * NEGATIVES + 18 * 2
+    assert {post["lang"] for post in _sources(answer)} == {"zh"}
+
+
 def most_negative(answer: dict[str, Any]) -> None:
     found = _sources(answer)
     assert len(found) == 20
@@ -189,6 +200,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "sources-and-authors-behind-a-rise": sources_and_authors,
     "texts-that-are-passed-on-most": most_passed_on,
     "full-text-in-chinese-and-english": full_text,
+    "posts-in-chinese-that-mention-a-refund": refunds_in_chinese,
     "the-most-negative-posts-of-a-subject": most_negative,
     "posts-that-the-model-doubts": unsure,
     "posts-by-the-model-that-labelled-them": versions,
@@ -206,6 +218,7 @@ ROWS: dict[str, Callable[[list[tuple[Any, ...]]], bool]] = {
     "share-per-subject-and-hour": lambda rows: (
         ("2026-03-15 09:00", "Nova", NOVA, 0.8) in rows and ("2026-03-15 09:00", "Kestrel", KESTREL, 0.2) in rows
     ),
+    "posts-in-chinese": lambda rows: rows == [(6 * NEGATIVES + 18 * 2,)],
     "open-alerts": lambda rows: rows == [(ALERT, "critical", 6 * NEGATIVES, 12.0)],
     "the-number-of-an-alert": lambda rows: rows == [(6 * NEGATIVES,)],
     "confusion-of-annotator-and-model": lambda rows: rows == [("negative", "negative", 1), ("negative", "positive", 2)],

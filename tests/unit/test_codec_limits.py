@@ -24,8 +24,9 @@ def decoded(stamp: datetime | None = NOW, /, **fields: Any) -> Post:
 
 
 def test_a_word_or_a_url_that_is_too_long_is_left_out_and_a_name_is_cut() -> None:
-    assert (decoded(lang="x" * 35).lang, decoded(lang="x" * 36).lang) == ("x" * 35, "")
-    assert decoded(lang="x" * 36).ignored == ("lang",)
+    longest = "gsw-" + "-".join(["abcdefg"] * 4)
+    assert (len(longest), decoded(lang=longest).lang, decoded(lang=longest + "x").lang) == (35, longest, "en")
+    assert decoded(lang="en" * 18).ignored == ("lang",)
     url = "http://x/" + "y" * 1991
     assert (decoded(url=url).url, decoded(url=url + "y").url) == (url, "")
     assert decoded(author="a" * 201).author == "a" * 200

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.json_types import JsonObject
-from pipeline.domain.post import Origin, Post, ScoredPost
+from pipeline.domain.post import Origin, Post, ScoredPost, Toward
 from pipeline.domain.post_document import PostDocument
+from pipeline.domain.toward_keywords import bin_keyword, binned, bins_from, label_keyword, read_bin
 
 BODY: JsonObject = {
     "@timestamp": "2026-11-23T13:05:00+00:00",
@@ -57,6 +58,7 @@ posts = st.builds(
     st.builds(Origin, names, st.integers(0, 99), st.integers(0, 2**53)),
     ignored=st.just(()),
 )
+probabilities = st.floats(0, 1).map(lambda x: round(x, 4))
 documents = st.builds(
     PostDocument,
     st.builds(
@@ -64,15 +66,18 @@ documents = st.builds(
         posts,
         st.dictionaries(st.sampled_from(["topic", "sentiment", "intent"]), names.filter(bool)),
         scores,
-        st.floats(0, 1).map(lambda x: round(x, 4)),
-        st.lists(names).map(tuple),
+        probabilities,
+        st.lists(names, unique=True).map(tuple),
         names,
         names,
+        st.just({}),
+        st.lists(names, max_size=3).map(tuple),
     ),
     times,
     st.booleans(),
     st.booleans(),
 )
+judgements = st.builds(Toward, names, probabilities, probabilities, st.booleans())
 
 
 def test_a_document_of_0_11_0_is_written_again_as_it_was_read() -> None:
@@ -85,6 +90,42 @@ def test_a_document_of_0_11_0_is_written_again_as_it_was_read() -> None:
 @given(documents)
 def test_what_is_written_is_read_back(document: PostDocument) -> None:
     assert PostDocument.from_json(document.id, json.loads(json.dumps(document.to_json()))) == document
+
+
+@given(documents, st.data())
+def test_the_sentiment_toward_each_subject_is_read_back_and_its_keywords_name_it(
+    document: PostDocument, data: st.DataObject
+) -> None:
+    toward = {subject: data.draw(judgements) for subject in document.scored.subjects}
+    judged = replace(document, scored=document.scored._replace(toward=toward))
+    body = json.loads(json.dumps(judged.to_json()))
+    assert PostDocument.from_json(document.id, body) == judged
+    bins = [(subject, t.label, binned(t.negative_score)) for subject, t in toward.items()]
+    assert [tuple(read_bin(keyword)) for keyword in body.get("toward_bins", [])] == bins
+    assert body.get("toward_labels", []) == [label_keyword(subject, t.label) for subject, t in toward.items()]
+
+
+def test_a_subject_that_no_model_judged_has_the_sentiment_of_the_whole_text() -> None:
+    document = PostDocument.from_json("5c", {**BODY, "subjects": ["Nova", "Kestrel"]})
+    calm = Toward("neutral", 0.80001, 0.10004)
+    judged = replace(document, scored=document.scored._replace(toward={"Kestrel": calm, "Orion": calm}))
+    body = judged.to_json()
+    assert body["toward"] == [
+        {"subject": "Nova", "label": "negative", "score": 0.7501, "negative_score": 0.7501, "whole_text": True},
+        {"subject": "Kestrel", "label": "neutral", "score": 0.8, "negative_score": 0.1, "whole_text": False},
+    ]
+    assert body["toward_labels"] == ["Nova=negative", "Kestrel=neutral"]
+    assert body["toward_bins"] == ["Nova=negative=0.75", "Kestrel=neutral=0.10"]
+
+
+@given(names, names, st.floats(0, 1))
+def test_a_keyword_says_subject_class_and_score_whatever_their_characters(
+    subject: str, label: str, score: float
+) -> None:
+    found = read_bin(bin_keyword(subject, label, score))
+    assert (found.subject, found.label) == (subject, label)
+    assert abs(found.score - score) <= 0.025 + 1e-9
+    assert found.score in bins_from(found.score)
 
 
 def test_fields_of_a_newer_release_stay_in_the_document() -> None:

@@ -43,7 +43,7 @@ SPELLINGS = st.sampled_from(
 
 @given(st.lists(BORDERS, max_size=6), SPELLINGS, st.lists(BORDERS, max_size=6))
 def test_a_keyword_is_found_whatever_surrounds_it(before: list[str], word: str, after: list[str]) -> None:
-    assert NOVA.find(clean("".join(before) + word + "".join(after))) == ("Nova",)
+    assert tuple(NOVA.find(clean("".join(before) + word + "".join(after)))) == ("Nova",)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_keyword_is_found_whatever_surrounds_it(before: list[str], word: str, 
     ],
 )  # fmt: skip
 def test_it_is_found_in(text: str) -> None:
-    assert NOVA.find(clean(text)) == ("Nova",)
+    assert tuple(NOVA.find(clean(text))) == ("Nova",)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_it_is_found_in(text: str) -> None:
     ],
 )  # fmt: skip
 def test_it_is_not_found_in(text: str) -> None:
-    assert NOVA.find(clean(text)) == ()
+    assert tuple(NOVA.find(clean(text))) == ()
 
 
 @pytest.mark.parametrize(
@@ -86,26 +86,26 @@ def test_it_is_not_found_in(text: str) -> None:
     ],
 )  # fmt: skip
 def test_one_thing_written_in_two_ways_is_one(keyword: str, text: str) -> None:
-    assert SubjectMatcher({"x": [keyword]}, fold_chinese=True).find(clean(text)) == ("x",)
+    assert tuple(SubjectMatcher({"x": [keyword]}, fold_chinese=True).find(clean(text))) == ("x",)
 
 
 def test_no_keyword_reaches_across_a_link_or_a_handle() -> None:
-    assert NOVA.find("nov http://x.y a") == ()
-    assert SubjectMatcher({"x": ["nova phone"]}).find("nova @bob phone") == ()
+    assert tuple(NOVA.find("nov http://x.y a")) == ()
+    assert tuple(SubjectMatcher({"x": ["nova phone"]}).find("nova @bob phone")) == ()
 
 
 def test_an_exception_cancels_the_place_that_it_covers_and_no_other() -> None:
     matcher = SubjectMatcher({"Nova": ["nova"], "Canada": ["nova scotia"]}, {"Nova": ["nova scotia", "bossa nova"]})
-    assert matcher.find("Nova Scotia") == ("Canada",)
-    assert matcher.find("bossa nova scotia") == ("Canada",)
-    assert matcher.find("my Nova in Nova Scotia") == ("Canada", "Nova")
-    assert matcher.find("Nova, Scotia") == ("Nova",), "the phrase is another with a comma"
-    assert matcher.find("nova scotian nova") == ("Nova",), "half a word is no exception"
+    assert tuple(matcher.find("Nova Scotia")) == ("Canada",)
+    assert tuple(matcher.find("bossa nova scotia")) == ("Canada",)
+    assert tuple(matcher.find("my Nova in Nova Scotia")) == ("Canada", "Nova")
+    assert tuple(matcher.find("Nova, Scotia")) == ("Nova",), "the phrase is another with a comma"
+    assert tuple(matcher.find("nova scotian nova")) == ("Nova",), "half a word is no exception"
 
 
 def test_overlapping_names_are_all_found_and_many_of_them() -> None:
     matcher = SubjectMatcher({f"s{n}": ["a" * n] for n in range(1, 60)} | {f"t{i}": [f"brand {i}"] for i in range(200)})
-    assert matcher.find("a" * 59) == ("s59",)
+    assert tuple(matcher.find("a" * 59)) == ("s59",)
     assert len(matcher.find(" ".join(f"brand {i}" for i in range(200)))) == 200
 
 
@@ -121,7 +121,7 @@ def test_settings_take_lists_and_tables() -> None:
     subjects = {"Nova": {"any": ["nova"], "not": ["nova scotia"]}, "Pear": ["pear"]}
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
-    assert matcher(settings).find("Nova Scotia pears and a pear") == ("Pear",)
+    assert tuple(matcher(settings).find("Nova Scotia pears and a pear")) == ("Pear",)
     wrong: dict[str, Any]
     for wrong in (
         {"a|b": ["x"]},
@@ -219,7 +219,7 @@ def test_no_character_gets_round_the_limits_of_marks_and_ligatures() -> None:
 
 @pytest.mark.parametrize("keyword", ["iphone 15", "iphone15", "iphone", "fire", "iphone15fire"])
 def test_a_number_in_a_hashtag_is_a_word_or_ends_one(keyword: str) -> None:
-    assert SubjectMatcher({"S": [keyword]}).find("#iPhone15Fire") == ("S",)
+    assert tuple(SubjectMatcher({"S": [keyword]}).find("#iPhone15Fire")) == ("S",)
 
 
 def test_traditional_characters_are_folded_where_asked_for() -> None:

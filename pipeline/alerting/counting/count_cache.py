@@ -16,6 +16,9 @@ from pipeline.domain.states import CachedCounts, InvalidationToken, counts_key, 
 from pipeline.store.closed_days import DAY, day_start, is_closed
 from pipeline.store.protocol import CountingStore
 
+#: Increases when the cells of a day or their packing change, so that days cached by another release are recounted.
+_FORMAT = 2
+
 
 class CountCache:
     """Reads counts day by day, and those of closed days from the cache."""
@@ -30,7 +33,8 @@ class CountCache:
     ) -> None:
         """With `keep` it fills the cache, which requires the right to write states."""
         self._store, self._definition, self._keep, self._now = store, definition, keep, now
-        self._definition_id = hashlib.sha256(repr(definition).encode()).hexdigest()[:12]
+        identity = f"{definition} {_FORMAT}"
+        self._definition_id = hashlib.sha256(identity.encode()).hexdigest()[:12]
 
     def days(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime, list[Cell]]]:
         """(from, to, cells) for every day or part of a day in the range, in order; the caller refreshes the store."""
@@ -59,14 +63,15 @@ class CountCache:
 def packed(cells: Sequence[Cell]) -> tuple[int, str]:
     """The number of cells, and the cells packed: each name once, the numbers column by column, compressed.
 
-    >>> unpacked(*packed([Cell(300, "autos", "", 7, 2)]))
-    [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='')]
+    >>> unpacked(*packed([Cell(300, "autos", "", 7, 2, score_sum=2.25)]))
+    [Cell(bucket=300, topic='autos', subject='', posts=7, negatives=2, source='', score_sum=2.25)]
     """
     names = sorted({(c.topic, c.subject, c.source) for c in cells})
     index = {name: i for i, name in enumerate(names)}
-    rows = sorted((index[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives) for c in cells)
-    columns = np.array(rows, "<i8").reshape(len(rows), 4).T
-    body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes())
+    rows = sorted((index[c.topic, c.subject, c.source], c.bucket, c.posts, c.negatives, c.score_sum) for c in cells)
+    columns = np.array([row[:-1] for row in rows], "<i8").reshape(len(rows), 4).T
+    sums = np.array([row[-1] for row in rows], "<f8")
+    body = zlib.compress(orjson.dumps(names) + b"\n" + columns.tobytes() + sums.tobytes())
     return len(rows), base64.b64encode(body).decode()
 
 
@@ -74,9 +79,10 @@ def unpacked(count: int, packed_cells: str) -> list[Cell]:
     """The cells that `packed` was given, sorted by topic, subject and source."""
     head, _, body = zlib.decompress(base64.b64decode(packed_cells)).partition(b"\n")
     names = orjson.loads(head)
-    columns = np.frombuffer(body, "<i8").reshape(4, count).tolist()
-    rows = ((*names[index], *numbers) for index, *numbers in zip(*columns, strict=True))
-    return [
-        Cell(bucket, topic, subject, posts, negatives, source)
-        for topic, subject, source, bucket, posts, negatives in rows
-    ]
+    columns = np.frombuffer(body, "<i8", 4 * count).reshape(4, count).tolist()
+    sums = np.frombuffer(body, "<f8", count, offset=4 * count * 8).tolist()
+    cells = []
+    for index, bucket, posts, negatives, score_sum in zip(*columns, sums, strict=True):
+        topic, subject, source = names[index]
+        cells.append(Cell(bucket, topic, subject, posts, negatives, source, score_sum))
+    return cells

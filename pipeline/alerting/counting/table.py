@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipeline.domain.counting import BUCKET_S, Cell, Scope
 
 Counts = NDArray[np.int64]
+Sums = NDArray[np.float64]
 
 
 def key_name(scope: Scope) -> str:
@@ -40,7 +41,10 @@ def scope_of(key: str) -> Scope | None:
 
 
 class CountTable:
-    """int64[n_keys, width] of posts and negatives over the last `width` buckets; new keys are added at the end."""
+    """Posts, negatives and sums of negative scores over the last `width` buckets; new keys are added at the end.
+
+    `posts` and `negatives` are int64[n_keys, width], `score_sums` is float64[n_keys, width].
+    """
 
     def __init__(self, width: int) -> None:
         self.width = width
@@ -50,13 +54,14 @@ class CountTable:
         self.end = 0  # the end of the last column's bucket, in seconds since the epoch
         self.posts: Counts = np.zeros((0, width), np.int64)
         self.negatives: Counts = np.zeros((0, width), np.int64)
+        self.score_sums: Sums = np.zeros((0, width), np.float64)
 
     def advance(self, end: int) -> None:
         """Shifts the columns so that the last one is the bucket before `end`."""
         steps = (end - self.end) // BUCKET_S
         if steps <= 0:
             return
-        for table in (self.posts, self.negatives):
+        for table in self._tables():
             if steps < self.width:
                 table[:, :-steps] = table[:, steps:]
             table[:, -min(steps, self.width) :] = 0
@@ -65,8 +70,8 @@ class CountTable:
     def refill(self, cells: Iterable[Cell], start: int) -> None:
         """Replaces all columns from bucket `start` on by `cells`, without the cells outside the table."""
         column = max(0, self.width - (self.end - start) // BUCKET_S)
-        self.posts[:, column:] = 0
-        self.negatives[:, column:] = 0
+        for table in self._tables():
+            table[:, column:] = 0
         for cell in cells:
             at = self.width - (self.end - cell.bucket) // BUCKET_S
             if not column <= at < self.width:
@@ -75,18 +80,22 @@ class CountTable:
                 row = self._row(scope)
                 self.posts[row, at] += cell.posts
                 self.negatives[row, at] += cell.negatives
+                self.score_sums[row, at] += cell.score_sum
 
     def time_of(self, column: int) -> datetime:
         """When the bucket before `column` ends."""
         return datetime.fromtimestamp(self.end - (self.width - column) * BUCKET_S, UTC)
 
     @classmethod
-    def holding(cls, scopes: Sequence[Scope], posts: Counts, negatives: Counts) -> CountTable:
-        """A table of existing counts, int64[n_keys, width]; it has no times."""
+    def holding(
+        cls, scopes: Sequence[Scope], posts: Counts, negatives: Counts, *, score_sums: Sums | None = None
+    ) -> CountTable:
+        """A table of existing counts, each [n_keys, width]; it has no times, and without sums each post scores 0."""
         made = cls(posts.shape[1])
         for scope in scopes:
             made._add(scope)
         made.posts, made.negatives = posts, negatives
+        made.score_sums = np.zeros(posts.shape) if score_sums is None else score_sums
         return made
 
     def row(self, scope: Scope) -> int | None:
@@ -107,7 +116,11 @@ class CountTable:
             empty = np.zeros((1, self.width), np.int64)
             self.posts = np.vstack([self.posts, empty])
             self.negatives = np.vstack([self.negatives, empty])
+            self.score_sums = np.vstack([self.score_sums, np.zeros((1, self.width))])
         return row
+
+    def _tables(self) -> tuple[Counts | Sums, ...]:
+        return self.posts, self.negatives, self.score_sums
 
     def _add(self, scope: Scope) -> int:
         row = self._rows[scope] = len(self.scopes)

@@ -14,6 +14,7 @@ from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
+from pipeline.store.elasticsearch.cells import cells_of, cells_toward, merged
 from pipeline.store.elasticsearch.connection import PAGE, Connection, Operation
 from pipeline.store.elasticsearch.indices import Indices
 from pipeline.store.elasticsearch.states import ElasticsearchStates
@@ -98,40 +99,37 @@ class ElasticsearchPosts:
         self._connection.call(lambda es: es.indices.refresh(index=names.POSTS, ignore_unavailable=True))
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
-        bucket = {"bucket": {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}}
-        topic, subject, source = (
-            {name: {"terms": {"field": field}}}
-            for name, field in (("topic", "topic"), ("subject", "subjects"), ("source", "source"))
-        )
         posts = [queries.in_range(start, end), {"term": {"repost": False}}]
-        kinds = [([bucket, topic], posts), ([bucket, topic, subject], posts)]
+        whole = {"negative": {"filter": queries.negative(rule)}, "score": {"sum": {"field": "negative_score"}}}
+        theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
+        cells = cells_of(self._buckets(posts, ("topic",), whole))
+        by_subject = [(posts, "topic"), *([(theirs, "source")] if rule.sources else [])]
         if rule.sources:
-            theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
-            kinds += [([bucket, topic, source], theirs), ([bucket, subject, source], theirs)]
-        negative = {"negative": {"filter": queries.negative(rule)}}
-        cells = []
-        for keys, clauses in kinds:
-            after: JsonObject | None = None
-            while True:
-                composite = {"size": PAGE, "sources": keys, **({"after": after} if after else {})}
-                answer = self._connection.search(
-                    query=queries.all_of(clauses), size=0, aggs={"cells": {"composite": composite, "aggs": negative}}
-                )["aggregations"]["cells"]
-                cells += [
-                    Cell(
-                        int(b["key"]["bucket"]) // 1000,
-                        b["key"].get("topic", ""),
-                        b["key"].get("subject", ""),
-                        b["doc_count"],
-                        b["negative"]["doc_count"],
-                        b["key"].get("source", ""),
-                    )
-                    for b in answer["buckets"]
-                ]
-                after = answer.get("after_key")
-                if not after or len(answer["buckets"]) < PAGE:
-                    break
+            cells += cells_of(self._buckets(theirs, ("topic", "source"), whole))
+        for clauses, other in by_subject:
+            if not rule.counts_toward:
+                cells += cells_of(self._buckets(clauses, (other, "subjects"), whole))
+                continue
+            older = self._buckets([*clauses, queries.without_toward()], (other, "subjects"), whole)
+            judged = self._buckets(clauses, (other, "toward_bins"), {})
+            cells += merged([*cells_of(older), *cells_toward(judged, rule)])
         return cells
+
+    def _buckets(self, clauses: list[JsonObject], fields: Sequence[str], counted: JsonObject) -> Iterator[JsonObject]:
+        """The posts that meet the clauses, counted per bucket of time and value of each field."""
+        histogram = {"date_histogram": {"field": "@timestamp", "fixed_interval": f"{BUCKET_S}s"}}
+        keys = [{"bucket": histogram}, *({field: {"terms": {"field": field}}} for field in fields)]
+        after: JsonObject = {}
+        while True:
+            found = self._connection.search(
+                query=queries.all_of(clauses),
+                size=0,
+                aggs={"cells": {"composite": {"size": PAGE, "sources": keys, **after}, "aggs": counted}},
+            )["aggregations"]["cells"]
+            yield from found["buckets"]
+            if len(found["buckets"]) < PAGE:
+                return
+            after = {"after": found["after_key"]}
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         hours = {"hours": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}}}
@@ -153,7 +151,7 @@ class ElasticsearchPosts:
             answer = self._connection.search(query={"terms": {"content_hash": hashes}}, size=0, aggs=groups)
             reposts = {b["key"]: b["doc_count"] - 1 for b in answer["aggregations"]["groups"]["buckets"]}
         found = [RepostedPost(document, reposts.get(document.post.content_hash, 0)) for document in documents]
-        return sorted(found, key=lambda f: (-f.reposts, -f.document.scored.negative_score, f.document.id))[:limit]
+        return sorted(found, key=lambda f: (-f.reposts, -f.document.negative_score(scope, rule), f.document.id))[:limit]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         body = json.dumps({"query": queries.evidence(scope, start, end, rule)}, ensure_ascii=False)

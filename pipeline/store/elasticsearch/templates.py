@@ -13,7 +13,7 @@ ORIGINALS = "opinion-originals"
 #: The progress per source partition, and the states (docs/adr/0001).
 STATE = "opinion-state"
 #: Increases with every change of a mapping; `setup` then adds the new fields to existing indices.
-SCHEMA = 6
+SCHEMA = 7
 #: The priority of our index templates: Elasticsearch applies the matching template with the highest priority.
 PRIORITY = 200
 OURS = (POSTS, ALERTS, LABELS, ORIGINALS, STATE)
@@ -124,6 +124,11 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
         # The template does not know the heads, and a writer may lack the privilege to map a field for each.
         "scores": {"type": "flattened"},
         "subjects": _KEYWORD,
+        # Queries ask for the keywords, which are made of the objects.
+        "toward": {"type": "object", "enabled": False},
+        "toward_labels": _KEYWORD,
+        "toward_bins": _KEYWORD,
+        "families": _KEYWORD,
         "engagement": {"properties": {name: {"type": "long"} for name in ("reposts", "likes", "comments")}},
         "model": {"properties": {"name": _KEYWORD, "version": _KEYWORD}},
         "origin": {"properties": {"topic": _KEYWORD, "partition": {"type": "integer"}, "offset": {"type": "long"}}},

@@ -17,7 +17,11 @@ from pipeline.domain.connection_errors import printable
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal, PipelineError, Transient
 
 log = logging.getLogger(__name__)
-_SCHEMA = """
+#: The sentiment toward each subject: `bin` is the rounded `score`. Releases before 0.13.0 do not know this table.
+_TOWARD = """CREATE TABLE IF NOT EXISTS post_toward (
+  post INTEGER NOT NULL REFERENCES posts(rowid) ON DELETE CASCADE, subject TEXT NOT NULL, label TEXT NOT NULL,
+  score REAL NOT NULL, bin REAL NOT NULL, PRIMARY KEY (post, subject)) WITHOUT ROWID"""
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS posts (
   rowid INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, time REAL NOT NULL,
   bucket INTEGER NOT NULL, repost INTEGER NOT NULL, topic TEXT NOT NULL, content_hash TEXT NOT NULL,
@@ -27,6 +31,7 @@ CREATE INDEX IF NOT EXISTS posts_content ON posts (content_hash);
 CREATE TABLE IF NOT EXISTS post_subjects (
   post INTEGER NOT NULL REFERENCES posts(rowid) ON DELETE CASCADE, subject TEXT NOT NULL,
   PRIMARY KEY (post, subject)) WITHOUT ROWID;
+{_TOWARD};
 CREATE TABLE IF NOT EXISTS originals (content_hash TEXT PRIMARY KEY, owner TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS progress (
   topic TEXT, "partition" INTEGER, next_offset INTEGER NOT NULL, value TEXT NOT NULL,
@@ -80,6 +85,8 @@ class Database:
             _revoke_public_access(path)
             self.connection = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self.connection.executescript("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON")
+            if self.connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'posts'").fetchone():
+                self.connection.execute(_TOWARD)
             self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
             self._reader.execute("PRAGMA query_only=ON")
             self._file = path.stat()

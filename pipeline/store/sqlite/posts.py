@@ -15,6 +15,7 @@ import orjson
 from pipeline.domain.counting import Cell, NegativeDefinition, Scope, bucket_start
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
+from pipeline.domain.toward_keywords import binned
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.protocol import SOURCES
 from pipeline.store.sqlite import queries
@@ -24,6 +25,7 @@ from pipeline.store.sqlite.states import write_states
 _PAGE = 2000
 _HAN = re.compile(r"[\u3400-\u9fff]+")
 _WORD = re.compile(r"\w+")
+_ADD_TOWARD = "INSERT INTO post_toward VALUES (?, ?, ?, ?, ?)"
 
 
 class _Known(NamedTuple):
@@ -32,6 +34,15 @@ class _Known(NamedTuple):
     row: int
     version: int
     origin: str
+
+
+class _Counted(NamedTuple):
+    """Rows of posts to count: the condition of a negative one with its arguments, and the negative score."""
+
+    table: str
+    negative: str
+    arguments: list[queries.Argument]
+    score: str
 
 
 class SqlitePosts:
@@ -72,7 +83,7 @@ class SqlitePosts:
                 body = document.to_json()
                 row = db.execute(
                     """UPDATE posts SET version = ?, topic = ?, labels = ?, negative_score = ?, document = ?
-                    WHERE id = ? AND version < ?""",
+                    WHERE id = ? AND version < ? RETURNING rowid""",
                     (
                         version,
                         document.topic,
@@ -82,8 +93,11 @@ class SqlitePosts:
                         document.id,
                         version,
                     ),
-                )
-                written += row.rowcount
+                ).fetchone()
+                if row:
+                    written += 1
+                    db.execute("DELETE FROM post_toward WHERE post = ?", row)
+                    db.executemany(_ADD_TOWARD, _toward_rows(row[0], document))
             write_states(db, invalidation_tokens((d.post.event_time for d in documents), self._now()))
         return written
 
@@ -130,6 +144,7 @@ class SqlitePosts:
         db.executemany(f"INSERT INTO posts VALUES ({', '.join('?' * 12)})", rows)  # noqa: S608
         subjects = [(row, s) for row, document in new for s in document.scored.subjects]
         db.executemany("INSERT INTO post_subjects VALUES (?, ?)", subjects)
+        db.executemany(_ADD_TOWARD, [row for number, document in new for row in _toward_rows(number, document)])
         words = [(row, _spaced(document.post.full_text)) for row, document in new]
         db.executemany("INSERT INTO words (rowid, body) VALUES (?, ?)", words)
 
@@ -137,21 +152,33 @@ class SqlitePosts:
         """Does nothing: a committed row is visible."""
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
-        negative, labels = queries.negative(rule)
-        arguments = (*labels, start.timestamp(), end.timestamp())
-        counted = f"count(*), sum({negative})"
-        posts, of_subjects = "posts p", "posts p JOIN post_subjects ON post = rowid"
+        whole = _Counted("posts p", *queries.negative(rule), "negative_score")
+        subject = _Counted(
+            "posts p JOIN post_subjects s ON s.post = p.rowid", *queries.negative(rule), "negative_score"
+        )
+        if rule.counts_toward:
+            toward, labels = queries.negative_toward(rule)
+            subject = _Counted(
+                f"{subject.table} LEFT JOIN post_toward t ON t.post = s.post AND t.subject = s.subject",
+                f"iif(t.label IS NULL, {whole.negative}, {toward})",
+                [*whole.arguments, *labels],
+                "coalesce(t.bin, negative_score)",
+            )
         where = "time >= ? AND time < ? AND repost = 0"
-        kinds = [("topic, ''", "''", posts, where), ("topic, subject", "''", of_subjects, where)]
+        kinds = [("topic, ''", "''", whole, where), ("topic, s.subject", "''", subject, where)]
         if rule.sources:
             where = f"{where} AND {queries.SOURCE} IN ({queries.placeholders(rule.sources)})"
-            kinds += [("topic, ''", queries.SOURCE, posts, where), ("'', subject", queries.SOURCE, of_subjects, where)]
+            kinds += [
+                ("topic, ''", queries.SOURCE, whole, where),
+                ("'', s.subject", queries.SOURCE, subject, where),
+            ]
         cells = []
         with self._db.reading() as db:
-            for key, source, table, condition in kinds:
-                query = f"""SELECT bucket, {key}, {counted}, {source} FROM {table} WHERE {condition}
-                    GROUP BY bucket, {key}, {source}"""  # noqa: S608
-                given = (*arguments, *rule.sources) if source == queries.SOURCE else arguments
+            for key, source, counted, condition in kinds:
+                query = f"""SELECT bucket, {key}, count(*), sum({counted.negative}), {source}, sum({counted.score})
+                    FROM {counted.table} WHERE {condition} GROUP BY bucket, {key}, {source}"""  # noqa: S608
+                sources = rule.sources if source == queries.SOURCE else ()
+                given = (*counted.arguments, start.timestamp(), end.timestamp(), *sources)
                 cells += [Cell(*row) for row in db.execute(query, given)]
         return cells
 
@@ -169,23 +196,21 @@ class SqlitePosts:
     def evidence(
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[RepostedPost]:
-        negative, labels = queries.negative(rule)
+        negative, labels = queries.negative_in(scope, rule)
         where, arguments = queries.in_scope(scope, start, end)
+        score, subject = queries.score_in(scope, rule)
         query = f"""SELECT p.id, document, (SELECT count(*) FROM posts r WHERE r.content_hash = p.content_hash) - 1
             AS reposts FROM posts p WHERE {where} AND repost = 0 AND {negative}
-            ORDER BY reposts DESC, negative_score DESC, p.id LIMIT ?"""  # noqa: S608
+            ORDER BY reposts DESC, {score} DESC, p.id LIMIT ?"""  # noqa: S608
         with self._db.reading() as db:
-            rows = list(db.execute(query, (*arguments, *labels, limit)))
+            rows = list(db.execute(query, (*arguments, *labels, *subject, limit)))
         return [RepostedPost(PostDocument.from_json(key, json.loads(body)), reposts) for key, body, reposts in rows]
 
     def evidence_query(self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition) -> str:
         where, arguments = queries.in_scope(scope, start, end)
-        negative, labels = queries.negative(rule)
+        negative, labels = queries.negative_in(scope, rule)
         query = f"SELECT document FROM posts p WHERE {where} AND repost = 0 AND {negative}"  # noqa: S608
-        for value in (*arguments, *labels):
-            quoted = str(value).replace("'", "''")
-            query = query.replace("?", quoted if isinstance(value, float) else f"'{quoted}'", 1)
-        return query
+        return queries.written_out(query, [*arguments, *labels])
 
     def search(self, text: str, limit: int) -> list[PostDocument]:
         phrases = [f'"{_spaced(word).strip()}"' for word in _WORD.findall(text)]
@@ -227,6 +252,14 @@ class SqlitePosts:
         with self._db.reading() as db:
             first, last = db.execute("SELECT min(time), max(time) FROM posts").fetchone()
         return None if first is None else (datetime.fromtimestamp(first, UTC), datetime.fromtimestamp(last, UTC))
+
+
+def _toward_rows(row: int, document: PostDocument) -> list[tuple[int, str, str, float, float]]:
+    """The sentiment toward each subject of the document in row `row`."""
+    return [
+        (row, subject, toward.label, toward.negative_score, binned(toward.negative_score))
+        for subject, toward in document.toward.items()
+    ]
 
 
 def _spaced(text: str) -> str:

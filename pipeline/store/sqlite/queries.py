@@ -34,6 +34,40 @@ def negative(rule: NegativeDefinition) -> tuple[str, list[Argument]]:
     return f"({labelled} AND negative_score >= ?)", [f'$."{rule.head}"', *rule.negative, rule.score_from]
 
 
+def negative_in(scope: Scope, rule: NegativeDefinition) -> tuple[str, list[Argument]]:
+    """Posts that count as negative for a key: toward its subject where the post has that, else by the whole text."""
+    whole, of_whole = negative(rule)
+    if not (scope.subject and rule.counts_toward):
+        return whole, of_whole
+    toward, of_toward = negative_toward(rule)
+    judged = f"(SELECT {toward} FROM post_toward t WHERE t.post = p.rowid AND t.subject = ?)"  # noqa: S608
+    return f"coalesce({judged}, {whole})", [*of_toward, scope.subject, *of_whole]
+
+
+def score_in(scope: Scope, rule: NegativeDefinition) -> tuple[str, list[Argument]]:
+    """The negative score of a post for a key: toward its subject where the post has that, else of the whole text."""
+    if not (scope.subject and rule.counts_toward):
+        return "negative_score", []
+    judged = "(SELECT t.score FROM post_toward t WHERE t.post = p.rowid AND t.subject = ?)"
+    return f"coalesce({judged}, negative_score)", [scope.subject]
+
+
+def negative_toward(rule: NegativeDefinition) -> tuple[str, list[Argument]]:
+    """Rows of the table `t` of sentiments toward subjects that count as negative."""
+    return f"(t.label IN ({placeholders(rule.negative)}) AND t.bin >= ?)", [*rule.negative, rule.score_from]
+
+
+def written_out(query: str, arguments: Sequence[Argument]) -> str:
+    """The query with its arguments in place of the placeholders, for a person to run.
+
+    >>> written_out("source = ? AND time < ?", ["who's?", 3.0])
+    "source = 'who''s?' AND time < 3.0"
+    """
+    parts = query.split("?")
+    values = [str(a) if isinstance(a, float) else "'" + a.replace("'", "''") + "'" for a in arguments]
+    return "".join(part + value for part, value in zip(parts, [*values, ""], strict=True))
+
+
 def placeholders(values: Sequence[str]) -> str:
     """One placeholder per value, for `IN (...)`."""
     return ", ".join("?" * len(values))
