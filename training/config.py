@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,6 +23,12 @@ class TrainingConfigError(ValueError):
 
 class TrainingDataError(TrainingConfigError):
     """A file of rows is invalid; the message names the file and the line, or what the rows lack."""
+
+
+def with_toward_last(heads: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The heads in the order of a bundle's manifest: `toward`, whose classes are fixed, comes last."""
+    others = {head: list(labels) for head, labels in heads.items() if head != TOWARD}
+    return {**others, TOWARD: list(TOWARD_LABELS)} if TOWARD in heads else others
 
 
 class _Strict(BaseModel):

@@ -18,9 +18,10 @@ from tokenizers import Tokenizer
 from models.atomic_file import replacing
 from models.bundle import Bundle, BundleError, Manifest, load_bundle, read_manifest
 from models.engine import usable_cores
+from models.heads import TOWARD, TOWARD_LABELS
 from training.bundle.bundling import make_bundle
 from training.bundle.export import add_gpu_graph, export_onnx, fuse, write_bundle
-from training.config import TrainingConfig, TrainingConfigError, load_config
+from training.config import TrainingConfig, TrainingConfigError, load_config, with_toward_last
 from training.data.dataset import read_dataset
 from training.data.examples import Example, unlabelled_examples
 from training.data.perturbations import perturbed_copies
@@ -86,7 +87,7 @@ def evaluate(
         if data_dir is None:
             raise TrainingConfigError("--config names files: give their folder with --data-dir")
         return evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir))
-    found = read_dataset(data, heads=heads, head=head)
+    found = read_dataset(data, heads=with_toward_last({**heads, TOWARD: TOWARD_LABELS}), head=head)
     rows = [*found.train, *found.validation, *found.test]
     return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
 

@@ -16,7 +16,7 @@ from typing import Any
 from models.files.annotation_files import LabelFileError, LabelledText, Problem, folded, heads_of, read_label_file
 from models.heads import TOWARD, TOWARD_LABELS
 from models.text import content_hash, language
-from training.config import TrainingDataError
+from training.config import TrainingDataError, with_toward_last
 from training.data.duplicates import near_duplicates
 from training.data.examples import Example, Mention, merged_mentions
 
@@ -96,7 +96,7 @@ def read_dataset(
         base_heads = {**base_heads, TOWARD: list(TOWARD_LABELS)}
     if base_heads and not heads and covers(base_heads, heads_of(like_base := folded(rows, base_heads))):
         rows = like_base
-    used = _with_toward_last(heads_of(rows))
+    used = with_toward_last(heads_of(rows))
     scheme = heads or (base_heads if base_heads and covers(base_heads, used) else None)
     known = {h: list(labels) for h, labels in (scheme or used).items()}
     rows = _known(rows, known, report, strict=heads is not None or TOWARD in used)
@@ -123,12 +123,6 @@ def read_dataset(
         mentions = (Mention(*row.mention, toward, name=True),) if row.mention and toward else ()
         parts[part_of(row.full_text)].append(Example(row.full_text, row.source or "file", targets, mentions=mentions))
     return Dataset(used_heads, *(merged_mentions(parts[p]) for p in ("train", "validation", "test")), report)
-
-
-def _with_toward_last(heads: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The heads, with the fixed classes of `toward` at the end."""
-    others = {head: labels for head, labels in heads.items() if head != TOWARD}
-    return {**others, TOWARD: list(TOWARD_LABELS)} if TOWARD in heads else others
 
 
 def covers(scheme: Mapping[str, Sequence[str]], heads: Mapping[str, Sequence[str]]) -> bool:

@@ -21,7 +21,6 @@ from models.text import content_hash, full_text
 from training.config import Source, Target, TrainingConfig, TrainingConfigError, TrainingDataError
 from training.data.weak_labels import labelling_function
 
-
 #: The files that belong to the recipes themselves.
 WRITTEN = Path(__file__).parent.parent / "examples"
 

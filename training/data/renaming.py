@@ -47,4 +47,6 @@ class Renamer:
         return replace(example, text=text + example.text[at:], mentions=tuple(mentions))
 
 
-_PRONOUNS = frozenset({"they", "their", "them", "this", "that", "these", "those", "theirs", "himself", "herself", "your"})
+_PRONOUNS = frozenset(
+    {"they", "their", "them", "this", "that", "these", "those", "theirs", "himself", "herself", "your"}
+)

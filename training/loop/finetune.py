@@ -22,12 +22,12 @@ from torch import Tensor
 from models.atomic_file import replacing
 from models.heads import TOWARD
 from training.config import Hyperparameters
-from training.data.augmentation import Augmenter, mixed, nearest_tokens
+from training.data.augmentation import mixed, nearest_tokens
 from training.data.batches import token_budget_batches
 from training.data.examples import Example
-from training.data.renaming import Renamer
 from training.data.sampling import resampled
-from training.data.tensors import Row, encode_rows, mention_batch, pad, soft_targets, targets
+from training.data.step_rows import StepRows
+from training.data.tensors import Row, mention_batch, pad, soft_targets, targets
 from training.devices import bf16_pays
 from training.evaluation.scores import macro_f1
 from training.loop.losses import distillation_loss, masked_set_loss, mention_loss
@@ -83,23 +83,12 @@ def fine_tune(
     torch.manual_seed(settings.seed)
     prepare(model, settings)
     model.to(group.device)
-    rows = encode_rows(tokenizer, examples, settings.max_tokens)
-    plan = batch_plan(examples, [len(row.ids) for row in rows], settings, group)
+    near = nearest_tokens(model.words.weight) if settings.neighbours else ()
+    rows = StepRows(tokenizer, examples, settings, near)
+    plan = batch_plan(examples, rows.lengths, settings, group)
     stepper = _Stepper(model, settings, len(plan), group)
     checkpoint, best_file = run.work / "checkpoint.pt", run.work / "best.pt"
     state = stepper.resume(checkpoint)
-    near = nearest_tokens(model.words.weight) if settings.neighbours else ()
-    augment = Augmenter(settings.token_dropout, settings.neighbours, settings.span_swap, near)
-    rename = Renamer(examples, settings.renamed_share)
-
-    def drawn(index: int, rng: random.Random) -> tuple[Example, Row]:
-        """The row as this step sees it. Tokens of a row with mentions stay: their places count."""
-        example, row = examples[index], rows[index]
-        if not example.mentions:
-            return example, Row(augment(row.ids, rng))
-        renamed = rename(example, rng)
-        return renamed, row if renamed is example else encode_rows(tokenizer, [renamed], settings.max_tokens)[0]
-
     epoch_steps = max(1, round(len(plan) / settings.epochs))
     evaluate_at = max(1, round(epoch_steps * settings.evaluate_every))
     torch.manual_seed(settings.seed + state.step)
@@ -108,7 +97,7 @@ def fine_tune(
     while state.step < len(plan) and not state.stopped:
         step_batches = plan[state.step]
         rng = random.Random(settings.seed * 1_000_003 + state.step * group.size + group.rank)  # noqa: S311
-        batches = [[drawn(i, rng) for i in b] for b in step_batches]
+        batches = [[rows.draw(i, rng) for i in b] for b in step_batches]
         meter.add(stepper.step(batches, state.step / len(plan), rng), sum(map(len, step_batches)))
         state.step += 1
         last = state.step == len(plan)
@@ -169,9 +158,7 @@ class _Stepper:
         self._bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_pays(group.device))
         self._forward = group.wrap(model)
 
-    def step(
-        self, batches: Sequence[Sequence[tuple[Example, Row]]], done: float, rng: Any
-    ) -> Tensor:
+    def step(self, batches: Sequence[Sequence[tuple[Example, Row]]], done: float, rng: Any) -> Tensor:
         """Makes one optimizer step over accumulated batches.
 
         Returns the mean loss as a tensor on the device: reading its value would wait for the device.

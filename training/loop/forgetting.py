@@ -12,7 +12,6 @@ place of the text become the target at that place.
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +23,13 @@ from models.bundle import read_manifest
 from models.files.annotation_files import REHEARSAL
 from models.heads import TOWARD
 from training.config import Hyperparameters
-from training.data.examples import Example, Mention
+from training.data.examples import Example
+from training.data.mentions import any_place
 from training.network.encoder import Classifier
 from training.network.predict import predict, predict_toward
 
 #: Probability of a class that people allow, in case the base gives all of them zero.
 _LEAST = 1e-6
-#: Longer runs without a space are Chinese or an address; a place is then a part of it.
-_MOST_CHARACTERS = 12
 
 
 def with_base_labels(
@@ -88,7 +86,7 @@ def _with_places(
     """The rows, those without a mention with one random place and the base's probabilities of `toward` there."""
     rng = random.Random(settings.seed)  # noqa: S311
     bare = [i for i, row in enumerate(rows) if not row.mentions and row.text.strip()]
-    marked = [replace(rows[i], mentions=(_place(rows[i].text, rng),)) for i in bare]
+    marked = [replace(rows[i], mentions=(any_place(rows[i].text, rng),)) for i in bare]
     found, places = list(rows), iter(bare)
     judged, soft = predict_toward(model, tokenizer, marked, settings.max_tokens)
     at = dict(zip((row.text for row in marked), places, strict=True))
@@ -96,13 +94,3 @@ def _with_places(
         mention = replace(row.mentions[0], soft=tuple(line), weight=settings.lwf_weight)
         found[at[row.text]] = replace(found[at[row.text]], mentions=(mention,))
     return found
-
-
-def _place(text: str, rng: random.Random) -> Mention:
-    """A random word, or a few characters where the text has no spaces."""
-    words = [word.span() for word in re.finditer(r"\S+", text)]
-    start, end = rng.choice(words)
-    if end - start > _MOST_CHARACTERS:
-        start = rng.randrange(start, end - _MOST_CHARACTERS)
-        end = start + rng.randint(1, _MOST_CHARACTERS)
-    return Mention(start, end)

@@ -18,9 +18,9 @@ from models.bundle import Manifest, read_manifest, verified_files
 from models.heads import TOWARD
 from training.config import TrainingConfigError
 from training.network.encoder import Classifier
-from training.network.quantized_names import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
+from training.network.quantized_names import HALF, QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
-_HEADS = ("output.weight", "output.bias")
+_NAMED = ("encoder.", "output.weight", "output.bias", f"{TOWARD}.")
 
 
 def from_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
@@ -92,11 +92,13 @@ def _attention_heads(manifest: Manifest, width: int) -> int:
 def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     """Torch parameter name -> float32 array; matrix products are found by their node names and transposed back."""
     constants = {i.name: numpy_helper.to_array(i) for i in graph_of.graph.initializer}
+    halves = [name for name in constants if name.endswith(HALF)]
+    constants |= {name.removesuffix(HALF): constants[name].astype(np.float32) for name in halves}
     found: dict[str, NDArray[np.float32]] = {}
     for name, value in constants.items():
         if name.endswith(QUANTIZED) and ".embeddings." in name:
             found[name.removesuffix(QUANTIZED)] = _dequantised(constants, name)
-        elif (name.startswith("encoder.") or name in _HEADS) and not name.endswith(SCALE) and value.dtype == np.float32:
+        elif name.startswith(_NAMED) and not name.endswith(SCALE) and value.dtype == np.float32:
             found[name] = value
     behind = {n.output[0]: n.input[0] for n in graph_of.graph.node if n.op_type == "DequantizeLinear"}
     for node in graph_of.graph.node:

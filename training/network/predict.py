@@ -46,7 +46,8 @@ def predict_toward(
     encoded = encode_rows(tokenizer, examples, max_tokens)
     rows = [Row(row.ids, (mention,)) for row in encoded for mention in row.mentions]
     judged = [
-        one for example, row in zip(examples, encoded, strict=True)
+        one
+        for example, row in zip(examples, encoded, strict=True)
         for one in mention_examples(example, [m for *_, m in row.mentions])
     ]
     device, was_training = device_of(model), model.training

@@ -42,8 +42,7 @@ class TowardHead(nn.Module):
         self.output = nn.Linear(hidden, 3)
 
     def forward(self, states: Tensor, mask: Tensor, pooled: Tensor, mentions: Mentions) -> Tensor:
-        """float32[mentions, 3] from states [rows, tokens, width], mask [rows, tokens] and pooled states [rows, width].
-        """
+        """float32[mentions, 3]; `states` are [rows, tokens, width], `mask` [rows, tokens], `pooled` [rows, width]."""
         row, start, end = mentions
         tokens = states[row]
         at = torch.arange(states.shape[1], device=states.device).unsqueeze(0)
