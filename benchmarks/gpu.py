@@ -120,7 +120,7 @@ def mixed(name: str, engine: OnnxEngine, texts: Sequence[str], repeat: int) -> N
 
         found = in_turns({name: run}, repeat)[name]
     tokens = engine.tokens / max(1, engine.padded_tokens)
-    more = f"padding {1 - tokens:.0%}, batches of {engine._budget} tokens"
+    more = f"padding {1 - tokens:.0%}, batches of {engine.budget_tokens} tokens"
     show(f"{name}, texts to labels", [len(texts) / s for s in found], more)
     alone = sorted(timed(partial(engine.predict, [text])) for text in texts[:400])
     print(f"{name}, a lone text: median {alone[200] * 1000:.2f} ms, p99 {alone[396] * 1000:.2f} ms", flush=True)
@@ -169,7 +169,7 @@ def starter(bundle: Path, work: Path, texts: Sequence[str], repeat: int) -> None
         small.tune(TOO_LARGE)
         equal = np.mean([a == b for a, b in zip(classes(small, sample), classes(engine, sample), strict=True)])
         print(
-            f"starter {name}: with {LITTLE_MB} MB, batches of {TOO_LARGE} tokens went down to {small._budget}, "
+            f"starter {name}: with {LITTLE_MB} MB, batches of {TOO_LARGE} tokens went down to {small.budget_tokens}, "
             f"{equal:.4f} of the labels the same",
             flush=True,
         )

@@ -15,7 +15,7 @@ from pathlib import Path
 from models import load_bundle
 from models.batching import by_length, padded
 from models.bundle import read_manifest
-from models.engine import BUDGET_TOKENS
+from models.inference import BUDGET_TOKENS
 from models.runtimes import import_openvino
 from pipeline.settings import STARTER
 

@@ -35,13 +35,13 @@ def main() -> None:
 def _measure(kind: str, texts: list[str]) -> None:
     engine = load_bundle(STARTER, device="cpu")
     seen = set[tuple[int, ...]]()
-    run = engine._session.run
+    session = engine._inference.session
 
-    def watched(ids: Any, mask: Any) -> Any:
-        seen.add(ids.shape)
-        return run(ids, mask)
+    def watched(inputs: dict[str, Any]) -> Any:
+        seen.add(inputs["input_ids"].shape)
+        return session.run(inputs)
 
-    engine._session = engine._session._replace(run=watched, shapes=KINDS[kind])
+    engine._inference.session = session._replace(run=watched, shapes=KINDS[kind])
     rng, done, started = random.Random(3), 0, time.perf_counter()
     for call in range(1, LOOKS[-1] + 1):
         some = rng.sample(texts, int(2 ** rng.uniform(0, 8)))

@@ -13,11 +13,12 @@ class Shapes(NamedTuple):
     """The batch shapes that a runtime gets: few different ones for a runtime that plans every shape separately.
 
     `width(n) >= n` is the padded width of `n` tokens. Of `n` texts, `1 <= rows(n) <= n` form a batch and the rest form
-    the next.
+    the next. `mentions(n) >= n` is the number of mentions that a batch with `n` of them is padded to.
     """
 
     width: Callable[[int], int]
     rows: Callable[[int], int]
+    mentions: Callable[[int], int]
 
 
 def vector_width(width: int) -> int:
@@ -46,13 +47,22 @@ def round_down_rows(rows: int) -> int:
     return power + power // 2 if rows >= power + power // 2 else power
 
 
+def power_of_two(number: int) -> int:
+    """The next power of two.
+
+    >>> [power_of_two(n) for n in (1, 2, 3, 8, 9)]
+    [1, 2, 4, 8, 16]
+    """
+    return 1 << (number - 1).bit_length()
+
+
 #: No constraint, for a runtime to which all shapes are equal.
-ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows)
+ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows, lambda mentions: mentions)
 #: OpenVINO on a CPU compiles kernels for each shape, which takes a quarter to a half of an inference, and never frees
 #: them, about 3 MB each (openvino issue 20633). Unconstrained texts make a thousand shapes; these make at most 150.
-FEW_SHAPES = Shapes(vector_width, round_down_rows)
+FEW_SHAPES = Shapes(vector_width, round_down_rows, power_of_two)
 #: Widths that suit the allocators and kernels of a GPU.
-GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows)
+GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows, power_of_two)
 
 
 def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = ANY_SHAPE.rows) -> Iterator[list[int]]:
@@ -107,3 +117,18 @@ def padded(
     for i, row in enumerate(rows):
         ids[i, : len(row)], mask[i, : len(row)] = row, 1
     return ids, mask
+
+
+def mention_arrays(
+    mentions: Sequence[tuple[int, int, int]], number: Callable[[int], int] = ANY_SHAPE.mentions
+) -> NDArray[np.int64]:
+    """int64[3, number(mentions)]: row, first and end of each mention; at least one, and the first token where none is.
+
+    >>> mention_arrays([(1, 2, 4)], lambda n: 2).tolist()
+    [[1, 0], [2, 0], [4, 1]]
+    """
+    found = np.zeros((3, number(max(1, len(mentions)))), np.int64)
+    found[2] = 1
+    if mentions:
+        found[:, : len(mentions)] = np.array(mentions, np.int64).T
+    return found

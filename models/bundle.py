@@ -15,16 +15,17 @@ import stat
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.drift import Profile
-from models.engine import OnnxEngine, OutOfMemoryError, memory_is_short
+from models.engine import OnnxEngine
 from models.errors import BundleError as BundleError  # noqa: PLC0414 - its callers import it from here
 from models.errors import BundleUnreadableError
-from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph
-from models.heads import Head
+from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph, check_mentions
+from models.heads import TOWARD, TOWARD_LABELS, Head
+from models.inference import OutOfMemoryError, memory_is_short
 from models.prevalence import ScoreGroup
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.signing import SIGNATURE, check_signed
@@ -56,18 +57,34 @@ class FileEntry(_Strict):
 
 
 class HeadEntry(_Strict):
-    """A head in the manifest."""
+    """A head in the manifest.
+
+    `combine` says how the head `toward` combines the mentions of one subject: by the mean of their logits.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")
     labels: list[str] = Field(min_length=2)
     temperature: float = Field(gt=0, le=100)
+    combine: Literal["mean"] | None = None
+
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class GoldenMention(_Strict):
+    """A half-open range of characters of a golden text, and the probabilities of the head `toward` for it."""
+
+    start: int = Field(alias="from", ge=0)
+    end: int = Field(alias="to", gt=0)
+    probabilities: list[Probability]
 
 
 class Golden(_Strict):
-    """A text and the probabilities that the exported model gives it, per head."""
+    """A text and the probabilities that the exported model gives it, per head, and `toward` its mentions."""
 
     text: str
-    probabilities: dict[str, list[Annotated[float, Field(ge=0, le=1)]]]
+    probabilities: dict[str, list[Probability]]
+    toward: list[GoldenMention] = []
 
 
 class Graph(_Strict):
@@ -201,15 +218,23 @@ def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -
 
 def check_claims(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Raises `BundleError` where a graph contradicts the manifest, or where no golden text can check it."""
+    for head in manifest.heads:
+        if head.name == TOWARD and tuple(head.labels) != TOWARD_LABELS:
+            raise BundleError(
+                f"{folder}: the head toward has the classes {', '.join(head.labels)}; it must have "
+                f"{', '.join(TOWARD_LABELS)}, in this order. Train it with these classes, or give it another name"
+            )
     for graph in filter(None, (manifest, manifest.gpu)):
         if foreign := sorted(set(graph.domains) - set(ALLOWED_DOMAINS)):
             raise BundleError(f"{folder}: operator domains {foreign} are not allowed; allowed: {list(ALLOWED_DOMAINS)}")
         try:
-            check_graph(files[graph.model_file], graph.domains, manifest.opset if graph is manifest else None)
+            facts = check_graph(files[graph.model_file], graph.domains, manifest.opset if graph is manifest else None)
+            check_mentions(facts, any(head.name == TOWARD for head in manifest.heads))
         except BundleError as error:
             raise BundleError(f"{folder / graph.model_file}: {error}") from None
-        unchecked = {h.name for h in manifest.heads}.difference(*(golden.probabilities for golden in graph.golden))
-        if unchecked:
+        checked = {head for golden in graph.golden for head in golden.probabilities if head != TOWARD}
+        checked |= {TOWARD for golden in graph.golden if golden.toward}
+        if unchecked := {head.name for head in manifest.heads} - checked:
             raise BundleError(
                 f"{folder}: no golden text checks head {', '.join(sorted(unchecked))} of {graph.model_file}. Make the"
                 " bundle with 'opinionwatch train' or 'opinionwatch export', which add golden texts"
@@ -311,10 +336,17 @@ def load_bundle(
 
 def check_golden(engine: OnnxEngine, graph: Graph) -> None:
     """Raises `BundleError` where a golden text's probabilities differ by more than the tolerance."""
-    predictions = engine.predict([golden.text for golden in graph.golden])
+    mentions = [{str(i): [(m.start, m.end)] for i, m in enumerate(golden.toward)} for golden in graph.golden]
+    predictions = engine.predict([golden.text for golden in graph.golden], mentions)
     for number, (golden, prediction) in enumerate(zip(graph.golden, predictions, strict=True)):
-        for head, expected in golden.probabilities.items():
-            got = list(prediction.probabilities(head).values())
+        checks = [(h, expected, prediction.probabilities(h)) for h, expected in golden.probabilities.items()]
+        for i, mention in enumerate(golden.toward):
+            found = prediction.toward.get(str(i))
+            if found is None or found.whole_text:
+                raise BundleError(f"golden text {number}: the model reads no token at its mention number {i}")
+            checks.append((TOWARD, mention.probabilities, found.probabilities))
+        for head, expected, probabilities in checks:
+            got = list(probabilities.values())
             if len(got) != len(expected):
                 raise BundleError(f"golden text {number}: head {head!r} has {len(got)} classes, not {len(expected)}")
             worst = max(abs(a - b) for a, b in zip(got, expected, strict=True))

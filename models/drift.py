@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.heads import Prediction
+from models.heads import TOWARD, Prediction
 from models.text import language
 
 CONFIDENCE_BINS = 10
@@ -36,14 +36,17 @@ class Profile:
 
 
 def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tokens: float) -> Profile:
-    """The profile of at least one text and its predictions."""
+    """The profile of at least one text and its predictions, those toward subjects included."""
     heads = predictions[0].heads
-    n = len(texts)
+    labels = {h: [p.label(h) for p in predictions] for h in heads}
     scores = {h: np.array([p.score(h) for p in predictions]) for h in heads}
+    if toward := [target for p in predictions for target in p.toward.values() if not target.whole_text]:
+        labels[TOWARD] = [target.label for target in toward]
+        scores[TOWARD] = np.array([target.score for target in toward])
     return Profile(
-        rows=n,
-        classes={h: _shares(Counter(p.label(h) for p in predictions)) for h in heads},
-        confidence={h: (np.bincount(_bins(s), minlength=CONFIDENCE_BINS) / n).tolist() for h, s in scores.items()},
+        rows=len(texts),
+        classes={h: _shares(Counter(found)) for h, found in labels.items()},
+        confidence={h: (np.bincount(_bins(s), minlength=CONFIDENCE_BINS) / len(s)).tolist() for h, s in scores.items()},
         expected_accuracy={h: float(s.mean()) for h, s in scores.items()},
         languages=_shares(Counter(map(language, texts))),
         unknown_tokens=unknown_tokens,
@@ -113,7 +116,10 @@ class Watch:
     def add(self, predictions: Iterable[Prediction]) -> None:
         for prediction in predictions:
             for head, seen in self._seen.items():
-                seen.append(prediction.label(head))
+                if head == TOWARD:
+                    seen.extend(target.label for target in prediction.toward.values() if not target.whole_text)
+                else:
+                    seen.append(prediction.label(head))
             self._new += 1
         if self._new >= self._every:
             self._new = 0

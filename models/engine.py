@@ -3,62 +3,52 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import tuning
-from models.batching import GPU_SHAPES, balance_batches, padded
+from models.batching import GPU_SHAPES
 from models.drift import Profile
-from models.heads import Head, Prediction, predictions
+from models.heads import TOWARD, Head, Prediction, predictions, with_toward
+from models.inference import Inference
+from models.mentions import NO_TARGETS, Mentions, Place, Targets
 from models.prevalence import ScoreGroup
-from models.runtimes import Device, EngineError, Runtime, Session, open_runtime
+from models.runtimes import Device, Runtime, Session, open_runtime
 from models.tokenizer import BundleTokenizer
-
-#: What ONNX Runtime, CUDA and cuBLAS say when memory is short or the device is gone.
-_MEMORY_SIGNS = (
-    "Failed to allocate",
-    "smaller than requested bytes",
-    "out of memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDA error",
-    "bad_alloc",
-    "can't start new thread",
-    "Resource temporarily unavailable",
-)
-
-
-#: Before `tune`: about the best on the processors seen.
-BUDGET_TOKENS = 512
-
-
-class OutOfMemoryError(EngineError):
-    """Not even a single text fits into memory, or the device is broken; a new process may help."""
 
 
 class Encoded(NamedTuple):
-    """Texts that `engine` has tokenised: `rows[i]` are the rows of token ids of `texts[i]`."""
+    """Texts that `engine` has tokenised: `rows[i]` are the rows of token ids of `texts[i]`.
+
+    `mentions[i]` are the mentions that came with `texts[i]`, and `targets[i]` is where they are; both are empty where
+    no text came with any.
+    """
 
     texts: Sequence[str]
     rows: Sequence[list[list[int]]]
     engine: object
+    mentions: Sequence[Mentions] = ()
+    targets: Sequence[Targets] = ()
 
     def only(self, wanted: Sequence[int]) -> Encoded:
         """The texts at these positions."""
-        return Encoded([self.texts[i] for i in wanted], [self.rows[i] for i in wanted], self.engine)
+        return Encoded(
+            [self.texts[i] for i in wanted],
+            [self.rows[i] for i in wanted],
+            self.engine,
+            [self.mentions[i] for i in wanted] if self.mentions else (),
+            [self.targets[i] for i in wanted] if self.targets else (),
+        )
 
 
 class OnnxEngine:
     """One session of one bundle. One thread at a time may call `infer`, while another calls `encode`.
 
-    Batches of texts of similar length run in as many streams as the session has. Where memory runs out, the engine
-    halves the batch down to a single text, and then rebuilds the session once.
+    `toward` is the head that judges mentions of subjects, if the bundle has it; `heads` are all others.
     """
 
     def __init__(
@@ -83,121 +73,121 @@ class OnnxEngine:
         """
         self.name = name
         self.version = version
-        self.heads = {head.name: head for head in heads}
-        self._tokenizer = tokenizer
+        self.heads = {head.name: head for head in heads if head.name != TOWARD}
+        self.toward = next((head for head in heads if head.name == TOWARD), None)
         self.reference = reference
         self.prevalence = dict(prevalence or {})
-        #: Tokens of a batch, padding included.
-        self._budget = BUDGET_TOKENS
+        self._tokenizer = tokenizer
         self._size_mb = len(model) // 1_000_000
-        self._build: Callable[[], Session] = lambda: open_runtime(
-            model, device, runtime, threads or usable_cores(), standard=standard, gpu_memory_mb=gpu_memory_mb
-        )
-        self._session = self._build()
-        self._pool = ThreadPoolExecutor(self._session.streams, thread_name_prefix="infer")
-        self._rebuilt = False
-        self._rebuilding = threading.Lock()
-        self.tokens = 0
-        self.padded_tokens = 0
+        has_toward = self.toward is not None
+
+        def build() -> Session:
+            return open_runtime(
+                model,
+                device,
+                runtime,
+                threads or usable_cores(),
+                standard=standard,
+                gpu_memory_mb=gpu_memory_mb,
+                toward=has_toward,
+            )
+
+        self._inference = Inference(build, tokenizer.max_tokens, toward=has_toward)
 
     @property
     def provider(self) -> str:
         """The name of the runtime or provider that runs the graph."""
-        return self._session.name
+        return self._inference.session.name
+
+    @property
+    def tokens(self) -> int:
+        """The tokens inferred so far, without padding."""
+        return self._inference.tokens
+
+    @property
+    def padded_tokens(self) -> int:
+        """The tokens inferred so far, with padding."""
+        return self._inference.padded_tokens
+
+    @property
+    def budget_tokens(self) -> int:
+        """The tokens of a batch, padding included."""
+        return self._inference.budget
 
     def tune(self, budget_tokens: int | None = None) -> None:
         """Sets the tokens of a batch: the given number, or the number that a short trial finds fastest here.
 
         Models of equal size share the result, so that a model loaded next to a working one needs no trial under load.
         """
+        inference = self._inference
         if budget_tokens is None:
+            session = inference.session
             rng = np.random.default_rng(1)
-            budgets = tuning.GPU_BUDGETS if self._session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
+            budgets = tuning.GPU_BUDGETS if session.shapes is GPU_SHAPES else tuning.CPU_BUDGETS
             lengths = [min(n, self._tokenizer.max_tokens) for n in tuning.trial_lengths(budgets)]
-            rows = [[rng.integers(5, self._tokenizer.vocabulary, n).tolist()] for n in lengths]
-            trial = Encoded([""] * len(rows), rows, self)
+            rows = [rng.integers(5, self._tokenizer.vocabulary, n).tolist() for n in lengths]
 
             def seconds_of(budget: int) -> float:
-                self._budget = budget
+                inference.budget = budget
                 started = time.perf_counter()
-                self.infer(trial)
+                inference.run(rows, [])
                 return time.perf_counter() - started
 
-            tokens, padded = self.tokens, self.padded_tokens
-            key = f"{self._size_mb} MB, {self.provider}, {self._session.streams} streams, of {budgets}"
-            usual, limit = self._budget, tuning.LIMIT_S
+            tokens, padded = inference.tokens, inference.padded_tokens
+            key = f"{self._size_mb} MB, {self.provider}, {session.streams} streams, of {budgets}"
+            usual, limit = inference.budget, tuning.LIMIT_S
             found = tuning.cached(key, lambda: tuning.best_budget(seconds_of, budgets, limit_s=limit))
             budget_tokens = found or usual
-            self.tokens, self.padded_tokens = tokens, padded
-        self._budget = budget_tokens
+            inference.tokens, inference.padded_tokens = tokens, padded
+        inference.budget = budget_tokens
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """One prediction per text, in order, for any mix of lengths; raises `EngineError` on non-finite outputs."""
-        return self.infer(self.encode(texts))
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        """One prediction per text, in order, for any mix of lengths; raises `EngineError` on non-finite outputs.
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+        `mentions[i]` are the mentions of each subject in `texts[i]`.
+        """
+        return self.infer(self.encode(texts, mentions))
+
+    def encode(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
         """Tokenises: the first half of `predict`, which may run while another batch is in `infer`."""
-        return Encoded(texts, self._tokenizer.encode(texts), self)
+        mentions = mentions or ()
+        if self.toward is None or not any(mentions):
+            return Encoded(texts, self._tokenizer.encode(texts), self, mentions)
+        # Offsets of tokens cost time, and only texts with mentions need them.
+        named = [i for i, found in enumerate(mentions) if found]
+        plain = [i for i, found in enumerate(mentions) if not found]
+        rows: list[list[list[int]]] = [[]] * len(texts)
+        targets = [NO_TARGETS] * len(texts)
+        for i, found in zip(plain, self._tokenizer.encode([texts[i] for i in plain]), strict=True):
+            rows[i] = found
+        placed = self._tokenizer.encode_mentions([texts[i] for i in named], [mentions[i] for i in named])
+        for i, (found, target) in zip(named, placed, strict=True):
+            rows[i], targets[i] = found, target
+        return Encoded(texts, rows, self, mentions, targets)
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
         """Runs the graph: the second half of `predict`."""
-        rows = [row for parts in encoded.rows for row in parts]
-        # With the longest batches first, the streams end together.
-        widths = [self._width(len(row)) for row in rows]
-        groups = balance_batches(widths, self._budget, self._session.streams, self._session.shapes.rows)[::-1]
-        logits = np.empty((len(rows), sum(len(h.labels) for h in self.heads.values())), np.float32)
-        run = map if len(groups) < 2 or self._session.streams < 2 else self._pool.map
-        for group, found in zip(groups, run(self._within_memory, [[rows[i] for i in g] for g in groups]), strict=True):
-            logits[group] = found
-        self.tokens += sum(map(len, rows))
-        self.padded_tokens += sum(max(widths[i] for i in g) * len(g) for g in groups)
-        return predictions(self.heads, logits, [len(parts) for parts in encoded.rows], self.name, self.version)
+        targets = encoded.targets or [NO_TARGETS] * len(encoded.rows)
+        rows: list[list[int]] = []
+        windows: list[int] = []
+        mentions: list[Place] = []
+        for parts, target in zip(encoded.rows, targets, strict=True):
+            mentions += [p._replace(row=len(rows) + p.row) for places in target.places.values() for p in places]
+            rows += parts
+            windows += range(len(rows), len(rows) + len(target.windows))
+            rows += target.windows
+        logits, toward = self._inference.run(rows, mentions)
+        if windows:
+            logits = np.delete(logits, windows, axis=0)
+        parts_of = [len(parts) for parts in encoded.rows]
+        found = predictions(self.heads, logits, parts_of, self.name, self.version)
+        if self.toward is not None:
+            with_toward(found, self.toward, toward, [target.places for target in targets])
+        return found
 
     def unknown_share(self, texts: Sequence[str]) -> float:
         """The share in [0, 1] of the tokens of `texts` that the vocabulary lacks."""
         return self._tokenizer.unknown_share(texts)
-
-    def _width(self, tokens: int) -> int:
-        """The padded width of this many tokens, at most the model's number of positions."""
-        return min(self._session.shapes.width(tokens), self._tokenizer.max_tokens)
-
-    def _within_memory(self, rows: list[list[int]]) -> NDArray[np.float32]:
-        session = self._session
-        try:
-            return self._run(session, rows)
-        except OutOfMemoryError:
-            if len(rows) == 1:
-                return self._run(self._rebuilt_after(session), rows)
-        self._budget = max(1, self._budget // 2)
-        half = len(rows) // 2
-        return np.concatenate([self._within_memory(rows[:half]), self._within_memory(rows[half:])])
-
-    def _rebuilt_after(self, failed: Session) -> Session:
-        """A rebuilt session for one more attempt; raises where that attempt was already made."""
-        with self._rebuilding:
-            if self._session is failed:
-                if self._rebuilt:
-                    raise OutOfMemoryError("not even one text fits into memory")
-                self._rebuilt = True
-                self._session = self._build()
-            return self._session
-
-    def _run(self, session: Session, rows: list[list[int]]) -> NDArray[np.float32]:
-        input_ids, mask = padded(rows, self._width)
-        try:
-            logits = session.run(input_ids, mask)
-        except Exception as error:
-            if memory_is_short(error):
-                raise OutOfMemoryError(f"out of memory with {len(rows)} texts of {input_ids.shape[1]} tokens") from None
-            raise EngineError(f"the model cannot be run: {type(error).__name__}") from error
-        if not np.isfinite(logits).all():
-            raise EngineError("the model returned NaN or infinity; roll back to the previous bundle")
-        return logits
-
-
-def memory_is_short(error: BaseException) -> bool:
-    """Whether a lack of memory, of the machine or of the GPU, caused the error: a later attempt may succeed."""
-    return isinstance(error, MemoryError) or any(sign in str(error) for sign in _MEMORY_SIGNS)
 
 
 def usable_cores() -> int:

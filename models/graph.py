@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from models.errors import BundleError
+from models.heads import TOWARD
 
+#: The inputs of a graph with the head `toward`: the row of each mention, and its tokens from start to end (exclusive).
+MENTION_INPUTS = ("mention_row", "mention_start", "mention_end")
 STANDARD_DOMAIN = "ai.onnx"
 ALLOWED_DOMAINS = (STANDARD_DOMAIN, "com.microsoft")
 #: Operators of the allowed domains that load a file or run code from outside the graph.
@@ -24,13 +27,15 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _INNER: dict[str, dict[int, str]] = {
     "model": {7: "graph", 8: "opset", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "graph": {1: "node", 5: "tensor", 11: "input", 12: "output", 15: "sparse"},
     "function": {7: "node", 9: "opset", 11: "attribute"},
     "node": {5: "attribute"},
     "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
     "sparse": {1: "tensor", 2: "tensor"},
     "tensor": {},
     "opset": {},
+    "input": {},
+    "output": {},
 }
 _EXTERNAL_DATA, _DATA_LOCATION = 13, 14
 #: Fields that name something: (operator or function, domain) of a node and of a function.
@@ -39,13 +44,18 @@ _NAMES = {"node": (4, 7), "function": (1, 10)}
 
 @dataclass(frozen=True, slots=True)
 class GraphFacts:
-    """`operators` and `functions` are (domain, name), `opsets` (domain, version); the standard domain is `ai.onnx`."""
+    """`operators` and `functions` are (domain, name), `opsets` (domain, version); the standard domain is `ai.onnx`.
+
+    `inputs` and `outputs` are names, those of subgraphs included.
+    """
 
     operators: frozenset[tuple[str, str]]
     functions: frozenset[tuple[str, str]]
     opsets: frozenset[tuple[str, int]]
     external: bool
     graphs: int
+    inputs: frozenset[str] = frozenset()
+    outputs: frozenset[str] = frozenset()
 
     @property
     def domains(self) -> frozenset[str]:
@@ -60,6 +70,7 @@ def graph_facts(data: bytes) -> GraphFacts:
     operators: set[tuple[str, str]] = set()
     functions: set[tuple[str, str]] = set()
     opsets: set[tuple[str, int]] = set()
+    first_names: dict[str, set[str]] = {message: set() for message in _INNER}
     external, graphs, fields = False, 0, 0
     waiting: list[tuple[str, int, int, int]] = [("model", 0, len(data), 0)]
     while waiting:
@@ -76,7 +87,7 @@ def graph_facts(data: bytes) -> GraphFacts:
             if number in inner:
                 _expect(wire, _BYTES, message, number)
                 waiting.append((inner[number], value, last, depth + 1))
-            elif number in _NAMES.get(message, ()) or (message == "opset" and number == 1):
+            elif number in _NAMES.get(message, ()) or (message in {"opset", "input", "output"} and number == 1):
                 _expect(wire, _BYTES, message, number)
                 texts.setdefault(number, []).append(data[value:last].decode("utf-8", "replace"))
             elif message == "opset" and number == 2:
@@ -90,9 +101,18 @@ def graph_facts(data: bytes) -> GraphFacts:
             (operators if message == "node" else functions).update(found)
         elif message == "opset":
             opsets.update((_domain(d), version) for d in texts.get(1, [""]))
+        first_names[message].update(texts.get(1, []))
     if not graphs:
         raise BundleError("the graph is not ONNX: it holds no graph")
-    return GraphFacts(frozenset(operators), frozenset(functions), frozenset(opsets), external, graphs)
+    return GraphFacts(
+        frozenset(operators),
+        frozenset(functions),
+        frozenset(opsets),
+        external,
+        graphs,
+        frozenset(first_names["input"]),
+        frozenset(first_names["output"]),
+    )
 
 
 def check_graph(data: bytes, claimed_domains: Sequence[str], claimed_opset: int | None = None) -> GraphFacts:
@@ -116,6 +136,18 @@ def check_graph(data: bytes, claimed_domains: Sequence[str], claimed_opset: int 
     if claimed_opset is not None and standard != {claimed_opset}:
         raise BundleError(f"the graph imports opset {sorted(standard)}, the manifest claims {claimed_opset}")
     return facts
+
+
+def check_mentions(facts: GraphFacts, has_head: bool) -> None:
+    """Raises `BundleError` where the graph lacks an input or output of the head `toward`, or has them without it."""
+    wanted = [(f"input {name}", name in facts.inputs) for name in MENTION_INPUTS]
+    wanted.append((f"output {TOWARD}", TOWARD in facts.outputs))
+    if has_head and (missing := [what for what, found in wanted if not found]):
+        raise BundleError(
+            f"the manifest has the head {TOWARD}, but the graph has no {', no '.join(missing)}; export it again"
+        )
+    if not has_head and (left := [what for what, found in wanted if found]):
+        raise BundleError(f"the graph has the {', the '.join(left)}, but the manifest has no head {TOWARD}")
 
 
 def _domain(text: str) -> str:

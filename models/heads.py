@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +12,13 @@ from numpy.typing import NDArray
 #: The head that judges a mention in a text rather than the text, and its classes.
 TOWARD = "toward"
 TOWARD_LABELS = ("negative", "neutral", "positive")
+#: The head that judges the whole text by the same classes.
+SENTIMENT = "sentiment"
 #: Memory of a prediction with its dictionaries and its cache key, and of an array without its numbers (measured on
 #: CPython 3.11).
 _OBJECT_BYTES, _ARRAY_BYTES = 850, 112
+#: Memory of the prediction toward one subject with its numbers and its share of the dictionary (measured likewise).
+_TARGET_BYTES = 550
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +42,29 @@ class Head:
             raise ValueError(f"head {self.name!r}: temperature must be > 0, is {self.temperature}")
 
 
-class Prediction:
-    """Calibrated class probabilities of one text, per head."""
+@dataclass(frozen=True, slots=True)
+class TargetPrediction:
+    """The calibrated sentiment toward one subject of a text; `score` is the probability of `label`.
 
-    __slots__ = ("_best", "_heads", "_probabilities", "model_name", "model_version")
+    `whole_text` says that it is the sentiment of the whole text, because the model could not read any mention.
+    """
+
+    label: str
+    score: float
+    probabilities: Mapping[str, float]
+    whole_text: bool = False
+
+
+NO_TOWARD: Mapping[str, TargetPrediction] = MappingProxyType({})
+
+
+class Prediction:
+    """Calibrated class probabilities of one text, per head, and the sentiment `toward` each subject by name.
+
+    `toward` is empty where the model has no such head or the text came without mentions.
+    """
+
+    __slots__ = ("_best", "_heads", "_probabilities", "model_name", "model_version", "toward")
 
     def __init__(
         self,
@@ -49,6 +73,7 @@ class Prediction:
         model_name: str = "",
         model_version: str = "",
         best: dict[str, int] | None = None,
+        toward: Mapping[str, TargetPrediction] = NO_TOWARD,
     ) -> None:
         """`probabilities[head]` is float32[n_labels] and sums to 1; `best[head]` is the index of the largest."""
         self._heads = heads
@@ -56,6 +81,7 @@ class Prediction:
         self._best = {h: int(p.argmax()) for h, p in probabilities.items()} if best is None else best
         self.model_name = model_name
         self.model_version = model_version
+        self.toward = toward
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -63,7 +89,8 @@ class Prediction:
 
     def size_bytes(self) -> int:
         """Estimated memory of the prediction, with its objects and their numbers."""
-        return _OBJECT_BYTES + sum(_ARRAY_BYTES + p.nbytes for p in self._probabilities.values())
+        heads = sum(_ARRAY_BYTES + p.nbytes for p in self._probabilities.values())
+        return _OBJECT_BYTES + heads + _TARGET_BYTES * len(self.toward)
 
     def label(self, head: str) -> str:
         """The most probable class of `head`."""
@@ -109,3 +136,53 @@ def predictions(
         each = {name: own[a:b] for name, (a, b) in spans.items()}
         found.append(Prediction(heads, each, model_name, model_version, {name: best[name][i] for name in spans}))
     return found
+
+
+def with_toward(
+    found: Sequence[Prediction],
+    head: Head,
+    logits: NDArray[np.float32],
+    mentions: Sequence[Mapping[str, Sequence[object]]],
+) -> None:
+    """Gives each prediction the sentiment toward the subjects of its text; `logits` are float32[mentions, 3].
+
+    The rows of `logits` are those of all mentions, text by text and subject by subject. The mean of the logits over the
+    mentions of a subject counts. A subject without mentions gets the head `sentiment` of the whole text, where that has
+    the same classes.
+    """
+    counts = [len(places) for subjects in mentions for places in subjects.values() if places]
+    judged = iter(_judged(head, logits, counts))
+    for prediction, subjects in zip(found, mentions, strict=True):
+        if not subjects:
+            continue
+        toward: dict[str, TargetPrediction] = {}
+        for subject, places in subjects.items():
+            if places:
+                toward[subject] = next(judged)
+            elif (whole := _whole_text(prediction, head)) is not None:
+                toward[subject] = whole
+        prediction.toward = toward
+
+
+def _judged(head: Head, logits: NDArray[np.float32], counts: Sequence[int]) -> list[TargetPrediction]:
+    if not counts:
+        return []
+    starts = np.cumsum([0, *counts[:-1]])
+    means = np.add.reduceat(logits, starts, axis=0) / np.array(counts)[:, None] / head.temperature
+    exponent = np.exp(means - means.max(1, keepdims=True))
+    rows = (exponent / exponent.sum(1, keepdims=True)).tolist()
+    best = means.argmax(1).tolist()
+    return [
+        TargetPrediction(head.labels[i], row[i], dict(zip(head.labels, row, strict=True)))
+        for i, row in zip(best, rows, strict=True)
+    ]
+
+
+def _whole_text(prediction: Prediction, head: Head) -> TargetPrediction | None:
+    if SENTIMENT not in prediction.heads:
+        return None
+    probabilities = prediction.probabilities(SENTIMENT)
+    if set(probabilities) != set(head.labels):
+        return None
+    label = prediction.label(SENTIMENT)
+    return TargetPrediction(label, probabilities[label], probabilities, whole_text=True)

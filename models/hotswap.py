@@ -12,12 +12,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from models.bundle import Bundle, load_bundle
 from models.drift import Profile
-from models.engine import Encoded, OnnxEngine, OutOfMemoryError
+from models.engine import Encoded, OnnxEngine
 from models.errors import BundleError, BundleUnreadableError
 from models.heads import Prediction
+from models.inference import OutOfMemoryError
+from models.mentions import Mentions
 from models.prevalence import ScoreGroup
 from models.registry import Registry, RegistryError
 from models.runtimes import EngineError
@@ -34,6 +38,31 @@ class UnfitError(ValueError):
     """The bundle is valid but cannot serve with these settings; the message says why."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a `HotSwap` calls.
+
+    `load` opens a bundle on the device and runtime wanted. `refuse` says why an engine cannot serve here (None: it
+    can). `on_swap` is called in the thread of `infer` before the new engine's first batch, `on_failure` with the id of
+    a version that was refused, `on_look` at each look with the ids of the version wanted and of the one that serves,
+    `observe` with every batch and its answers.
+    """
+
+    load: Callable[[Bundle], OnnxEngine] = load_bundle
+    refuse: Refusal = lambda _: None
+    on_swap: Callable[[OnnxEngine], None] = lambda _: None
+    on_failure: Callable[[str], None] = lambda _: None
+    on_look: Callable[[str, str], None] = lambda *_: None
+    observe: Callable[[Encoded, Sequence[Prediction]], None] = lambda *_: None
+
+
+class _Version(NamedTuple):
+    """A version of the registry and its engine."""
+
+    id: str
+    engine: OnnxEngine
+
+
 class HotSwap:
     """An engine that can be replaced. As with an engine, one thread calls `infer` while another calls `encode`."""
 
@@ -41,31 +70,17 @@ class HotSwap:
         self,
         registry: Registry,
         alias: str,
+        hooks: Hooks = Hooks(),  # noqa: B008 - frozen
         *,
-        load: Callable[[Bundle], OnnxEngine] = load_bundle,
-        refuse: Refusal = lambda _: None,
-        on_swap: Callable[[OnnxEngine], None] = lambda _: None,
-        on_failure: Callable[[str], None] = lambda _: None,
-        on_look: Callable[[str, str], None] = lambda *_: None,
-        observe: Callable[[Sequence[str], Sequence[Prediction]], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Loads the version that `alias` names; raises what `load_bundle` and the registry raise.
-
-        `load` opens a bundle on the device and runtime wanted.
-        `refuse` says why an engine cannot serve here (None: it can). `on_swap` is called in the thread of
-        `infer` before the new engine's first batch, `on_failure` with the id of a version that was refused,
-        `on_look` at each look with the ids of the version wanted and of the one that serves, `observe` with every
-        batch and its answers.
-        """
-        self._registry, self._alias = registry, alias
-        self._load_bundle = load
-        self._refuse, self._on_swap, self._on_failure, self._observe = refuse, on_swap, on_failure, observe
-        self._on_look, self._attempts = on_look, _Attempts(clock)
-        self._id = self.target()
-        self._engine = self._load(self._id)
-        self._kept: tuple[str, OnnxEngine] | None = None
-        self._next: tuple[str, OnnxEngine] | None = None
+        """Loads the version that `alias` names; raises what `load_bundle` and the registry raise."""
+        self._registry, self._alias, self._hooks = registry, alias, hooks
+        self._attempts = _Attempts(clock)
+        target = self.target()
+        self._serving = _Version(target, self._load(target))
+        self._kept: _Version | None = None
+        self._next: _Version | None = None
         self._ended = threading.Event()
 
     @property
@@ -104,23 +119,23 @@ class HotSwap:
     def unknown_share(self, texts: Sequence[str]) -> float:
         return self._engine.unknown_share(texts)
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self.infer(self.encode(texts))
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        return self.infer(self.encode(texts, mentions))
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return self._engine.encode(texts)
+    def encode(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
+        return self._engine.encode(texts, mentions)
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
         """As `OnnxEngine.infer`; a version that waits takes over first and tokenises the texts again."""
         waiting = self._next
         if waiting is not None:
-            self._kept, (self._id, self._engine), self._next = (self._id, self._engine), waiting, None
-            log.info("model %s serves from now on", self._id)
-            self._on_swap(self._engine)
+            self._kept, self._serving, self._next = self._serving, waiting, None
+            log.info("model %s serves from now on", waiting.id)
+            self._hooks.on_swap(waiting.engine)
         if encoded.engine is not self._engine:
-            encoded = self._engine.encode(encoded.texts)
+            encoded = self._engine.encode(encoded.texts, encoded.mentions)
         served = self._engine.infer(encoded)
-        self._observe(encoded.texts, served)
+        self._hooks.observe(encoded, served)
         return served
 
     def poll(self) -> None:
@@ -128,34 +143,34 @@ class HotSwap:
         wanted = ""
         try:
             wanted = self.target()
-            self._on_look(wanted, self._id)
+            self._hooks.on_look(wanted, self._serving.id)
             self._follow(wanted)
         except Exception as error:
             if self._attempts.failed(wanted):
-                log.error("model %s keeps serving for now: %s: %s", self._id, type(error).__name__, error)
+                log.error("model %s keeps serving for now: %s: %s", self._serving.id, type(error).__name__, error)
 
     def _follow(self, wanted: str) -> None:
         """Makes `wanted` the next version to serve; raises the exceptions of passing failures."""
-        if wanted == self._id:
+        if wanted == self._serving.id:
             self._next = None
             self._attempts.clear()
-        elif self._next and self._next[0] == wanted:
+        elif self._next and self._next.id == wanted:
             return
-        elif self._kept and self._kept[0] == wanted:
+        elif self._kept and self._kept.id == wanted:
             self._next = self._kept
             self._attempts.clear()
         elif self._attempts.due(wanted, self._registry.fingerprint):
             before = self._registry.fingerprint(wanted)
             try:
-                self._next = (wanted, self._load(wanted))
+                self._next = _Version(wanted, self._load(wanted))
                 self._attempts.clear()
             except (BundleUnreadableError, OutOfMemoryError):
                 raise
             except (BundleError, EngineError, UnfitError) as error:
                 looks = NOT_STARTED_FOR if isinstance(error, EngineError) else REFUSED_FOR
                 if self._attempts.refused(wanted, before, looks):
-                    log.error("model %s keeps serving: %s: %s", self._id, type(error).__name__, error)
-                    self._on_failure(wanted)
+                    log.error("model %s keeps serving: %s: %s", self._serving.id, type(error).__name__, error)
+                    self._hooks.on_failure(wanted)
 
     def watch(self, every_s: float) -> None:
         """Polls in a separate thread until `close`."""
@@ -169,9 +184,13 @@ class HotSwap:
     def close(self) -> None:
         self._ended.set()
 
+    @property
+    def _engine(self) -> OnnxEngine:
+        return self._serving.engine
+
     def _load(self, version_id: str) -> OnnxEngine:
-        engine = self._load_bundle(self._registry.verify(version_id))
-        if reason := self._refuse(engine):
+        engine = self._hooks.load(self._registry.verify(version_id))
+        if reason := self._hooks.refuse(engine):
             raise UnfitError(reason)
         return engine
 

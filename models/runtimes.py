@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from functools import cache
 from importlib.util import find_spec
@@ -21,13 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.batching import ANY_SHAPE, FEW_SHAPES, GPU_SHAPES, Shapes
+from models.graph import MENTION_INPUTS
+from models.heads import TOWARD
 
 log = logging.getLogger(__name__)
 Device = Literal["auto", "cpu", "cuda"]
 Runtime = Literal["auto", "onnxruntime", "openvino"]
 Ids = NDArray[np.int64]
-#: int64[texts, tokens] ids and mask -> float32[texts, classes] logits.
-Run = Callable[[Ids, Ids], NDArray[np.float32]]
+#: The inputs of the graph by name -> its outputs in the order of `OUTPUTS`: float32[rows, classes] logits, and where
+#: the graph reads mentions, float32[mentions, 3] logits toward them.
+Run = Callable[[dict[str, Ids]], list[NDArray[np.float32]]]
+INPUTS = ("input_ids", "attention_mask")
+OUTPUTS = ("logits", TOWARD)
 CUDA_PROVIDER = "CUDAExecutionProvider"
 _MOST_STREAMS = 8
 
@@ -53,12 +58,13 @@ def open_runtime(
     *,
     standard: bool,
     gpu_memory_mb: int = 0,
+    toward: bool = False,
 ) -> Session:
     """Opens the graph on `threads` >= 1 threads in total, or on a GPU with at most `gpu_memory_mb` MB (0: no limit).
 
-    On a CPU, `auto` takes OpenVINO where it is installed and the graph has `standard` operators only, because it is
-    faster (`opinionwatch bench engine --against ort-int8`). Raises `EngineError` where the runtime or the device that
-    was asked for is missing.
+    With `toward` the graph reads mentions. On a CPU, `auto` takes OpenVINO where it is installed and the graph has
+    `standard` operators only, because it is faster (`opinionwatch bench engine --against ort-int8`). Raises
+    `EngineError` where the runtime or the device that was asked for is missing.
     """
     if runtime == "openvino" and not standard:
         raise EngineError(
@@ -67,8 +73,12 @@ def open_runtime(
     if runtime == "openvino" and device == "cuda":
         raise EngineError("OpenVINO runs on the CPU only; set model.device to cpu, or model.runtime to onnxruntime")
     if runtime == "openvino" or (runtime == "auto" and device != "cuda" and standard and _prefers_openvino(device)):
-        return _openvino(model, threads)
-    return _onnxruntime(model, device, threads, gpu_memory_mb)
+        return _openvino(model, threads, toward)
+    return _onnxruntime(model, device, threads, gpu_memory_mb, toward)
+
+
+def _outputs(toward: bool) -> list[str]:
+    return list(OUTPUTS if toward else OUTPUTS[:1])
 
 
 def _prefers_openvino(device: Device) -> bool:
@@ -110,7 +120,7 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _openvino(model: bytes, threads: int) -> Session:
+def _openvino(model: bytes, threads: int, toward: bool) -> Session:
     core = import_openvino().Core()
     graph = core.read_model(model)
     streams = min(threads, _MOST_STREAMS)
@@ -125,19 +135,23 @@ def _openvino(model: bytes, threads: int) -> Session:
     for _ in range(streams):
         idle.put(compiled.create_infer_request())
 
-    def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+    outputs = _outputs(toward)
+
+    def run(inputs: dict[str, Ids]) -> list[NDArray[np.float32]]:
         request = idle.get()
         try:
-            return np.array(request.infer({"input_ids": ids, "attention_mask": mask})[0])
+            results = request.infer(inputs)
+            return [np.array(results[name]) for name in outputs]
         finally:
             idle.put(request)
 
     # The first call sets up its binding to numpy, and two concurrent first calls deadlock.
-    run(np.ones((1, 2), np.int64), np.ones((1, 2), np.int64))
+    one: dict[str, Ids] = dict.fromkeys(INPUTS, np.ones((1, 2), np.int64))
+    run(one | dict(zip(MENTION_INPUTS, np.array([[0], [0], [1]]), strict=True)) if toward else one)
     return Session(run, "OpenVINO", streams, FEW_SHAPES)
 
 
-def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int) -> Session:
+def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int, toward: bool) -> Session:
     try:
         import onnxruntime as ort
     except ImportError as error:
@@ -173,27 +187,29 @@ def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int)
         if device == "cuda":
             raise EngineError(f"model.device is cuda, but {why}")
         log.warning("the model runs on the CPU although onnxruntime-gpu is installed: %s", why)
+    outputs = _outputs(toward)
     if name == CUDA_PROVIDER:
-        return Session(bound(session, "cuda"), name, 1, GPU_SHAPES)
+        return Session(bound(session, "cuda", outputs), name, 1, GPU_SHAPES)
 
-    def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
-        logits: NDArray[np.float32] = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-        return logits
+    def run(inputs: dict[str, Ids]) -> list[NDArray[np.float32]]:
+        found: list[NDArray[np.float32]] = session.run(outputs, inputs)
+        return found
 
     return Session(run, name, streams)
 
 
-def bound(session: Any, device: str) -> Run:
-    """A `Run` that copies the inputs to `device` ("cuda" or "cpu") by IO binding, and copies only the logits back."""
+def bound(session: Any, device: str, outputs: Sequence[str]) -> Run:
+    """A `Run` that copies the inputs to `device` ("cuda" or "cpu") by IO binding, and copies only the outputs back."""
     import onnxruntime as ort
 
-    def run(ids: Ids, mask: Ids) -> NDArray[np.float32]:
+    def run(inputs: dict[str, Ids]) -> list[NDArray[np.float32]]:
         binding = session.io_binding()
-        for name, value in (("input_ids", ids), ("attention_mask", mask)):
+        for name, value in inputs.items():
             binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
-        binding.bind_output("logits", device, 0)
+        for name in outputs:
+            binding.bind_output(name, device, 0)
         session.run_with_iobinding(binding)
-        logits: NDArray[np.float32] = binding.copy_outputs_to_cpu()[0]
-        return logits
+        found: list[NDArray[np.float32]] = binding.copy_outputs_to_cpu()
+        return found
 
     return run

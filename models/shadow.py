@@ -6,7 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from models.heads import Prediction
+from models.engine import Encoded
+from models.heads import TOWARD, Prediction
+from models.mentions import Mentions
 from models.text import content_hash
 
 log = logging.getLogger(__name__)
@@ -17,7 +19,7 @@ _LONGEST_PAUSE = 12
 class Predicts(Protocol):
     """The part of an engine that the comparison uses."""
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]: ...
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]: ...
 
 
 class Shadow:
@@ -35,25 +37,29 @@ class Shadow:
     def take(self, challenger: Predicts) -> None:
         self._challenger = challenger
 
-    def compare(self, texts: Sequence[str], served: Sequence[Prediction]) -> None:
+    def compare(self, encoded: Encoded, served: Sequence[Prediction]) -> None:
+        """Compares the labels of the texts and, as labels of `toward`, those of the mentions that both models judge."""
         challenger = self._challenger
-        chosen = [(t, p) for t, p in zip(texts, served, strict=True) if shadowed(t, self._share)]
+        chosen = [i for i, text in enumerate(encoded.texts) if shadowed(text, self._share)]
         if challenger is None or not chosen:
             return
         if self._pause:
             self._pause -= 1
             return
         try:
-            others = challenger.predict([t for t, _ in chosen])
+            part = encoded.only(chosen)
+            others = challenger.predict(part.texts, part.mentions)
         except Exception as error:
             self._failures += 1
             self._pause = 2 ** min(self._failures, _LONGEST_PAUSE)
             log.error("the challenger sits out %d batches after %s: %s", self._pause, type(error).__name__, error)
             return
         self._failures = 0
-        for (_, champion), other in zip(chosen, others, strict=True):
+        for champion, other in zip((served[i] for i in chosen), others, strict=True):
             for head in set(champion.heads) & set(other.heads):
                 self._count(head, champion.label(head) == other.label(head), 1)
+            for subject in champion.toward.keys() & other.toward.keys():
+                self._count(TOWARD, champion.toward[subject].label == other.toward[subject].label, 1)
 
 
 def shadowed(text: str, share: float) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from models.engine import Encoded
 from models.heads import Head, Prediction
 from models.json_types import JsonObject
+from models.mentions import Mentions
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
@@ -79,11 +80,11 @@ class DummyClassifier:
     def unknown_share(self, texts: Sequence[str]) -> float:
         return 0.0
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return self.infer(self.encode(texts))
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        return self.infer(self.encode(texts, mentions))
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
-        return Encoded(texts, [[[1, 2]]] * len(texts), self)
+    def encode(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
+        return Encoded(texts, [[[1, 2]]] * len(texts), self, mentions or ())
 
     def infer(self, encoded: Encoded) -> list[Prediction]:
         texts = encoded.texts

@@ -11,8 +11,9 @@ from pathlib import Path
 
 from models.aliases import CHALLENGER
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
-from models.engine import OnnxEngine, OutOfMemoryError
-from models.hotswap import HotSwap, UnfitError
+from models.engine import OnnxEngine
+from models.hotswap import Hooks, HotSwap, UnfitError
+from models.inference import OutOfMemoryError
 from models.registry import Registry, RegistryError, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.shadow import Shadow
@@ -99,12 +100,14 @@ def serve_classifier(
         champion = HotSwap(
             registry,
             settings.alias,
-            load=partial(_tuned, settings),
-            refuse=lambda engine: unfit(engine, rule),
-            on_swap=serves,
-            on_failure=lambda _: metrics.swaps.labels("refused").inc(),
-            on_look=metrics.wants,
-            observe=shadow.compare if shadow else lambda *_: None,
+            Hooks(
+                load=partial(_tuned, settings),
+                refuse=lambda engine: unfit(engine, rule),
+                on_swap=serves,
+                on_failure=lambda _: metrics.swaps.labels("refused").inc(),
+                on_look=metrics.wants,
+                observe=shadow.compare if shadow else lambda *_: None,
+            ),
         )
     except (BundleError, EngineError, RegistryError, UnfitError) as error:
         raise refused(settings, error) from None
@@ -128,7 +131,7 @@ def _shadow(
         try:
             if registry.alias(CHALLENGER) is None:
                 return False
-            challenger = HotSwap(registry, CHALLENGER, load=partial(_tuned, settings))
+            challenger = HotSwap(registry, CHALLENGER, Hooks(load=partial(_tuned, settings)))
         except Exception as error:  # the champion serves, whatever is wrong with the challenger
             log.error("challenger not opened: error=%s detail=%s; trying again", type(error).__name__, error)
             return False

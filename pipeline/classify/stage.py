@@ -8,8 +8,9 @@ from typing import Protocol
 
 from models.cache import LruCache
 from models.drift import Profile, Watch
-from models.engine import Encoded, OutOfMemoryError
+from models.engine import Encoded
 from models.heads import Prediction
+from models.inference import OutOfMemoryError
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode

@@ -30,8 +30,9 @@ from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.producer.message_accumulator import MessageAccumulator
 
-from models.engine import Encoded, OutOfMemoryError
+from models.engine import Encoded
 from models.heads import Prediction
+from models.inference import OutOfMemoryError
 from pipeline.alerting.notify import queue
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.channels.webhook import WebhookChannel

@@ -104,6 +104,22 @@ def test_what_a_document_leaves_out_has_its_default() -> None:
     assert sparse == Alert(id="a", key="", started_at=AT, updated_at=AT)
 
 
+def test_an_alert_of_which_nothing_is_known_is_an_open_warning_of_nothing() -> None:
+    """Other releases write the same document, so that these values are part of the contract."""
+    assert Alert(id="a", key="k", started_at=AT, updated_at=AT).to_json() == {
+        "lane": "negative", "key": "k", "topic": "", "subject": "", "source": "", "severity": "warning",
+        "state": "open", "started_at": AT.isoformat(), "updated_at": AT.isoformat(), "resolved_at": None,
+        "first_notified_at": None, "last_notified_at": None, "observed": 0, "expected": 0.0, "posts": 0,
+        "share": None, "expected_share": None, "lift": 0.0, "score": 0.0, "tier": "", "fire": 0.0,
+        "false_alerts_per_key_week": None, "window_s": 3600, "cold": False, "sequence": 0, "related": [], "model": "",
+        "query": "", "evidence": [], "terms": [], "spread": {}, "series": {}, "last_hour": {}, "note": "",
+    }  # fmt: skip
+    assert EvidencePost.from_json({}) == EvidencePost()
+    assert EvidencePost().to_json() == {
+        "id": "", "source": "", "url": "", "published_at": None, "text": "", "negative_score": 0.0, "reposts": 0,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("value", [{}, {"started_at": 3}, {"started_at": AT.isoformat(), "evidence": [3]},
                                    {"started_at": "x"}, {"started_at": AT.isoformat(), "spread": [1]}])  # fmt: skip
 def test_what_is_not_an_alert_is_said_to_be_none(value: dict[str, Any]) -> None:
@@ -132,4 +148,6 @@ def test_what_people_said_is_read_and_written_as_0_11_0_wrote_it() -> None:
     assert state.to_json() == said
     assert OperatorState().to_json() == {}
     assert state.is_snoozed_at(AT)
+    assert state.is_snoozed_at(AT + timedelta(hours=5, seconds=-1))
     assert not state.is_snoozed_at(AT + timedelta(hours=5))
+    assert not OperatorState().is_snoozed_at(AT)

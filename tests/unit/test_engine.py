@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
-from models.engine import OnnxEngine, OutOfMemoryError, usable_cores
+from models.engine import OnnxEngine, usable_cores
+from models.inference import OutOfMemoryError
 from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
 from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
@@ -74,10 +75,10 @@ LIMIT_REACHED = "Available memory of 9 is smaller than requested bytes of 10"
 def short_of_memory(run: Any, rows: int, says: str = ARENA_FULL) -> Any:
     """Stands for a device with memory for `rows` texts."""
 
-    def refuses(ids: Any, mask: Any) -> Any:
-        if len(ids) > rows:
+    def refuses(inputs: dict[str, Any]) -> Any:
+        if len(inputs["input_ids"]) > rows:
             raise RuntimeError(says)
-        return run(ids, mask)
+        return run(inputs)
 
     return refuses
 
@@ -86,24 +87,26 @@ def short_of_memory(run: Any, rows: int, says: str = ARENA_FULL) -> Any:
 def test_a_batch_that_does_not_fit_is_halved(rows: int, says: str) -> None:
     engine = load_bundle(STARTER, device="cpu")
     expected = [p.label("topic") for p in engine.predict(TEXTS * 4)]
-    engine._session = engine._session._replace(run=short_of_memory(engine._session.run, rows, says))
+    engine._inference.session = engine._inference.session._replace(
+        run=short_of_memory(engine._inference.session.run, rows, says)
+    )
     assert [p.label("topic") for p in engine.predict(TEXTS * 4)] == expected
 
 
 def test_where_not_one_text_fits_the_session_is_built_anew_once_then_it_gives_up() -> None:
     engine = load_bundle(STARTER, device="cpu")
-    good, built = engine._session, []
+    good, built = engine._inference.session, []
 
     def build() -> Session:
         built.append(1)
         return good._replace(name="rebuilt")
 
-    engine._build = build
-    engine._session = good._replace(run=short_of_memory(good.run, 0))
+    engine._inference._build = build
+    engine._inference.session = good._replace(run=short_of_memory(good.run, 0))
     assert len(engine.predict(TEXTS)) == len(TEXTS)
     assert built == [1]
     assert engine.provider == "rebuilt"
-    engine._session = good._replace(run=short_of_memory(good.run, 0))
+    engine._inference.session = good._replace(run=short_of_memory(good.run, 0))
     with pytest.raises(OutOfMemoryError):
         engine.predict(TEXTS)
     assert built == [1]
@@ -193,19 +196,20 @@ def test_inputs_and_outputs_bound_to_a_device_give_the_same_logits() -> None:
     session = ort.InferenceSession(str(STARTER / "model.int8.onnx"), providers=["CPUExecutionProvider"])
     ids, mask = np.array([[1, 5, 9, 2], [1, 7, 2, 0]]), np.array([[1, 1, 1, 1], [1, 1, 1, 0]])
     plain = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-    assert np.array_equal(bound(session, "cpu")(ids, mask), plain)
+    (found,) = bound(session, "cpu", ["logits"])({"input_ids": ids, "attention_mask": mask})
+    assert np.array_equal(found, plain)
 
 
 def test_padding_to_fewer_shapes_changes_no_label(engine: OnnxEngine) -> None:
     stepped = load_bundle(STARTER, device="cpu")
     widths: list[int] = []
-    run = stepped._session.run
+    run = stepped._inference.session.run
 
-    def seen(ids: Any, mask: Any) -> Any:
-        widths.append(ids.shape[1])
-        return run(ids, mask)
+    def seen(inputs: dict[str, Any]) -> Any:
+        widths.append(inputs["input_ids"].shape[1])
+        return run(inputs)
 
-    stepped._session = stepped._session._replace(run=seen, shapes=GPU_SHAPES)
+    stepped._inference.session = stepped._inference.session._replace(run=seen, shapes=GPU_SHAPES)
     # Sums of another length round otherwise, and an int8 activation may then fall to the other side.
     for one, other in zip(engine.predict(TEXTS * 3), stepped.predict(TEXTS * 3), strict=True):
         for head in engine.heads:
@@ -226,17 +230,19 @@ def test_what_is_tokenised_by_one_model_is_not_inferred_by_another(engine: OnnxE
 
 def test_batches_run_side_by_side_in_as_many_streams_as_there_are() -> None:
     engine = load_bundle(STARTER, device="cpu")
-    run, both = engine._session.run, threading.Barrier(2, timeout=10)
-    engine._session = engine._session._replace(run=lambda ids, mask: (both.wait(), run(ids, mask))[1], streams=2)
-    engine._pool = ThreadPoolExecutor(2)
+    run, both = engine._inference.session.run, threading.Barrier(2, timeout=10)
+    engine._inference.session = engine._inference.session._replace(
+        run=lambda inputs: (both.wait(), run(inputs))[1], streams=2
+    )
+    engine._inference._pool = ThreadPoolExecutor(2)
     engine.tune(8)
     assert len(engine.predict(["good", "bad"])) == 2, "one batch waits for the other to begin"
     threads: list[str] = []
-    engine._session = engine._session._replace(
-        run=lambda ids, mask: (threads.append(threading.current_thread().name), run(ids, mask))[1]
+    engine._inference.session = engine._inference.session._replace(
+        run=lambda inputs: (threads.append(threading.current_thread().name), run(inputs))[1]
     )
     engine.predict(["good"])
-    engine._session = engine._session._replace(streams=1)
+    engine._inference.session = engine._inference.session._replace(streams=1)
     engine.predict(["good", "bad"])
     assert set(threads) == {threading.current_thread().name}, "one batch or one stream needs no other thread"
 
@@ -244,15 +250,15 @@ def test_batches_run_side_by_side_in_as_many_streams_as_there_are() -> None:
 def test_after_a_batch_that_did_not_fit_batches_are_half_as_large() -> None:
     engine = load_bundle(STARTER, device="cpu")
     sizes: list[int] = []
-    run = engine._session.run
+    run = engine._inference.session.run
 
-    def seen(ids: Any, mask: Any) -> Any:
-        sizes.append(ids.size)
+    def seen(inputs: dict[str, Any]) -> Any:
+        sizes.append(inputs["input_ids"].size)
         if len(sizes) == 1:
             raise RuntimeError(ARENA_FULL)
-        return run(ids, mask)
+        return run(inputs)
 
-    engine._session = engine._session._replace(run=seen, streams=1)
+    engine._inference.session = engine._inference.session._replace(run=seen, streams=1)
     engine.tune(240)
     engine.predict(["good"] * 400)
     sizes.clear()
@@ -263,14 +269,14 @@ def test_after_a_batch_that_did_not_fit_batches_are_half_as_large() -> None:
 
 def test_tokens_are_counted_with_and_without_their_padding() -> None:
     engine = load_bundle(STARTER, device="cpu")
-    engine._session = engine._session._replace(streams=1)
+    engine._inference.session = engine._inference.session._replace(streams=1)
     encoded = engine.encode(["good", "good " * 30])
     short, long = (len(parts[0]) for parts in encoded.rows)
     engine.tune(10_000)
     tokens, padded = engine.tokens, engine.padded_tokens
     engine.infer(encoded)
     assert engine.tokens - tokens == short + long
-    assert engine.padded_tokens - padded == 2 * engine._session.shapes.width(long)
+    assert engine.padded_tokens - padded == 2 * engine._inference.session.shapes.width(long)
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,45 @@ def test_a_log_that_ends_before_its_entry_is_another_one_where_nobody_names_it(l
     assert new.log != old.log
 
 
+@pytest.mark.parametrize(("unnamed", "named", "reached"), [(30, 20, 30), (20, 30, 30), (30, 30, 30)])
+def test_of_entries_with_and_without_the_name_of_a_log_the_one_that_is_further_goes_on(
+    unnamed: int, named: int, reached: int
+) -> None:
+    old = replace(play(Ledger({}), "", range(unnamed), 99), reported_at=START + timedelta(seconds=1))
+    own = replace(play(Ledger({}), ONE, range(named), 60), reported_at=START)
+    ledger = Ledger({PLACE: old}, [old, own])
+    assert ledger.select_log(PLACE, ONE, 99) is None
+    entry = ledger.report(PLACE, end_offset=None, in_flight=0, partitions=1)
+    assert (entry.log, entry.next_offset, entry.indexed) == (ONE, reached, named)
+    assert entry.end_offset == (99 if unnamed > named else 60)
+    assert entry.event_time == START + timedelta(minutes=reached - 1)
+
+
+def test_progress_is_known_by_partition_and_the_newest_log_of_a_topic_counts() -> None:
+    rows = [replace(progress(p, 1, next_offset=5, end=9), log=ONE, reported_at=START) for p in range(2)]
+    newer = replace(rows[1], log=TWO, next_offset=1, reported_at=START + timedelta(seconds=1))
+    assert current_progress(rows) == {("t", 0): rows[0], ("t", 1): rows[1]}
+    assert current_progress([newer, *rows]) == {("t", 1): newer}, "the other partition belongs to a former log"
+    further = replace(rows[0], next_offset=6)
+    assert current_progress([further, rows[0]]) == {("t", 0): further}
+    ledger = Ledger({("t", 0): rows[0]})
+    assert (ledger.knows(("t", 0)), ledger.knows(("t", 1))) == (True, False)
+    assert (ledger.next_offset(("t", 0), ONE), ledger.next_offset(("t", 0), TWO)) == (5, None)
+    first = ledger.select_log(("t", 1), TWO, 3)
+    assert first is None, "a partition that nobody has read has no former log"
+
+
+def test_a_report_keeps_the_last_known_end_and_says_how_the_partition_stands() -> None:
+    ledger = Ledger({})
+    play(ledger, ONE, range(3), 8)
+    entry = ledger.report(PLACE, end_offset=None, in_flight=2, partitions=4, open_transaction=True, now=START)
+    assert (entry.end_offset, entry.lag, entry.in_flight, entry.partitions) == (8, 5, 2, 4)
+    assert (entry.open_transaction, entry.reported_at) == (True, START)
+    assert ledger.report(PLACE, end_offset=1, in_flight=0, partitions=4).end_offset == 3, "no end lies before its start"
+    assert not ledger.report(PLACE, end_offset=1, in_flight=0, partitions=4).open_transaction
+    assert [ledger.report(PLACE, end_offset=9, in_flight=0, partitions=4, skipped=n).skipped for n in (2, 3)] == [2, 5]
+
+
 def test_the_clock_of_the_progress_is_the_one_that_is_behind() -> None:
     ahead = record(0, published_at=(START + timedelta(minutes=59)).isoformat(), minute=0)
     ledger = Ledger({})

@@ -10,8 +10,8 @@ from models import load_bundle, runtimes
 from models.batching import FEW_SHAPES, GPU_SHAPES, balance_batches, by_length, padded
 from models.bundle import HeadEntry
 from models.cache import LruCache
-from models.engine import memory_is_short
 from models.heads import Head, Prediction, predictions
+from models.inference import memory_is_short
 from models.runtimes import EngineError
 from models.tokenizer import BundleTokenizer
 from models.truncation import MAX_WINDOWS, pieces, reach

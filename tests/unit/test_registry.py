@@ -15,7 +15,8 @@ from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle
 from models.engine import Encoded, OnnxEngine
 from models.heads import Prediction
-from models.hotswap import HotSwap
+from models.hotswap import Hooks, HotSwap
+from models.mentions import Mentions
 from models.registry import Registry, RegistryError
 from models.shadow import Shadow, shadowed
 from pipeline.classify.model_provider import bundle_in_service
@@ -108,7 +109,7 @@ def test_an_engine_is_exchanged_between_batches_and_comes_back(tmp_path: Path) -
     registry.point(CHAMPION, "starter-1", by="ann", reason="-")
     taken: list[str] = []
     engine = HotSwap(
-        registry, CHAMPION, load=partial(load_bundle, device="cpu"), on_swap=lambda e: taken.append(e.version)
+        registry, CHAMPION, Hooks(load=partial(load_bundle, device="cpu"), on_swap=lambda e: taken.append(e.version))
     )
     assert engine.predict(["good"])[0].model_version == "1"
     registry.point(CHAMPION, "starter-2", by="ann", reason="-")
@@ -131,9 +132,11 @@ def test_a_version_that_is_refused_never_serves(tmp_path: Path) -> None:
     engine = HotSwap(
         registry,
         CHAMPION,
-        load=partial(load_bundle, device="cpu"),
-        refuse=lambda e: "unfit" if e.version == "3" else None,
-        on_failure=failures.append,
+        Hooks(
+            load=partial(load_bundle, device="cpu"),
+            refuse=lambda e: "unfit" if e.version == "3" else None,
+            on_failure=failures.append,
+        ),
     )
     model = tmp_path / "registry" / "versions" / "starter-2" / "model.int8.onnx"
     model.write_bytes(model.read_bytes()[:-1] + b"!")
@@ -151,11 +154,11 @@ def test_the_shadow_counts_disagreement_on_its_share_of_the_texts() -> None:
     told: list[tuple[str, bool]] = []
     shadow = Shadow(DummyClassifier(), 1.0, lambda head, agree, _: told.append((head, agree)))
     champion = DummyClassifier()
-    shadow.compare(["bad", "fine"], champion.predict(["bad", "fine"]))
-    shadow.compare(["bad"], champion.predict(["fine"]))
+    shadow.compare(champion.encode(["bad", "fine"]), champion.predict(["bad", "fine"]))
+    shadow.compare(champion.encode(["bad"]), champion.predict(["fine"]))
     broken = Shadow(DummyClassifier(), 1.0, lambda *_: None)
     for _ in range(2):
-        broken.compare(["nan"], champion.predict(["fine"]))
+        broken.compare(champion.encode(["nan"]), champion.predict(["fine"]))
     assert told.count(("sentiment", False)) == 1
     assert told.count(("sentiment", True)) == 2
 
@@ -180,7 +183,9 @@ def test_texts_that_the_engine_before_tokenised_are_tokenised_again(tmp_path: Pa
 
     observed: list[tuple[str, str]] = []
     hot = HotSwap(
-        registry, CHAMPION, load=load, observe=lambda texts, said: observed.append((texts[0], said[0].model_version))
+        registry,
+        CHAMPION,
+        Hooks(load=load, observe=lambda e, said: observed.append((e.texts[0], said[0].model_version))),
     )
     assert (hot.name, hot.version) == ("starter", "1")
     waiting = hot.encode(["good"])
@@ -205,7 +210,7 @@ def test_a_version_that_is_no_longer_wanted_before_it_serves_is_dropped(tmp_path
         loaded.append(read.manifest.version)
         return load_bundle(read, device="cpu")
 
-    hot = HotSwap(registry, CHAMPION, load=load)
+    hot = HotSwap(registry, CHAMPION, Hooks(load=load))
     registry.point(CHAMPION, "starter-2", by="ann", reason="-")
     hot.poll()
     hot.poll()
@@ -222,20 +227,20 @@ def test_a_challenger_that_fails_is_left_alone_for_twice_as_long_each_time() -> 
     class Moody(DummyClassifier):
         broken = True
 
-        def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
             asked.append(batch)
             if self.broken:
                 raise RuntimeError("broken")
-            return super().predict(texts)
+            return super().predict(texts, mentions)
 
     counted: list[int] = []
     moody = Moody()
     shadow = Shadow(None, 1.0, lambda _, __, n: counted.append(n))
-    shadow.compare(["fine"], good.predict(["fine"]))
+    shadow.compare(good.encode(["fine"]), good.predict(["fine"]))
     shadow.take(moody)
     for batch in range(1, 24):
         moody.broken = not 12 <= batch < 20
-        shadow.compare(["fine"], good.predict(["fine"]))
+        shadow.compare(good.encode(["fine"]), good.predict(["fine"]))
     assert asked[:5] == [1, 4, 9, 18, 19], "two, four and eight batches are left out"
     assert counted == [1] * 4, "two heads, twice"
     assert asked[5:] == [20, 23], "after a success the pauses begin again"

@@ -129,3 +129,11 @@ def test_cached_counts_that_cannot_be_read_count_as_missing(
         assert store.state(counts_key(DAY)) is None
         assert store.states([counts_key(DAY), counts_key(DAY + timedelta(days=1))]) == {}
     assert "counts-2026-11-24" in caplog.text
+
+
+def test_a_key_is_known_by_its_name_whatever_reads_it() -> None:
+    """A reader that takes the JSON as it is and one that decodes it ask for the same state."""
+    other: StateKey[Any] = StateKey("retrain", dict, dict, expendable=True)
+    assert other == LAST_TRAINING
+    assert {LAST_TRAINING: 1}[other] == 1
+    assert other != RELABELLED

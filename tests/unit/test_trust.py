@@ -22,10 +22,11 @@ from typer.testing import CliRunner
 from models import bundle as bundles
 from models.aliases import CHAMPION
 from models.bundle import Bundle, BundleError, load_bundle, read_bundle
-from models.engine import OnnxEngine, OutOfMemoryError
+from models.engine import OnnxEngine
 from models.errors import BundleUnreadableError
 from models.folders import private_cache, private_folder
-from models.hotswap import HotSwap
+from models.hotswap import Hooks, HotSwap
+from models.inference import OutOfMemoryError
 from models.registry import Entry, Registry, RegistryUnavailableError
 from models.runtimes import EngineError
 from models.signing import new_key, sign
@@ -114,7 +115,7 @@ PASSING = [
 @pytest.mark.parametrize("file", ["aliases.json", "2.json", "manifest.json", TOKENIZER])
 def test_a_storage_that_fails_once_costs_one_look(storage: Storage, error: Exception, file: str) -> None:
     refused: list[str] = []
-    hot = HotSwap(storage.registry, CHAMPION, load=load, on_failure=refused.append)
+    hot = HotSwap(storage.registry, CHAMPION, Hooks(load=load, on_failure=refused.append))
     storage.point(1)
     failed = storage.failing(error, 1, file)
     hot.poll()
@@ -131,7 +132,9 @@ def test_a_storage_that_fails_for_long_is_asked_seldom_logged_once_a_minute_and_
     storage: Storage, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock, looks = [0.0], []
-    hot = HotSwap(storage.registry, CHAMPION, load=load, clock=lambda: clock[0], on_look=lambda *ids: looks.append(ids))
+    hot = HotSwap(
+        storage.registry, CHAMPION, Hooks(load=load, on_look=lambda *ids: looks.append(ids)), clock=lambda: clock[0]
+    )
     storage.point(1)
     failed = storage.failing(TimeoutError("timed out"), 10**6, TOKENIZER)
     for _ in range(720):  # an hour
@@ -158,7 +161,7 @@ def test_an_engine_that_does_not_start_for_now_is_started_later(storage: Storage
             raise error
         return load(read)
 
-    hot = HotSwap(storage.registry, CHAMPION, load=moody)
+    hot = HotSwap(storage.registry, CHAMPION, Hooks(load=moody))
     storage.point(1)
     for _ in range(8):
         hot.poll()
@@ -176,7 +179,7 @@ def test_an_engine_that_a_machine_cannot_start_is_refused_once_and_tried_again_n
             raise EngineError("CUDA does not start")
         return load(read)
 
-    hot = HotSwap(storage.registry, CHAMPION, load=no_gpu, on_failure=refused.append)
+    hot = HotSwap(storage.registry, CHAMPION, Hooks(load=no_gpu, on_failure=refused.append))
     storage.point(1)
     for _ in range(300):
         hot.poll()
@@ -204,7 +207,7 @@ def test_a_refused_version_is_examined_again_when_its_files_change(tmp_path: Pat
         loads.append(read.manifest.version)
         return load(read)
 
-    hot = HotSwap(registry, CHAMPION, load=counting, on_failure=refused.append)
+    hot = HotSwap(registry, CHAMPION, Hooks(load=counting, on_failure=refused.append))
     damaged = tmp_path / "registry" / "versions" / "starter-2" / TOKENIZER
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[:-1] + b"!")
@@ -377,7 +380,7 @@ def test_a_folder_that_is_exchanged_while_it_is_read_is_refused_or_as_it_was(
         lead_to(kept)
         monkeypatch.setattr(bundles, "_plain_file", exchanging)
         try:
-            served.add(HotSwap(registry, CHAMPION, load=load_after_the_exchange).name)
+            served.add(HotSwap(registry, CHAMPION, Hooks(load=load_after_the_exchange)).name)
         except BundleError:
             refused += 1
     assert served == {"good"}

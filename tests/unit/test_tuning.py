@@ -68,9 +68,9 @@ def test_an_engine_on_a_machine_too_busy_for_a_trial_keeps_its_usual_budget(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(tuning, "LIMIT_S", 0.0)
     engine = load_bundle(STARTER, device="cpu")
-    usual = engine._budget
+    usual = engine.budget_tokens
     engine.tune()
-    assert engine._budget == usual
+    assert engine.budget_tokens == usual
     assert not list(tmp_path.rglob("budgets.json"))
 
 
@@ -98,9 +98,9 @@ def test_the_engine_is_tuned_once_a_machine(monkeypatch: pytest.MonkeyPatch, tmp
     engine.tune()
     assert engine.tokens == load_bundle(STARTER, device="cpu").tokens, "the trial is no traffic"
     kept = (tmp_path / "opinionwatch" / "budgets.json").read_text()
-    assert str(engine._budget) in kept
+    assert str(engine.budget_tokens) in kept
     engine.tune(64)
-    assert engine._budget == 64
+    assert engine.budget_tokens == 64
     engine.tune()
     assert (tmp_path / "opinionwatch" / "budgets.json").read_text() == kept
 

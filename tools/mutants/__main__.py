@@ -13,7 +13,8 @@ mutant that lives as a diff, and a line per module:
     equivalent  nobody can see the change: `tests/mutants_equivalent.toml` says why, and it does not count
 
 Results are kept in `.cache/mutants`: a run that was interrupted goes on where it stopped, and after new tests only the
-mutants that they can judge are tried again. `--fresh` forgets them.
+mutants that they can judge are tried again. `--fresh` forgets them. `--tests` restricts the tests to those of a room,
+because the first run measures each of them; the doctests always judge.
 """
 
 from __future__ import annotations
@@ -57,9 +58,18 @@ def main() -> int:
     parser.add_argument("targets", nargs="+", help="packages or modules: models, pipeline/classify/codec.py")
     parser.add_argument("--sample", type=int, default=20, help="mutants of each module (default: 20)")
     parser.add_argument("--seed", type=int, default=1, help="draws other mutants (default: 1)")
+    parser.add_argument(
+        "--tests",
+        nargs="+",
+        default=judges.TESTS,
+        help="files or folders of tests that judge (default: fast tests)",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time (default: 2)")
     parser.add_argument("--fresh", action="store_true", help="forget the results of earlier runs")
     asked = parser.parse_args()
+    for name in asked.tests:
+        if not (ROOT / name).exists():
+            parser.error(f"--tests: this checkout has no {name}")
     if asked.fresh:
         (CACHE / "verdicts.jsonl").unlink(missing_ok=True)
     with ExitStack() as stack:
@@ -70,7 +80,7 @@ def main() -> int:
             module: sample(module, (root / module).read_text("utf-8"), asked.sample, asked.seed) for module in modules
         }
         trials.load_libraries()
-        known = _measured(copies)
+        known = _measured(copies, asked.tests)
         verdicts = _try(copies, known, [mutant for drawn in mutants.values() for mutant in drawn])
     report.show(mutants, verdicts, report.equivalent(ROOT))
     return 0
@@ -86,13 +96,13 @@ def _modules(root: Path, target: str) -> list[str]:
     return [file.relative_to(root).as_posix() for file in files]
 
 
-def _measured(copies: list[Path]) -> Judges:
+def _measured(copies: list[Path], tests: list[str]) -> Judges:
     """What each fast test executes; test files that nobody measured since a change run first."""
     root, known, wanted = copies[0], Judges(), []
     (CACHE / "lines").mkdir(exist_ok=True)
     in_functions = partial(judges.function_lines, root)
     shared = digest(root, [*judges.MEASURED, *judges.helpers(root)])
-    for file in judges.files_with_tests(root):
+    for file in judges.files_with_tests(root, tests):
         kept = CACHE / "lines" / f"{digest(root, [file])}-{shared}.json"
         if kept.exists():
             known.add(file, json.loads(kept.read_text("utf-8")), in_functions)

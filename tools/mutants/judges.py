@@ -123,20 +123,27 @@ def importers(root: Path, module: str) -> list[str]:
     """The measured modules and the tests that import a module by name."""
     name = module.removesuffix(".py").replace("/", ".")
     parent, _, last = name.rpartition(".")
-    found = []
+    return [file for file, found in _imports(root).items() if (name, "") in found or (parent, last) in found]
+
+
+@cache
+def _imports(root: Path) -> dict[str, set[tuple[str | None, str]]]:
+    """By file the modules that it imports from, alone and with each name that it imports."""
+    found: dict[str, set[tuple[str | None, str]]] = {}
     for path in sorted(path for folder in [*MEASURED, "tests"] for path in (root / folder).rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (
-                node.module == name or (node.module == parent and any(alias.name == last for alias in node.names))
-            ):
-                found.append(path.relative_to(root).as_posix())
-                break
+        nodes = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.ImportFrom)]
+        names = {(node.module, name) for node in nodes for name in ("", *(alias.name for alias in node.names))}
+        found[path.relative_to(root).as_posix()] = names
     return found
 
 
-def files_with_tests(root: Path) -> list[str]:
-    """Files with fast tests, doctests included."""
-    tests = [path for folder in TESTS for path in (root / folder).rglob("test_*.py")]
+def files_with_tests(root: Path, wanted: Sequence[str]) -> list[str]:
+    """Files with fast tests under the `wanted` files and folders, and files with doctests."""
+    tests = [
+        path
+        for name in wanted
+        for path in ((root / name).rglob("test_*.py") if (root / name).is_dir() else [root / name])
+    ]
     documents = [path for folder in MEASURED for path in (root / folder).rglob("*.py") if ">>>" in path.read_text()]
     return [path.relative_to(root).as_posix() for path in sorted(tests) + sorted(documents)]
 

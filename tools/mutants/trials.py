@@ -168,9 +168,9 @@ def measure(copy: Path, test_file: str, measured: list[str]) -> tuple[int, dict[
     status = _pytest([test_file], plugin)
     measuring.stop()
     data = measuring.get_data()
-    executed = {
-        Path(file).relative_to(copy).as_posix(): data.contexts_by_lineno(file) for file in data.measured_files()
-    }
+    # A template that Jinja compiled is measured under its own name.
+    sources = [file for file in data.measured_files() if file.endswith(".py")]
+    executed = {Path(file).relative_to(copy).as_posix(): data.contexts_by_lineno(file) for file in sources}
     tests = {
         module: {line: tests for line, contexts in lines.items() if (tests := [name for name in contexts if name])}
         for module, lines in executed.items()
