@@ -26,7 +26,7 @@ from training.data.dataset import read_dataset
 from training.data.examples import Example, unlabelled_examples
 from training.data.perturbations import perturbed_copies
 from training.data.training_data import TrainingData, data_of_files, data_of_recipe, evaluation_sets
-from training.evaluation.evaluate import evaluate_sets
+from training.evaluation.evaluate import engine_heads, evaluate_sets
 from training.evaluation.label_errors import label_errors
 from training.evaluation.report import write_report
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
@@ -82,7 +82,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of a bundle on labelled files, or on the evaluation files of a recipe."""
     engine = load_bundle(bundle, device="cpu")
-    heads = {h.name: list(h.labels) for h in engine.heads.values()}
+    heads = engine_heads(engine)
     if config is not None:
         if data_dir is None:
             raise TrainingConfigError("--config names files: give their folder with --data-dir")

@@ -29,6 +29,7 @@ from training.data.examples import Example
 from training.data.tensors import encode, encode_rows
 from training.data.training_data import TrainingData
 from training.evaluation.evaluate import (
+    engine_heads,
     evaluate_sets,
     probabilities_of,
     robustness,
@@ -163,5 +164,6 @@ def _before(base: str, data: TrainingData) -> dict[str, Any]:
     except BundleError as error:
         log.warning("no scores of before: the base cannot be run here: %s", error)
         return {}
-    same = {h: x for h, x in data.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
+    known = engine_heads(engine)
+    same = {h: x for h, x in data.heads.items() if known.get(h) == list(x)}
     return evaluate_sets(engine, same, data.evaluation, every_class=data.every_class) if same else {}

@@ -191,10 +191,10 @@ def _write_graph(model: Path, precision: Precision, engine: OnnxEngine, out: Pat
 def _golden(engine: OnnxEngine) -> list[dict[str, Any]]:
     """What the engine says of the golden texts, and of the target in each where it has the head `toward`."""
     answers: list[dict[str, Any]] = [
-        {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in p.heads if h != TOWARD}}
+        {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in p.heads}}
         for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
     ]
-    if TOWARD in engine.heads:
+    if engine.toward is not None:
         starts = [text.index(target) for text, target in zip(GOLDEN, GOLDEN_TARGETS, strict=True)]
         places = [(start, start + len(target)) for start, target in zip(starts, GOLDEN_TARGETS, strict=True)]
         rows = [Example(text, "golden", {}, mentions=(Mention(*p),)) for text, p in zip(GOLDEN, places, strict=True)]

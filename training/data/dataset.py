@@ -122,7 +122,8 @@ def read_dataset(
         toward = targets.pop(TOWARD, ())
         mentions = (Mention(*row.mention, toward, name=True),) if row.mention and toward else ()
         parts[part_of(row.full_text)].append(Example(row.full_text, row.source or "file", targets, mentions=mentions))
-    return Dataset(used_heads, *(merged_mentions(parts[p]) for p in ("train", "validation", "test")), report)
+    merged = {part: merged_mentions(examples) for part, examples in parts.items()}
+    return Dataset(used_heads, merged["train"], merged["validation"], merged["test"], report)
 
 
 def covers(scheme: Mapping[str, Sequence[str]], heads: Mapping[str, Sequence[str]]) -> bool:

@@ -11,11 +11,10 @@ from typing import Any
 from models.bundle import load_bundle, read_manifest
 from models.engine import OnnxEngine
 from models.files.annotation_files import PEOPLE
-from models.heads import TOWARD
 from training.data.dataset import read_dataset
 from training.data.examples import Example
 from training.data.mentions import any_place
-from training.evaluation.evaluate import outcomes_of, seconds_per_1000, toward_probabilities
+from training.evaluation.evaluate import engine_heads, outcomes_of, seconds_per_1000, toward_probabilities
 from training.evaluation.gate import Policy, judge
 from training.evaluation.scores import Outcomes
 
@@ -36,7 +35,7 @@ def compare(
     Without golden files, the rehearsal rows of the test part measure the agreement with the champion where it is sure.
     """
     old, new = load_bundle(champion, device="cpu"), load_bundle(challenger, device="cpu")
-    heads = {h.name: list(h.labels) for h in old.heads.values()}
+    heads = engine_heads(old)
     found = read_dataset([rows], heads=heads)
     newest = [e for e in found.test if e.source == PEOPLE]
     if golden:
@@ -44,7 +43,7 @@ def compare(
         judged = [*fixed.train, *fixed.validation, *fixed.test]
     else:
         judged = _sure(old, [e for e in found.test if e.source != PEOPLE])
-    if TOWARD in old.heads and not any(e.mentions for e in judged):
+    if old.toward is not None and not any(e.mentions for e in judged):
         judged = _at_places(old, judged)
     sets = {"golden": judged, "newest": newest}
     outcomes: dict[str, dict[str, dict[str, Outcomes]]] = {"old": {}, "new": {}}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from models.engine import OnnxEngine
-from models.heads import TOWARD, TOWARD_LABELS
+from models.heads import SENTIMENT, TOWARD, TOWARD_LABELS, TargetPrediction
 from models.text import language
 from training.data.examples import Example
 from training.data.mentions import mention_examples
@@ -27,7 +27,6 @@ from training.evaluation.scores import (
     wrong_share,
 )
 
-SENTIMENT = "sentiment"
 #: The key of what the whole text's sentiment says about a target.
 BY_SENTIMENT = f"{TOWARD} by {SENTIMENT}"
 _MIN_SLICE = 30
@@ -71,6 +70,12 @@ def evaluate_sets(
     return result
 
 
+def engine_heads(engine: OnnxEngine) -> dict[str, list[str]]:
+    """The heads and their classes in the order of the manifest, `toward` included."""
+    heads = {head.name: list(head.labels) for head in engine.heads.values()}
+    return heads if engine.toward is None else {**heads, TOWARD: list(engine.toward.labels)}
+
+
 def mention_probabilities(
     engine: OnnxEngine, examples: Sequence[Example]
 ) -> dict[str, tuple[list[Example], Probabilities]]:
@@ -83,7 +88,7 @@ def mention_probabilities(
     found: dict[str, tuple[list[Example], Probabilities]] = {}
     if not rows:
         return found
-    if TOWARD in engine.heads:
+    if engine.toward is not None:
         found[TOWARD] = mentions, toward_probabilities(engine, rows)
     sentiment = engine.heads.get(SENTIMENT)
     if sentiment is not None and set(TOWARD_LABELS) <= set(sentiment.labels):
@@ -98,7 +103,7 @@ def toward_probabilities(engine: OnnxEngine, examples: Sequence[Example]) -> Pro
     places = [{str(i): [(m.start, m.end)] for i, m in enumerate(e.mentions)} for e in examples]
     predicted = engine.infer(engine.encode([e.text for e in examples], places))
     lines = [
-        [prediction.toward[str(i)].probabilities[label] for label in TOWARD_LABELS]
+        _probabilities(prediction.toward.get(str(i)))
         for prediction, example in zip(predicted, examples, strict=True)
         for i in range(len(example.mentions))
     ]
@@ -117,8 +122,14 @@ def probabilities_of(engine: OnnxEngine, texts: Sequence[str]) -> dict[str, Prob
     return {
         head: np.array([list(p.probabilities(head).values()) for p in predictions], np.float32).reshape(len(texts), -1)
         for head in engine.heads
-        if head != TOWARD
     }
+
+
+def _probabilities(found: TargetPrediction | None) -> list[float]:
+    """The probabilities toward a mention; all equal where the engine reads neither the mention nor a sentiment."""
+    if found is None:
+        return [1 / len(TOWARD_LABELS)] * len(TOWARD_LABELS)
+    return [found.probabilities[label] for label in TOWARD_LABELS]
 
 
 def slices(
@@ -194,8 +205,8 @@ def outcomes_of(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, Ou
         for head in predicted
         if any(head in e.targets for e in examples)
     }
-    mentions, judged = mention_probabilities(engine, examples).get(TOWARD, ([], np.zeros((0, len(TOWARD_LABELS)))))
-    if mentions:
+    if TOWARD in (by := mention_probabilities(engine, examples)):
+        mentions, judged = by[TOWARD]
         found[TOWARD] = outcomes(judged, mentions, TOWARD, every_class=True)
     return found
 

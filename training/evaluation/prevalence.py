@@ -9,19 +9,20 @@ from models.heads import TOWARD
 from models.json_types import JsonObject
 from models.score_groups import score_groups
 from training.data.examples import Example
-from training.evaluation.evaluate import mention_probabilities, probabilities_of
+from training.evaluation.evaluate import engine_heads, mention_probabilities, probabilities_of
 from training.evaluation.scores import Probabilities
 
 
 def prevalence_of(engine: OnnxEngine, rows: Sequence[Example]) -> dict[str, list[JsonObject]]:
     """The groups per head, of the rows with one class each; `rows` were not trained on."""
+    heads = engine_heads(engine)
     predicted = probabilities_of(engine, [e.text for e in rows])
     judged: list[tuple[str, Sequence[Example], Probabilities]] = [(h, rows, p) for h, p in predicted.items()]
     if TOWARD in (found := mention_probabilities(engine, rows)):
         judged.append((TOWARD, *found[TOWARD]))
     groups: dict[str, list[JsonObject]] = {}
     for head, examples, probabilities in judged:
-        classes = engine.heads[head].labels
+        classes = heads[head]
         by_source: dict[str, list[int]] = {}
         for i, example in enumerate(examples):
             if len(example.targets.get(head, ())) == 1:

@@ -45,7 +45,7 @@ def fit_temperatures(
             allowed[row, list(examples[i].targets[head])] = True
         probabilities = np.array([list(predictions[i].probabilities(head).values()) for i in rows], np.float32)
         fitted[head] = fit_temperature(np.log(np.clip(probabilities, 1e-9, 1)), allowed)
-    mentions, judged = mention_probabilities(engine, examples).get(TOWARD, ([], np.zeros((0, len(TOWARD_LABELS)))))
+    mentions, judged = mention_probabilities(engine, examples).get(TOWARD, ((), ()))
     if len(mentions) >= _MIN_ROWS:
         allowed = np.array([[c in e.targets[TOWARD] for c in range(len(TOWARD_LABELS))] for e in mentions])
         fitted[TOWARD] = fit_temperature(np.log(np.clip(judged, 1e-9, 1)), allowed)

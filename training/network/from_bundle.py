@@ -105,7 +105,7 @@ def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
         if node.op_type not in {"MatMulInteger", "MatMul"} or len(node.input) < 2:
             continue
         kernel = behind.get(node.input[1], node.input[1])
-        if kernel in constants:
+        if kernel in constants and not node.name.startswith(f"/{TOWARD}/"):
             parameter = node.name.strip("/").rsplit("/", 1)[0].replace("/", ".")
             found[f"{parameter}.weight"] = np.ascontiguousarray(_matrix(constants, kernel).T)
     fused = [node for node in graph_of.graph.node if node.op_type in {"Attention", "QAttention"}]
