@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,14 @@ def examples_of(rows: list[dict[str, Any]]) -> list[Example]:
             for r in rows
         ]
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Two threads of a small network wait for each other more than they compute."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.train.usable_cores", lambda: 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -222,7 +231,7 @@ def test_any_place_is_inside_the_text_and_not_blank(text: str) -> None:
 def test_a_source_merges_the_targets_of_a_text_and_names_the_row_that_is_wrong(tmp_path: Path) -> None:
     config = TrainingConfig(heads=HEADS)
     source = Source(file="rows.jsonl", heads={TOWARD: Target()})
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": "hotel bad phone good", "target": "phone", "from": 10, "to": 15, "label": "positive"},
         {"text": "hotel bad phone good", "target": "HOTEL", "label": "negative"},
     ]

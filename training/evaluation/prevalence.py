@@ -15,6 +15,8 @@ from training.evaluation.scores import Probabilities
 
 def prevalence_of(engine: OnnxEngine, rows: Sequence[Example]) -> dict[str, list[JsonObject]]:
     """The groups per head, of the rows with one class each; `rows` were not trained on."""
+    if not rows:
+        return {}
     heads = engine_heads(engine)
     predicted = probabilities_of(engine, [e.text for e in rows])
     judged: list[tuple[str, Sequence[Example], Probabilities]] = [(h, rows, p) for h, p in predicted.items()]
