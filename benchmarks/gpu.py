@@ -27,7 +27,7 @@ from models.batching import by_length
 from models.bundle import load_bundle
 from models.engine import OnnxEngine
 from models.heads import Head
-from models.runtimes import Run, open_runtime
+from models.runtimes import INPUTS, Run, open_runtime
 from models.tokenizer import BundleTokenizer
 from training.bundle.export import export_onnx, fuse
 from training.data.tensors import pad
@@ -95,9 +95,9 @@ def fixed_width(model: Classifier, graphs: dict[str, Path], roof: float, repeat:
     rng = np.random.default_rng(0)
     for size in BATCHES:
         ids, times = rng.integers(5, 20_000, (size, TOKENS)), TEXTS // size
-        mask = np.ones_like(ids)
+        inputs = dict(zip(INPUTS, (ids, np.ones_like(ids)), strict=True))
         ways: dict[str, Callable[[], None]] = {
-            name: partial(repeated, run, ids, mask, times) for name, run in runs.items()
+            name: partial(repeated, run, inputs, times) for name, run in runs.items()
         }
         for name, seconds in in_turns(ways, repeat).items():
             rate = [times * size / s for s in seconds]
@@ -134,7 +134,8 @@ def torch_mixed(model: Classifier, tokenizer_json: str, texts: Sequence[str], re
     def run_all(groups: Callable[[list[int]], Iterable[Sequence[int]]]) -> None:
         rows = [e.ids for e in tokenizer.encode_batch(list(texts))]
         for group in groups([len(row) for row in rows]):
-            run(*(t.numpy() for t in pad([rows[i] for i in group])))
+            arrays = (t.numpy() for t in pad([rows[i] for i in group]))
+            run(dict(zip(INPUTS, arrays, strict=True)))
 
     def unsorted(lengths: list[int]) -> list[range]:
         return [range(i, min(i + 32, len(lengths))) for i in range(0, len(lengths), 32)]
@@ -212,16 +213,17 @@ def torch_run(model: Classifier) -> Run:
     model.encoder.set_attn_implementation("sdpa")
     on_gpu = model.half().cuda()
 
-    def run(ids: Any, mask: Any) -> Any:
+    def run(inputs: dict[str, Any]) -> Any:
         with torch.inference_mode():
-            return on_gpu(torch.from_numpy(ids).cuda(), torch.from_numpy(mask).cuda()).cpu().numpy()
+            on_card = (torch.from_numpy(inputs[name]).cuda() for name in INPUTS)
+            return [on_gpu(*on_card).cpu().numpy()]
 
     return run
 
 
-def repeated(run: Run, ids: Any, mask: Any, times: int) -> None:
+def repeated(run: Run, inputs: dict[str, Any], times: int) -> None:
     for _ in range(times):
-        run(ids, mask)
+        run(inputs)
 
 
 def classes(engine: OnnxEngine, texts: Sequence[str]) -> list[str]:

@@ -339,14 +339,15 @@ def check_golden(engine: OnnxEngine, graph: Graph) -> None:
     mentions = [{str(i): [(m.start, m.end)] for i, m in enumerate(golden.toward)} for golden in graph.golden]
     predictions = engine.predict([golden.text for golden in graph.golden], mentions)
     for number, (golden, prediction) in enumerate(zip(graph.golden, predictions, strict=True)):
-        checks = [(h, expected, prediction.probabilities(h)) for h, expected in golden.probabilities.items()]
+        checks = [
+            (h, expected, list(prediction.probabilities(h).values())) for h, expected in golden.probabilities.items()
+        ]
         for i, mention in enumerate(golden.toward):
             found = prediction.toward.get(str(i))
             if found is None or found.whole_text:
                 raise BundleError(f"golden text {number}: the model reads no token at its mention number {i}")
-            checks.append((TOWARD, mention.probabilities, found.probabilities))
-        for head, expected, probabilities in checks:
-            got = list(probabilities.values())
+            checks.append((TOWARD, mention.probabilities, list(found.probabilities.values())))
+        for head, expected, got in checks:
             if len(got) != len(expected):
                 raise BundleError(f"golden text {number}: head {head!r} has {len(got)} classes, not {len(expected)}")
             worst = max(abs(a - b) for a, b in zip(got, expected, strict=True))

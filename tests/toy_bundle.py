@@ -1,7 +1,7 @@
 """A bundle of a few kilobytes with the heads `sentiment` and `toward`, in standard operators.
 
-A token counts for a class where its piece stands in `WORDS`: `sentiment` reads the sum over a text, and `toward` the sum
-over the tokens of the mention and `REACH` tokens after it.
+A token counts for a class if its piece is in `WORDS`: `sentiment` reads the sum over a text, and `toward` the sum over
+the tokens of the mention and `REACH` tokens after it.
 """
 
 from __future__ import annotations

@@ -1,26 +1,31 @@
-"""Records -> labelled posts and poisons: decodes, classifies what the cache does not know, and finds subjects."""
+"""Records -> labelled posts and poisons: decodes, finds subjects, and classifies what the cache does not know."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from models.cache import LruCache
 from models.drift import Profile, Watch
 from models.engine import Encoded
 from models.heads import Prediction
 from models.inference import OutOfMemoryError
+from models.mentions import Mentions
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
 from pipeline.classify.codec import decode
 from pipeline.classify.isolation import Bug, isolate_bugs, poison_of
+from pipeline.classify.named_post import NamedPost, named
+from pipeline.classify.scoring import scored
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Poison
 from pipeline.domain.metrics import Metrics
-from pipeline.domain.post import Post, Record, ScoredPost, toward_whole_text
+from pipeline.domain.post import Post, Record, ScoredPost
 from pipeline.domain.states import ServedModel
+
+T = TypeVar("T")
 
 
 class Classifier(Protocol):
@@ -54,7 +59,7 @@ class Classifier(Protocol):
         """Share of the tokens that are not in the model's vocabulary, in [0, 1]."""
         ...
 
-    def encode(self, texts: Sequence[str]) -> Encoded:
+    def encode(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
         """The first half of `predict`; it may run at the same time as `infer`."""
         ...
 
@@ -62,8 +67,11 @@ class Classifier(Protocol):
         """The second half of `predict`; raises `EngineError` when a score is not a number."""
         ...
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        """Returns one prediction per text, in order; raises what `infer` raises."""
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        """Returns one prediction per text, in order; raises what `infer` raises.
+
+        A model with the head `toward` judges the subjects of `mentions[i]` in `texts[i]`.
+        """
         ...
 
 
@@ -75,22 +83,22 @@ def served_model(classifier: Classifier) -> ServedModel:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A batch before inference: `encoded.texts[i]`, with the content hash `hashes[i]`, is not in the cache.
+    """A batch before inference: `encoded.texts[i]`, of the posts with the key `keys[i]`, is not in the cache.
 
-    `poisons` maps the content hash of each text that triggered a bug in the tokeniser to its poison.
+    `poisons` maps the key of each text that triggered a bug in the tokeniser to its poison.
     """
 
-    decoded: list[tuple[Record, Post | Poison]]
-    hashes: list[str]
+    named: list[tuple[Record, NamedPost | Poison]]
+    keys: list[str]
     encoded: Encoded
     poisons: dict[str, Poison]
 
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """A classified batch: `predictions` by content hash."""
+    """A classified batch: `predictions` by the key of their posts."""
 
-    decoded: list[tuple[Record, Post | Poison]]
+    named: list[tuple[Record, NamedPost | Poison]]
     predictions: dict[str, Prediction | Poison]
 
 
@@ -117,79 +125,86 @@ class ClassifyStage:
         metrics.serves(classifier.name, classifier.version)
 
     def prepare(self, records: Sequence[Record]) -> Prepared:
-        """Decodes the records and tokenises the texts that the cache does not know."""
-        posts = isolate_bugs(records, lambda part: [decode_or_poison(record) for record in part])
-        decoded: list[tuple[Record, Post | Poison]] = [
-            (record, poison_of(post, "decode", str(record.origin)) if isinstance(post, Bug) else post)
-            for record, post in zip(records, posts, strict=True)
-        ]
-        texts: dict[str, str] = {}
-        for _, post in decoded:
-            if not isinstance(post, Post):
+        """Decodes the records, finds the subjects and tokenises the texts that the cache does not know."""
+        decoded = isolate_bugs(records, lambda part: [decode_or_poison(record) for record in part])
+        posts: list[Post | Poison] = _with_poisons(records, decoded, "decode")
+        found = isolate_bugs(posts, lambda part: [self._named(post) for post in part])
+        with_subjects: list[NamedPost | Poison] = _with_poisons(records, found, "subjects")
+        items = list(zip(records, with_subjects, strict=True))
+        wanted: dict[str, NamedPost] = {}
+        for _, item in items:
+            if isinstance(item, Poison):
                 continue
-            for field in post.ignored:
+            for field in item.post.ignored:
                 self._metrics.ignored.labels(field).inc()
-            if post.content_hash not in texts and self._cached(post.content_hash) is None:
-                texts[post.content_hash] = post.full_text
-        return Prepared(decoded, *self._encode(texts))
+            if item.key not in wanted and self._cached(item.key) is None:
+                wanted[item.key] = item
+        return Prepared(items, *self._encode(wanted))
 
     def infer(self, prepared: Prepared) -> Predicted:
         """Classifies the texts, except those that another batch has brought into the cache in the meantime."""
-        hashes = {post.content_hash for _, post in prepared.decoded if isinstance(post, Post)}
-        known: dict[str, Prediction | Poison] = {h: p for h in hashes if (p := self._cached(h)) is not None}
+        posts = [item for _, item in prepared.named if isinstance(item, NamedPost)]
+        keys = {post.key for post in posts}
+        known: dict[str, Prediction | Poison] = {key: p for key in keys if (p := self._cached(key)) is not None}
         known |= prepared.poisons
-        wanted = [i for i, h in enumerate(prepared.hashes) if h not in known]
+        wanted = [i for i, key in enumerate(prepared.keys) if key not in known]
         encoded = prepared.encoded.only(wanted)
-        fresh = dict(zip((prepared.hashes[i] for i in wanted), self._classify(encoded), strict=True))
-        if missing := hashes - known.keys() - fresh.keys():
+        fresh = dict(zip((prepared.keys[i] for i in wanted), self._classify(encoded), strict=True))
+        if missing := keys - known.keys() - fresh.keys():
             # Cached when the batch was prepared, but since evicted, or labelled by the model before a swap.
-            texts = {p.content_hash: p.full_text for _, p in prepared.decoded if isinstance(p, Post)}
-            encodable, again, poisons = self._encode({h: texts[h] for h in missing})
+            encodable, again, poisons = self._encode({post.key: post for post in posts if post.key in missing})
             fresh |= zip(encodable, self._classify(again), strict=True)
             fresh |= poisons
         for key, prediction in fresh.items():
             if isinstance(prediction, Prediction):
                 self._cache.put(key, prediction)
-        posts = sum(isinstance(post, Post) for _, post in prepared.decoded)
-        self._metrics.cache.labels("hit").inc(posts - len(fresh))
+        self._metrics.cache.labels("hit").inc(len(posts) - len(fresh))
         self._metrics.cache.labels("miss").inc(len(fresh))
         self._metrics.cache_bytes.set(self._cache.weight)
         self._watch_drift([p for p in fresh.values() if isinstance(p, Prediction)])
-        return Predicted(prepared.decoded, known | fresh)
+        return Predicted(prepared.named, known | fresh)
 
     def finish(self, predicted: Predicted) -> list[tuple[Record, ScoredPost | Poison]]:
         """Returns each record with its scored post or its poison, in the order given."""
+        records = [record for record, _ in predicted.named]
         results = isolate_bugs(
-            predicted.decoded, lambda part: [self._result(post, predicted.predictions) for _, post in part]
+            predicted.named, lambda part: [self._result(item, predicted.predictions) for _, item in part]
         )
-        return [
-            (record, poison_of(item, "subjects", str(record.origin)) if isinstance(item, Bug) else item)
-            for (record, _), item in zip(predicted.decoded, results, strict=True)
-        ]
+        return list(zip(records, _with_poisons(records, results, "classify"), strict=True))
 
-    def _result(self, post: Post | Poison, predictions: Mapping[str, Prediction | Poison]) -> ScoredPost | Poison:
-        if isinstance(post, Poison):
-            return post
-        prediction = predictions[post.content_hash]
-        return prediction if isinstance(prediction, Poison) else self._score(post, prediction)
+    def _named(self, post: Post | Poison) -> NamedPost | Poison:
+        """Finds the subjects in a post; a poison stays what it is."""
+        return named(post, self._subjects.find(post.full_text)) if isinstance(post, Post) else post
 
-    def _encode(self, texts: Mapping[str, str]) -> tuple[list[str], Encoded, dict[str, Poison]]:
-        """Returns the content hashes of the texts that can be tokenised, their tokens, and the others' poisons."""
-        hashes = list(texts)
+    def _result(self, item: NamedPost | Poison, predictions: Mapping[str, Prediction | Poison]) -> ScoredPost | Poison:
+        if isinstance(item, Poison):
+            return item
+        prediction = predictions[item.key]
+        return prediction if isinstance(prediction, Poison) else scored(item, prediction, self._counting)
+
+    def _encode(self, posts: Mapping[str, NamedPost]) -> tuple[list[str], Encoded, dict[str, Poison]]:
+        """Returns the keys of the posts whose texts can be tokenised, their tokens, and the others' poisons."""
+        keys = list(posts)
         try:
-            return hashes, self.classifier.encode(list(texts.values())), {}
+            return keys, self._encoded(posts, keys), {}
         except (PipelineError, MemoryError):
             raise
         except Exception:
-            tried = isolate_bugs(hashes, lambda part: self.classifier.encode([texts[h] for h in part]).texts)
+            tried = isolate_bugs(keys, lambda part: self._encoded(posts, part).texts)
         poisons = {
-            h: poison_of(e, "classify", f"text:{h}") for h, e in zip(hashes, tried, strict=True) if isinstance(e, Bug)
+            key: poison_of(e, "classify", f"text:{key}")
+            for key, e in zip(keys, tried, strict=True)
+            if isinstance(e, Bug)
         }
-        good = [h for h in hashes if h not in poisons]
-        return good, self.classifier.encode([texts[h] for h in good]), poisons
+        good = [key for key in keys if key not in poisons]
+        return good, self._encoded(posts, good), poisons
 
-    def _cached(self, content_hash: str) -> Prediction | None:
-        cached = self._cache.get(content_hash)
+    def _encoded(self, posts: Mapping[str, NamedPost], keys: Sequence[str]) -> Encoded:
+        chosen = [posts[key] for key in keys]
+        return self.classifier.encode([item.post.full_text for item in chosen], [item.mentions for item in chosen])
+
+    def _cached(self, key: str) -> Prediction | None:
+        cached = self._cache.get(key)
         return cached if cached is not None and cached.model_version == self.classifier.version else None
 
     def _classify(self, encoded: Encoded) -> list[Prediction | Poison]:
@@ -230,29 +245,13 @@ class ClassifyStage:
                 return [Poison("classify", "unscorable", str(error))]
             raise
 
-    def _score(self, post: Post, prediction: Prediction) -> ScoredPost:
-        heads = prediction.heads
-        if self._counting.head not in heads:
-            model = f"{prediction.model_name} {prediction.model_version}"
-            raise Fatal(
-                f"alerts.head {self._counting.head!r} is not a head of model {model} ({', '.join(heads)})",
-                "set alerts.head to one of these",
-            )
-        probabilities = prediction.probabilities(self._counting.head)
-        labels = {h: prediction.label(h) for h in heads}
-        scores = {h: prediction.score(h) for h in heads}
-        negative_score = self._counting.score(probabilities)
-        subjects = self._subjects.find(post.full_text)
-        return ScoredPost(
-            post=post,
-            labels=labels,
-            scores=scores,
-            negative_score=negative_score,
-            subjects=tuple(subjects),
-            model_name=prediction.model_name,
-            model_version=prediction.model_version,
-            toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
-        )
+
+def _with_poisons(records: Sequence[Record], items: Sequence[T | Poison | Bug], stage: str) -> list[T | Poison]:
+    """The items of the records, with a poison of `stage` in place of each bug."""
+    return [
+        poison_of(item, stage, str(record.origin)) if isinstance(item, Bug) else item
+        for record, item in zip(records, items, strict=True)
+    ]
 
 
 def decode_or_poison(record: Record) -> Post | Poison:

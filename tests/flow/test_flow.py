@@ -339,7 +339,9 @@ def test_a_bug_of_one_record_costs_that_record_at_every_step(rig: Rig, monkeypat
         return decode(item)
 
     monkeypatch.setattr(stage, "decode", decoding)
-    monkeypatch.setattr(rig.classifier, "encode", lambda texts: (trap("trap-encode", texts), encode(texts))[1])
+    monkeypatch.setattr(
+        rig.classifier, "encode", lambda texts, mentions=None: (trap("trap-encode", texts), encode(texts, mentions))[1]
+    )
     monkeypatch.setattr(rig.classifier, "infer", lambda e: (trap("trap-infer", e.texts), infer(e))[1])
     monkeypatch.setattr(SubjectMatcher, "find", lambda self, text: (trap("trap-find", [text]), find(self, text))[1])
     monkeypatch.setattr(

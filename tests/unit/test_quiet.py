@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from models.heads import Prediction
+from models.mentions import Mentions
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator
@@ -28,8 +29,8 @@ ODD = (DAYS - 1) * DAY
 class Pessimist(DummyClassifier):
     """Calls negative what says so, and a quarter of the rest."""
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
-        return super().predict([f"bad {t}" if int(t.split()[-1]) % 4 == 0 else t for t in texts])
+    def predict(self, texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> list[Prediction]:
+        return super().predict([f"bad {t}" if int(t.split()[-1]) % 4 == 0 else t for t in texts], mentions)
 
 
 def posts(rng: random.Random, start: float, end: float, per_hour: float, share: float = 0.2) -> list[ScoredPost]:

@@ -174,9 +174,9 @@ def test_texts_that_the_engine_before_tokenised_are_tokenised_again(tmp_path: Pa
         engine = load_bundle(read, device="cpu")
         encode = engine.encode
 
-        def counted(texts: Sequence[str]) -> Encoded:
+        def counted(texts: Sequence[str], mentions: Sequence[Mentions] | None = None) -> Encoded:
             encoded_by.append(engine.version)
-            return encode(texts)
+            return encode(texts, mentions)
 
         engine.encode = counted  # type: ignore[method-assign]
         return engine

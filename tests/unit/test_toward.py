@@ -163,8 +163,10 @@ def test_halves_of_a_batch_have_all_mentions_in_order(places: list[tuple[int, in
     assert first.mentions + [p._replace(row=p.row + half) for p in second.mentions] == mentions
 
 
-PIECES = ["Nova", " is ", "terrible", "诺瓦手机", "坏了", "，", "Ｎｏｖａ", " ", "\n", "http://t.cn/A1 ", "@bob_and_more ", "é", "ﬁsh",
-          "e\u0301", "\u3164", "😀", "x" * 70, "\u00a0", "  ", "㍿", "İ"]  # fmt: skip
+PIECES = [
+    "Nova", " is ", "terrible", "诺瓦手机", "坏了", "，", "Ｎｏｖａ", " ", "\n", "http://t.cn/A1 ", "@bob_and_more ",
+    "é", "ﬁsh", "e\u0301", "\u3164", "😀", "x" * 70, "\u00a0", "  ", "㍿", "İ",
+]  # fmt: skip
 
 
 @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=40), st.data())
