@@ -102,6 +102,7 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]
             "told": notification_status(alert, words, now),
             "channels": by_channel(alert),
             "origin": "; ".join(origin(alert, "en")),
+            "toward": alert.toward,
         }
         for alert in found
     ]

@@ -71,6 +71,11 @@ class Alert:
         """What people should know now: `resolved`, or the severity of an open alert."""
         return RESOLVED if self.state == RESOLVED else self.severity
 
+    @property
+    def toward(self) -> str:
+        """The subject toward which its posts are negative; empty if they were judged by the whole text."""
+        return self.scope.subject if self.lane == NEGATIVE and any(post.toward for post in self.evidence) else ""
+
     def may_replace(self, there: Alert) -> bool:
         """Whether this alert may take the place of the one that the store has.
 

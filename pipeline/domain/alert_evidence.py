@@ -42,7 +42,11 @@ class AppliedThreshold:
 
 @dataclass(frozen=True, slots=True)
 class EvidencePost:
-    """One of the posts that an alert shows; `text` is an excerpt, `negative_score` is in [0, 1]."""
+    """One of the posts that an alert shows; `text` is an excerpt, scores are in [0, 1].
+
+    `toward` is the class toward the subject of the alert, and `toward_score` its negative score toward the subject.
+    They are empty if no model judged the subject by itself.
+    """
 
     id: str = ""
     source: str = ""
@@ -51,7 +55,14 @@ class EvidencePost:
     text: str = ""
     negative_score: float = 0.0
     reposts: int = 0
+    toward: str = ""
+    toward_score: float = 0.0
     unknown: JsonObject = field(default_factory=dict)
+
+    @property
+    def shown_score(self) -> float:
+        """The negative score that counted: that toward the subject, if a model judged it."""
+        return self.toward_score if self.toward else self.negative_score
 
     def to_json(self) -> JsonObject:
         return {
@@ -62,6 +73,7 @@ class EvidencePost:
             "text": self.text,
             "negative_score": self.negative_score,
             "reposts": self.reposts,
+            **({"toward": self.toward, "toward_score": self.toward_score} if self.toward else {}),
             **self.unknown,
         }
 
@@ -77,6 +89,8 @@ class EvidencePost:
             text=rest.pop("text", ""),
             negative_score=rest.pop("negative_score", 0.0),
             reposts=rest.pop("reposts", 0),
+            toward=rest.pop("toward", ""),
+            toward_score=rest.pop("toward_score", 0.0),
             unknown=rest,
         )
 

@@ -12,6 +12,7 @@ from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import StateKey, T
+from pipeline.domain.voices import VoicePost
 from pipeline.store.protocol import AlertStore, AnnotationStore, PostStore, ProgressStore, StateStore
 
 
@@ -41,6 +42,9 @@ class ComposedStore:
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         return self._posts.counts(start, end, rule)
+
+    def loud_voices(self, start: datetime, end: datetime, rule: NegativeDefinition, most: int) -> list[VoicePost]:
+        return self._posts.loud_voices(start, end, rule, most)
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         return self._posts.source_hours(start, end)

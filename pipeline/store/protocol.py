@@ -19,9 +19,12 @@ from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import StateKey, T
+from pipeline.domain.voices import VoicePost
 
 #: `PostStore.source_hours` reports on this many sources: those with the most posts.
 SOURCES = 100
+#: `PostStore.loud_voices` returns at most this many posts.
+VOICE_POSTS = 200_000
 
 
 class PostStore(Protocol):
@@ -50,6 +53,14 @@ class PostStore(Protocol):
         """The cells of all buckets in the range, reposts left out: per topic, and per topic and subject.
 
         Each source in `rule.sources` has cells of its own: per topic, and per subject over all topics.
+        """
+        ...
+
+    def loud_voices(self, start: datetime, end: datetime, rule: NegativeDefinition, most: int) -> list[VoicePost]:
+        """The posts of each author and family with more than `most` posts of one topic, subject or watched source.
+
+        All posts that the voice has in the range are among them, reposts left out, so that a caller may count how many
+        of them belong to a key. Each post counts as `counts` counts it. Posts of quieter voices may be among them.
         """
         ...
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pipeline.domain.errors import Fatal
 from pipeline.domain.post import Outcome, ScoredPost, Toward
 from pipeline.domain.progress import Progress
 from pipeline.domain.states import invalidation_key
+from pipeline.domain.voices import Negativity, VoicePost
 from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
@@ -638,3 +640,76 @@ def test_families_stay_with_the_document(store: Store) -> None:
     found = store.post(scored(0).post.id)
     assert found is not None
     assert found.scored.families == ("1f", "9c")
+
+
+def of_voices(store: Store, most: int, rule: NegativeDefinition = RULE) -> dict[str, VoicePost]:
+    """The posts of loud voices by their texts."""
+    texts = {d.id: d.post.text for d in store.documents(START, START + DAY)}
+    return {texts[post.id]: post for post in store.loud_voices(START, START + DAY, rule, most)}
+
+
+def test_a_loud_voice_has_more_posts_of_one_key_than_the_most(store: Store) -> None:
+    assert store.loud_voices(START, START + DAY, RULE, 1) == []
+    nova, calm = Toward("negative", 0.84, 0.84), Toward("neutral", 0.8, 0.1)
+    index(
+        store,
+        judged(0, text="a", author="ann", toward={"Nova": nova, "Kestrel": calm}),
+        judged(1, text="b", author="ann", topic="sports", sentiment="negative", toward={"Nova": calm}),
+        scored(2, text="c", author="ann", topic="business"),
+        scored(3, text="RT @x: a", author="ann", subjects=["Nova"]),
+        scored(4, text="d", author="bob"),
+        scored(5, text="e", author="bob", topic="sports", subjects=["Nova"]),
+        scored(6, text="f", topic="games"),
+        scored(7, text="g", topic="games"),
+    )
+    found = of_voices(store, 1)
+    assert found.keys() == {"a", "b", "c"}, "two posts of Ann are about Nova, and all her posts are needed"
+    bucket, key = int(START.timestamp()), scored(0).post.id
+    toward = {"Nova": Negativity(True, 0.85), "Kestrel": Negativity(False, 0.1)}
+    assert found["a"]._replace(toward=dict(found["a"].toward)) == VoicePost(
+        key, bucket, "technology", "test", "ann", (), Negativity(False, 0.1), toward
+    )
+    assert (found["b"].whole, found["b"].toward) == (Negativity(True, 0.9), {"Nova": Negativity(False, 0.1)})
+    assert (found["c"].topic, found["c"].toward) == ("business", {})
+    assert of_voices(store, 2) == {}
+    assert of_voices(store, 2, NegativeDefinition(sources=("test",))).keys() == {"a", "b", "c"}
+    assert store.loud_voices(START + timedelta(minutes=1), START + DAY, RULE, 1) == []
+
+
+def test_near_copies_are_a_voice_whoever_wrote_them(store: Store) -> None:
+    families = [("1f", "9c"), ("9c",), ("2e", "9c", "77"), ("2e",), ()]
+    posts = [scored(i, text=f"t{i}", author=f"user{i}", subjects=["Nova"]) for i in range(len(families))]
+    index(store, *(post._replace(families=mine) for post, mine in zip(posts, families, strict=True)))
+    assert {text: set(post.families) for text, post in of_voices(store, 2).items()} == {
+        f"t{i}": set(families[i]) for i in range(3)
+    }
+    assert of_voices(store, 1).keys() == {"t0", "t1", "t2", "t3"}
+
+
+def test_the_posts_of_loud_voices_count_as_the_counts_count_them(store: Store) -> None:
+    chance = random.Random(7)
+    posts = []
+    for number in range(300):
+        score = round(chance.random(), 4)
+        more = {"source": chance.choice(["weibo", "test"]), "topic": chance.choice(["sports", "technology"])}
+        sentiment = "negative" if score > 0.5 else "neutral"
+        post = scored(number, text=f"t{number}", author="ann", sentiment=sentiment, negative_score=score, **more)
+        names = tuple(chance.sample(["Nova", "Kestrel", "a=b"], chance.randrange(3)))
+        toward = {n: Toward("negative", 0.9, round(chance.random(), 4)) for n in names} if number % 3 else {}
+        posts.append(post._replace(subjects=names, toward=toward))
+    index(store, *posts)
+    rule = NegativeDefinition(sources=("weibo",), score_from=0.7)
+    added: defaultdict[tuple[int, str, str, str], list[Negativity]] = defaultdict(list)
+    for found in store.loud_voices(START, START + DAY, rule, 3):
+        source = found.source if found.source == "weibo" else ""
+        added[found.bucket, found.topic, "", ""].append(found.whole)
+        if source:
+            added[found.bucket, found.topic, "", source].append(found.whole)
+        for subject, judged_so in found.toward.items():
+            added[found.bucket, found.topic, subject, ""].append(judged_so)
+            if source:
+                added[found.bucket, "", subject, source].append(judged_so)
+    counted = store.counts(START, START + DAY, rule)
+    assert {
+        (c.bucket, c.topic, c.subject, c.source): (c.posts, c.negatives, round(c.score_sum, 3)) for c in counted
+    } == {key: (len(n), sum(x.negative for x in n), round(sum(x.score for x in n), 3)) for key, n in added.items()}

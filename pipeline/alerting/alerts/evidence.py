@@ -11,6 +11,7 @@ from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
 from pipeline.domain.counting import NegativeDefinition, Scope
+from pipeline.domain.post import Toward
 from pipeline.domain.post_document import RepostedPost
 from pipeline.store.protocol import PostStore
 
@@ -45,7 +46,7 @@ class EvidenceReader:
         shown = self._store.evidence(scope, start, end, rule, SHOWN)
         terms, profile = self._profile(scope, lane, start, end, shown)
         return Evidence(
-            posts=tuple(map(_evidence_post, shown)),
+            posts=tuple(_evidence_post(post, scope.subject) for post in shown),
             query=self._store.evidence_query(scope, start, end, rule),
             model=shown[0].document.model if shown else "",
             terms=terms,
@@ -78,10 +79,13 @@ class EvidenceReader:
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting
 
 
-def _evidence_post(found: RepostedPost) -> EvidencePost:
+def _evidence_post(found: RepostedPost, subject: str) -> EvidencePost:
     # An older release, which cleaned less, may have indexed the post.
     post = found.document.post
     text = clean(post.title or post.text)
+    toward = found.document.toward.get(subject)
+    if toward is None or toward.whole_text:
+        toward = Toward("", 0.0, 0.0)
     return EvidencePost(
         id=post.id,
         source=clean_line(post.source, MAX_NAME),
@@ -90,4 +94,6 @@ def _evidence_post(found: RepostedPost) -> EvidencePost:
         text=text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…",
         negative_score=found.document.scored.negative_score,
         reposts=found.reposts,
+        toward=toward.label,
+        toward_score=toward.negative_score,
     )

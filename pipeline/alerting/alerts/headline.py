@@ -28,4 +28,8 @@ def counts_line(alert: Alert) -> str:
 
 
 def _counted(alert: Alert, observed: int, posts: int) -> str:
-    return f"{observed} posts" if alert.lane == VOLUME else f"{observed} of {posts} posts negative"
+    if alert.lane == VOLUME:
+        return f"{observed} posts"
+    if alert.toward:
+        return f"negative toward {alert.toward}: {observed} of {posts} posts"
+    return f"{observed} of {posts} posts negative"

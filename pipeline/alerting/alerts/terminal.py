@@ -28,5 +28,5 @@ def alert_text(alert: Alert) -> RenderableType:
         lines.append(Text(f"  {'; '.join(facts)}"))
     for post in alert.evidence[:3]:
         text = " ".join(post.text.split())
-        lines.append(Text(f"  {post.negative_score:.2f} +{post.reposts} {text[:90]}  {post.url}", style="italic"))
+        lines.append(Text(f"  {post.shown_score:.2f} +{post.reposts} {text[:90]}  {post.url}", style="italic"))
     return Group(*lines)

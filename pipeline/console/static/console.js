@@ -31,7 +31,10 @@ async function get(path) {
 function alertCard(alert) {
   const card = make("article", undefined, `alert ${alert.severity} ${alert.state}`);
   card.append(make("h3", `${alert.key} — ${alert.severity}, ${alert.state}`));
-  const counts = alert.lane === "volume" ? `${alert.observed} posts` : `${alert.observed} of ${alert.posts} posts negative`;
+  const negative = alert.toward
+    ? `negative toward ${alert.toward}: ${alert.observed} of ${alert.posts} posts`
+    : `${alert.observed} of ${alert.posts} posts negative`;
+  const counts = alert.lane === "volume" ? `${alert.observed} posts` : negative;
   card.append(make("p", `${counts} in ${alert.window_s / 3600} h, ` +
     `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}` +
     (alert.cold ? "; cold start: less than 7 days of history" : "")));
@@ -49,7 +52,10 @@ function alertCard(alert) {
   const list = make("ul");
   for (const post of alert.evidence) {
     const item = make("li");
-    item.append(link(post.url, post.text), make("span", `  ${post.negative_score.toFixed(2)}, ${post.reposts} reposts`, "dim"));
+    const score = post.toward
+      ? `${post.toward} toward ${alert.subject} (${post.toward_score.toFixed(2)})`
+      : post.negative_score.toFixed(2);
+    item.append(link(post.url, post.text), make("span", `  ${score}, ${post.reposts} reposts`, "dim"));
     list.append(item);
   }
   card.append(list);
@@ -125,6 +131,9 @@ document.getElementById("search").addEventListener("submit", async (event) => {
     hits.replaceChildren(...(found.length ? found.map((post) => {
       const row = make("div", undefined, "hit");
       row.append(make("span", post.sentiment, `tag ${post.sentiment}`), make("span", post.topic, "tag"));
+      for (const { subject, label, whole_text } of post.toward || []) {
+        row.append(make("span", `${subject}: ${label}${whole_text ? " (whole text)" : ""}`, `tag ${label}`));
+      }
       row.append(link(post.url, post.title || post.text), make("div", `${post.source}, ${when(post["@timestamp"])}`, "dim"));
       return row;
     }) : [make("p", "No post found. Consecutive Chinese characters are searched as a phrase.", "empty")]));

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import islice
 
 from models.cache import LruCache
 from models.json_types import JsonObject
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
-from pipeline.store.elasticsearch import queries
+from pipeline.domain.voices import VoicePost
+from pipeline.store.elasticsearch import queries, voices
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
 from pipeline.store.elasticsearch.cells import cells_of, cells_toward, merged
 from pipeline.store.elasticsearch.connection import PAGE, Connection, Operation
 from pipeline.store.elasticsearch.indices import Indices
 from pipeline.store.elasticsearch.states import ElasticsearchStates
-from pipeline.store.protocol import SOURCES
+from pipeline.store.protocol import SOURCES, VOICE_POSTS
 
 #: Negative posts among which the most reposted are found.
 _CANDIDATES = 500
@@ -130,6 +132,21 @@ class ElasticsearchPosts:
             if len(found["buckets"]) < PAGE:
                 return
             after = {"after": found["after_key"]}
+
+    def loud_voices(self, start: datetime, end: datetime, rule: NegativeDefinition, most: int) -> list[VoicePost]:
+        posts = [queries.in_range(start, end), {"term": {"repost": False}}]
+        answer = self._connection.search(query=queries.all_of(posts), size=0, aggs=voices.aggregations(rule, most))
+        found = voices.loud(answer.get("aggregations", {}), most)
+        if not found:
+            return []
+        hits = self._connection.scan(
+            names.POSTS,
+            query=queries.all_of([*posts, voices.posts_of(found)]),
+            source=False,
+            docvalue_fields=voices.fields(rule),
+            sort=[{"@timestamp": "asc"}],
+        )
+        return [voices.voice_post(hit, rule) for hit in islice(hits, VOICE_POSTS)]
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         hours = {"hours": {"date_histogram": {"field": "@timestamp", "fixed_interval": "1h", "min_doc_count": 1}}}

@@ -16,11 +16,13 @@ from pipeline.domain.counting import Cell, NegativeDefinition, Scope, bucket_sta
 from pipeline.domain.post import Outcome, ScoredPost
 from pipeline.domain.post_document import PostDocument, RepostedPost
 from pipeline.domain.toward_keywords import binned
+from pipeline.domain.voices import VoicePost
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.protocol import SOURCES
 from pipeline.store.sqlite import queries
 from pipeline.store.sqlite.database import MOST_ROWS, Database, each
 from pipeline.store.sqlite.states import write_states
+from pipeline.store.sqlite.voices import loud_voices
 
 _PAGE = 2000
 _HAN = re.compile(r"[\u3400-\u9fff]+")
@@ -34,15 +36,6 @@ class _Known(NamedTuple):
     row: int
     version: int
     origin: str
-
-
-class _Counted(NamedTuple):
-    """Rows of posts to count: the condition of a negative one with its arguments, and the negative score."""
-
-    table: str
-    negative: str
-    arguments: list[queries.Argument]
-    score: str
 
 
 class SqlitePosts:
@@ -152,18 +145,7 @@ class SqlitePosts:
         """Does nothing: a committed row is visible."""
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
-        whole = _Counted("posts p", *queries.negative(rule), "negative_score")
-        subject = _Counted(
-            "posts p JOIN post_subjects s ON s.post = p.rowid", *queries.negative(rule), "negative_score"
-        )
-        if rule.counts_toward:
-            toward, labels = queries.negative_toward(rule)
-            subject = _Counted(
-                f"{subject.table} LEFT JOIN post_toward t ON t.post = s.post AND t.subject = s.subject",
-                f"iif(t.label IS NULL, {whole.negative}, {toward})",
-                [*whole.arguments, *labels],
-                "coalesce(t.bin, negative_score)",
-            )
+        whole, subject = queries.whole_texts(rule), queries.subjects(rule)
         where = "time >= ? AND time < ? AND repost = 0"
         kinds = [("topic, ''", "''", whole, where), ("topic, s.subject", "''", subject, where)]
         if rule.sources:
@@ -176,11 +158,15 @@ class SqlitePosts:
         with self._db.reading() as db:
             for key, source, counted, condition in kinds:
                 query = f"""SELECT bucket, {key}, count(*), sum({counted.negative}), {source}, sum({counted.score})
-                    FROM {counted.table} WHERE {condition} GROUP BY bucket, {key}, {source}"""  # noqa: S608
+                    FROM posts p {counted.joined} WHERE {condition} GROUP BY bucket, {key}, {source}"""  # noqa: S608
                 sources = rule.sources if source == queries.SOURCE else ()
                 given = (*counted.arguments, start.timestamp(), end.timestamp(), *sources)
                 cells += [Cell(*row) for row in db.execute(query, given)]
         return cells
+
+    def loud_voices(self, start: datetime, end: datetime, rule: NegativeDefinition, most: int) -> list[VoicePost]:
+        with self._db.reading() as db:
+            return loud_voices(db, start, end, rule, most)
 
     def source_hours(self, start: datetime, end: datetime) -> dict[str, dict[int, int]]:
         query = """WITH some AS (SELECT json_extract(document, '$.source') AS source,

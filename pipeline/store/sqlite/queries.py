@@ -4,12 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from pipeline.domain.counting import NegativeDefinition, Scope
 
 Argument = str | float
 #: The source of a post, in a query that names the table `p`.
 SOURCE = "json_extract(p.document, '$.source')"
+
+
+class Counted(NamedTuple):
+    """Rows of `posts p` to count: what they are joined with, the condition of a negative one with its arguments, and
+    its negative score.
+    """
+
+    joined: str
+    negative: str
+    arguments: list[Argument]
+    score: str
+
+
+def whole_texts(rule: NegativeDefinition) -> Counted:
+    """A row for each post."""
+    return Counted("", *negative(rule), "p.negative_score")
+
+
+def subjects(rule: NegativeDefinition) -> Counted:
+    """A row for each post and subject `s.subject`, judged by the sentiment toward it where the post has that."""
+    joined, whole = "JOIN post_subjects s ON s.post = p.rowid", whole_texts(rule)
+    if not rule.counts_toward:
+        return whole._replace(joined=joined)
+    toward, labels = negative_toward(rule)
+    return Counted(
+        f"{joined} LEFT JOIN post_toward t ON t.post = s.post AND t.subject = s.subject",
+        f"iif(t.label IS NULL, {whole.negative}, {toward})",
+        [*whole.arguments, *labels],
+        f"coalesce(t.bin, {whole.score})",
+    )
 
 
 def in_scope(scope: Scope, start: datetime, end: datetime) -> tuple[str, list[Argument]]:

@@ -15,8 +15,12 @@ _WORDS: dict[str, dict[str, str]] = {
         "opened": "opened", "escalated": "escalated", "reminder": "still open", "resolved": "resolved",
         "test": "test", "warning": "warning", "critical": "critical",
         "counts": "{observed} of {posts} posts negative in {hours} h, {expected:.1f} expected (x{lift})",
+        "toward": "negative toward {toward}: {observed} of {posts} posts in {hours} h, "
+        "{expected:.1f} expected (x{lift})",
         "volume": "{observed} posts in {hours} h, {expected:.1f} expected at this time of day (x{lift})",
         "now": "now: {observed} of {posts} posts negative in the hour to {at} UTC, {expected:.1f} expected",
+        "now_toward": "now: negative toward {toward}: {observed} of {posts} posts in the hour to {at} UTC, "
+        "{expected:.1f} expected",
         "now_volume": "now: {observed} posts in the hour to {at} UTC, {expected:.1f} expected",
         "peak": "at its peak: {counts}", "false": "closed as a false alarm by {by}",
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "also inhibits {related}",
@@ -27,8 +31,12 @@ _WORDS: dict[str, dict[str, str]] = {
         "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
         "warning": "警告", "critical": "严重",
         "counts": "{hours} 小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条（{lift} 倍）",
+        "toward": "{hours} 小时内 {posts} 条中有 {observed} 条对“{toward}”持负面态度，"
+        "预期 {expected:.1f} 条（{lift} 倍）",
         "volume": "{hours} 小时内共 {observed} 条，同一时段预期 {expected:.1f} 条（{lift} 倍）",
         "now": "目前：截至 {at} UTC 的一小时内 {posts} 条中有 {observed} 条负面，预期 {expected:.1f} 条",
+        "now_toward": "目前：截至 {at} UTC 的一小时内 {posts} 条中有 {observed} 条对“{toward}”持负面态度，"
+        "预期 {expected:.1f} 条",
         "now_volume": "目前：截至 {at} UTC 的一小时内共 {observed} 条，预期 {expected:.1f} 条",
         "peak": "峰值：{counts}", "false": "{by} 已将其标记为误报并关闭",
         "since": "开始时间：{since}", "evidence": "代表性帖文", "reposts": "转发 {n} 次", "also": "同时抑制：{related}",
@@ -92,8 +100,10 @@ def message(alert: Alert, transition: str, language: Language) -> Message:
 
 def _counts(alert: Alert, transition: str, words: Mapping[str, str]) -> list[str]:
     """The counts of the peak; a reminder and an end have those of the last hour before them."""
-    peak, volume = alert.peak, alert.lane == VOLUME
-    counts = words["volume" if volume else "counts"].format(
+    peak = alert.peak
+    kind = "volume" if alert.lane == VOLUME else "toward" if alert.toward else "counts"
+    counts = words[kind].format(
+        toward=alert.toward,
         observed=peak.observed,
         posts=peak.posts,
         hours=peak.window_s // 3600,
@@ -106,8 +116,8 @@ def _counts(alert: Alert, transition: str, words: Mapping[str, str]) -> list[str
     last = alert.last_hour
     if last is None or transition not in {"reminder", "resolved"}:
         return [*facts, counts]
-    now = words["now_volume" if volume else "now"].format(
-        observed=last.observed, posts=last.posts, expected=last.expected, at=f"{last.at:%H:%M}"
+    now = words["now" if kind == "counts" else f"now_{kind}"].format(
+        toward=alert.toward, observed=last.observed, posts=last.posts, expected=last.expected, at=f"{last.at:%H:%M}"
     )
     return [*facts, now, words["peak"].format(counts=counts)]
 
