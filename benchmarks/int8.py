@@ -24,7 +24,7 @@ RECIPE = Path(__file__).resolve().parents[1] / "training" / "configs" / "starter
 def classes(engine: OnnxEngine, texts: list[str], head: str) -> list[int]:
     index = {label: i for i, label in enumerate(engine.heads[head].labels)}
     batches = (engine.predict(texts[at : at + 512]) for at in range(0, len(texts), 512))
-    return [index[p.label(head)] for batch in batches for p in batch]
+    return [index[p.most_probable(head)] for batch in batches for p in batch]
 
 
 def main() -> None:

@@ -24,8 +24,9 @@ from models.engine import OnnxEngine
 from models.errors import BundleError as BundleError  # noqa: PLC0414 - its callers import it from here
 from models.errors import BundleUnreadableError
 from models.graph import ALLOWED_DOMAINS, STANDARD_DOMAIN, check_graph, check_mentions
-from models.heads import TOWARD, TOWARD_LABELS, Head
+from models.heads import OTHER, TOWARD, TOWARD_LABELS, Head
 from models.inference import OutOfMemoryError, memory_is_short
+from models.irony import Doubt
 from models.prevalence import ScoreGroup
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Runtime, wants_cuda
 from models.signing import SIGNATURE, check_signed
@@ -56,6 +57,13 @@ class FileEntry(_Strict):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+class DoubtEntry(_Strict):
+    """How the head irony changes sentiment: from which probability on, and the share that is meant badly."""
+
+    threshold: float = Field(ge=0, le=1)
+    weight: float = Field(ge=0, le=1)
+
+
 class HeadEntry(_Strict):
     """A head in the manifest.
 
@@ -66,6 +74,18 @@ class HeadEntry(_Strict):
     labels: list[str] = Field(min_length=2)
     temperature: float = Field(gt=0, le=100)
     combine: Literal["mean"] | None = None
+    abstain_below: float = Field(default=0, ge=0, lt=1)
+    doubt: DoubtEntry | None = None
+
+    @property
+    def answers(self) -> list[str]:
+        """The labels that the head may give: its classes, and `OTHER` where it abstains."""
+        return [*self.labels, *([OTHER] if self.abstain_below and OTHER not in self.labels else [])]
+
+    def head(self) -> Head:
+        """Raises `ValueError` for a head that cannot be one."""
+        doubt = Doubt(self.doubt.threshold, self.doubt.weight) if self.doubt else None
+        return Head(self.name, tuple(self.labels), self.temperature, self.abstain_below, doubt)
 
 
 Probability = Annotated[float, Field(ge=0, le=1)]
@@ -218,10 +238,14 @@ def verified_files(folder: Path, manifest: Manifest, read: Read | None = None) -
 
 def check_claims(folder: Path, manifest: Manifest, files: Mapping[str, bytes]) -> None:
     """Raises `BundleError` where a graph contradicts the manifest, or where no golden text can check it."""
-    for head in manifest.heads:
-        if head.name == TOWARD and tuple(head.labels) != TOWARD_LABELS:
+    for entry in manifest.heads:
+        try:
+            entry.head()
+        except ValueError as error:
+            raise BundleError(f"{folder}: {error}") from None
+        if entry.name == TOWARD and tuple(entry.labels) != TOWARD_LABELS:
             raise BundleError(
-                f"{folder}: the head toward has the classes {', '.join(head.labels)}; it must have "
+                f"{folder}: the head toward has the classes {', '.join(entry.labels)}; it must have "
                 f"{', '.join(TOWARD_LABELS)}, in this order. Train it with these classes, or give it another name"
             )
     for graph in filter(None, (manifest, manifest.gpu)):
@@ -288,7 +312,7 @@ def load_bundle(
         engine = OnnxEngine(
             name=manifest.name,
             version=manifest.version,
-            heads=[Head(h.name, tuple(h.labels), h.temperature) for h in manifest.heads],
+            heads=[entry.head() for entry in manifest.heads],
             tokenizer=BundleTokenizer(
                 contents[manifest.tokenizer_file].decode("utf-8"), manifest.max_tokens, long_texts
             ),

@@ -38,7 +38,7 @@ class Profile:
 def profile(texts: Sequence[str], predictions: Sequence[Prediction], unknown_tokens: float) -> Profile:
     """The profile of at least one text and its predictions, those toward subjects included."""
     heads = predictions[0].heads
-    labels = {h: [p.label(h) for p in predictions] for h in heads}
+    labels = {h: [p.most_probable(h) for p in predictions] for h in heads}
     scores = {h: np.array([p.score(h) for p in predictions]) for h in heads}
     if toward := [target for p in predictions for target in p.toward.values() if not target.whole_text]:
         labels[TOWARD] = [target.label for target in toward]
@@ -119,7 +119,7 @@ class Watch:
                 if head == TOWARD:
                     seen.extend(target.label for target in prediction.toward.values() if not target.whole_text)
                 else:
-                    seen.append(prediction.label(head))
+                    seen.append(prediction.most_probable(head))
             self._new += 1
         if self._new >= self._every:
             self._new = 0

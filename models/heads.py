@@ -9,11 +9,15 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
+from models.irony import IRONIC, IRONY, IRONY_LABELS, Doubt, doubted
+
+#: The head that judges the sentiment of the whole text.
+SENTIMENT = "sentiment"
 #: The head that judges a mention in a text rather than the text, and its classes.
 TOWARD = "toward"
 TOWARD_LABELS = ("negative", "neutral", "positive")
-#: The head that judges the whole text by the same classes.
-SENTIMENT = "sentiment"
+#: The label of a text for which no class of a head is probable enough.
+OTHER = "other"
 #: Memory of a prediction with its dictionaries and its cache key, and of an array without its numbers (measured on
 #: CPython 3.11).
 _OBJECT_BYTES, _ARRAY_BYTES = 850, 112
@@ -26,12 +30,16 @@ class Head:
     """One classification head.
 
     `labels` keeps the order of the model's outputs; `temperature` (> 0) divides the logits before the
-    softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks").
+    softmax (Guo et al. 2017, "On Calibration of Modern Neural Networks"). A text whose most probable class has a
+    probability below `abstain_below` gets the label `OTHER` (the reject option of Chow 1970, "On optimum recognition
+    error and reject tradeoff"). `doubt` says how the head `irony` changes the sentiment of the text.
     """
 
     name: str
     labels: tuple[str, ...]
     temperature: float = 1.0
+    abstain_below: float = 0.0
+    doubt: Doubt | None = None
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2:
@@ -40,6 +48,10 @@ class Head:
             raise ValueError(f"head {self.name!r} names a label twice")
         if not self.temperature > 0:
             raise ValueError(f"head {self.name!r}: temperature must be > 0, is {self.temperature}")
+        if not 0 <= self.abstain_below < 1:
+            raise ValueError(f"head {self.name!r}: abstain_below must be in [0, 1), is {self.abstain_below}")
+        if self.doubt and (self.name, self.labels) != (IRONY, IRONY_LABELS):
+            raise ValueError(f"head {self.name!r}: doubt belongs to the head {IRONY!r} with {', '.join(IRONY_LABELS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +105,42 @@ class Prediction:
         return _OBJECT_BYTES + heads + _TARGET_BYTES * len(self.toward)
 
     def label(self, head: str) -> str:
-        """The most probable class of `head`."""
-        return self._heads[head].labels[self._best[head]]
+        """The most probable class of `head` by `meant`; `OTHER` where its score is below the head's `abstain_below`."""
+        if self._moved(head):
+            meant = self.meant(head)
+            return max(meant, key=meant.__getitem__)
+        return OTHER if self.score(head) < self._heads[head].abstain_below else self.most_probable(head)
 
     def score(self, head: str) -> float:
-        """Probability of `label(head)`, in [0, 1]."""
+        """The probability of the most probable class of `head` by `meant`, in [0, 1]."""
+        if self._moved(head):
+            return max(self.meant(head).values())
         return float(self._probabilities[head][self._best[head]])
 
+    def most_probable(self, head: str) -> str:
+        """The class of `head` that the model finds most probable, however improbable it is."""
+        return self._heads[head].labels[self._best[head]]
+
+    def meant(self, head: str) -> dict[str, float]:
+        """The probabilities of `head`, with sentiment doubted where the text is probably ironic."""
+        return doubted(self.probabilities(head), self._moved(head))
+
+    def meant_toward(self, subject: str) -> TargetPrediction | None:
+        """The sentiment toward a subject, doubted as `meant` doubts that of the text; None if it was not judged."""
+        target, moved = self.toward.get(subject), self._moved(SENTIMENT)
+        if target is None or not moved:
+            return target
+        probabilities = doubted(target.probabilities, moved)
+        label = max(probabilities, key=probabilities.__getitem__)
+        return TargetPrediction(label, probabilities[label], probabilities, target.whole_text)
+
+    def _moved(self, head: str) -> float:
+        """Share of the positive probability of `head` that irony makes negative; 0 for any head but sentiment."""
+        doubt = self._heads[IRONY].doubt if head == SENTIMENT and IRONY in self._heads else None
+        return doubt.moved(self.probabilities(IRONY)[IRONIC]) if doubt else 0.0
+
     def probabilities(self, head: str) -> dict[str, float]:
-        """Class name -> probability, in the order of the head's labels."""
+        """Class name -> probability by the model, in the order of the head's labels."""
         return dict(zip(self._heads[head].labels, self._probabilities[head].tolist(), strict=True))
 
 
@@ -184,5 +223,5 @@ def _whole_text(prediction: Prediction, head: Head) -> TargetPrediction | None:
     probabilities = prediction.probabilities(SENTIMENT)
     if set(probabilities) != set(head.labels):
         return None
-    label = prediction.label(SENTIMENT)
+    label = prediction.most_probable(SENTIMENT)
     return TargetPrediction(label, probabilities[label], probabilities, whole_text=True)

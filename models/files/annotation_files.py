@@ -19,7 +19,7 @@ from models.files.columns import plain, text_fields
 from models.files.encodings import FileError, broken
 from models.files.rows import BadRow
 from models.files.tables import read_table
-from models.files.targets import TargetError, span_of
+from models.files.targets import TargetAbsentError, TargetError, span_of
 from models.heads import TOWARD
 from models.text import full_text
 
@@ -35,7 +35,8 @@ _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 class LabelledText:
     """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`.
 
-    `mention` is the place in `full_text` that a label of the head `toward` is about.
+    A class of the head `toward` is about the `subject`. `mention` is where `full_text` names it, and None where the row
+    does not say and the text does not contain its words.
     """
 
     text: str
@@ -48,6 +49,7 @@ class LabelledText:
     annotator: str = ""
     at: str = ""
     suggested: dict[str, str] = field(default_factory=dict)
+    subject: str = ""
     mention: tuple[int, int] | None = None
 
     @property
@@ -153,7 +155,11 @@ def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
-    about = answer.about
+    about, subject = answer.about, ""
+    if TOWARD in map(plain, answer.labels):
+        # Elsewhere a column "subject" holds a title.
+        subject = str(about.get("subject") or about.get("target") or "")
+        answer = replace(answer, about={k: v for k, v in about.items() if plain(k) != "subject"})
     text_column, title_column = _texts(answer, text_field)
     text, title = about.get(text_column) or "", about.get(title_column) or ""
     if not isinstance(text, str) or not isinstance(title, str):
@@ -178,9 +184,20 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
         str(who if not isinstance(who, dict) else who.get("email", "")),
         str(at),
         {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
-        _mention(about, text, title) if TOWARD in map(plain, answer.labels) else None,
+        subject=subject,
+        mention=_mention(about, text, title, subject) if TOWARD in map(plain, answer.labels) else None,
     )
-    said = (made.text, made.title, made.id, made.source, made.lang, made.annotator, made.at, *made.suggested.values())
+    said = (
+        made.text,
+        made.title,
+        made.id,
+        made.source,
+        made.lang,
+        made.annotator,
+        made.at,
+        made.subject,
+        *made.suggested.values(),
+    )
     if any(map(broken, said)):
         raise BadRecordError(
             "contains half a character (a lone surrogate); correct it in the program that wrote the file"
@@ -188,9 +205,12 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
     return made
 
 
-def _mention(about: Mapping[str, Any], text: str, title: str) -> tuple[int, int]:
+def _mention(about: Mapping[str, Any], text: str, title: str, subject: str) -> tuple[int, int] | None:
+    row = about if "target" in about or not subject else {**about, "target": subject}
     try:
-        start, end = span_of(about, text)
+        start, end = span_of(row, text)
+    except TargetAbsentError:
+        return None
     except TargetError as error:
         raise BadRecordError(str(error)) from None
     before = len(full_text(title, text)) - len(text)

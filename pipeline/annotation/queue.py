@@ -23,6 +23,7 @@ import numpy as np
 from scipy.special import betainc
 
 from pipeline.alerting.alerts.terms import words
+from pipeline.domain.counting import TOWARD_HEAD
 from pipeline.domain.post_document import PostDocument
 
 BONUS = 0.25
@@ -102,15 +103,24 @@ def candidates(
         key = document.id
         if document.repost or document.corrected or key in labelled:
             continue
+        if head == TOWARD_HEAD and not document.scored.subjects:
+            continue
         fresh = tuple(sorted(new.intersection(words(document.post.full_text))))[:6]
         topic = document.topic or document.labels.get(head, "")
-        made = Candidate(document, topic, 1.0 - document.scores.get(head, 1.0), key in evidence, fresh)
+        made = Candidate(document, topic, _doubt(document, head), key in evidence, fresh)
         kept = by_topic[topic]
         if len(kept) < per_topic:
             heapq.heappush(kept, (made.worth, key, made))
         else:
             heapq.heappushpop(kept, (made.worth, key, made))
     return [made for kept in by_topic.values() for _, _, made in kept]
+
+
+def _doubt(document: PostDocument, head: str) -> float:
+    """How unsure the model was; for the head `toward`, about the subject that it was least sure about."""
+    if head == TOWARD_HEAD:
+        return 1.0 - min((t.score for t in document.toward.values()), default=1.0)
+    return 1.0 - document.scores.get(head, 1.0)
 
 
 def in_turns(found: Sequence[Candidate], limit: int) -> list[Candidate]:

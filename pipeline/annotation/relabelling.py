@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from types import MappingProxyType
+from typing import NamedTuple
 
 from models.heads import Prediction
 from pipeline.classify.stage import Classifier
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
+from pipeline.domain.post import Toward, toward_whole_text
 from pipeline.domain.post_document import PostDocument, rounded
 from pipeline.domain.states import RELABELLED, RELABELLING, Relabelled, RelabellingRun
 from pipeline.store.protocol import AnnotatedPostStore, CountingStore, PostStore, StateStore
 
 _BATCH = 512
+_NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def relabel_posts(
@@ -72,26 +76,61 @@ def _begun(store: StateStore, model: str) -> RelabellingRun:
 
 def relabelled(document: PostDocument, prediction: Prediction, rule: NegativeDefinition) -> PostDocument:
     """The document as the model of `prediction` labels it."""
-    heads = prediction.heads
+    heads, subjects = prediction.heads, document.scored.subjects
+    labels = {head: prediction.label(head) for head in heads}
+    scores = rounded({head: prediction.score(head) for head in heads})
+    negative_score = round(rule.score(prediction.meant(rule.head)), 4)
     scored = document.scored._replace(
-        labels={head: prediction.label(head) for head in heads},
-        scores=rounded({head: prediction.score(head) for head in heads}),
-        negative_score=round(rule.score(prediction.probabilities(rule.head)), 4),
+        labels=labels,
+        scores=scores,
+        negative_score=negative_score,
         model_name=prediction.model_name,
         model_version=prediction.model_version,
+        toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
     )
     return replace(document, scored=scored)
 
 
-def corrected(document: PostDocument, labels: Mapping[str, str], rule: NegativeDefinition) -> PostDocument:
-    """The document with people's labels, which are certain, in place of the model's, and marked as corrected."""
+class Correction(NamedTuple):
+    """What people said about a post: the class of each head, and the class toward each subject."""
+
+    labels: Mapping[str, str]
+    toward: Mapping[str, str]
+
+    @classmethod
+    def of(cls, annotations: Iterable[Annotation]) -> Correction:
+        """The last annotation of each head and of each subject."""
+        labels: dict[str, str] = {}
+        toward: dict[str, str] = {}
+        for annotation in annotations:
+            if annotation.subject:
+                toward[annotation.subject] = annotation.label
+            else:
+                labels[annotation.head] = annotation.label
+        return cls(labels, toward)
+
+
+def corrected(
+    document: PostDocument, labels: Mapping[str, str], rule: NegativeDefinition, toward: Mapping[str, str] = _NOTHING
+) -> PostDocument:
+    """The document with people's labels, which are certain, in place of the model's, and marked as corrected.
+
+    A subject that no model judged by itself follows the whole text. What people say `toward` a subject that the post
+    does not name changes nothing in the document.
+    """
     negative_score = document.scored.negative_score
     if rule.head in labels:
         negative_score = float(labels[rule.head] in rule.negative)
+    all_labels = {**document.labels, **labels}
+    scores = {**document.scores, **dict.fromkeys(labels, 1.0)}
+    whole = toward_whole_text(all_labels, scores, negative_score)
+    judged = {subject: t for subject, t in document.scored.toward.items() if not t.whole_text}
+    said = {subject: Toward(label, 1.0, rule.score_of(label)) for subject, label in toward.items()}
     scored = document.scored._replace(
-        labels={**document.labels, **labels},
-        scores={**document.scores, **dict.fromkeys(labels, 1.0)},
+        labels=all_labels,
+        scores=scores,
         negative_score=negative_score,
+        toward={subject: {**judged, **said}.get(subject, whole) for subject in document.scored.subjects},
     )
     return replace(document, scored=scored, corrected=True)
 
@@ -99,7 +138,7 @@ def corrected(document: PostDocument, labels: Mapping[str, str], rule: NegativeD
 def correct_posts(
     store: AnnotatedPostStore, annotations: Sequence[Annotation], rule: NegativeDefinition, now: datetime
 ) -> int:
-    """Gives the posts of these annotations the newest annotation of each head; returns how many posts changed.
+    """Gives these posts the newest annotation of each head and toward each subject; returns how many posts changed.
 
     All annotations of these posts in the store count, so that the order of imports does not matter.
     """
@@ -109,7 +148,8 @@ def correct_posts(
     for key, mine in _by_post([annotation for annotation in store.annotations() if annotation.post in posts]).items():
         document = store.post(key)
         if document is not None:
-            made = corrected(document, {annotation.head: annotation.label for annotation in mine}, rule)
+            said = Correction.of(mine)
+            made = corrected(document, said.labels, rule, said.toward)
             written += store.replace([made], version) if made != document else 0
     return written
 
@@ -135,9 +175,9 @@ def retract(
         predictions = classifier.predict([d.post.full_text for d in documents])
         for document, prediction in zip(documents, predictions, strict=True):
             mine = by_post[document.id]
-            said = {annotation.head: annotation.label for annotation in mine if annotation.id not in gone}
+            said = Correction.of(annotation for annotation in mine if annotation.id not in gone)
             made = replace(relabelled(document, prediction, rule), corrected=False)
-            made = corrected(made, said, rule) if said else made
+            made = corrected(made, said.labels, rule, said.toward) if any(said) else made
             written += store.replace([made], version) if made != document else 0
     return store.drop_annotations(annotations), written
 

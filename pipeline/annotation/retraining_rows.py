@@ -22,7 +22,9 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import episodes, negative_scores
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.annotation.relabelling import relabelled
+from pipeline.annotation.targets import target_fields
 from pipeline.classify.stage import Classifier
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope
 from pipeline.domain.post_document import PostDocument
 from pipeline.domain.states import LAST_TRAINING, LastTraining
@@ -44,9 +46,17 @@ def annotations_trained_on(store: StateStore, there: int) -> int:
 
 
 def write_training_rows(
-    store: AnnotatedPostStore, path: Path, heads: Mapping[str, Sequence[str]], rehearsal: int
+    store: AnnotatedPostStore,
+    path: Path,
+    heads: Mapping[str, Sequence[str]],
+    rehearsal: int,
+    subjects: SubjectMatcher | None = None,
 ) -> Counter[str]:
-    """Writes the annotations and `rehearsal` posts per annotation with the model's own labels; counts both."""
+    """Writes the annotations and `rehearsal` posts per annotation with the model's own labels; counts both.
+
+    `subjects` finds the mention that an annotation of a subject is about; one whose text does not name it is left out.
+    """
+    subjects = subjects or SubjectMatcher({})
     written: Counter[str] = Counter()
     annotations = [
         annotation for annotation in store.annotations() if annotation.label in heads.get(annotation.head, ())
@@ -62,6 +72,11 @@ def write_training_rows(
                 "annotator": annotation.annotator,
                 "at": annotation.at.isoformat(),
             }
+            if annotation.subject:
+                if not (target := target_fields(annotation, subjects)):
+                    written["labels without a mention"] += 1
+                    continue
+                row |= target
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["labels"] += 1
         for row in _rehearsal(store, heads, taken, rehearsal * len(annotations)):
@@ -138,11 +153,10 @@ def count_history_of(documents: Iterable[PostDocument], rule: NegativeDefinition
     negatives: dict[str, Counter[int]] = {}
     for d in documents:
         bucket = int(d.post.event_time.timestamp()) // BUCKET_S
-        bad = rule.holds(d.labels, d.scored.negative_score)
         for scope in (Scope(d.topic), *(Scope("", s) for s in d.scored.subjects)):
             key = key_name(scope)
             cells.setdefault(key, Counter())[bucket] += 1
-            negatives.setdefault(key, Counter())[bucket] += bad
+            negatives.setdefault(key, Counter())[bucket] += d.is_negative(scope, rule)
     keys = tuple(sorted(cells))
     first = min((min(c) for c in cells.values()), default=0)
     last = max((max(c) for c in cells.values()), default=0)

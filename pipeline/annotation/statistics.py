@@ -8,6 +8,8 @@ from itertools import combinations
 
 from models.agreement import cohen_kappa
 from models.json_types import JsonObject
+from pipeline.annotation.targets import target_fields
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
 
@@ -15,9 +17,9 @@ from pipeline.store.protocol import AnnotationStore
 def summary(annotations: list[Annotation]) -> JsonObject:
     """Counts per head and annotator, the share of the model's suggestions that were right, Cohen's kappa per pair."""
     heads: dict[str, JsonObject] = {}
-    by_head: dict[str, dict[str, dict[str, str]]] = defaultdict(lambda: defaultdict(dict))
+    by_head: dict[str, dict[str, dict[tuple[str, str], str]]] = defaultdict(lambda: defaultdict(dict))
     for annotation in annotations:
-        by_head[annotation.head][annotation.annotator][annotation.post] = annotation.label
+        by_head[annotation.head][annotation.annotator][annotation.post, annotation.subject] = annotation.label
     for head in by_head:
         mine = [annotation for annotation in annotations if annotation.head == head]
         judged = [annotation for annotation in mine if annotation.suggested]
@@ -45,15 +47,17 @@ def summary(annotations: list[Annotation]) -> JsonObject:
     }
 
 
-def exported(store: AnnotationStore) -> Iterator[JsonObject]:
-    """Yields one row per text and annotator."""
-    rows: dict[tuple[str, str], JsonObject] = {}
+def exported(store: AnnotationStore, subjects: SubjectMatcher) -> Iterator[JsonObject]:
+    """Yields one row per text and annotator, and one more per subject, with the mention of it that `subjects` finds."""
+    rows: dict[tuple[str, str, str], JsonObject] = {}
     for annotation in store.annotations():
+        about = {"subject": annotation.subject, **target_fields(annotation, subjects)} if annotation.subject else {}
         row = rows.setdefault(
-            (annotation.post, annotation.annotator),
+            (annotation.post, annotation.annotator, annotation.subject),
             {
                 "post": annotation.post,
                 "text": annotation.text,
+                **about,
                 "source": annotation.source,
                 "lang": annotation.lang,
                 "annotator": annotation.annotator,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from models.heads import Prediction, TargetPrediction
 from pipeline.classify.named_post import NamedPost
 from pipeline.domain.counting import NegativeDefinition
@@ -22,24 +24,30 @@ def scored(named: NamedPost, prediction: Prediction, counting: NegativeDefinitio
             f"alerts.head {counting.head!r} is not a head of model {model} ({', '.join(heads)})",
             "set alerts.head to one of these",
         )
-    labels = {head: prediction.label(head) for head in heads}
-    scores = {head: prediction.score(head) for head in heads}
-    negative_score = counting.score(prediction.probabilities(counting.head))
-    whole = toward_whole_text(labels, scores, negative_score)
     subjects = tuple(sorted(named.mentions))
     return ScoredPost(
         post=named.post,
-        labels=labels,
-        scores=scores,
-        negative_score=negative_score,
+        labels={head: prediction.label(head) for head in heads},
+        scores={head: prediction.score(head) for head in heads},
+        negative_score=counting.score(prediction.meant(counting.head)),
         subjects=subjects,
         model_name=prediction.model_name,
         model_version=prediction.model_version,
-        toward={
-            subject: _toward(target, counting) if (target := prediction.toward.get(subject)) else whole
-            for subject in subjects
-        },
+        toward=toward_each(prediction, subjects, counting),
     )
+
+
+def toward_each(prediction: Prediction, subjects: Iterable[str], counting: NegativeDefinition) -> dict[str, Toward]:
+    """The sentiment toward each subject; that of the whole text toward one that the model did not judge."""
+    heads = prediction.heads
+    negative = counting.score(prediction.meant(counting.head)) if counting.head in heads else 0.0
+    whole = toward_whole_text(
+        {h: prediction.label(h) for h in heads}, {h: prediction.score(h) for h in heads}, negative
+    )
+    return {
+        subject: _toward(target, counting) if (target := prediction.meant_toward(subject)) else whole
+        for subject in subjects
+    }
 
 
 def _toward(target: TargetPrediction, counting: NegativeDefinition) -> Toward:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import astuple, dataclass, field
 
 BUCKET_S = 300
-#: The classes of the sentiment toward a subject.
+#: The head of the sentiment toward a subject, and its classes.
+TOWARD_HEAD = "toward"
 TOWARD_CLASSES = ("negative", "neutral", "positive")
 
 
@@ -38,6 +39,10 @@ class NegativeDefinition:
         for it.
         """
         return self.head == "sentiment" and bool(self.negative) and set(self.negative) <= set(TOWARD_CLASSES)
+
+    def score_of(self, label: str) -> float:
+        """The negative score of a post that a person gave this class toward a subject."""
+        return float(label in (self.negative if self.counts_toward else ("negative",)))
 
     def holds_toward(self, label: str, binned_score: float) -> bool:
         """Whether a post with this class and this binned negative score toward a subject is negative toward it."""

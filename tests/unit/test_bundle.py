@@ -15,6 +15,8 @@ from models.bundle import read_manifest, verified_files
 from models.runtimes import CUDA_PROVIDER, Device, EngineError, Session, open_runtime
 from pipeline.settings import STARTER
 
+MOOD = {"name": "mood", "labels": ["bad", "good"], "temperature": 1}
+
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
@@ -53,6 +55,12 @@ def test_of_a_thousand_single_byte_corruptions_none_is_loaded(bundle: Path) -> N
         ({"domains": ["ai.onnx", "evil.ops"]}, "evil.ops"),
         ({"model_file": "../model.onnx"}, "no entry"),
         ({"surprise": 1}, "surprise"),
+        (
+            {"heads": [{**MOOD, "doubt": {"threshold": 0.5, "weight": 0.5}}]},
+            "head 'mood': doubt belongs to the head 'irony'",
+        ),
+        ({"heads": [{**MOOD, "labels": ["bad", "bad"]}]}, "names a label twice"),
+        ({"heads": [{**MOOD, "abstain_below": 1.5}]}, "abstain_below"),
     ],
 )
 def test_a_manifest_that_is_not_right_is_refused_with_the_reason(

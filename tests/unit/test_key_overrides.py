@@ -26,6 +26,20 @@ def test_the_first_rule_that_matches_counts() -> None:
     assert override_of(rules, "subject:Kestrel") is NO_OVERRIDE
 
 
+@pytest.mark.parametrize("key", ["topic:other", "subject:Nova|topic:other"])
+def test_posts_without_a_topic_are_no_key_to_watch_unless_an_override_names_them(key: str) -> None:
+    assert not override_of([], key).watch
+    assert not override_of([KeyOverride(("*",), fire=3.0)], key).watch
+    assert not override_of([KeyOverride(("topic:*", "*|topic:*"))], key).watch
+    assert not override_of([KeyOverride((key,), watch=False)], key).watch
+    assert override_of([KeyOverride((key,))], key).watch
+    assert override_of([KeyOverride(("topic:other", "subject:*|topic:other"), fire=3.0)], key) == KeyOverride(
+        ("topic:other", "subject:*|topic:other"), fire=3.0
+    )
+    assert override_of([], "topic:others").watch
+    assert override_of([], "subject:topic:other").watch
+
+
 @pytest.mark.parametrize(
     ("rule", "admits"),
     [

@@ -75,6 +75,33 @@ def test_probabilities_are_a_softmax_at_the_temperature_and_parts_of_a_text_are_
     assert predictions(heads, np.empty((0, 5), np.float32), [], "m", "7") == []
 
 
+def test_a_head_abstains_where_its_most_probable_class_is_improbable() -> None:
+    heads = {"topic": Head("topic", ("x", "y"), abstain_below=0.75), "mood": Head("mood", ("bad", "good"))}
+    probabilities = np.array([[0.75, 0.25], [0.74, 0.26]], np.float32)
+    sure, unsure = (Prediction(heads, {"topic": row, "mood": row}) for row in probabilities)
+    assert [sure.label("topic"), unsure.label("topic")] == ["x", "other"]
+    assert unsure.most_probable("topic") == "x"
+    assert unsure.score("topic") == pytest.approx(0.74)
+    assert unsure.probabilities("topic") == pytest.approx({"x": 0.74, "y": 0.26})
+    assert unsure.label("mood") == "bad", "the other heads of the text decide by themselves"
+
+
+def test_a_person_may_answer_other_where_the_head_may() -> None:
+    head = HeadEntry(name="topic", labels=["x", "y"], temperature=1)
+    assert head.answers == ["x", "y"]
+    assert head.model_copy(update={"abstain_below": 0.4}).answers == ["x", "y", "other"]
+    own = HeadEntry(name="topic", labels=["x", "other"], temperature=1, abstain_below=0.4)
+    assert own.answers == ["x", "other"]
+
+
+def test_a_threshold_that_no_class_could_reach_is_refused() -> None:
+    for value in (-0.1, 1.0, float("nan")):
+        with pytest.raises(ValueError, match="abstain_below"):
+            Head("topic", ("x", "y"), abstain_below=value)
+        with pytest.raises(ValueError, match="abstain_below"):
+            HeadEntry(name="topic", labels=["x", "y"], temperature=1, abstain_below=value)
+
+
 def test_a_prediction_says_what_it_weighs_and_takes_the_largest_by_itself() -> None:
     heads = {"mood": Head("mood", ("bad", "good"))}
     small = Prediction(heads, {"mood": np.array([0.4, 0.6], np.float32)})

@@ -229,7 +229,7 @@ def test_brackets_in_a_text_are_no_containers() -> None:
 def test_alerts_show_posts_of_older_releases_clean() -> None:
     body = {"@timestamp": "2026-01-01T00:00:00+00:00", "ingested_at": "2026-01-01T00:00:00+00:00", "text": HOSTILE}
     old = PostDocument.from_json("1", {**body, "source": HOSTILE, "url": HOSTILE, "author": HOSTILE})
-    shown, profile = _evidence_post(RepostedPost(old, 0), ""), source_profile([old.post])
+    shown, profile = _evidence_post(RepostedPost(old, 0), "", ()), source_profile([old.post])
     for text in (shown.source, shown.url, profile.top_source, profile.top_author):
         assert text.isprintable()
     assert shown.text.replace("\n", "").isprintable()

@@ -99,6 +99,7 @@ def read_dataset(
     used = with_toward_last(heads_of(rows))
     scheme = heads or (base_heads if base_heads and covers(base_heads, used) else None)
     known = {h: list(labels) for h, labels in (scheme or used).items()}
+    rows = _placed(rows, report)
     rows = _known(rows, known, report, strict=heads is not None or TOWARD in used)
     rows = _merged(rows, report)
     rows = _capped(rows, source_cap, seed, report)
@@ -165,6 +166,18 @@ def _known(
         bad = [f"{h}={x}" for h, x in row.labels.items() if x not in heads.get(h, ())]
         if bad and strict:
             report.problems.append(str(Problem(row.place, f"{', '.join(bad)} is not in the label scheme")))
+        else:
+            kept.append(row)
+    return kept
+
+
+def _placed(rows: Sequence[LabelledText], report: Report) -> list[LabelledText]:
+    """The rows but for those with a label toward a target that their text does not contain."""
+    kept = []
+    for row in rows:
+        if TOWARD in row.labels and row.mention is None:
+            reason = f"field 'target': the text does not contain {row.subject[:40]!r}"
+            report.problems.append(str(Problem(row.place, reason)))
         else:
             kept.append(row)
     return kept

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from models.text import MAX_NAME, clean, clean_line, clean_url
+from models.text import MAX_NAME, clean_line, clean_url
+from pipeline.alerting.alerts.evidence_choice import choose, excerpt
 from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
@@ -17,10 +18,8 @@ from pipeline.store.protocol import PostStore
 
 #: Posts that an alert shows.
 SHOWN = 5
-#: Posts from which terms, sources and authors are counted.
+#: Posts from which terms, sources and authors are counted and the posts shown are chosen.
 EXPLAINED = 300
-#: Characters of a post's text that an alert shows.
-EXCERPT = 280
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +40,23 @@ class EvidenceReader:
         self._store, self._counting = store, counting
 
     def read(self, scope: Scope, lane: str, start: datetime, end: datetime) -> Evidence:
-        """The evidence of a new event; without posts to count, terms and sources come from the posts shown."""
+        """The evidence of a new event."""
         rule = self._definition(lane)
-        shown = self._store.evidence(scope, start, end, rule, SHOWN)
-        terms, profile = self._profile(scope, lane, start, end, shown)
+        posts = self._store.evidence(scope, start, end, rule, EXPLAINED)
+        terms, profile = self._profile(scope, lane, start, posts)
         return Evidence(
-            posts=tuple(_evidence_post(post, scope.subject) for post in shown),
+            posts=tuple(_evidence_post(post, scope.subject, terms) for post in choose(posts, terms, SHOWN)),
             query=self._store.evidence_query(scope, start, end, rule),
-            model=shown[0].document.model if shown else "",
+            model=posts[0].document.model if posts else "",
             terms=terms,
             source_profile=profile,
         )
 
     def reread(self, alert: Alert, end: datetime) -> Alert:
         """The alert with the terms and the sources of its posts up to `end`: others may have joined since it opened."""
-        terms, profile = self._profile(alert.scope, alert.lane, alert.started_at, end)
+        rule = self._definition(alert.lane)
+        posts = self._store.evidence(alert.scope, alert.started_at, end, rule, EXPLAINED)
+        terms, profile = self._profile(alert.scope, alert.lane, alert.started_at, posts)
         return replace(alert, terms=terms, source_profile=profile)
 
     def distinct_authors(self, scope: Scope, lane: str, start: datetime, end: datetime) -> int:
@@ -64,13 +65,11 @@ class EvidenceReader:
         return source_profile([each.document.post for each in posts]).distinct_authors or 0
 
     def _profile(
-        self, scope: Scope, lane: str, start: datetime, end: datetime, shown: Sequence[RepostedPost] = ()
+        self, scope: Scope, lane: str, start: datetime, found: Sequence[RepostedPost]
     ) -> tuple[tuple[str, ...], SourceProfile]:
-        """The terms that set the posts apart from the week before, and where the posts come from."""
-        rule = self._definition(lane)
-        counted = self._store.evidence(scope, start, end, rule, EXPLAINED) or shown
-        week = self._store.evidence(scope, start - timedelta(days=7), start, rule, EXPLAINED)
-        posts, before = ([each.document.post for each in found] for found in (counted, week))
+        """The terms that set the posts apart from those of the week before, and where the posts come from."""
+        week = self._store.evidence(scope, start - timedelta(days=7), start, self._definition(lane), EXPLAINED)
+        posts, before = ([each.document.post for each in part] for part in (found, week))
         terms = distinctive((post.full_text for post in posts), (post.full_text for post in before))
         return tuple(terms), source_profile(posts)
 
@@ -79,10 +78,9 @@ class EvidenceReader:
         return replace(self._counting, negative=()) if lane == VOLUME else self._counting
 
 
-def _evidence_post(found: RepostedPost, subject: str) -> EvidencePost:
+def _evidence_post(found: RepostedPost, subject: str, terms: Sequence[str]) -> EvidencePost:
     # An older release, which cleaned less, may have indexed the post.
     post = found.document.post
-    text = clean(post.title or post.text)
     toward = found.document.toward.get(subject)
     if toward is None or toward.whole_text:
         toward = Toward("", 0.0, 0.0)
@@ -91,7 +89,7 @@ def _evidence_post(found: RepostedPost, subject: str) -> EvidencePost:
         source=clean_line(post.source, MAX_NAME),
         url=clean_url(post.url),
         published_at=post.event_time,
-        text=text if len(text) <= EXCERPT else f"{text[: EXCERPT - 1]}…",
+        text=excerpt(post.title, post.text, terms),
         negative_score=found.document.scored.negative_score,
         reposts=found.reposts,
         toward=toward.label,

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
+from models.heads import OTHER
 from pipeline.alerting.detection.tail import exceeds_lift
 from pipeline.alerting.evaluation.episodes import Observation, Policy
 
 #: What an alert names as the source of its threshold.
 BY_RULE = "by rule"
+#: The part of a key that holds the posts without a clear topic.
+_WITHOUT_TOPIC = f"topic:{OTHER}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,19 @@ NO_OVERRIDE = KeyOverride(("*",))
 def override_of(overrides: Sequence[KeyOverride], key: str) -> KeyOverride:
     """The first override that matches the key; `NO_OVERRIDE` where none does.
 
+    A key of the topic `other` is watched only if the override names that topic: it holds the posts for which the model
+    found no topic, and what makes it rise has nothing in common but that.
+
     >>> override_of([KeyOverride(("topic:*",), watch=False)], "topic:sports").watch
     False
+    >>> [override_of([KeyOverride((k,))], "topic:other").watch for k in ("topic:*", "topic:other")]
+    [False, True]
     """
-    return next((o for o in overrides if any(fnmatchcase(key, pattern) for pattern in o.keys)), NO_OVERRIDE)
+    found = next((o for o in overrides if any(fnmatchcase(key, pattern) for pattern in o.keys)), NO_OVERRIDE)
+    if _WITHOUT_TOPIC not in key.split("|"):
+        return found
+    named = any(_WITHOUT_TOPIC in pattern and fnmatchcase(key, pattern) for pattern in found.keys)
+    return found if named else replace(found, watch=False)
 
 
 def least_authors(min_authors: int, overrides: Sequence[KeyOverride], key: str) -> int:

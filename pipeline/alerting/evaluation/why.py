@@ -91,7 +91,8 @@ class Explanation:
         override = verdict.override
         shut: list[Reason] = []
         if not override.watch:
-            shut.append(Reason("watch", "alerts.overrides has watch = false for this key"))
+            says = "alerts.overrides has watch = false for this key, or does not name this key of posts without a topic"
+            shut.append(Reason("watch", says))
         if self.outcome == INHIBITED and verdict.inhibited_by:
             says = f"alert {verdict.inhibited_by} inhibits it: without the posts of that key this one does not fire"
             shut.append(Reason("inhibited", says))

@@ -75,5 +75,6 @@ def candidate_json(candidate: Candidate) -> JsonObject:
         "worth": round(candidate.worth, 4),
         "why": candidate.why,
         "suggested": body["labels"],
+        "toward": {subject: t.label for subject, t in candidate.document.toward.items()},
         "model": body["model"],
     }

@@ -20,15 +20,19 @@ def export(
     ] = None,
     config: Config = None,
 ) -> None:
-    """Write all labels as JSONL, one text per line, for 'labels import' and 'train --data'.
+    """Write all labels as JSONL for 'labels import' and 'train --data'.
+
+    A line has the labels of one person for one text; the label of a subject in the text has a line of its own.
 
     Example: opinionwatch labels export --out labels.jsonl
     """
     from pipeline.annotation.statistics import exported
+    from pipeline.classify.subjects import matcher
     from pipeline.store.factory import open_store
 
-    store = open_store(settings_of(config).store)
+    settings = settings_of(config)
+    store = open_store(settings.store)
     with ExitStack() as stack:
         target = stack.enter_context(open_for_writing(out_file)) if out_file else sys.stdout
-        for row in exported(store):
+        for row in exported(store, matcher(settings)):
             target.write(json.dumps(row, ensure_ascii=False) + "\n")

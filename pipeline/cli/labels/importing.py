@@ -15,8 +15,10 @@ from models.text import content_hash
 from pipeline.annotation.relabelling import correct_posts
 from pipeline.classify.model_provider import refused
 from pipeline.domain.annotation import Annotation
+from pipeline.domain.counting import TOWARD_CLASSES, TOWARD_HEAD
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.domain.post import EPOCH
+from pipeline.domain.post_document import PostDocument
 from pipeline.domain.times import read_time
 from pipeline.settings import Settings
 from pipeline.store.factory import open_store
@@ -63,7 +65,7 @@ def import_labels(
     settings: Settings, file: Path, head: str, annotator: str, text_field: str | None, encoding: str | None
 ) -> Imported:
     """`head` and `annotator` belong to rows that name none; raises `Fatal` for a file that cannot be read."""
-    known = classes_of(settings)
+    known = {**classes_of(settings), TOWARD_HEAD: list(TOWARD_CLASSES)}
     try:
         found = read_label_file(file, head, known, text_field, encoding)
     except LabelFileError as error:
@@ -75,7 +77,10 @@ def import_labels(
         bad = [f"{row.place}: {_unknown(h, x, known)}" for h, x in row.labels.items() if x not in known.get(h, ())]
         refusals += bad
         if not bad:
-            labels += _annotations(row, store, annotator)
+            try:
+                labels += _annotations(row, store, annotator)
+            except ValueError as error:
+                refusals.append(f"{row.place}: {error}")
     stored_at = {x.id: x.at for x in store.annotations()}
     newest = {x.id: x for x in sorted(labels, key=lambda x: x.at)}
     taken = [x for x in newest.values() if x.id not in stored_at or x.at >= stored_at[x.id]]
@@ -86,14 +91,14 @@ def import_labels(
 
 
 def classes_of(settings: Settings) -> dict[str, list[str]]:
-    """Heads and classes of the model in service; reads its manifest only."""
+    """Heads and labels of the model in service; reads its manifest only."""
     folder = Path(settings.model.bundle)
     try:
         if settings.model.registry:
             registry = Registry(settings.model.registry, trusted=settings.model.trusted_keys)
             champion = registry.alias(settings.model.alias)
             folder = registry.fetch(champion) if champion else folder
-        return {h.name: h.labels for h in read_manifest(folder).heads}
+        return {h.name: h.answers for h in read_manifest(folder).heads}
     except (BundleError, ValueError) as error:
         raise refused(settings.model, error) from None
 
@@ -105,12 +110,13 @@ def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
 
 
 def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annotation]:
+    """Raises `ValueError` for a label toward a subject that the row or the post does not name."""
     post = store.post(row.id) if len(row.id) == 64 else None
     now = datetime.now(UTC)
     # An unreadable time makes the annotation older than any other; a time ahead of the clock counts as now.
     at = min(read_time(_number(row.at)) or EPOCH, now) if row.at else now
-    suggested = {**(post.labels if post and not post.corrected else {}), **row.suggested}
-    model = post.model if post else ""
+    shown = {**post.labels, TOWARD_HEAD: _label_toward(post, row.subject)} if post and not post.corrected else {}
+    suggested = {**shown, **row.suggested}
     return [
         Annotation(
             post=row.id if post else content_hash(row.full_text),
@@ -122,10 +128,26 @@ def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annota
             source=row.source or (post.post.source if post else ""),
             lang=row.lang or (post.post.lang if post else ""),
             suggested=suggested.get(head, ""),
-            model=model,
+            model=post.model if post else "",
+            subject=_subject(row, post) if head == TOWARD_HEAD else "",
         )
         for head, label in row.labels.items()
     ]
+
+
+def _label_toward(post: PostDocument, subject: str) -> str:
+    """The model's class toward a subject of an indexed post; empty where no model judged it by itself."""
+    toward = post.toward.get(subject)
+    return "" if toward is None or toward.whole_text else toward.label
+
+
+def _subject(row: LabelledText, post: PostDocument | None) -> str:
+    if not row.subject:
+        raise ValueError("a label toward a subject needs its name in the column 'subject'")
+    if post and row.subject not in post.scored.subjects:
+        names = ", ".join(post.scored.subjects) or "none"
+        raise ValueError(f"subject {row.subject[:40]!r} is not a subject of the post ({names})")
+    return row.subject
 
 
 def _number(text: str) -> str | float:

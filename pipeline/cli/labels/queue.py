@@ -46,7 +46,8 @@ def _lines(chosen: Sequence[Candidate]) -> Iterator[RenderableType]:
     for candidate in chosen:
         post = candidate.document.post
         text = " ".join((post.title or post.text).split())[:80]
-        labels = ", ".join(candidate.document.labels.values())
+        toward = (f"{subject} {t.label}" for subject, t in candidate.document.toward.items())
+        labels = ", ".join([*candidate.document.labels.values(), *toward])
         yield f"{post.id[:12]}  {candidate.worth:.2f}  {labels}  {text}"
         yield Text(f"{'':14}{'; '.join(candidate.why)}", style="dim")
     if not chosen:

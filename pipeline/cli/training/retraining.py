@@ -17,6 +17,7 @@ from models.registry import Registry
 from models.signing import public_of, sign
 from pipeline.annotation.relabelling import relabel_last
 from pipeline.annotation.retraining_rows import alerts_per_key_week, annotations_trained_on, write_training_rows
+from pipeline.classify.subjects import matcher
 from pipeline.cli.models.registry import refusing as registry_refusing
 from pipeline.cli.models.registry import registry_of
 from pipeline.cli.progress import posts_bar
@@ -83,7 +84,7 @@ def _begin(
     """Freezes the data of the run, so that a run that was killed continues with the same rows."""
     manifest = registry_refusing(lambda: registry.verify(champion)).manifest
     heads = {h.name: h.labels for h in manifest.heads}
-    counts = write_training_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal)
+    counts = write_training_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal, matcher(settings))
     at = datetime.now(UTC)
     run = {
         "at": at.isoformat(timespec="seconds"),

@@ -185,6 +185,8 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
     }
     labels = {
         **{name: _KEYWORD for name in ("post", "head", "label", "annotator", "model", "suggested", "source", "lang")},
+        "subject": _KEYWORD,
+        "mention": {"type": "integer"},
         "at": {"type": "date"},
         "text": text,
     }
