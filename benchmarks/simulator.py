@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.domain.counting import Cell
 from pipeline.domain.states import StateKey, T
+from pipeline.domain.voices import VoicePost
 
 START = datetime(2026, 1, 5, tzinfo=UTC)
 BUCKET_S = 900
@@ -158,6 +159,9 @@ class CountedStore:
     def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
         self._states[key] = value
         return True
+
+    def loud_voices(self, start: datetime, end: datetime, rule: object, most: int) -> list[VoicePost]:
+        return []
 
     def counts(self, start: datetime, end: datetime, rule: object) -> list[Cell]:
         """All posts of a bucket stand in its first five minutes."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from models.families import families
 from models.heads import Prediction, TargetPrediction
 from pipeline.classify.named_post import NamedPost
 from pipeline.domain.counting import NegativeDefinition
@@ -34,6 +35,7 @@ def scored(named: NamedPost, prediction: Prediction, counting: NegativeDefinitio
         model_name=prediction.model_name,
         model_version=prediction.model_version,
         toward=toward_each(prediction, subjects, counting),
+        families=families(named.post.full_text),
     )
 
 

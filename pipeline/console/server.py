@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.origin import origin
 from pipeline.alerting.counting.shares import key_shares
 from pipeline.alerting.notify.status import by_channel, notification_status, operators
@@ -101,7 +102,7 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]
             "operator": (words := said.get(alert.id, OperatorState())).to_json(),
             "told": notification_status(alert, words, now),
             "channels": by_channel(alert),
-            "origin": "; ".join(origin(alert, "en")),
+            "origin": "; ".join([*caveats(alert, "en"), *origin(alert, "en")]),
             "toward": alert.toward,
         }
         for alert in found

@@ -15,6 +15,7 @@ from pipeline.domain.alert_evidence import (
     Series,
     SourceProfile,
 )
+from pipeline.domain.alert_voices import LoudestVoices
 from pipeline.domain.counting import EVERYTHING, Scope
 from pipeline.domain.delivery import Delivery, FalseAlarm, NotificationStatus
 
@@ -31,9 +32,10 @@ class Alert:
     """One alert; it is made from an episode, and every change gives a new one. Times are event times.
 
     `key` and `scope` name the posts that it is about, `sequence` counts its transitions from 0. `related` are the keys
-    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. `note` says why it was
-    closed without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the
-    fields of a newer release.
+    that it inhibits, `source_profile`, `series` and `last_hour` are None if nobody counted them. It is `disputed` if
+    its `loudest_voices` (None: no voice is loud) decide whether its counts have risen. `note` says why it was closed
+    without an end. `revision` counts the writes (None: release 0.10.0 or older wrote it). `unknown` keeps the fields of
+    a newer release.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Alert:
     source_profile: SourceProfile | None = None
     series: Series | None = None
     last_hour: LastHour | None = None
+    loudest_voices: LoudestVoices | None = None
+    disputed: bool = False
     note: str = ""
     notifications: NotificationStatus = NotificationStatus()
     false_alarm: FalseAlarm | None = None
@@ -136,6 +140,8 @@ class Alert:
                 "unnotified": status.unnotified,
                 "revision": self.revision,
                 "false_alarm": self.false_alarm.to_json() if self.false_alarm else None,
+                "loudest_voices": self.loudest_voices.to_json() if self.loudest_voices else None,
+                "disputed": self.disputed or None,
             }),
             **self.unknown,
         }  # fmt: skip
@@ -159,6 +165,7 @@ class Alert:
         started_at = datetime.fromisoformat(rest.pop("started_at"))
         false_alarm, profile = rest.pop("false_alarm", None), rest.pop("spread", None)
         series, last_hour = rest.pop("series", None), rest.pop("last_hour", None)
+        voices = rest.pop("loudest_voices", None)
         return cls(
             id=alert_id,
             lane=rest.pop("lane", NEGATIVE),
@@ -180,6 +187,8 @@ class Alert:
             source_profile=SourceProfile.from_json(profile) if profile else None,
             series=Series.from_json(series) if series else None,
             last_hour=LastHour.from_json(last_hour) if last_hour else None,
+            loudest_voices=LoudestVoices.from_json(voices) if voices else None,
+            disputed=rest.pop("disputed", False),
             note=rest.pop("note", ""),
             notifications=_status(rest),
             false_alarm=FalseAlarm.from_json(false_alarm) if false_alarm else None,

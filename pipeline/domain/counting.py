@@ -16,12 +16,14 @@ class NegativeDefinition:
     """A post is negative if its class of `head` is one of `negative` and its `negative_score` is at least `score_from`.
 
     `score_from` is in [0, 1]. If `negative` is empty, every post is evidence. `sources` have counts of their own.
+    The alert rule counts at most `posts_per_voice` posts of one author or family of near-copies (0: all of them).
     """
 
     head: str = "sentiment"
     negative: tuple[str, ...] = ("negative",)
     sources: tuple[str, ...] = ()
     score_from: float = 0.0
+    posts_per_voice: int = 3
 
     def score(self, probabilities: Mapping[str, float]) -> float:
         """The `negative_score`: the probability of the negative classes together, in [0, 1]."""

@@ -193,12 +193,16 @@ class AlertSettings(Section):
     one person. They are reminded every `renotify_s` until somebody acknowledges the alert. If more than `group_above`
     alerts start at once, they arrive as one message.
 
+    One author counts at most `posts_per_voice` posts per key in each window of six hours, negative or not (0: all of
+    them), and so does a family of near-copies. A post without an author counts by its families only.
+
     Each of `sources` is a key of its own (`source:weibo`), and so is every subject in it (`subject:Nova|source:weibo`).
     """
 
     head: str = "sentiment"
     negative: list[str] = Field(default=["negative"], min_length=1)
     negative_from: float = Field(default=0.0, ge=0, le=1)
+    posts_per_voice: int = Field(default=3, ge=0, le=1000)
     fire: float = Field(default=4.0, gt=0)
     target_false_alerts: float = Field(default=0.1, ge=0)
     calibrate_every_days: float = Field(default=7.0, ge=0, le=3650)
@@ -223,7 +227,8 @@ class AlertSettings(Section):
     @property
     def counting(self) -> NegativeDefinition:
         """The definition by which the store counts posts as negative."""
-        return NegativeDefinition(self.head, tuple(self.negative), tuple(sorted(set(self.sources))), self.negative_from)
+        sources = tuple(sorted(set(self.sources)))
+        return NegativeDefinition(self.head, tuple(self.negative), sources, self.negative_from, self.posts_per_voice)
 
     @field_validator("overrides")
     @classmethod

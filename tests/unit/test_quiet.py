@@ -1,4 +1,7 @@
-"""What must not alert: reposts by the hundred, a gap, late posts, a burst, another model. On SQLite, the real rule."""
+"""What must not alert: reposts by the hundred, a gap, late posts, a burst, loud voices, another model.
+
+On SQLite, with the real rule. A crisis that one author floods with other posts must alert all the same.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from models.families import families
 from models.heads import Prediction
 from models.mentions import Mentions
 from pipeline.alerting.detection.negative_share import DetectorConfig
@@ -67,6 +71,30 @@ def burst(rng: random.Random) -> list[ScoredPost]:
     return usual(rng) + posts(rng, ODD, ODD + 3 * HOUR, 280)
 
 
+def by_author(author: str, at: float, number: int, *, negative: bool, text: str = "") -> ScoredPost:
+    sentiment = "negative" if negative else "positive"
+    words = text or f"{'bad' if negative else 'good'} {number} {number * 7} {number * 13}"
+    post = scored(number, minute=at, text=words, sentiment=sentiment, subjects=["Nova"], author=author)
+    return post._replace(families=families(words))
+
+
+def rant(rng: random.Random) -> list[ScoredPost]:
+    """One author writes 120 different negative posts within three hours."""
+    ranting = [by_author("troll", ODD + i * 1.5, 10**10 + i, negative=True) for i in range(120)]
+    return usual(rng) + ranting
+
+
+def copies(rng: random.Random) -> list[ScoredPost]:
+    """120 authors each write the same negative post, with another word in it, within three hours."""
+    statement = (
+        "my nova phone caught fire while charging on the kitchen table and the hotline hangs up on {} every time"
+    )
+    return usual(rng) + [
+        by_author(f"a{i}", ODD + i * 1.5, 10**10 + i, negative=True, text=statement.format(f"caller{i}"))
+        for i in range(120)
+    ]
+
+
 def told(store: SqliteStore, evaluator: Evaluator, start_h: int, end_h: int) -> list[str]:
     found = []
     for hour in range(start_h, end_h + 1):
@@ -85,12 +113,29 @@ def fresh(tmp_path: Path, indexed: list[ScoredPost]) -> tuple[SqliteStore, Evalu
     return store, made
 
 
-@pytest.mark.parametrize("odd", [flood, gap, burst])
+@pytest.mark.parametrize("odd", [flood, gap, burst, rant, copies])
 def test_what_is_odd_but_not_worse_is_not_told(
     tmp_path: Path, odd: Callable[[random.Random], list[ScoredPost]]
 ) -> None:
     store, evaluator = fresh(tmp_path, odd(random.Random(11)))
     assert told(store, evaluator, (DAYS - 1) * 24, DAYS * 24) == []
+
+
+@pytest.mark.parametrize("loud", [0, 480])
+def test_a_crisis_is_told_whatever_one_author_adds(tmp_path: Path, loud: int) -> None:
+    rng = random.Random(15)
+    crisis = [by_author(f"v{i}", ODD + i * 2.0, 10**10 + i, negative=True) for i in range(90)]
+    added = [by_author("fan", ODD + i * 180 / 480, 10**11 + i, negative=False) for i in range(loud)]
+    store, evaluator = fresh(tmp_path, usual(rng) + crisis + added)
+    assert told(store, evaluator, (DAYS - 1) * 24, DAYS * 24) != []
+
+
+def test_the_same_rant_is_told_where_every_post_counts(tmp_path: Path) -> None:
+    """So the test above can fail."""
+    store, _ = fresh(tmp_path, rant(random.Random(11)))
+    evaluator = Evaluator(store, NegativeDefinition(posts_per_voice=0), DetectorConfig(), Policy())
+    evaluator.resume()
+    assert told(store, evaluator, (DAYS - 1) * 24, DAYS * 24) != []
 
 
 def test_late_posts_are_not_told(tmp_path: Path) -> None:

@@ -8,9 +8,11 @@ from datetime import datetime, timedelta
 
 from models.text import MAX_NAME, clean_line, clean_url
 from pipeline.alerting.alerts.evidence_choice import choose, excerpt
+from pipeline.alerting.alerts.loudest import loudest_voices
 from pipeline.alerting.alerts.terms import distinctive, source_profile
 from pipeline.domain.alert import VOLUME, Alert
 from pipeline.domain.alert_evidence import EvidencePost, SourceProfile
+from pipeline.domain.alert_voices import LoudestVoices
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.post import Toward
 from pipeline.domain.post_document import RepostedPost
@@ -31,6 +33,7 @@ class Evidence:
     model: str = ""
     terms: tuple[str, ...] = ()
     source_profile: SourceProfile | None = None
+    loudest_voices: LoudestVoices | None = None
 
 
 class EvidenceReader:
@@ -50,6 +53,7 @@ class EvidenceReader:
             model=posts[0].document.model if posts else "",
             terms=terms,
             source_profile=profile,
+            loudest_voices=self._loudest_voices(scope, start, end),
         )
 
     def reread(self, alert: Alert, end: datetime) -> Alert:
@@ -72,6 +76,13 @@ class EvidenceReader:
         posts, before = ([each.document.post for each in part] for part in (found, week))
         terms = distinctive((post.full_text for post in posts), (post.full_text for post in before))
         return tuple(terms), source_profile(posts)
+
+    def _loudest_voices(self, scope: Scope, start: datetime, end: datetime) -> LoudestVoices | None:
+        """The voices with as many posts of the key as the rule counts of one voice, and the counts without them."""
+        rule = self._counting
+        least = max(2, rule.posts_per_voice)
+        posts = self._store.loud_voices(start, end, rule, least - 1)
+        return loudest_voices(scope, self._store.counts(start, end, rule), posts, least) if posts else None
 
     def _definition(self, lane: str) -> NegativeDefinition:
         """In the volume lane every post is evidence."""

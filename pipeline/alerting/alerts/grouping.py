@@ -44,4 +44,6 @@ def group_alert(alerts: Sequence[Alert]) -> Alert:
         source_profile=None,
         series=None,
         last_hour=None,
+        loudest_voices=None,
+        disputed=False,
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline.alerting.alerts.evidence import Evidence
+from pipeline.alerting.alerts.loudest import is_disputed
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.alerting.evaluation.events import Event
 from pipeline.domain.alert import NEGATIVE, OPEN, RESOLVED, VOLUME, Alert
@@ -13,11 +14,11 @@ from pipeline.domain.alert_evidence import AppliedThreshold, LastHour, PeakCount
 from pipeline.domain.delivery import NotificationStatus
 
 
-def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
+def make_alert(event: Event, evidence: Evidence, before: Alert | None, min_lift: float = 1.5) -> Alert:
     """The alert after an event of its episode.
 
-    `before` is the alert as the store has it. Its notification times stay, and so do its posts if there are no new
-    ones.
+    A rise is a share of `min_lift` times the usual one. `before` is the alert as the store has it. Its notification
+    times stay, and so do its posts if there are no new ones.
     """
     episode, threshold = event.episode, event.threshold
     status = before.notifications.times_only() if before else NotificationStatus()
@@ -47,6 +48,8 @@ def make_alert(event: Event, evidence: Evidence, before: Alert | None) -> Alert:
         source_profile=evidence.source_profile,
         series=event.series,
         last_hour=last_hour(event.series, episode),
+        loudest_voices=evidence.loudest_voices,
+        disputed=is_disputed(episode.lane, episode.peak, evidence.loudest_voices, min_lift),
     )
 
 

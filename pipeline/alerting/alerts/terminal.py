@@ -5,6 +5,7 @@ from __future__ import annotations
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.headline import counts_line, last_hour_line
 from pipeline.alerting.alerts.origin import origin
 from pipeline.domain.alert import CRITICAL, Alert
@@ -24,6 +25,7 @@ def alert_text(alert: Alert) -> RenderableType:
     ]
     if alert.is_open and (now := last_hour_line(alert)):
         lines.append(Text(f"  {now}"))
+    lines += [Text(f"  {caveat}") for caveat in caveats(alert, "en")]
     if facts := [*filter(None, [", ".join(alert.terms)]), *origin(alert, "en")]:
         lines.append(Text(f"  {'; '.join(facts)}"))
     for post in alert.evidence[:3]:

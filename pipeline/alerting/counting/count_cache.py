@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import numpy as np
 import orjson
 
+from pipeline.alerting.counting.capped_counts import capped_counts
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.states import CachedCounts, InvalidationToken, counts_key, invalidation_key
 from pipeline.store.closed_days import DAY, day_start, is_closed
@@ -21,7 +22,7 @@ _FORMAT = 2
 
 
 class CountCache:
-    """Reads counts day by day, and those of closed days from the cache."""
+    """Reads counts in which no voice is loud, day by day, and those of closed days from the cache."""
 
     def __init__(
         self,
@@ -43,7 +44,7 @@ class CountCache:
             until = min(end, midnight)
             whole = until == midnight and start == midnight - DAY
             closed = whole and is_closed(start.date(), self._now())
-            yield start, until, self._day(start) if closed else self._store.counts(start, until, self._definition)
+            yield start, until, self._day(start) if closed else self._counts(start, until)
             start = until
 
     def _day(self, start: datetime) -> list[Cell]:
@@ -54,10 +55,13 @@ class CountCache:
             return unpacked(cached.cells, cached.body)
         # The counts must include every write that the token already covers.
         self._store.refresh()
-        cells = self._store.counts(start, start + DAY, self._definition)
+        cells = self._counts(start, start + DAY)
         if self._keep:
             self._store.put_state(counts_key(day), CachedCounts(token.mark, self._definition_id, *packed(cells)))
         return cells
+
+    def _counts(self, start: datetime, end: datetime) -> list[Cell]:
+        return capped_counts(self._store, start, end, self._definition)
 
 
 def packed(cells: Sequence[Cell]) -> tuple[int, str]:

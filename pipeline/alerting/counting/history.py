@@ -1,6 +1,8 @@
 """Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
 
-A bucket without a row counts as no posts; `CountHistory.gaps` reports it.
+A bucket without a row counts as no posts; `CountHistory.gaps` reports it. The optional column `authors` is the number
+of distinct authors of a bucket's posts, in which each post without an author counts as one more. An empty value says
+that nobody counted them. The posts that so few authors do not explain are left out (`author_counts.py`).
 """
 
 from __future__ import annotations
@@ -10,21 +12,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.files.rows import BadRow
 from models.files.tables import Format, rows_of_lines
+from pipeline.alerting.counting.author_counts import without_loud_authors
 from pipeline.domain.counting import Scope
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 from pipeline.ingest.columns import read_count
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
-COLUMNS = ("timestamp", "key", "posts", "negative")
+COLUMNS, AUTHORS = ("timestamp", "key", "posts", "negative"), "authors"
 _NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
 #: Limits of a file of counts: years, posts of one bucket, and buckets times keys.
 FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
+
+
+class _Row(NamedTuple):
+    """The counts of one bucket, and the number of its row in the file."""
+
+    at: datetime
+    posts: int
+    negatives: int
+    authors: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -54,7 +68,7 @@ class CountHistory:
 
 def read_history(lines: Iterable[str], name: str) -> CountHistory:
     """Reads a CSV of counts; `Fatal` names the row (the header is row 1) and the field. Raises `FileError` as well."""
-    rows: dict[str, list[tuple[datetime, int, int, int]]] = {}
+    rows: dict[str, list[_Row]] = {}
     offsets: set[timedelta | None] = set()
     for read in rows_of_lines(lines, name, Format.csv):
         if isinstance(read, BadRow):
@@ -79,38 +93,39 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
             raise _bad(
                 name, number, f"timestamp is not later than the previous row of key {row['key']!r}", "sort the file"
             )
-        series.append((at, posts, negative, number))
+        series.append(_Row(at, posts, negative, _authors(row, posts, name, number), number))
     if not rows:
         raise _bad(name, 2, "is missing", "the file has no row of counts")
     return _gridded(rows, name)
 
 
-def _gridded(rows: dict[str, list[tuple[datetime, int, int, int]]], name: str) -> CountHistory:
-    steps = [(b[0] - a[0]).total_seconds() for series in rows.values() for a, b in pairwise(series)]
+def _gridded(rows: dict[str, list[_Row]], name: str) -> CountHistory:
+    steps = [(b.at - a.at).total_seconds() for series in rows.values() for a, b in pairwise(series)]
     bucket_s = int(min(steps, default=3600))
-    first_row = next(iter(rows.values()))[0][3]
+    first_row = next(iter(rows.values()))[0].number
     if bucket_s not in BUCKETS_S:
         minutes = ", ".join(str(b // 60) for b in BUCKETS_S)
         raise _bad(name, first_row, f"has buckets of {bucket_s} s", f"use buckets of {minutes} minutes")
-    start = min(series[0][0] for series in rows.values())
-    end, last_row = max((series[-1][0], series[-1][3]) for series in rows.values())
+    start = min(series[0].at for series in rows.values())
+    end, last_row = max((series[-1].at, series[-1].number) for series in rows.values())
     if (end - start) / timedelta(seconds=bucket_s) * len(rows) > MAX_CELLS:
         raise _bad(name, last_row, f"timestamp {end.isoformat()} is too far from the first", "correct the timestamps")
     n_buckets = round((end - start).total_seconds() // bucket_s) + 1
     keys = tuple(sorted(rows))
-    posts, negatives = np.zeros((2, len(keys), n_buckets), np.int64)
+    posts, negatives, authors = np.zeros((3, len(keys), n_buckets), np.int64)
     gaps = []
     for k, key in enumerate(keys):
         before: datetime | None = None
-        for at, n, negative, number in rows[key]:
+        for at, *counts, number in rows[key]:
             place, rest = divmod((at - start).total_seconds(), bucket_s)
             if rest:
                 raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
             if before is not None and (at - before).total_seconds() > bucket_s:
                 missing = at - before - timedelta(seconds=bucket_s)
                 gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
-            posts[k, int(place)], negatives[k, int(place)] = n, negative
+            posts[k, int(place)], negatives[k, int(place)], authors[k, int(place)] = counts
             before = at
+    posts, negatives = without_loud_authors(posts, negatives, authors, bucket_s)
     return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps))
 
 
@@ -132,6 +147,18 @@ def _count(text: str, column: str, name: str, number: int) -> int:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise _bad(name, number, f"{column} {shown!r} is not a whole number from 0 to {MAX_COUNT}", "write counts")
     return value
+
+
+def _authors(row: Mapping[str, str], posts: int, name: str, number: int) -> int:
+    """The number of authors; where nobody counted them, each post has one."""
+    if not row.get(AUTHORS, "").strip():
+        return posts
+    authors = _count(row[AUTHORS], AUTHORS, name, number)
+    if authors > posts:
+        raise _bad(name, number, f"authors {authors} is more than posts {posts}", "correct the counts")
+    if posts and not authors:
+        raise _bad(name, number, f"authors is 0 with {posts} posts", "count each post without an author as one author")
+    return authors
 
 
 def _bad(name: str, number: int, problem: str, remedy: str) -> Fatal:

@@ -34,7 +34,7 @@ def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice
             return None
         whole = parent
     posts, negatives = (
-        min(int(counts[mine, columns].sum()), int((counts[whole, columns] - counts[part, columns]).sum()))
+        max(0, min(int(counts[mine, columns].sum()), int((counts[whole, columns] - counts[part, columns]).sum())))
         for counts in (table.posts, table.negatives)
     )
     return posts, negatives

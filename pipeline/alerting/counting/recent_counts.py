@@ -1,10 +1,11 @@
-"""The counts of the last buckets, read from the store bucket by bucket. Blocking."""
+"""The counts of the last buckets, in which no voice is loud, read from the store bucket by bucket. Blocking."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from pipeline.alerting.counting.capped_counts import capped_counts
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.table import CountTable
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, bucket_start
@@ -58,14 +59,14 @@ class RecentCounts:
         while cursor < end:
             until, reread = min(end, cursor + _CHUNK * BUCKET_S), cursor - _LATE * BUCKET_S
             self._store.refresh()
-            self._fill(self._store.counts(time_of(reread), time_of(until), self._definition), reread, until)
+            self._fill(capped_counts(self._store, time_of(reread), time_of(until), self._definition), reread, until)
             yield until, self._columns(cursor, until)
             cursor = until
 
     def last_bucket(self, end: int) -> int:
         """Reads only the bucket before `end`, and returns the column after it."""
         start = end - BUCKET_S
-        self._fill(self._store.counts(time_of(start), time_of(end), self._definition), start, end)
+        self._fill(capped_counts(self._store, time_of(start), time_of(end), self._definition), start, end)
         return self.table.width
 
     def _fill(self, cells: list[Cell], start: int, end: int) -> None:

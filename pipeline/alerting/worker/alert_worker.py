@@ -100,7 +100,7 @@ class AlertWorker:
             evaluator=evaluator,
             leadership=self._leadership,
             completeness=self._completeness,
-            recorder=AlertRecorder(store, evidence, self._notifier, self._publisher, retry),
+            recorder=AlertRecorder(store, evidence, self._notifier, self._publisher, retry, settings.min_lift),
             calibration=CalibrationSchedule(evaluator, store, settings, retry, gauges, clock.monotonic),
             gauges=gauges,
             no_data=self._no_data,

@@ -28,9 +28,11 @@ class AlertRecorder:
         notifier: Notifier,
         publisher: AlertPublisher,
         retry: StoreRetry,
+        min_lift: float,
     ) -> None:
+        """An alert is disputed if loud voices decide whether its share is `min_lift` times the usual one."""
         self._store, self._evidence, self._notifier = store, evidence, notifier
-        self._publisher, self._retry = publisher, retry
+        self._publisher, self._retry, self._min_lift = publisher, retry, min_lift
         self._orphans_closed = False
 
     async def resume(self) -> None:
@@ -72,4 +74,4 @@ class AlertRecorder:
         end = episode.peak.at
         start = datetime.fromtimestamp(end.timestamp() - episode.peak.window_s, UTC)
         evidence = await self._retry(lambda: self._evidence.read(episode.scope, episode.lane, start, end))
-        return make_alert(event, evidence, before)
+        return make_alert(event, evidence, before, self._min_lift)

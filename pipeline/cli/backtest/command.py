@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 def backtest(
     file: Annotated[
-        Path | None, typer.Argument(help="CSV: timestamp,key,posts,negative in buckets of 5 to 60 minutes.")
+        Path | None,
+        typer.Argument(help="CSV: timestamp,key,posts,negative and optionally authors, in buckets of 5 to 60 minutes."),
     ] = None,
     index: Annotated[bool, typer.Option("--index", help="Read the history of the index instead of a file.")] = False,
     days: Annotated[

@@ -177,6 +177,8 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
             "properties": {"by": _KEYWORD, "note": _KEYWORD, "at": {"type": "date"}, "ended_at": {"type": "date"}}
         },
         "last_hour": {"type": "object", "enabled": False},
+        "loudest_voices": {"type": "object", "enabled": False},
+        "disputed": {"type": "boolean"},
         "terms": _KEYWORD,
         "spread": {"type": "object", "enabled": False},
         "series": {"type": "object", "enabled": False},

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from models.text import clean
+from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.origin import Language, origin
 from pipeline.domain.alert import VOLUME, Alert
 
@@ -77,6 +78,7 @@ def message(alert: Alert, transition: str, language: Language) -> Message:
     words = _WORDS[language]
     facts = [
         *_counts(alert, transition, words),
+        *caveats(alert, language),
         words["since"].format(since=alert.started_at.strftime("%Y-%m-%d %H:%M UTC")),
     ]
     if alert.terms:
