@@ -1,105 +1,169 @@
-"""`python -m benchmarks.replay`: the alert rule on real labelled posts, as the starter model reads them.
+"""`python -m benchmarks.replay`: the alert rule on real labelled posts, as a model reads them.
 
 The processes of `simulator.py` say when a post comes and whether it is negative; the posts themselves are real ones of
-that label, each in its turn, tweets for one half of the keys and Chinese hotel reviews for the other. The rule counts
-the model's labels: once every post that the model calls negative, and once only those with a high negative score
-(`alerts.negative_from`). For comparison it also counts the true labels of the same histories.
+that label, each in its turn, from another data set for each key in turn. The rule works on what the model says of them:
+once it counts the labels, and once it estimates the negatives from the scores. What the scores mean it knows from the
+other half of each data set (`pools.py`). For comparison it also counts the true labels of the same histories.
+
+`--targeted` takes the sets in which a sentiment belongs to a target. `--shares` only says how far the estimated share
+of one hour, of six and of a day is from the true one.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmarks.detector import RULE, measure
-from benchmarks.simulator import Counts, Process, simulate
+from benchmarks.pools import SETS, TARGETED, Pool, Readings, information, pools_of, read_set
+from benchmarks.simulator import Counts, Floats, Process, Simulated, simulate
 from models.bundle import load_bundle
-from models.engine import OnnxEngine
+from pipeline.alerting.detection.negative_share import Detector
+from pipeline.alerting.detection.score_model import ScoreModel
+from pipeline.alerting.detection.verdicts import KeyCounts
 from pipeline.alerting.evaluation.backtest import negative_scores
+from pipeline.alerting.evaluation.score_models import ScoreModels
 from pipeline.settings import STARTER
 
-Flags = NDArray[np.bool_]
-Floats = NDArray[np.float64]
-DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-#: File, and the label that is negative in it.
-SETS = {"tweets": ("tweeteval_sentiment.test", "negative"), "hotel reviews": ("chnsenticorp.test", "negative")}
-SURE = 0.6
 PROCESSES = [Process("beta-binomial", 20), Process("beta-binomial", 100), Process("2-hour swings", 100)]
+_HOUR = 4
+NEAR = 0.03
 
 
-class Pool:
-    """Real posts of both kinds, and whether the model calls each negative with a score of `score_from` or more."""
+class Accuracy(NamedTuple):
+    """How far the stated share of windows is from the true one.
 
-    def __init__(self, truth: Flags, scores: Floats, score_from: float, seed: int = 5) -> None:
-        """Of each post whether it is negative, and the score with which the model says so (-1 where it does not)."""
-        flags, rng = scores >= score_from, np.random.default_rng(seed)
-        self._runs = {kind: np.cumsum(np.tile(rng.permutation(flags[truth == kind]), 400)) for kind in (True, False)}
-        self.found, self.mistaken = float(flags[truth].mean()), float(flags[~truth].mean())
-        self.sizes = int(truth.sum()), int((~truth).sum())
+    `near` is the part within `NEAR`, `labels_near` that of the share of negative labels, `bound` the error in whose
+    reach nine of ten are, `covered` the part whose 80 % interval holds the true share, `width` its mean width.
+    """
 
-    def read(self, start: int, posts: Counts, negatives: Counts) -> Counts:
-        """How many the model calls negative in each bucket; the posts come one after the other, from `start` on."""
-        called = np.zeros_like(posts)
-        for kind, counts in ((True, negatives), (False, posts - negatives)):
-            ends = start + np.cumsum(counts)
-            run = self._runs[kind]
-            ends %= len(run) // 2
-            begins = np.maximum(ends - counts, 0)
-            called += run[ends] - run[begins]
-        return np.asarray(called)
+    near: float
+    labels_near: float
+    bound: float
+    covered: float
+    width: float
 
 
-def read_set(name: str, engine: OnnxEngine) -> tuple[Flags, Floats]:
-    """What a `Pool` is made of, of the posts of one of `SETS`."""
-    file, negative = SETS[name]
-    with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
-    scores: list[float] = []
-    for at in range(0, len(rows), 512):
-        predictions = engine.predict([r["text"] for r in rows[at : at + 512]])
-        scores += [
-            p.probabilities("sentiment")["negative"] if p.label("sentiment") == "negative" else -1.0
-            for p in predictions
-        ]
-    return np.array([str(r["label"]).lower() in {negative, "0"} for r in rows]), np.array(scores)
+def accuracy(case: Simulated, models: ScoreModels, hours: int) -> dict[int, Accuracy]:
+    """Per key the accuracy of windows of that many hours in the last two weeks."""
+    history, span = case.history, RULE.span
+    sums = history.score_sums
+    assert sums is not None
+    detector, n_keys = Detector(RULE, models), len(history.keys)
+    padded = [np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives, sums)]
+    counts = KeyCounts(padded[0], padded[1], padded[2], np.zeros(n_keys, np.int64))
+    quiet, width, begin = np.zeros(n_keys, np.bool_), hours * _HOUR, history.posts.shape[1] - 14 * 24 * _HOUR
+    errors: dict[int, list[tuple[float, float, bool, float]]] = {key: [] for key in range(n_keys)}
+    for end in range(1, history.posts.shape[1] + 1):
+        detector.learn(counts.between(end, end + span), quiet)
+        if end < begin or (end - begin) % width:
+            continue
+        window = slice(end - width, end)
+        n, labelled, scored, true = (
+            a[:, window].sum(1) for a in (history.posts, history.negatives, sums, case.negatives)
+        )
+        estimated = np.clip(detector.reading.negatives(n, scored), 0, n)
+        low, high = detector.reading.interval(n, estimated)
+        share, posts = true / np.maximum(n, 1), np.maximum(n, 1)
+        for key in np.flatnonzero(n).tolist():
+            held = bool(low[key] - 1e-9 <= share[key] <= high[key] + 1e-9)
+            row = estimated[key] / posts[key], labelled[key] / posts[key]
+            errors[key].append((row[0] - share[key], row[1] - share[key], held, high[key] - low[key]))
+    return {key: _accuracy(found) for key, found in errors.items()}
 
 
-def _read(pools: Sequence[Pool], key: int, posts: Counts, negatives: Counts) -> Counts:
+def _accuracy(rows: Sequence[tuple[float, float, bool, float]]) -> Accuracy:
+    error, by_label, held, width = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    return Accuracy(
+        near=float((abs(error) <= NEAR).mean()),
+        labels_near=float((abs(by_label) <= NEAR).mean()),
+        bound=float(np.quantile(abs(error), 0.9)),
+        covered=float(held.mean()),
+        width=float(width.mean()),
+    )
+
+
+def _mean(rows: Iterable[Accuracy]) -> Accuracy:
+    return Accuracy(*np.array(list(rows)).mean(0).tolist())
+
+
+def _read(pools: Sequence[Pool], key: int, posts: Counts, negatives: Counts) -> tuple[Counts, Floats]:
     return pools[key % len(pools)].read(97 * key, posts, negatives)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay")
-    parser.add_argument("--seeds", default="1,2,3")
-    seeds = tuple(map(int, parser.parse_args().seeds.split(",")))
-    engine = load_bundle(STARTER)
-    sets = [read_set(name, engine) for name in SETS]
-    readers: dict[str, Any] = {"truth": simulate}
-    for title, score_from in (("the model", 0.0), (f"from {SURE}", SURE)):
-        pools = [Pool(truth, scores, score_from) for truth, scores in sets]
-        for name, pool in zip(SETS, pools, strict=True):
-            print(
-                f"{title}, {name}: {pool.sizes[0]} negative posts, {pool.found:.0%} of them called so; "
-                f"{pool.sizes[1]} others, {pool.mistaken:.0%} of them called negative"
-            )
-        readers[title] = partial(simulate, read=partial(_read, pools))
+def show_information(readings: Sequence[Readings]) -> None:
+    """What a reading of a post carries about the share, relative to a judge who never errs."""
+    for one in readings:
+        carried = ", ".join(f"{name} {value:.2f}" for name, value in information(one).items())
+        truth = one.truth
+        print(
+            f"{one.name}: {truth.sum()} negative posts, {one.called[truth].mean():.0%} called so, mean score "
+            f"{one.scores[truth].mean():.2f}; {(~truth).sum()} others, {one.called[~truth].mean():.0%} called so, mean "
+            f"score {one.scores[~truth].mean():.2f}; carried: {carried}",
+            flush=True,
+        )
+
+
+def show_shares(readings: Sequence[Readings], models: ScoreModels, read: Any, seeds: Sequence[int]) -> None:
+    """The stated share against the true one, by data set, volume and window."""
+    columns = f"{'within .03':>11} {'labels':>7} {'9 of 10 in':>11} {'in interval':>12} {'width':>6}"
+    print(f"{'posts':16} {'/h':>4} {'window':>7} {columns}")
+    for rate in (20, 100, 500):
+        for hours in (1, 6, 24):
+            found: dict[str, list[Accuracy]] = {one.name: [] for one in readings}
+            for seed in seeds:
+                case = simulate(Process("beta-binomial", rate), 3, seed, keys=4 * len(readings), read=read)
+                for key, accurate in accuracy(case, models, hours).items():
+                    found[readings[key % len(readings)].name].append(accurate)
+            for name, rows in found.items():
+                a = _mean(rows)
+                print(
+                    f"{name:16} {rate:4} {hours:5} h {a.near:11.2f} {a.labels_near:7.2f} {a.bound:11.3f} "
+                    f"{a.covered:12.2f} {a.width:6.3f}",
+                    flush=True,
+                )
+
+
+def show_recall(models: ScoreModels, read: Any, seeds: tuple[int, ...]) -> None:
+    """The rule on spikes, read by a judge who never errs, by the labels and by the scores."""
     print(f"{'process':16} {'/h':>4} {'read by':9} {'fire':>5} {'false':>6} {'x3':>5} {'min':>4} {'x5':>5} {'min':>4}")
+    made = partial(simulate, read=read)
+    readers: dict[str, tuple[Any, ScoreModels]] = {
+        "truth": (simulate, ScoreModels()), "labels": (made, ScoreModels()), "scores": (made, models),
+    }  # fmt: skip
     for process in PROCESSES:
-        for reader, made in readers.items():
-            r = measure(lambda c: negative_scores(c.history, RULE), process, seeds, made).row
+        for reader, (simulated, by) in readers.items():
+            r = measure(lambda c, by=by: negative_scores(c.history, RULE, models=by), process, seeds, simulated).row  # type: ignore[misc]
             print(
                 f"{process.name:16} {process.posts_per_h:4} {reader:9} {r['fire']:5.1f} {r['false']:6.3f} "
                 f"{r['x3']:5.2f} {r['x3 min']:4.0f} {r['x5']:5.2f} {r['x5 min']:4.0f}",
                 flush=True,
             )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.replay")
+    parser.add_argument("--seeds", default="1,2,3")
+    parser.add_argument("--bundle", type=Path, default=STARTER)
+    parser.add_argument("--targeted", action="store_true", help="replay the targeted sets")
+    parser.add_argument("--shares", action="store_true", help="only say how far the stated share is from the true one")
+    asked = parser.parse_args()
+    seeds = tuple(map(int, asked.seeds.split(",")))
+    engine = load_bundle(asked.bundle)
+    readings = [read_set(name, file, engine) for name, file in (TARGETED if asked.targeted else SETS).items()]
+    show_information(readings)
+    groups, pools = pools_of(readings)
+    model = ScoreModel.of(groups, ("negative",))
+    models, read = ScoreModels(model, model), partial(_read, pools)
+    if asked.shares:
+        show_shares(readings, models, read, seeds)
+        return
+    show_recall(models, read, seeds)
 
 
 if __name__ == "__main__":

@@ -57,11 +57,15 @@ class Process:
 
 @dataclass(frozen=True)
 class Simulated:
-    """A history, the bucket in which each key's spike begins (-1 where it has none), and its share without noise."""
+    """A history, the bucket in which each key's spike begins (-1 where it has none), and its share without noise.
+
+    `negatives` are the true ones; those of the history may be read by a model.
+    """
 
     history: CountHistory
     spikes: Counts
     usual: Floats
+    negatives: Counts
 
     def begin(self, key: int) -> datetime:
         return self.history.start + timedelta(seconds=int(self.spikes[key]) * BUCKET_S)
@@ -74,11 +78,12 @@ def simulate(
     *,
     keys: int = 30,
     weeks: int = 5,
-    read: Callable[[int, Counts, Counts], Counts] | None = None,
+    read: Callable[[int, Counts, Counts], tuple[Counts, Floats]] | None = None,
 ) -> Simulated:
     """`times` 1 makes a quiet history; else each key has one spike in the last two weeks.
 
-    `read(key, posts, negatives)` says how many of a key's posts a classifier calls negative, bucket by bucket.
+    `read(key, posts, negatives)` says how many of a key's posts a classifier calls negative, bucket by bucket, and the
+    sums of their scores.
     """
     words = [seed, NOISES.index(process.noise), round(process.posts_per_h), round(10 * times)]
     rng = np.random.default_rng([*words, *process.name.encode()])
@@ -102,18 +107,24 @@ def simulate(
             posts[key, window] += more
     if process.misread:
         negatives = rng.binomial(negatives, 0.75) + rng.binomial(posts - negatives, 0.07)
+    names, called, sums = tuple(f"key{i:03}" for i in range(keys)), negatives, None
     if read:
-        negatives = np.stack([read(key, posts[key], negatives[key]) for key in range(keys)])
-    names = tuple(f"key{i:03}" for i in range(keys))
-    return Simulated(CountHistory(names, START, BUCKET_S, posts, negatives), spikes, 1 / (1 + np.exp(-logit)))
+        called, sums = map(np.stack, zip(*(read(k, posts[k], negatives[k]) for k in range(keys)), strict=True))
+    history = CountHistory(names, START, BUCKET_S, posts, called, score_sums=sums)
+    return Simulated(history, spikes, 1 / (1 + np.exp(-logit)), negatives)
 
 
 def joined(cases: Sequence[Simulated]) -> Simulated:
     """The keys of all cases in one history."""
-    posts, negatives = (np.concatenate([getattr(c.history, name) for c in cases]) for name in ("posts", "negatives"))
+    posts, called = (np.concatenate([getattr(c.history, name) for c in cases]) for name in ("posts", "negatives"))
+    sums = [c.history.score_sums for c in cases if c.history.score_sums is not None]
     names = tuple(f"key{i:03}" for i in range(len(posts)))
-    history = CountHistory(names, START, BUCKET_S, posts, negatives)
-    return Simulated(history, *(np.concatenate([getattr(c, name) for c in cases]) for name in ("spikes", "usual")))
+    score_sums = np.concatenate(sums) if sums else None
+    history = CountHistory(names, START, BUCKET_S, posts, called, score_sums=score_sums)
+    spikes, usual, negatives = (
+        np.concatenate([getattr(c, name) for c in cases]) for name in ("spikes", "usual", "negatives")
+    )
+    return Simulated(history, spikes, usual, negatives)
 
 
 def brands(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.engine import Encoded
 from models.heads import Head, Prediction
@@ -18,6 +19,7 @@ from models.json_types import JsonObject
 from models.mentions import Mentions
 from models.prevalence import ScoreGroup
 from models.runtimes import EngineError
+from pipeline.alerting.detection.verdicts import KeyCounts
 from pipeline.classify.codec import decode
 from pipeline.domain.alert import Alert
 from pipeline.domain.post import Origin, Record, ScoredPost
@@ -64,6 +66,11 @@ def an_alert(alert_id: str = "a", **fields: Any) -> Alert:
     """An open alert of the topic x, with these fields of its JSON in place of the usual ones."""
     usual = {"key": "topic:x", "topic": "x", "started_at": START.isoformat(), "severity": "warning", "state": "open"}
     return Alert.from_json(alert_id, {**usual, **fields})
+
+
+def counted(posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> KeyCounts:
+    """Counts of keys whose labels are counted, [n_keys, buckets]."""
+    return KeyCounts(posts, negatives, np.zeros(posts.shape), np.zeros(len(posts), np.int64))
 
 
 class DummyClassifier:

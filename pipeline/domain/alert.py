@@ -134,6 +134,13 @@ class Alert:
             "last_hour": self.last_hour.to_json() if self.last_hour else {},
             "note": self.note,
             **_known({
+                "false_alerts_low": threshold.false_alerts_low,
+                "false_alerts_high": threshold.false_alerts_high,
+                "counted": peak.counted,
+                "share_low": peak.share_low,
+                "share_high": peak.share_high,
+                "negative_mean": peak.negative_mean,
+                "other_mean": peak.other_mean,
                 "notifications": None if status.deliveries is None else [d.to_json() for d in status.deliveries],
                 "pending": None if status.pending is None else list(status.pending),
                 "held": status.held,

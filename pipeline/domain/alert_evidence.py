@@ -15,6 +15,10 @@ class PeakCounts:
     `observed` and `expected` are negative posts in the negative lane; in the volume lane they are posts, and there is
     no `share` and no `expected_share` (both in [0, 1]). `lift` is observed over expected, `score` is -log10 of the tail
     probability. `cold` says that the key had too little history, so that fixed limits judged it.
+
+    Where the negatives are estimated, `counted` are the posts that are labelled negative, `share_low` to `share_high`
+    is the 80 % interval of the share, and `observed` is (sum of the negative scores - posts * `other_mean`) /
+    (`negative_mean` - `other_mean`), rounded. All five are None where labels are counted.
     """
 
     observed: int = 0
@@ -26,18 +30,26 @@ class PeakCounts:
     score: float = 0.0
     window_s: int = 3600
     cold: bool = False
+    counted: int | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    negative_mean: float | None = None
+    other_mean: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AppliedThreshold:
     """The score `fire` from which keys of this volume `tier` alert.
 
-    `false_alerts_per_key_week` is how often they alert without cause by the calibration (None: there was none yet).
+    `false_alerts_per_key_week` is how often they alert without cause by the calibration, with the ends of its 80 %
+    interval (None: there was no calibration yet, or it gave no interval).
     """
 
     tier: str = ""
     fire: float = 0.0
     false_alerts_per_key_week: float | None = None
+    false_alerts_low: float | None = None
+    false_alerts_high: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +161,7 @@ class Series:
     end: int
     step_s: int
     posts: tuple[int, ...]
-    negatives: tuple[int, ...]
+    negatives: tuple[float, ...]
 
     def to_json(self) -> JsonObject:
         return {"end": self.end, "step_s": self.step_s, "posts": list(self.posts), "negatives": list(self.negatives)}

@@ -194,6 +194,15 @@ def corrected(answer: dict[str, Any]) -> None:
     assert [post["labels"]["sentiment"] for post in _sources(answer)] == ["positive"]
 
 
+def estimated(answer: dict[str, Any]) -> None:
+    if "bins" in answer["aggregations"]:
+        assert all(name.startswith("Nova=") for name in _buckets(answer, "bins"))
+        return
+    posts, score_sum = (answer["aggregations"][name]["value"] for name in ("posts", "score_sum"))
+    assert posts == answer["hits"]["total"]["value"] >= 6 * NOVA
+    assert 0.1 * posts < score_sum < 0.9 * posts, "posts score .9 or .1"
+
+
 EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "negative-share-per-subject-per-hour": share_per_subject,
     "negative-share-of-every-topic": share_of_topics,
@@ -209,6 +218,7 @@ EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "all-alerts-of-a-subject": alerts_of_subject,
     "alerts-that-a-channel-did-not-take": alerts_of_subject,
     "re-derive-an-alerts-number": rederived,
+    "re-derive-an-alerts-estimate": estimated,
     "how-many-annotations-by-whom": annotations_of_people,
     "disagreement-of-annotator-and-model": confusion,
     "posts-on-which-annotators-disagree": contradictions,

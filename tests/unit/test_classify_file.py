@@ -73,7 +73,7 @@ def test_a_target_that_is_not_in_the_text_is_an_error_with_its_field(row: dict[s
 
 
 def test_rows_get_the_sentiment_toward_their_target(bundle: Path, tmp_path: Path) -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"text": TEXT, "target": "Nova", "from": 0, "to": 4},
         {"text": TEXT, "target": "Kestrel", "from": 44, "to": 51},
         {"text": TEXT},

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from scipy.stats import betabinom
 
-from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import exceeds_lift, log10_tail
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
 from pipeline.domain.alert import CRITICAL
 from pipeline.domain.counting import Scope
-from tests.builders import START
+from tests.builders import START, counted
 
 RULE = DetectorConfig()
 
@@ -49,7 +50,7 @@ def run(posts: np.ndarray, negatives: np.ndarray) -> list[Verdicts]:
     quiet = np.zeros(len(posts), np.bool_)
     for end in range(1, posts.shape[1] + 1):
         newest = slice(end, end + RULE.span)
-        verdict = detector.step(padded[0][:, newest], padded[1][:, newest], quiet)
+        verdict = detector.step(counted(padded[0][:, newest], padded[1][:, newest]), quiet)
         assert verdict is not None
         found.append(verdict)
     return found

@@ -14,7 +14,7 @@ from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import log10_tail, onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector
-from tests.builders import START
+from tests.builders import START, counted
 
 WINDOWS, RECENT, GUARD, WEEK = (1, 2, 3, 4, 6), 2, 2, 168
 SPAN = 6 + RECENT + GUARD + 6
@@ -150,7 +150,7 @@ def test_the_share_rule_gives_what_its_formulas_say() -> None:
     fired = 0
     for hour, (p, q) in enumerate(spans(*weeks())):
         excluded = np.array([False, False, 185 <= hour < 195, False])
-        verdicts = detector.step(p, q, excluded)
+        verdicts = detector.step(counted(p, q), excluded)
         formulas.step(p, q, excluded)
         for key in range(4):
             scores = [formulas.score(row, key, p, q) for row in range(len(WINDOWS))]
@@ -170,10 +170,10 @@ def test_each_window_of_a_key_says_its_numbers_and_which_gates_are_shut() -> Non
     detector, formulas = Detector(HOURLY), Share(4)
     shut = {"few": 0, "flat": 0, "cold": 0}
     for hour, (p, q) in enumerate(spans(*weeks())):
-        detector.step(p, q, np.zeros(4, np.bool_))
+        detector.step(counted(p, q), np.zeros(4, np.bool_))
         formulas.step(p, q, np.zeros(4, np.bool_))
         for key in range(4 if hour % 7 == 0 else 0):
-            for row, found in enumerate(detector.windows(key, p, q)):
+            for row, found in enumerate(detector.windows(key, counted(p, q))):
                 n, k, share, rho = formulas.window(row, key, p, q)
                 p0, handicap = formulas.baseline(key), 0.5 * math.log10(6 / WINDOWS[row])
                 assert (found.window, found.posts, found.negatives) == (WINDOWS[row], n, k)
@@ -183,7 +183,7 @@ def test_each_window_of_a_key_says_its_numbers_and_which_gates_are_shut() -> Non
                 assert found.few == (k < 10)
                 assert found.flat == (k < 1.5 * n * p0 and 1.5 * (n - k) > n - n * p0)
                 assert found.cold == (formulas.cold(key) and (n < 50 or k < 0.4 * n))
-                assert detector.score(key, WINDOWS[row], n, k) == pytest.approx(
+                assert detector.score(key, WINDOWS[row], n, k, 0.0) == pytest.approx(
                     0.0 if found.few or found.flat else found.score
                 )
                 for name in shut:
@@ -196,7 +196,7 @@ def test_the_volume_of_a_key_is_its_mean_over_what_the_baseline_remembers() -> N
     posts = np.full((2, 400), 7)
     posts[1, :300] = 0
     for hour, (p, q) in enumerate(spans(posts, posts)):
-        detector.step(p, q, np.zeros(2, np.bool_))
+        detector.step(counted(p, q), np.zeros(2, np.bool_))
         if hour < 8:
             assert detector.volume(0) == 0
     assert detector.volume(0) == pytest.approx(7)

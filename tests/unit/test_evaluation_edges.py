@@ -168,8 +168,8 @@ def test_posts_of_two_keys_are_told_apart_where_both_are_counted() -> None:
     assert shared_scope(Scope("t"), Scope("u")) is None
     assert shared_scope(Scope("t", "Nova"), Scope("t")) == Scope("t", "Nova")
     counts = table([Cell(0, "t", "", 50, 10), Cell(300, "t", "Nova", 9, 4), Cell(900, "t", "Nova", 1, 1)])
-    assert counts_outside(counts, Scope("t"), Scope("", "Nova"), slice(0, 4)) == (40, 5)
-    assert counts_outside(counts, Scope("t"), Scope("", "Nova"), slice(0, 2)) == (41, 6)
+    assert counts_outside(counts, Scope("t"), Scope("", "Nova"), slice(0, 4)) == (40, 5, 0.0)
+    assert counts_outside(counts, Scope("t"), Scope("", "Nova"), slice(0, 2)) == (41, 6, 0.0)
     assert counts_outside(counts, Scope("t"), Scope("u"), slice(0, 4)) is None
     assert counts_outside(counts, Scope("t"), Scope("", "Orbit"), slice(0, 4)) is None
 

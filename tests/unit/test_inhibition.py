@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import pytest
 
+from pipeline.alerting.counting.overlap import Outside
 from pipeline.alerting.counting.table import CountTable, key_name
 from pipeline.alerting.evaluation.episodes import Episode, Observation
 from pipeline.alerting.evaluation.inhibition import inhibitor_of, is_independent
@@ -38,8 +39,8 @@ class FakeCandidate:
     def began_at(self) -> datetime:
         return self.began
 
-    def fires_with(self, posts: int, negatives: int) -> bool:
-        return negatives >= self.needs
+    def fires_with(self, counts: Outside) -> bool:
+        return counts.negatives >= self.needs
 
     def subject_within(self) -> str:
         return self.subject

@@ -18,6 +18,7 @@ from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import CountTable
 from pipeline.alerting.detection.dispersion import Dispersion, Prior
 from pipeline.alerting.detection.negative_share import DetectorConfig
+from pipeline.alerting.detection.score_model import COUNTED, Evidence
 from pipeline.alerting.evaluation.backtest import negative_scores
 from pipeline.alerting.evaluation.episodes import Policy, Transition
 from pipeline.alerting.evaluation.evaluator import Evaluator
@@ -244,13 +245,14 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
     negatives = rng.binomial(posts, share)
     made = [Dispersion((12,), 6, Prior(half_life=4000, steps=200)) for _ in range(2)]
     keep, shares = np.ones(3, np.bool_), np.full(3, share)
+    reading = COUNTED.read(Evidence(shares, shares, np.ones(3), np.full(3, np.inf)))
     for one in made:
         one.grow(3)
         for end in range(30, 400):
-            one.learn(posts[:, end - 30 : end], negatives[:, end - 30 : end], shares, keep)
+            one.learn(posts[:, end - 30 : end], negatives[:, end - 30 : end], shares, reading, keep)
     spike = np.full((3, 30), 40 + extra)
-    made[1].learn(spike, spike, shares, keep)
-    before, after = (one.forecast(posts, negatives, shares) for one in made)
+    made[1].learn(spike, spike, shares, reading, keep)
+    before, after = (one.forecast(posts, negatives, shares, reading) for one in made)
     np.testing.assert_allclose(before.rho, after.rho, rtol=0.01)
 
 

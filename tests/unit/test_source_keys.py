@@ -163,11 +163,11 @@ def test_what_a_key_has_beyond_another() -> None:
     )
     last = slice(1, 2)
     in_autos, on_weibo, nova = Scope("autos", "Nova"), Scope("", "Nova", "weibo"), Scope("", "Nova")
-    assert counts_outside(table, nova, on_weibo, last) == (3, 1)
-    assert counts_outside(table, on_weibo, nova, last) == (0, 0)
-    assert counts_outside(table, in_autos, on_weibo, last) == (3, 1), "all that Nova has elsewhere may be of autos"
-    assert counts_outside(table, Scope("games", "Nova"), on_weibo, last) == (3, 1)
-    assert counts_outside(table, on_weibo, Scope("games", "Nova"), last) == (9, 8)
+    assert counts_outside(table, nova, on_weibo, last) == (3, 1, 0.0)
+    assert counts_outside(table, on_weibo, nova, last) == (0, 0, 0.0)
+    assert counts_outside(table, in_autos, on_weibo, last) == (3, 1, 0.0), "all that Nova has elsewhere may be of autos"
+    assert counts_outside(table, Scope("games", "Nova"), on_weibo, last) == (3, 1, 0.0)
+    assert counts_outside(table, on_weibo, Scope("games", "Nova"), last) == (9, 8, 0.0)
     assert counts_outside(table, on_weibo, Scope("", "Nova", "x"), last) is None
     assert counts_outside(table, nova, Scope("", "Orbit"), last) is None
 

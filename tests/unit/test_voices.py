@@ -78,7 +78,7 @@ def test_capping_only_takes_away_and_leaves_sound_counts(posts: list[VoicePost],
 
 @given(_POSTS, _MOST)
 def test_no_voice_counts_more_than_the_most(posts: list[VoicePost], most: int) -> None:
-    """A feed of one author alone is a key with at most so many posts."""
+    """A feed of one author alone is a key with at most that number of posts."""
     for voice in ("ann", "bob"):
         mine = [post for post in posts if post.author == voice]
         for n, _, _ in per_key(capped(cells_of(mine), mine, most, SOURCES)).values():

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pipeline.alerting.alerts.evidence import Evidence
 from pipeline.alerting.alerts.maker import make_alert
 from pipeline.alerting.counting.table import CountTable, key_name, scope_of
-from pipeline.alerting.detection.negative_share import DetectorConfig, Verdicts
+from pipeline.alerting.detection.negative_share import DetectorConfig
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.alerting.evaluation import evaluator as evaluator_module
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.evaluator import Evaluator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipeline.alerting.alerts.estimate_note import estimate_note
 from pipeline.domain.alert import VOLUME, Alert
 
 
@@ -24,7 +25,8 @@ def counts_line(alert: Alert) -> str:
     """The counts of the alert's peak, observed against expected."""
     peak = alert.peak
     counted = _counted(alert, peak.observed, peak.posts)
-    return f"{counted} in {peak.window_s // 3600} h, {peak.expected:.1f} expected (x{peak.lift})"
+    estimate = f"; {note}" if (note := estimate_note(alert, "en")) else ""
+    return f"{counted} in {peak.window_s // 3600} h, {peak.expected:.1f} expected (x{peak.lift}){estimate}"
 
 
 def _counted(alert: Alert, observed: int, posts: int) -> str:

@@ -38,6 +38,8 @@ def make_alert(event: Event, evidence: Evidence, before: Alert | None, min_lift:
             tier=event.tier,
             fire=threshold.fire,
             false_alerts_per_key_week=round(threshold.per_key_week, 3) if threshold.key_weeks else None,
+            false_alerts_low=None if threshold.low is None else round(threshold.low, 3),
+            false_alerts_high=None if threshold.high is None else round(threshold.high, 3),
         ),
         sequence=episode.sequence,
         related=tuple(sorted({*event.inhibited, *(before.related if before else ())})),
@@ -68,6 +70,11 @@ def _peak_counts(episode: Episode) -> PeakCounts:
         score=peak.score,
         window_s=peak.window_s,
         cold=peak.cold,
+        counted=peak.counted,
+        share_low=peak.share_low,
+        share_high=peak.share_high,
+        negative_mean=peak.negative_mean,
+        other_mean=peak.other_mean,
     )
 
 
@@ -79,7 +86,7 @@ def last_hour(series: Series, episode: Episode) -> LastHour:
     expected = peak.expected * steps * series.step_s / peak.window_s if volume else peak.baseline * posts
     return LastHour(
         at=datetime.fromtimestamp(series.end, UTC),
-        observed=posts if volume else negatives,
+        observed=posts if volume else round(negatives),
         posts=posts,
         expected=round(expected, 2),
     )

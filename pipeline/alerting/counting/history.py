@@ -1,15 +1,16 @@
 """Counts per key and bucket from a CSV: `timestamp,key,posts,negative`, buckets of 5 to 60 minutes.
 
-A bucket without a row counts as no posts; `CountHistory.gaps` reports it. The optional column `authors` is the number
-of distinct authors of a bucket's posts, in which each post without an author counts as one more. An empty value says
-that nobody counted them. The posts that so few authors do not explain are left out (`author_counts.py`).
+A bucket without a row counts as no posts; `CountHistory.gaps` reports it. The optional column `score_sum` is the sum of
+the posts' negative scores. The optional column `authors` is the number of distinct authors of a bucket's posts, in
+which each post without an author counts as one more; an empty value says that nobody counted them. The posts that
+these authors do not explain are left out (`author_counts.py`), with the scores that posts of their label usually have.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import NamedTuple
@@ -26,18 +27,21 @@ from pipeline.ingest.columns import read_count
 
 BUCKETS_S = (300, 600, 720, 900, 1200, 1800, 3600)
 COLUMNS, AUTHORS = ("timestamp", "key", "posts", "negative"), "authors"
+#: An optional column; it has a value in every row or in none.
+SCORE_SUM = "score_sum"
 _NEGATIVE = re.compile(r"-[\d.,]*[1-9][\d.,]*", re.ASCII)
 #: Limits of a file of counts: years, posts of one bucket, and buckets times keys.
 FIRST_YEAR, LAST_YEAR, MAX_COUNT, MAX_CELLS = 1990, 2100, 10**12, 50_000_000
 
 
 class _Row(NamedTuple):
-    """The counts of one bucket, and the number of its row in the file."""
+    """The counts of one bucket, and the number of its row in the file; `score_sum` is NaN where the file has none."""
 
     at: datetime
     posts: int
     negatives: int
     authors: int
+    score_sum: float
     number: int
 
 
@@ -45,6 +49,7 @@ class _Row(NamedTuple):
 class CountHistory:
     """int64[n_keys, n_buckets] of posts and negatives; bucket i begins at `start + i * bucket_s`.
 
+    `score_sums`, float64[n_keys, n_buckets], are the sums of the posts' negative scores (None: nobody knows them).
     `scopes` maps the keys of an index to their scopes; it is empty for a file.
     """
 
@@ -55,6 +60,18 @@ class CountHistory:
     negatives: NDArray[np.int64]
     gaps: tuple[str, ...] = ()
     scopes: Mapping[str, Scope] = field(default_factory=dict)
+    score_sums: NDArray[np.float64] | None = None
+
+    def since(self, bucket: int) -> CountHistory:
+        """The same without the buckets before `bucket`."""
+        sums = None if self.score_sums is None else self.score_sums[:, bucket:]
+        return replace(
+            self,
+            start=self.start + timedelta(seconds=bucket * self.bucket_s),
+            posts=self.posts[:, bucket:],
+            negatives=self.negatives[:, bucket:],
+            score_sums=sums,
+        )
 
     def end_of(self, bucket: int) -> datetime:
         """When bucket number `bucket` ends."""
@@ -93,7 +110,8 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
             raise _bad(
                 name, number, f"timestamp is not later than the previous row of key {row['key']!r}", "sort the file"
             )
-        series.append(_Row(at, posts, negative, _authors(row, posts, name, number), number))
+        authors, score_sum = _authors(row, posts, name, number), _score_sum(row, posts, name, number)
+        series.append(_Row(at, posts, negative, authors, score_sum, number))
     if not rows:
         raise _bad(name, 2, "is missing", "the file has no row of counts")
     return _gridded(rows, name)
@@ -113,10 +131,11 @@ def _gridded(rows: dict[str, list[_Row]], name: str) -> CountHistory:
     n_buckets = round((end - start).total_seconds() // bucket_s) + 1
     keys = tuple(sorted(rows))
     posts, negatives, authors = np.zeros((3, len(keys), n_buckets), np.int64)
+    score_sums = np.zeros(posts.shape)
     gaps = []
     for k, key in enumerate(keys):
         before: datetime | None = None
-        for at, *counts, number in rows[key]:
+        for at, *counts, score_sum, number in rows[key]:
             place, rest = divmod((at - start).total_seconds(), bucket_s)
             if rest:
                 raise _bad(name, number, f"timestamp is off the grid of {bucket_s} s", "align the buckets")
@@ -124,9 +143,34 @@ def _gridded(rows: dict[str, list[_Row]], name: str) -> CountHistory:
                 missing = at - before - timedelta(seconds=bucket_s)
                 gaps.append(f"row {number}: key {key!r} has no rows for the {missing} before it")
             posts[k, int(place)], negatives[k, int(place)], authors[k, int(place)] = counts
+            score_sums[k, int(place)] = score_sum
             before = at
-    posts, negatives = without_loud_authors(posts, negatives, authors, bucket_s)
-    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps))
+    kept, kept_negatives = without_loud_authors(posts, negatives, authors, bucket_s)
+    sums = None
+    if not np.isnan(score_sums).any():
+        sums = _without_scores(score_sums, posts, negatives, posts - kept, negatives - kept_negatives)
+    posts, negatives = kept, kept_negatives
+    return CountHistory(keys, start, bucket_s, posts, negatives, tuple(gaps), score_sums=sums)
+
+
+def _without_scores(
+    score_sums: NDArray[np.float64],
+    posts: NDArray[np.int64],
+    negatives: NDArray[np.int64],
+    left_out: NDArray[np.int64],
+    left_out_negatives: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """The sums without the posts that are left out: these have the mean score that posts of their label have.
+
+    The two means of a key come from a least-squares fit over its buckets.
+    """
+    found = score_sums.copy()
+    for key in np.flatnonzero(left_out.any(1)):
+        labels = np.stack([negatives[key], posts[key] - negatives[key]], 1)
+        means = np.clip(np.linalg.lstsq(labels, score_sums[key], rcond=None)[0], 0.0, 1.0)
+        out = np.stack([left_out_negatives[key], left_out[key] - left_out_negatives[key]], 1) @ means
+        found[key] = np.clip(score_sums[key] - out, 0.0, posts[key] - left_out[key])
+    return found
 
 
 def _time(text: str, name: str, number: int) -> datetime:
@@ -146,6 +190,21 @@ def _count(text: str, column: str, name: str, number: int) -> int:
     if value is None or value > MAX_COUNT:
         shown = text if len(text) <= 40 else f"{text[:40]}..."
         raise _bad(name, number, f"{column} {shown!r} is not a whole number from 0 to {MAX_COUNT}", "write counts")
+    return value
+
+
+def _score_sum(row: Mapping[str, str], posts: int, name: str, number: int) -> float:
+    """NaN where the file has no such column."""
+    if SCORE_SUM not in row:
+        return float("nan")
+    try:
+        value = float("nan") if "_" in row[SCORE_SUM] else float(row[SCORE_SUM])
+    except ValueError:
+        value = float("nan")
+    # A sum of probabilities that was rounded may exceed the posts by a little.
+    if not 0 <= value <= posts * (1 + 1e-6):
+        shown = row[SCORE_SUM][:40]
+        raise _bad(name, number, f"{SCORE_SUM} {shown!r} is not a number from 0 to posts", "add up the negative scores")
     return value
 
 

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import astuple
+from typing import NamedTuple
 
 from pipeline.alerting.counting.table import CountTable
 from pipeline.domain.counting import Scope
+
+
+class Outside(NamedTuple):
+    """The posts of a key that do not belong to another, their negatives and the sum of their scores."""
+
+    posts: int
+    negatives: int
+    score_sum: float
 
 
 def shared_scope(one: Scope, other: Scope) -> Scope | None:
@@ -16,8 +25,8 @@ def shared_scope(one: Scope, other: Scope) -> Scope | None:
     return None if any(a and b and a != b for a, b in pairs) else Scope(*(a or b for a, b in pairs))
 
 
-def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice) -> tuple[int, int] | None:
-    """Posts and negatives of key `scope` that do not belong to key `other` as well; None where the table cannot tell.
+def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice) -> Outside | None:
+    """What of key `scope` does not belong to key `other` as well; None where the table cannot tell.
 
     The table does not count the posts that a subject has in a topic and in a source at once. There the result is an
     upper bound: the posts that the subject, which both keys name, has outside `other`.
@@ -33,8 +42,8 @@ def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice
         if parent is None:
             return None
         whole = parent
-    posts, negatives = (
-        max(0, min(int(counts[mine, columns].sum()), int((counts[whole, columns] - counts[part, columns]).sum())))
-        for counts in (table.posts, table.negatives)
+    posts, negatives, score_sum = (
+        max(0, min(counts[mine, columns].sum(), (counts[whole, columns] - counts[part, columns]).sum()))
+        for counts in (table.posts, table.negatives, table.score_sums)
     )
-    return posts, negatives
+    return Outside(int(posts), int(negatives), float(score_sum))

@@ -2,10 +2,14 @@
 
 Pure, vectorised over keys. For each key and each 5-minute bucket of event time:
 
-1. baseline share p0 = (K + w * g) / (N + w). K and N are the negatives and posts of the key, each bucket weighted by
-   2 ** (-age / half_life) (EWMA, half-life 7 days). Only buckets older than the longest window and the guard band
-   (6 h + 2 h) count, and none of an open episode, so a spike does not raise its own baseline. g is the share over
-   all keys and w = 20 posts its weight (a beta prior: shrinkage across keys).
+0. negatives k are estimated from sums of scores where the bundle says what its scores mean, and otherwise counted by
+   label (`score_model.py`). An estimate from n posts tells as much as n kappa / phi posts of a perfect judge, so that
+   effective counts k kappa / phi of n kappa / phi take the place of k of n in step 3.
+1. baseline mean score m0 = (S + w * g) / (N + w), and from it the share p0. S and N are the sum of scores and the posts
+   of the key, each bucket weighted by 2 ** (-age / half_life) (EWMA, half-life 7 days). Only buckets older than the
+   longest window and the guard band (6 h + 2 h) count, and none of an open episode, so a spike does not raise its own
+   baseline. g is the mean over all keys with the same score model and w = 20 posts its weight (a beta prior: shrinkage
+   across keys).
 2. expected share p_W and dispersion rho_W of each window W, from the usual variation of the key and from the two hours
    before the window (`dispersion.py` has the formulas and their sources).
 3. score s = max over W in (1, 2, 3, 4, 6 h) of -log10(P(X >= k) sqrt(6 h / W)),
@@ -24,14 +28,18 @@ Sources: Tokars et al. 2009 (rates with a denominator beat counts); Fricker et a
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.alerting.detection.dispersion import Dispersion, Prior
+from pipeline.alerting.detection.baseline import Baseline
+from pipeline.alerting.detection.dispersion import Counts, Dispersion, Prior
+from pipeline.alerting.detection.score_model import COUNTED, Evidence, Reading, ScoreModel
 from pipeline.alerting.detection.tail import Floats, exceeds_lift, log10_tail
+from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts, WindowVerdict
 from pipeline.domain.counting import BUCKET_S
 
 _PER_HOUR = 3600 // BUCKET_S
@@ -84,83 +92,50 @@ class DetectorConfig:
         return max(self.windows) + self.guard + 1
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
-    """Per key, of the window with the highest score; the score is 0 where a gate is shut.
-
-    `observed` and `expected` are negatives here, and posts in the volume lane.
-    """
-
-    score: Floats
-    window: NDArray[np.int64]
-    posts: NDArray[np.int64]
-    observed: NDArray[np.int64]
-    expected: Floats
-    baseline: Floats
-    cold: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, slots=True)
-class WindowVerdict:
-    """One window of one key; `window` is in buckets, `score` is the one that the window has with every gate open.
-
-    `few`, `flat` and `cold` mark the gates that are shut: too few negatives, too little lift, too little for a key
-    younger than a week.
-    """
-
-    window: int
-    posts: int
-    negatives: int
-    expected: float
-    rho: float
-    score: float
-    few: bool
-    flat: bool
-    cold: bool
-
-
 class Detector:
     """State of the baselines. The caller passes every bucket once, in order, to `learn` or to `step`."""
 
-    def __init__(self, config: DetectorConfig) -> None:
-        self.config = config
-        self._n = np.zeros(0)
-        self._k = np.zeros(0)
+    def __init__(self, config: DetectorConfig, models: Sequence[ScoreModel] = (COUNTED,)) -> None:
+        """`models` are the score models that `KeyCounts.model` numbers."""
+        self.config, self._models = config, tuple(models)
+        self._baseline = Baseline(config.half_life, config.prior_weight, len(self._models))
         self._age = np.zeros(0)
         prior = Prior(half_life=2 * config.half_life, steps=config.warm_after // 7)
         self._dispersion = Dispersion(config.windows, config.recent, prior)
+        self._model = np.zeros(0, np.int64)
+        #: How the scores of each key are read now.
+        self.reading = self._read(self._model)
         self._forecasts: dict[int, tuple[Floats, Floats]] = {}
 
-    def learn(self, posts: NDArray[np.int64], negatives: NDArray[np.int64], excluded: NDArray[np.bool_]) -> None:
-        """Takes the last `config.span` buckets, int64[n_keys, span], the newest last; new keys come at the end.
+    def learn(self, counts: KeyCounts, excluded: NDArray[np.bool_]) -> None:
+        """Takes the last `config.span` buckets; new keys come at the end.
 
         `excluded`, bool[n_keys], marks the keys that do not learn from the bucket that now enters the baseline.
         """
-        self._grow(len(posts))
-        config = self.config
-        decay = 0.5 ** (1 / config.half_life)
-        enters = posts.shape[1] - max(config.windows) - config.guard
-        keep = ~excluded
-        self._dispersion.learn(posts[:, :enters], negatives[:, :enters], self._baseline(), keep)
-        self._n = self._n * decay + keep * posts[:, enters - 1]
-        self._k = self._k * decay + keep * negatives[:, enters - 1]
-        self._age += (self._age > 0) | (posts[:, enters - 1] > 0)
+        self._grow(counts)
+        config, keep = self.config, ~excluded
+        enters = counts.posts.shape[1] - max(config.windows) - config.guard
+        posts, sums = counts.posts[:, :enters], self._sums(counts.between(0, enters))
+        self._dispersion.learn(posts, sums, self._baseline.mean, self.reading, keep)
+        self._baseline.learn(posts[:, -1], sums[:, -1], counts.negatives[:, enters - 1], counts.model, keep)
+        self._age += (self._age > 0) | (posts[:, -1] > 0)
+        self.reading = self._read(counts.model)
 
-    def step(self, posts: NDArray[np.int64], negatives: NDArray[np.int64], excluded: NDArray[np.bool_]) -> Verdicts:
+    def step(self, counts: KeyCounts, excluded: NDArray[np.bool_]) -> Verdicts:
         """Learns, and scores every key at the end of the newest bucket."""
-        self.learn(posts, negatives, excluded)
-        config, n_keys = self.config, len(posts)
-        share = self._baseline()
+        self.learn(counts, excluded)
+        config, n_keys, share = self.config, len(counts.posts), self.reading.share
         cold = self._age < config.warm_after - max(config.windows) - config.guard
         least = config.cold_rho if self._age.max(initial=0.0) >= config.warm_after // 7 else config.first_day_rho
-        forecast = self._dispersion.forecast(posts, negatives, share)
+        forecast = self._dispersion.forecast(counts.posts, self._sums(counts), self._baseline.mean, self.reading)
         n, k = forecast.posts, forecast.negatives
         gates = (k >= config.min_negatives) & exceeds_lift(k, n, share, config.min_lift)
         gates &= ~cold | ((n >= config.cold_posts) & (k >= config.cold_share * n))
         rho = np.where(cold, np.maximum(forecast.rho, least), forecast.rho)
         self._forecasts = {window: (forecast.share[i], rho[i]) for i, window in enumerate(config.windows)}
         scores = np.zeros(gates.shape)
-        scores[gates] = -log10_tail(k[gates], n[gates], *_beta(forecast.share[gates], rho[gates]))
+        worth = np.broadcast_to(self.reading.worth, gates.shape)[gates]
+        scores[gates] = -log10_tail(k[gates] * worth, n[gates] * worth, *_beta(forecast.share[gates], rho[gates]))
         scores = np.maximum(scores - np.array([self._handicap(w) for w in config.windows])[:, None], 0.0)
         best = scores.argmax(0), np.arange(n_keys)
         score = scores[best]
@@ -174,66 +149,126 @@ class Detector:
             cold=cold,
         )
 
-    def score(self, row: int, window: int, n: int, k: int) -> float:
-        """The score that key `row` would have now with k negatives of n posts in a window of `window` buckets."""
-        if k < self.config.min_negatives or not self.exceeds_lift(row, n, k):
+    def score(self, row: int, window: int, posts: int, negatives: int, score_sum: float) -> float:
+        """The score that key `row` would have now with these posts in a window of `window` buckets.
+
+        `negatives` are those by label.
+        """
+        found = self._negatives(row, posts, negatives, score_sum)
+        if found < self.config.min_negatives or not self._exceeds_lift(row, posts, found):
             return 0.0
-        return self._tail(row, window, n, k)
+        return self._tail(row, window, posts, found)
 
-    def _tail(self, row: int, window: int, n: int, k: int) -> float:
-        """The score of k negatives of n posts without the gates."""
-        expected, rho = (a[row : row + 1] for a in self._forecasts[window])
-        tail = float(log10_tail(np.array([k]), np.array([n]), *_beta(expected, rho))[0])
-        return max(0.0, -tail - self._handicap(window))
-
-    def windows(self, row: int, posts: NDArray[np.int64], negatives: NDArray[np.int64]) -> list[WindowVerdict]:
-        """Each window of key `row` after a scoring step over the same columns, int64[n_keys, >= longest window]."""
-        config, share, found = self.config, self._baseline()[row], []
+    def windows(self, row: int, counts: KeyCounts) -> list[WindowVerdict]:
+        """Each window of key `row` after a scoring step over the same columns."""
+        config, found = self.config, []
         cold = self._age[row] < config.warm_after - max(config.windows) - config.guard
         for window in config.windows:
-            n, k = (int(a[row, -window:].sum()) for a in (posts, negatives))
+            posts, counted, score_sum = _totals(row, counts, slice(-window, None))
+            negatives = self._negatives(row, posts, counted, score_sum)
             expected, rho = (float(a[row]) for a in self._forecasts[window])
             found.append(
                 WindowVerdict(
                     window=window,
-                    posts=n,
-                    negatives=k,
-                    expected=expected * n,
+                    posts=posts,
+                    negatives=negatives,
+                    counted=counted,
+                    expected=expected * posts,
                     rho=rho,
-                    score=self._tail(row, window, n, k) if k else 0.0,
-                    few=k < config.min_negatives,
-                    flat=not exceeds_lift(k, n, share, config.min_lift),
-                    cold=bool(cold and (n < config.cold_posts or k < config.cold_share * n)),
+                    score=self._tail(row, window, posts, negatives) if negatives else 0.0,
+                    few=negatives < config.min_negatives,
+                    flat=not self._exceeds_lift(row, posts, negatives),
+                    cold=bool(cold and (posts < config.cold_posts or negatives < config.cold_share * posts)),
                 )
             )
         return found
+
+    def estimate(self, row: int, counts: KeyCounts) -> Estimate | None:
+        """What the estimated negatives of key `row` in all buckets of `counts` rest on; None if labels are counted."""
+        if self._counts_labels(row):
+            return None
+        posts, counted, score_sum = _totals(row, counts, slice(None))
+        reading = self.reading.at(slice(row, row + 1))
+        negatives = self._negatives(row, posts, counted, score_sum)
+        low, high = reading.interval(np.array([posts]), np.array([negatives]))
+        other_mean, slope = float(reading.offset[0]), float(reading.slope[0])
+        return Estimate(counted, float(low[0]), float(high[0]), other_mean + slope, other_mean)
+
+    def negatives_of(self, row: int, posts: Counts, negatives: Counts, score_sums: Floats) -> Counts | Floats:
+        """The negatives among posts of key `row`, one number per bucket: by label, or estimated from the scores.
+
+        Noise may take an estimate below 0 or above the posts.
+        """
+        if self._counts_labels(row):
+            return negatives
+        return self.reading.at(slice(row, row + 1)).negatives(posts, score_sums)
+
+    def exceeds_lift(self, row: int, counts: KeyCounts) -> bool:
+        """Whether the posts of key `row` in all buckets of `counts` exceed its baseline by the minimum lift."""
+        totals = _totals(row, counts, slice(None))
+        return self._exceeds_lift(row, totals[0], self._negatives(row, *totals))
 
     def volume(self, row: int) -> float:
         """Posts per bucket of a key, averaged with the weights of the baseline."""
         half_life = self.config.half_life
         weight = (1 - 0.5 ** (self._age[row] / half_life)) / (1 - 0.5 ** (1 / half_life))
-        return float(self._n[row] / max(weight, 1.0))
+        return float(self._baseline.posts[row] / max(weight, 1.0))
 
-    def exceeds_lift(self, row: int, n: int, k: int) -> bool:
-        """Whether k negatives of n posts exceed the key's baseline by the minimum lift."""
-        return bool(exceeds_lift(k, n, self._baseline()[row], self.config.min_lift))
+    def _exceeds_lift(self, row: int, posts: int, negatives: float) -> bool:
+        return bool(exceeds_lift(negatives, posts, self.reading.share[row], self.config.min_lift))
+
+    def _tail(self, row: int, window: int, posts: int, negatives: float) -> float:
+        """The score of these counts without the gates."""
+        expected, rho = (a[row : row + 1] for a in self._forecasts[window])
+        worth = self.reading.worth[row]
+        tail = float(log10_tail(np.array([negatives * worth]), np.array([posts * worth]), *_beta(expected, rho))[0])
+        return max(0.0, -tail - self._handicap(window))
+
+    def _negatives(self, row: int, posts: int, negatives: int, score_sum: float) -> float:
+        """Negatives by label or estimated, in [0, posts]."""
+        found = self.negatives_of(row, np.array([posts]), np.array([negatives]), np.array([score_sum]))
+        return float(np.clip(found[0], 0, posts))
+
+    def _counts_labels(self, row: int) -> bool:
+        return self._models[self._model[row]].counts_labels
 
     def _handicap(self, window: int) -> float:
         """The amount by which a window's score is lowered: chance has more tries in shorter windows."""
         return 0.5 * math.log10(max(self.config.windows) / window)
 
-    def _baseline(self) -> Floats:
-        total = self._n.sum()
-        everywhere = self._k.sum() / total if total else 0.2
-        share = (self._k + self.config.prior_weight * everywhere) / (self._n + self.config.prior_weight)
-        clipped: Floats = np.clip(share, 0.005, 0.95)
-        return clipped
+    def _sums(self, counts: KeyCounts) -> Floats:
+        """[n_keys, buckets]: sums of scores, and negatives where labels are counted."""
+        counted = np.array([model.counts_labels for model in self._models])
+        if counted.all():
+            return counts.negatives.astype(np.float64)
+        if not counted.any():
+            return counts.score_sums
+        return np.where(counted[counts.model][:, None], counts.negatives, counts.score_sums)
 
-    def _grow(self, n_keys: int) -> None:
-        missing = n_keys - len(self._n)
+    def _grow(self, counts: KeyCounts) -> None:
+        n_keys, self._model = len(counts.posts), counts.model
+        missing = n_keys - len(self._age)
         if missing:
-            self._n, self._k, self._age = (np.pad(a, (0, missing)) for a in (self._n, self._k, self._age))
+            self._age = np.pad(self._age, (0, missing))
             self._dispersion.grow(n_keys)
+            self._baseline.grow(counts.model)
+            self.reading = self._read(counts.model)
+
+    def _read(self, model: NDArray[np.int64]) -> Reading:
+        evidence = Evidence(self._baseline.mean, self._baseline.called, *self._dispersion.phi())
+        if len(self._models) == 1:
+            return self._models[0].read(evidence)
+        fields = np.empty((len(Reading._fields), len(model)))
+        for number, score_model in enumerate(self._models):
+            rows = model == number
+            fields[:, rows] = np.array(score_model.read(evidence.at(rows)))
+        return Reading(*fields)
+
+
+def _totals(row: int, counts: KeyCounts, columns: slice) -> tuple[int, int, float]:
+    """Posts, negatives by label and sum of scores of key `row` in these columns."""
+    posts, negatives = (int(a[row, columns].sum()) for a in (counts.posts, counts.negatives))
+    return posts, negatives, float(counts.score_sums[row, columns].sum())
 
 
 def _beta(share: Floats, rho: Floats) -> tuple[Floats, Floats]:

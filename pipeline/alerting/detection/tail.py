@@ -13,33 +13,45 @@ _REACH = 12.0
 _ROWS = 256
 
 
-def log10_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats) -> Floats:
+def log10_tail(k: ArrayLike, n: ArrayLike, alpha: Floats, beta: Floats) -> Floats:
     """log10 P(X >= k) of X ~ BetaBinomial(n, alpha, beta), float64[rows]; 0 <= k <= n, in log space.
 
-    The term at x = k comes from the log-gamma function, the terms after it from the ratio of neighbours.
+    The term at x = k comes from the log-gamma function, the terms after it from the ratio of neighbours. Effective
+    counts need not be whole: between two whole k the logarithm is linear, and n enters through the gamma function.
 
     >>> round(float(log10_tail(np.array([1]), np.array([1]), np.array([1.0]), np.array([3.0]))[0]), 6)
     -0.60206
     """
+    k, n = np.asarray(k, np.float64), np.asarray(n, np.float64)
+    whole = np.floor(k)
     found = np.empty(len(k))
     mean = alpha / (alpha + beta)
     sigma = np.sqrt(n * mean * (1 - mean) * (alpha + beta + n) / (alpha + beta + 1))
-    reach = np.minimum(n - k, np.ceil(np.maximum(0.0, n * mean - k) + _REACH * sigma + _REACH)).astype(np.int64)
+    reach = np.ceil(np.maximum(0.0, n * mean - k) + _REACH * sigma + _REACH)
+    reach = np.minimum(np.ceil(n - whole), reach).astype(np.int64)
     for part in np.array_split(np.argsort(reach), -(-len(k) // _ROWS)) if len(k) else ():
-        found[part] = _log_tail(k[part], n[part], alpha[part], beta[part], int(reach[part].max()))
+        found[part] = _log_tail(
+            whole[part], k[part] - whole[part], n[part], alpha[part], beta[part], int(reach[part].max())
+        )
     capped: Floats = np.minimum(found / np.log(10), 0.0)
     return capped
 
 
-def _log_tail(k: NDArray[np.int64], n: NDArray[np.int64], alpha: Floats, beta: Floats, reach: int) -> Floats:
+def _log_tail(k: Floats, above: Floats, n: Floats, alpha: Floats, beta: Floats, reach: int) -> Floats:
+    """The logarithm of the tail at k + `above`, where k is whole and `above` is in [0, 1)."""
     first = gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1) + betaln(k + alpha, n - k + beta) - betaln(alpha, beta)
+    if not reach:
+        return np.asarray(first)
     x = k[:, None] + np.arange(reach)
     left = np.maximum(n[:, None] - x, 0)
     with np.errstate(divide="ignore"):
         ratio = left / (x + 1) * (x + alpha[:, None]) / (np.maximum(left - 1, 0) + beta[:, None])
         steps = np.cumsum(np.log(ratio), axis=1)
-    total: Floats = first + np.logaddexp(0.0, np.logaddexp.reduce(steps, axis=1)) if reach else first
-    return total
+    after = np.logaddexp.reduce(steps, axis=1)
+    at_k = np.logaddexp(0.0, after)
+    between = np.zeros(len(k))
+    np.multiply(above, after - at_k, out=between, where=above > 0)
+    return np.asarray(first + at_k + between)
 
 
 def exceeds_lift(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> NDArray[np.bool_]:
@@ -58,17 +70,18 @@ def exceeds_lift(k: ArrayLike, n: ArrayLike, share: ArrayLike, lift: float) -> N
     return risen
 
 
-def onset(posts: NDArray[np.int64], negatives: NDArray[np.int64], baseline: float) -> int:
+def onset(posts: NDArray[np.int64], negatives: ArrayLike, baseline: float) -> int:
     """Index of the bucket in which a rise most likely began: the suffix with the highest log-likelihood ratio.
 
-    `posts` and `negatives` are int64[buckets], the oldest first; `baseline` is in (0, 1). The index is 0 where no
-    suffix lies above the baseline. For each suffix n are its posts and k its negatives.
+    `posts` and `negatives` have one number per bucket, the oldest first; `baseline` is in (0, 1). Estimated negatives
+    may lie outside of [0, posts]. The index is 0 where no suffix lies above the baseline. For each suffix n are its
+    posts and k its negatives.
 
     >>> onset(np.array([5, 5, 5, 5]), np.array([1, 1, 5, 4]), 0.2)
     2
     """
     n = np.cumsum(posts[::-1])[::-1]
-    k = np.cumsum(negatives[::-1])[::-1]
+    k = np.clip(np.cumsum(np.asarray(negatives)[::-1])[::-1], 0, n)
     share = np.clip(k / np.maximum(n, 1), 1e-9, 1 - 1e-9)
     ratio = k * np.log(share / baseline) + (n - k) * np.log((1 - share) / (1 - baseline))
     return int(np.argmax(np.where(share > baseline, ratio, 0.0)))

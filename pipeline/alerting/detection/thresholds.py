@@ -25,11 +25,26 @@ def tier_of(posts_per_h: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """The score from which a key fires, and the episodes per key-week that it gave on a history of `key_weeks`."""
+    """The score from which a key fires, and the episodes per key-week that it gave on a history of `key_weeks`.
+
+    `low` and `high` are the ends of the 80 % interval of that rate (None: an earlier release found it, or nobody did).
+    """
 
     fire: float
     per_key_week: float
     key_weeks: float
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        interval = (
+            "" if self.low is None or self.high is None else f" (80 % interval {self.low:.3f} to {self.high:.3f})"
+        )
+        return f"{self.per_key_week:.3f} episodes per key-week{interval} over {self.key_weeks:.0f} key-weeks"
+
+    def to_json(self) -> JsonObject:
+        """The interval is left out where there is none."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +60,7 @@ class Calibration:
         return {
             "at": self.at.isoformat(),
             "target": self.target,
-            "tiers": {name: asdict(threshold) for name, threshold in self.thresholds.items()},
+            "tiers": {name: threshold.to_json() for name, threshold in self.thresholds.items()},
         }
 
     @classmethod

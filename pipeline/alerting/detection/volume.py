@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import nbinom
 
-from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.tail import Floats
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.domain.counting import BUCKET_S
 
 _DAYS = 14
@@ -85,7 +85,7 @@ class VolumeDetector:
             score=_score(now, self._mean, self._size, self._old_enough),
             window=np.full(len(now), self.hour, np.int64),
             posts=now,
-            observed=now,
+            observed=now.astype(np.float64),
             expected=mean,
             baseline=np.zeros(len(now)),
             cold=days < _WARM_DAYS * self._per_day,

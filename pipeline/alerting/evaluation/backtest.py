@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -11,73 +11,100 @@ from numpy.typing import NDArray
 
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.counting.table import CountTable, scope_of
-from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import Floats, onset
 from pipeline.alerting.detection.thresholds import Threshold, tier_of
+from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts
 from pipeline.alerting.detection.volume import VolumeDetector
+from pipeline.alerting.evaluation.episode_peaks import EpisodePeaks
 from pipeline.alerting.evaluation.episodes import Episode, Policy, Transition, step
 from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, touched
 from pipeline.alerting.evaluation.observations import observation_of
 from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
+from pipeline.alerting.evaluation.score_models import ScoreModels
 from pipeline.alerting.evaluation.volume_lane import CALM
 from pipeline.domain.counting import EVERYTHING, Scope
 
 NEGATIVE_POLICY = Policy()
 VOLUME_POLICY = Policy(fire=4.75, critical=7.0, calm=CALM)
 _GRID = np.arange(2.0, 20.01, 0.1)
+#: From this number of allowed episodes on, the upper end of the interval of the rate meets the target.
+LEAST_EXPECTED = 10.0
+_VERDICT_FIELDS = tuple(f.name for f in fields(Verdicts))
 
 
 @dataclass(frozen=True)
 class ScoreHistory:
-    """The verdicts on a history, [n_keys, n_buckets] each; the fields are those of `Verdicts`."""
+    """The verdicts on a history, [n_keys, n_buckets] each; the fields are those of `Verdicts`.
+
+    `estimates` are what the estimates of an episode's buckets rest on, by key and bucket.
+    """
 
     score: Floats
     window: NDArray[np.int64]
     posts: NDArray[np.int64]
-    observed: NDArray[np.int64]
+    observed: Floats
     expected: Floats
     baseline: Floats
     cold: NDArray[np.bool_]
+    estimates: Mapping[tuple[int, int], Estimate] = field(default_factory=dict)
 
     def at(self, bucket: int) -> Verdicts:
         """The verdicts at the end of one bucket."""
-        return Verdicts(**{name: values[:, bucket] for name, values in vars(self).items()})
+        return Verdicts(**{name: getattr(self, name)[:, bucket] for name in _VERDICT_FIELDS})
 
     def since(self, bucket: int) -> ScoreHistory:
         """The same without the buckets before `bucket`."""
-        return ScoreHistory(**{name: values[:, bucket:] for name, values in vars(self).items()})
+        estimates = {(key, at - bucket): found for (key, at), found in self.estimates.items() if at >= bucket}
+        return ScoreHistory(**{name: getattr(self, name)[:, bucket:] for name in _VERDICT_FIELDS}, estimates=estimates)
 
 
 def negative_scores(
-    history: CountHistory, config: DetectorConfig, on_progress: Callable[[float], None] = lambda _: None
+    history: CountHistory,
+    config: DetectorConfig,
+    on_progress: Callable[[float], None] = lambda _: None,
+    models: ScoreModels | None = None,
 ) -> ScoreHistory:
     """The scores of the negative lane; `on_progress` is called with the finished share, in [0, 1].
 
+    The `models` read the sums of scores; without them, or without sums, labels are counted.
+
     A bucket that scores `LEARN_BELOW` or more teaches neither its own key nor the keys that it touches.
     """
-    detector, span = Detector(config), config.span
-    posts, negatives = (np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives))
-    n_keys, n_buckets = history.posts.shape
-    table = table_of(replace(history, posts=posts, negatives=negatives))
+    span, (n_keys, n_buckets) = config.span, history.posts.shape
+    if models is None or history.score_sums is None:
+        models = ScoreModels()
+    detector = Detector(config, models)
+    table = table_of(history, span)
     scopes = table.scopes
-    verdicts = []
+    counts = KeyCounts(table.posts, table.negatives, table.score_sums, models.numbers(scopes))
+    verdicts, estimates = [], dict[tuple[int, int], Estimate]()
     excluded = np.zeros((n_keys, n_buckets + span), np.bool_)
     for end in range(1, n_buckets + 1):
         on_progress(end / n_buckets)
         entering = span + end - config.learning_delay
-        found = detector.step(posts[:, end : end + span], negatives[:, end : end + span], excluded[:, entering])
+        found = detector.step(counts.between(end, end + span), excluded[:, entering])
+        for row in np.flatnonzero(found.score >= NEGATIVE_POLICY.end_below).tolist():
+            estimate = detector.estimate(row, counts.between(span + end - int(found.window[row]), span + end))
+            if estimate is not None:
+                estimates[row, end - 1] = estimate
         longest = slice(span + end - max(config.windows), span + end)
         for row in np.flatnonzero(found.score >= LEARN_BELOW).tolist():
             others = (table.row(scope) for scope in touched(table, scopes[row], longest))
             excluded[[row, *(other for other in others if other is not None)], span + end - 1] = True
         verdicts.append(found)
-    return _scores(verdicts)
+    return replace(_scores(verdicts), estimates=estimates)
 
 
-def table_of(history: CountHistory) -> CountTable:
-    """The counts of a history as a table; a key whose name is not that of a scope counts as a subject."""
+def table_of(history: CountHistory, before: int = 0) -> CountTable:
+    """The counts of a history as a table; a key whose name is not that of a scope counts as a subject.
+
+    The table has `before` empty buckets before the history.
+    """
     scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
-    return CountTable.holding(scopes, history.posts, history.negatives)
+    sums = np.zeros(history.posts.shape) if history.score_sums is None else history.score_sums
+    posts, negatives, sums = (np.pad(a, ((0, 0), (before, 0))) for a in (history.posts, history.negatives, sums))
+    return CountTable.holding(scopes, posts, negatives, score_sums=sums)
 
 
 def volume_scores(history: CountHistory) -> ScoreHistory:
@@ -88,8 +115,7 @@ def volume_scores(history: CountHistory) -> ScoreHistory:
 
 
 def _scores(verdicts: Sequence[Verdicts]) -> ScoreHistory:
-    names = ScoreHistory.__dataclass_fields__
-    return ScoreHistory(**{name: np.stack([getattr(v, name) for v in verdicts], axis=1) for name in names})
+    return ScoreHistory(**{name: np.stack([getattr(v, name) for v in verdicts], axis=1) for name in _VERDICT_FIELDS})
 
 
 def tiers_of(history: CountHistory) -> list[str]:
@@ -118,7 +144,9 @@ def episodes(
         for b in range(history.posts.shape[1]):
             if current is None and scores.score[k, b] < own_policy.fire:
                 continue
-            observation = observation_of(scores.at(b), k, history.end_of(b), history.bucket_s)
+            observation = observation_of(
+                scores.at(b), k, history.end_of(b), history.bucket_s, scores.estimates.get((k, b))
+            )
             if current is None and not override.admits(observation):
                 continue
             scope = history.scopes.get(key, EVERYTHING)
@@ -136,10 +164,12 @@ def episodes(
 def calibrate(
     history: CountHistory, scores: ScoreHistory, target: float, policy: Policy = NEGATIVE_POLICY
 ) -> dict[str, Threshold]:
-    """For each volume tier the lowest threshold with at most `target` episodes per key-week on this history.
+    """For each volume tier a threshold with at most `target` episodes per key-week.
 
-    Cold keys fire by limits of their own and do not count. The key-weeks are those of the whole history, as in the
-    rate that is reported.
+    It is the lowest where the upper end of the 80 % interval of the rate meets the target. Where the target allows
+    fewer than `LEAST_EXPECTED` episodes on this history, that would ask for hardly any; there it is the lowest where
+    the rate itself meets the target, and the interval says how little is known. Cold keys fire by limits of their own
+    and do not count. The key-weeks are those of the whole history, as in the rate that is reported.
     """
     tiers, bucket = np.array(tiers_of(history)), timedelta(seconds=history.bucket_s)
     warm = np.where(scores.cold, 0.0, scores.score)
@@ -147,33 +177,17 @@ def calibrate(
     for name in dict.fromkeys(tiers.tolist()):
         in_tier = tiers == name
         key_weeks = float(history.key_weeks * in_tier.sum() / len(in_tier))
-        peaks = np.concatenate([_peaks(row, policy, bucket) for row in warm[in_tier]])
-        counted = ((float(fire), int((peaks >= fire).sum())) for fire in _GRID)
-        highest = float(_GRID[-1]), int((peaks >= _GRID[-1]).sum())
-        fire, count = next(((f, n) for f, n in counted if n <= target * key_weeks), highest)
-        chosen[name] = Threshold(fire, count / key_weeks, key_weeks)
+        peaks = EpisodePeaks.of(warm[in_tier], policy, bucket)
+        found = [peaks.threshold(float(fire), key_weeks) for fire in _GRID]
+        certain = target * key_weeks >= LEAST_EXPECTED
+        meets = (t for t in found if (t.high if certain and t.high is not None else t.per_key_week) <= target)
+        chosen[name] = next(meets, found[-1])
     return chosen
 
 
 def thresholds(history: CountHistory, fire: float, by_tier: Mapping[str, Threshold]) -> list[float]:
     """The threshold of each key: that of its tier, or `fire` where the calibration saw no key of the tier."""
     return [by_tier[tier].fire if tier in by_tier else fire for tier in tiers_of(history)]
-
-
-def _peaks(row: Floats, policy: Policy, bucket: timedelta) -> Floats:
-    """The highest score of each segment: those that reach `fire` are as many as the episodes at that threshold."""
-    segment = segments(row, policy, bucket)
-    peaks = np.zeros(segment[-1] + 1)
-    np.maximum.at(peaks, segment, row)
-    return peaks
-
-
-def segments(row: Floats, policy: Policy, bucket: timedelta) -> NDArray[np.int64]:
-    """A number per bucket that grows by one wherever an episode would end."""
-    low = row < policy.end_below
-    last_high = np.maximum.accumulate(np.where(low, -1, np.arange(len(row))))
-    ends = (np.arange(len(row)) - last_high - 1) * bucket.total_seconds() >= policy.calm.total_seconds()
-    return np.cumsum(ends)
 
 
 def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episode: Episode) -> datetime:
@@ -185,5 +199,9 @@ def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episo
     if not baseline:
         return episode.started_at
     window = slice(max(0, b + 1 - int(scores.window[k, b])), b + 1)
-    first = onset(history.posts[k, window], history.negatives[k, window], baseline)
+    posts, negatives = history.posts[k, window], history.negatives[k, window]
+    estimate = scores.estimates.get((k, b))
+    if estimate is not None and history.score_sums is not None:
+        negatives = estimate.negatives(posts, history.score_sums[k, window])
+    first = onset(posts, negatives, baseline)
     return history.end_of(b) - timedelta(seconds=(window.stop - window.start - first) * history.bucket_s)

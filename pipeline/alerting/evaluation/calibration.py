@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,10 +15,12 @@ from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import Calibration
 from pipeline.alerting.evaluation.backtest import ScoreHistory, calibrate, negative_scores
 from pipeline.alerting.evaluation.confirmed import AFTER, without
+from pipeline.alerting.evaluation.score_models import score_models
 from pipeline.domain.alert import NEGATIVE
-from pipeline.domain.counting import BUCKET_S, Scope, bucket_start
+from pipeline.domain.counting import BUCKET_S, NegativeDefinition, Scope, bucket_start
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal
 from pipeline.domain.operator_state import OperatorState, operator_key
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.store.protocol import EvaluationStore, NotificationStore, PostStore
 
 DAYS = 28
@@ -37,6 +38,7 @@ def calibrate_on_index(
     counts: CountCache,
     config: DetectorConfig,
     target: float,
+    definition: NegativeDefinition,
     on_progress: Callable[[float], None] = lambda _: None,
 ) -> Calibration:
     """Thresholds with at most `target` episodes per key-week over the last `DAYS` days.
@@ -56,15 +58,11 @@ def calibrate_on_index(
     end = datetime.fromtimestamp(bucket_start(bounds[1].timestamp()), UTC)
     start = max(end - timedelta(days=DAYS), bounds[0])
     history = history_of(counts, start, end)
-    scores = leave_out_confirmed(store, history, negative_scores(history, config, on_progress))
+    served = store.state(SERVED_MODEL)
+    models = score_models(served.prevalence if served else {}, definition)
+    scores = leave_out_confirmed(store, history, negative_scores(history, config, on_progress, models))
     first = int(WARM_UP.total_seconds()) // BUCKET_S
-    warm = replace(
-        history,
-        start=history.start + WARM_UP,
-        posts=history.posts[:, first:],
-        negatives=history.negatives[:, first:],
-    )
-    found = calibrate(warm, scores.since(first), target)
+    found = calibrate(history.since(first), scores.since(first), target)
     return Calibration(end, target, {tier: t for tier, t in found.items() if t.key_weeks >= LEAST_KEY_WEEKS})
 
 
@@ -90,6 +88,7 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> CountHisto
     named: dict[str, Scope] = {}
     posts: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
     negatives: dict[str, np.ndarray[Any, np.dtype[np.int64]]] = {}
+    score_sums: dict[str, np.ndarray[Any, np.dtype[np.float64]]] = {}
     for _, _, cells in counts.days(datetime.fromtimestamp(first, UTC), end):
         for cell in cells:
             for scope in filter(is_watched, scopes_of(cell)):
@@ -99,9 +98,11 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> CountHisto
                         continue
                     named[key] = scope
                     posts[key], negatives[key] = np.zeros((2, n_buckets), np.int64)
+                    score_sums[key] = np.zeros(n_buckets)
                 at = (cell.bucket - first) // BUCKET_S
                 posts[key][at] += cell.posts
                 negatives[key][at] += cell.negatives
+                score_sums[key][at] += cell.score_sum
     if not posts:
         raise Fatal(
             f"the index has no post to count from {start:%Y-%m-%d %H:%M} to {end:%Y-%m-%d %H:%M} UTC",
@@ -116,6 +117,7 @@ def history_of(counts: CountCache, start: datetime, end: datetime) -> CountHisto
         np.stack([posts[k] for k in keys]),
         np.stack([negatives[k] for k in keys]),
         scopes=named,
+        score_sums=np.stack([score_sums[k] for k in keys]),
     )
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.thresholds import Threshold
-from pipeline.alerting.evaluation.backtest import ScoreHistory, segments, table_of, tiers_of
+from pipeline.alerting.evaluation.backtest import ScoreHistory, table_of, tiers_of
+from pipeline.alerting.evaluation.episode_peaks import segments
 from pipeline.alerting.evaluation.episodes import Policy
 from pipeline.alerting.evaluation.exclusions import touched
 

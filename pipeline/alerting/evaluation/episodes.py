@@ -39,7 +39,12 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds."""
+    """The rule's verdict on one key at the end of one bucket; the window has `window_s` seconds.
+
+    Where `observed` is estimated it is rounded, `counted` are the posts that are labelled negative, and `share_low` to
+    `share_high` is the 80 % interval of the share. Then observed = (sum of the scores - posts * `other_mean`) /
+    (`negative_mean` - `other_mean`).
+    """
 
     at: datetime
     score: float
@@ -49,6 +54,11 @@ class Observation:
     baseline: float
     window_s: int
     cold: bool
+    counted: int | None = None
+    share_low: float | None = None
+    share_high: float | None = None
+    negative_mean: float | None = None
+    other_mean: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,11 @@ from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.lane import Lane
 from pipeline.alerting.evaluation.negative_lane import NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
+from pipeline.alerting.evaluation.score_models import score_models
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.alerting.evaluation.volume_lane import VolumeLane
 from pipeline.domain.counting import NegativeDefinition, bucket_start
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.store.protocol import EvaluationStore
 
 #: At the very first start the lanes only learn from what is older than this.
@@ -42,7 +44,7 @@ class Evaluator:
         volume: VolumeLane | None = None,
     ) -> None:
         """For each key the first of the `overrides` that matches it counts. Without `volume` that lane is off."""
-        self._store = store
+        self._store, self._definition = store, definition
         self._counts = RecentCounts(store, definition, config.span, keep=True)
         self._negative = NegativeLane(config, policy, overrides)
         self._volume = volume or VolumeLane(policy, overrides, enabled=False)
@@ -93,7 +95,7 @@ class Evaluator:
 
     def calibrate(self, target: float) -> Calibration:
         """Finds new thresholds on the index and does not use them yet; raises `Fatal` where it holds too little."""
-        return calibrate_on_index(self._store, self._counts.cache, self._negative.config, target)
+        return calibrate_on_index(self._store, self._counts.cache, self._negative.config, target, self._definition)
 
     def save(self) -> bool:
         """Saves cursor, episodes and unrecorded events; False where another process has saved in the meantime.
@@ -116,7 +118,8 @@ class Evaluator:
     def advance(self, watermark: datetime) -> Iterator[list[Event]]:
         """Evaluates every bucket that ends at or before the watermark; yields after each chunk of buckets."""
         end = bucket_start(watermark.timestamp())
-        if self._counts.relabelled():
+        relabelled, model_changed = self._counts.relabelled(), self._model_changed()
+        if relabelled or model_changed:
             self._learned = False
         if not self._learned and not self._learn(end):
             return
@@ -126,6 +129,11 @@ class Evaluator:
             events = [event for column in columns for event in self._step(column)]
             self._cursor, self.unrecorded = until, events
             yield events
+
+    def _model_changed(self) -> bool:
+        """Whether another bundle serves whose scores mean something else, so that old baselines are wrong."""
+        served = self._store.state(SERVED_MODEL)
+        return self._negative.read_by(score_models(served.prevalence if served else {}, self._definition))
 
     def _step(self, column: int) -> list[Event]:
         table = self._counts.table

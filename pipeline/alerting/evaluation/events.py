@@ -27,13 +27,16 @@ class Event:
 
     def to_json(self) -> JsonObject:
         """For the evaluator's state; NaN is written as null."""
-        threshold = {k: None if math.isnan(v) else v for k, v in asdict(self.threshold).items()}
+        interval = {"low": self.threshold.low, "high": self.threshold.high}
+        threshold = {k: v for k, v in asdict(self.threshold).items() if k not in interval}
+        threshold = {k: None if math.isnan(v) else v for k, v in threshold.items()}
         return {
             "episode": self.episode.to_json(),
             "transition": self.transition.value,
             "inhibited": list(self.inhibited),
             "muted": list(self.inhibited),  # a rollback to 0.11 reads it
             "threshold": threshold,
+            "rate": interval,  # apart, because 0.11 takes no other fields of a threshold
             "tier": self.tier,
             "series": asdict(self.series),
         }
@@ -47,7 +50,7 @@ class Event:
             Episode.from_json(value["episode"]),
             Transition(value["transition"]),
             tuple(value["inhibited"] if "inhibited" in value else value["muted"]),  # 0.11 wrote only `muted`
-            Threshold(**threshold),
+            Threshold(**threshold, **value.get("rate", {})),
             value["tier"],
             Series(series["end"], series["step_s"], tuple(series["posts"]), tuple(series["negatives"])),
         )

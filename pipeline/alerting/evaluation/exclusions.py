@@ -32,7 +32,7 @@ def touched(table: CountTable, scope: Scope, columns: slice) -> list[Scope]:
         other = table.scopes[row]
         own = int(table.negatives[row, columns].sum())
         left = counts_outside(table, other, scope, columns) if own else None
-        if left is not None and own - left[1] >= TOUCHED * own:
+        if left is not None and own - left.negatives >= TOUCHED * own:
             found.append(other)
     return found
 

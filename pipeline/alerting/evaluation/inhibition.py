@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Protocol
 
-from pipeline.alerting.counting.overlap import counts_outside
+from pipeline.alerting.counting.overlap import Outside, counts_outside
 from pipeline.alerting.counting.table import CountTable, scope_of
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.domain.alert import VOLUME
@@ -35,7 +35,7 @@ class Candidate(Protocol):
         """When the key most likely began to rise."""
         ...
 
-    def fires_with(self, posts: int, negatives: int) -> bool:
+    def fires_with(self, counts: Outside) -> bool:
         """Whether the key would fire if its window held only these posts."""
         ...
 
@@ -47,7 +47,7 @@ class Candidate(Protocol):
 def fires_without(key: Candidate, other: Scope) -> bool:
     """Whether the key would fire without the posts that it shares with `other`; True where the table cannot tell."""
     left = counts_outside(key.table, key.scope, other, key.columns)
-    return left is None or key.fires_with(*left)
+    return left is None or key.fires_with(left)
 
 
 def inhibitor_of(key: Candidate, episodes: Iterable[Episode]) -> str:

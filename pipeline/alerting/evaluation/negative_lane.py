@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.alerting.counting.overlap import Outside
 from pipeline.alerting.counting.table import CountTable, is_watched, key_name, rank
-from pipeline.alerting.detection.negative_share import Detector, DetectorConfig, Verdicts, WindowVerdict
+from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
+from pipeline.alerting.detection.verdicts import Estimate, KeyCounts, Verdicts, WindowVerdict, best_window
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import LEARN_BELOW, Exclusions, touched
 from pipeline.alerting.evaluation.inhibition import fires_without, inhibitor_of
 from pipeline.alerting.evaluation.lane import LaneState
-from pipeline.alerting.evaluation.observations import observation_of
+from pipeline.alerting.evaluation.observations import observation_of, series_of
 from pipeline.alerting.evaluation.open_episodes import OpenEpisodes
 from pipeline.alerting.evaluation.overrides import BY_RULE, KeyOverride, override_of
+from pipeline.alerting.evaluation.score_models import ScoreModels
 from pipeline.domain.alert import NEGATIVE
 from pipeline.domain.counting import BUCKET_S, Scope
 
@@ -29,7 +33,8 @@ from pipeline.domain.counting import BUCKET_S, Scope
 class KeyVerdict:
     """The verdict of the lane on one key at the end of one bucket.
 
-    `admitted` says whether the key's override lets it fire. `subject_within` is the subject that alone makes a topic
+    `estimate` is what the estimated negatives of the best window rest on (None: labels are counted). `admitted` says
+    whether the key's override lets it fire. `subject_within` is the subject that alone makes a topic
     or a source rise, `inhibited_by` the open episode without whose posts the key would not fire. `learning` is false
     while an episode keeps the key from learning.
     """
@@ -38,6 +43,7 @@ class KeyVerdict:
     scope: Scope
     observation: Observation
     windows: tuple[WindowVerdict, ...]
+    estimate: Estimate | None
     threshold: Threshold
     tier: str
     override: KeyOverride
@@ -59,6 +65,7 @@ class NegativeLane:
     def __init__(self, config: DetectorConfig, policy: Policy, overrides: Sequence[KeyOverride] = ()) -> None:
         """For each key the first of the `overrides` that matches it counts."""
         self.config, self._policy, self._overrides = config, policy, overrides
+        self._models = ScoreModels()
         #: Thresholds that replace `policy.fire`; None before the first calibration.
         self.calibration: Calibration | None = None
         self._episodes = OpenEpisodes(NEGATIVE)
@@ -67,7 +74,16 @@ class NegativeLane:
 
     def forget(self) -> None:
         """Implements `Lane`."""
-        self._detector = Detector(self.config)
+        self._detector = Detector(self.config, self._models)
+        self._model_numbers = np.zeros(0, np.int64)
+
+    def read_by(self, models: ScoreModels) -> bool:
+        """Uses other score models, and drops the baselines if they differ; returns whether they do."""
+        if models == self._models:
+            return False
+        self._models = models
+        self.forget()
+        return True
 
     def restore(self, state: LaneState) -> None:
         """Implements `Lane`."""
@@ -115,7 +131,8 @@ class NegativeLane:
             episode, transition = stepped
             self._exclude(table, column, key.scope, episode.started_at)
             if transition is not None and not episode.inhibited_by:
-                events.append(self._episodes.event(episode, transition, key.threshold, key.tier, table, column))
+                series = series_of(table, key.scope, column, partial(self._detector.negatives_of, row))
+                events.append(self._episodes.event(episode, transition, key.threshold, key.tier, series))
         return events
 
     def verdict_on(self, table: CountTable, column: int, verdicts: Verdicts, row: int) -> KeyVerdict:
@@ -123,12 +140,15 @@ class NegativeLane:
         key = self._candidate(table, column, verdicts, row)
         override, episode = self._override(key.scope), self._episodes.get(key.scope)
         admitted = override.admits(key.observation)
+        windows = tuple(self._detector.windows(row, self._key_counts(table, slice(column))))
+        best = best_window(windows)
         opens = episode is None and admitted and key.observation.score >= key.threshold.fire
         return KeyVerdict(
             key=key_name(key.scope),
             scope=key.scope,
             observation=key.observation,
-            windows=tuple(self._detector.windows(row, table.posts[:, :column], table.negatives[:, :column])),
+            windows=windows,
+            estimate=self._detector.estimate(row, self._key_counts(table, slice(column - best.window, column))),
             threshold=key.threshold,
             tier=key.tier,
             override=override,
@@ -150,22 +170,30 @@ class NegativeLane:
     def _candidate(self, table: CountTable, column: int, verdicts: Verdicts, row: int) -> _Candidate:
         scope = table.scopes[row]
         threshold, tier = self._threshold(scope, row)
+        columns = slice(column - int(verdicts.window[row]), column)
+        counts = self._key_counts(table, columns)
+        estimate = self._detector.estimate(row, counts)
         return _Candidate(
             table=table,
             scope=scope,
-            columns=slice(column - int(verdicts.window[row]), column),
-            observation=observation_of(verdicts, row, table.time_of(column)),
+            columns=columns,
+            counts=counts,
+            observation=observation_of(verdicts, row, table.time_of(column), estimate=estimate),
             row=row,
             detector=self._detector,
             threshold=threshold,
             tier=tier,
         )
 
-    def _arguments(
-        self, table: CountTable, column: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-        columns = slice(column - self.config.span, column)
-        return table.posts[:, columns], table.negatives[:, columns], self._excluded(table, column)
+    def _arguments(self, table: CountTable, column: int) -> tuple[KeyCounts, NDArray[np.bool_]]:
+        counts = self._key_counts(table, slice(column - self.config.span, column))
+        return counts, self._excluded(table, column)
+
+    def _key_counts(self, table: CountTable, columns: slice) -> KeyCounts:
+        if len(self._model_numbers) < len(table.scopes):
+            self._model_numbers = self._models.numbers(table.scopes)
+        counts = (values[:, columns] for values in (table.posts, table.negatives, table.score_sums))
+        return KeyCounts(*counts, self._model_numbers)
 
     def _excluded(self, table: CountTable, column: int) -> NDArray[np.bool_]:
         """bool[n_keys]: the keys that do not learn from the bucket that enters the baseline."""
@@ -198,6 +226,7 @@ class _Candidate:
     table: CountTable
     scope: Scope
     columns: slice
+    counts: KeyCounts
     observation: Observation
     row: int
     detector: Detector
@@ -205,13 +234,13 @@ class _Candidate:
     tier: str
 
     def began_at(self) -> datetime:
-        posts, negatives = (a[self.row, self.columns] for a in (self.table.posts, self.table.negatives))
-        first = onset(posts, negatives, self.observation.baseline)
+        posts, *scored = (values[self.row] for values in self.counts[:3])
+        first = onset(posts, self.detector.negatives_of(self.row, posts, *scored), self.observation.baseline)
         return self.observation.at - timedelta(seconds=self.observation.window_s - first * BUCKET_S)
 
-    def fires_with(self, posts: int, negatives: int) -> bool:
+    def fires_with(self, counts: Outside) -> bool:
         window = self.columns.stop - self.columns.start
-        return self.detector.score(self.row, window, posts, negatives) >= self.threshold.fire
+        return self.detector.score(self.row, window, *counts) >= self.threshold.fire
 
     def subject_within(self) -> str:
         if self.scope.subject:
@@ -222,8 +251,6 @@ class _Candidate:
                 continue
             whole = Scope("", other.subject)
             row = self.table.row(whole)
-            if row is not None and self.detector.exceeds_lift(
-                row, *(int(a[row, self.columns].sum()) for a in (self.table.posts, self.table.negatives))
-            ):
+            if row is not None and self.detector.exceeds_lift(row, self.counts):
                 return key_name(whole)
         return ""

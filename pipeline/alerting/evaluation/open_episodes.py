@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime
 
-from pipeline.alerting.counting.table import CountTable, key_name
+from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition, step
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.inhibition import Candidate, inhibitor_of, is_independent
-from pipeline.alerting.evaluation.observations import series_of
+from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import Scope
 
 
@@ -71,9 +71,8 @@ class OpenEpisodes:
         transition: Transition,
         threshold: Threshold,
         tier: str,
-        table: CountTable,
-        column: int,
+        series: Series,
     ) -> Event:
-        """The event of an episode at the end of the bucket before `column`, with the keys that it inhibits."""
+        """The event of an episode whose last day is `series`, with the keys that it inhibits."""
         inhibited = tuple(sorted(e.key for e in self if e.inhibited_by == episode.id))
-        return Event(episode, transition, inhibited, threshold, tier, series_of(table, episode.scope, column))
+        return Event(episode, transition, inhibited, threshold, tier, series)

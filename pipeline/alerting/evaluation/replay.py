@@ -13,9 +13,11 @@ from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict, NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
+from pipeline.alerting.evaluation.score_models import score_models
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.domain.alert import NEGATIVE, Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, bucket_start
+from pipeline.domain.states import SERVED_MODEL
 from pipeline.store.protocol import EvaluationStore
 
 
@@ -30,7 +32,7 @@ class Replay:
         policy: Policy,
         overrides: Sequence[KeyOverride] = (),
     ) -> None:
-        self._store = store
+        self._store, self._definition = store, definition
         self._counts = RecentCounts(store, definition, config.span, keep=False)
         self._lane = NegativeLane(config, policy, overrides)
 
@@ -49,6 +51,8 @@ class Replay:
         episodes = (*_open_at(alerts, moment), *negative.episodes)
         self._lane.restore(LaneState(tuple(e for e in episodes if e.fired_at <= moment), negative.exclusions))
         self._lane.calibration = self._store.state(CALIBRATION)
+        served = self._store.state(SERVED_MODEL)
+        self._lane.read_by(score_models(served.prevalence if served else {}, self._definition))
         self._learn(end - BUCKET_S, evaluated=state is not None)
         column, table = self._counts.last_bucket(end), self._counts.table
         verdicts = self._lane.verdicts(table, column)

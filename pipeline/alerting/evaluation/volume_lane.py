@@ -12,14 +12,15 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
+from pipeline.alerting.counting.overlap import Outside
 from pipeline.alerting.counting.table import CountTable, key_name, rank
-from pipeline.alerting.detection.negative_share import Verdicts
 from pipeline.alerting.detection.thresholds import Threshold
+from pipeline.alerting.detection.verdicts import Verdicts
 from pipeline.alerting.detection.volume import VolumeDetector
 from pipeline.alerting.evaluation.episodes import Episode, Observation, Policy, Transition
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.lane import LaneState
-from pipeline.alerting.evaluation.observations import observation_of
+from pipeline.alerting.evaluation.observations import observation_of, series_of
 from pipeline.alerting.evaluation.open_episodes import OpenEpisodes
 from pipeline.alerting.evaluation.overrides import KeyOverride, override_of
 from pipeline.domain.alert import VOLUME
@@ -103,7 +104,7 @@ class VolumeLane:
 
     def _event(self, episode: Episode, transition: Transition, table: CountTable, column: int) -> Event:
         threshold = Threshold(self._policy.fire, float("nan"), 0.0)
-        return self._episodes.event(episode, transition, threshold, TIER, table, column)
+        return self._episodes.event(episode, transition, threshold, TIER, series_of(table, episode.scope, column))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,8 @@ class _Candidate:
     def began_at(self) -> datetime:
         return self.observation.at - timedelta(seconds=self.observation.window_s)
 
-    def fires_with(self, posts: int, negatives: int) -> bool:
-        return self.detector.score(self.index, posts) >= self.fire
+    def fires_with(self, counts: Outside) -> bool:
+        return self.detector.score(self.index, counts.posts) >= self.fire
 
     def subject_within(self) -> str:
         return ""

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from typing import NamedTuple
 
 from models.json_types import JsonObject
-from pipeline.alerting.detection.negative_share import WindowVerdict
+from pipeline.alerting.detection.verdicts import WindowVerdict, best_window
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
@@ -58,7 +58,7 @@ class Explanation:
     @property
     def best(self) -> WindowVerdict:
         """The window with the highest score before gates."""
-        return max(self.verdict.windows, key=lambda w: (w.score, w.window))
+        return best_window(self.verdict.windows)
 
     @property
     def evaluated(self) -> bool:
@@ -102,7 +102,8 @@ class Explanation:
         if not best.posts:
             shut.append(Reason("no_posts", "the key has no posts in the last 6 hours"))
         if best.few:
-            shut.append(Reason("min_negatives", f"alerts.min_negatives requires more than {best.negatives} negatives"))
+            says = f"alerts.min_negatives requires more than {round(best.negatives, 1):g} negatives"
+            shut.append(Reason("min_negatives", says))
         if best.flat and best.posts:
             shut.append(Reason("min_lift", "alerts.min_lift requires a higher share, compared with the usual one"))
         if best.cold:
@@ -147,7 +148,9 @@ class Explanation:
             "at": observation.at.isoformat(),
             "verdict": self.outcome,
             "reasons": [reason._asdict() for reason in self.reasons],
-            "observed": best.negatives,
+            "observed": round(best.negatives),
+            "counted": best.counted,
+            "estimate": self._estimate(),
             "posts": best.posts,
             "expected": round(best.expected, 2),
             "window_s": best.window * BUCKET_S,
@@ -163,7 +166,8 @@ class Explanation:
             "windows": [
                 {
                     "window_s": window.window * BUCKET_S,
-                    "observed": window.negatives,
+                    "observed": round(window.negatives),
+                    "counted": window.counted,
                     "posts": window.posts,
                     "expected": round(window.expected, 2),
                     "score": round(window.score, 3),
@@ -185,8 +189,9 @@ class Explanation:
         verdict, around, best = self.verdict, self.around, self.best
         found = [
             f"{verdict.key}, {_moment(verdict.observation.at)}: {self.outcome}",
-            f"  {best.negatives} of {best.posts} posts negative in {_hours(best)} h, {best.expected:.1f} expected, "
+            f"  {best.negatives:.0f} of {best.posts} posts negative in {_hours(best)} h, {best.expected:.1f} expected, "
             f"usual share {_percent(verdict.observation.baseline)}",
+            *self._estimate_lines(),
             f"  score {verdict.observation.score:.1f}, fires at {verdict.threshold.fire:.1f}",
             *(f"  {reason.gate}: {reason.says}" for reason in self.reasons),
         ]
@@ -196,7 +201,7 @@ class Explanation:
             notified = around.notified or "nothing is known of its notifications"
             found.append(f"  last alert: {around.alert.id}, {self._alert_state(around.alert)}; {notified}")
         found += [
-            f"  {_hours(window)} h: {window.negatives} of {window.posts}, {window.expected:.1f} expected, "
+            f"  {_hours(window)} h: {window.negatives:.0f} of {window.posts}, {window.expected:.1f} expected, "
             f"score {window.score:.1f}" + (f" (shut: {', '.join(shut)})" if (shut := _shut(window)) else "")
             for window in verdict.windows
         ]
@@ -204,6 +209,18 @@ class Explanation:
             f"  {day}: {k} of {n} negative" + (f" ({_percent(k / n)})" if n else "")
             for day, (n, k) in around.days.items()
         ]
+
+    def _estimate(self) -> JsonObject | None:
+        """What the estimated negatives of the window rest on; None where labels are counted."""
+        estimate = self.verdict.estimate
+        return None if estimate is None else {name: round(value, 4) for name, value in asdict(estimate).items()}
+
+    def _estimate_lines(self) -> list[str]:
+        estimate = self.verdict.estimate
+        if estimate is None:
+            return []
+        interval = f"{_percent(estimate.share_low)} to {_percent(estimate.share_high)}"
+        return [f"  estimated: 80 % interval of the share {interval}; {self.best.counted} posts are labelled negative"]
 
     def _alert_state(self, alert: Alert) -> str:
         return "open" if self.alert_was_open else alert.state

@@ -41,7 +41,9 @@ def _lines(alert: Alert, operator: OperatorState) -> Iterator[RenderableType]:
     yield f"  {notification_status(alert, operator, datetime.now(UTC))}"
     for line in by_channel(alert):
         yield f"    {line}"
-    rate = alert.threshold.false_alerts_per_key_week
+    rate, low = alert.threshold.false_alerts_per_key_week, alert.threshold.false_alerts_low
     usual = f"; keys with this volume alert {rate:.2f} times a week in the back-test" if rate is not None else ""
+    if usual and low is not None:
+        usual += f" (80 % interval {low:.2f} to {alert.threshold.false_alerts_high:.2f})"
     yield f"model {alert.model}, score {alert.peak.score}, threshold {alert.threshold.fire:.1f}{usual}"
     yield alert.query

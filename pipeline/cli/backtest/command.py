@@ -83,9 +83,11 @@ def _lines(found: Backtest, chart: bool) -> Iterator[RenderableType]:
             f"{row['expected']} expected, since {row['started_at']}, until {row['ended_at'] or 'the end'}"
             + (f"; held: {row['held']}" if row["held"] else "")
         )
+    low, high = found.rate_interval
     named = ", ".join(f"{name}: {t.fire:.1f}" for name, t in found.thresholds.items()) or f"{found.fire}"
     yield (
-        f"{len(found.episodes)} episodes, {found.rate:.3f} per key-week over {found.history.key_weeks:.1f} key-weeks; "
+        f"{len(found.episodes)} episodes, {found.rate:.3f} per key-week (80 % interval {low:.3f} to {high:.3f}) over "
+        f"{found.history.key_weeks:.1f} key-weeks; "
         f"threshold {named}"
         + (f"; {len(found.held)} of them would have been held: nobody would have been notified" if found.held else "")
     )

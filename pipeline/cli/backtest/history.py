@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
+from models.bundle import BundleError, read_manifest
 from models.files.encodings import FileError, opened, text_of
 from models.files.tables import lines_of
+from models.prevalence import ScoreGroup
 from pipeline.alerting.counting.count_cache import CountCache
 from pipeline.alerting.counting.history import CountHistory, read_history
 from pipeline.alerting.evaluation import calibration
 from pipeline.cli.backtest.options import Gaps
 from pipeline.domain.errors import EXIT_UNAVAILABLE, EXIT_USAGE, Fatal
-from pipeline.settings import AlertSettings
-from pipeline.store.protocol import CountingStore
+from pipeline.domain.states import SERVED_MODEL
+from pipeline.settings import AlertSettings, Settings
+from pipeline.store.protocol import CountingStore, StateStore
 
 
 def history_of_file(file: Path, gaps: Gaps) -> CountHistory:
@@ -43,3 +47,20 @@ def history_of_index(store: CountingStore, alerts: AlertSettings, days: int | No
     return calibration.history_of(
         counts, max(bounds[0], bounds[1] - timedelta(days=days or calibration.DAYS)), bounds[1]
     )
+
+
+def prevalence_of(store: StateStore | None, settings: Settings) -> Mapping[str, Sequence[ScoreGroup]]:
+    """The score groups of the model whose scores the history adds up.
+
+    For an index that is the model which serves; for a file (no `store`) the bundle of the settings, and none where a
+    registry holds the models or the bundle cannot be read.
+    """
+    if store is not None:
+        served = store.state(SERVED_MODEL)
+        return served.prevalence if served else {}
+    if settings.model.registry:
+        return {}
+    try:
+        return read_manifest(Path(settings.model.bundle)).prevalence
+    except BundleError:
+        return {}

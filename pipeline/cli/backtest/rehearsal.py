@@ -16,8 +16,9 @@ from pipeline.alerting.evaluation.confirmed import DecidingEpisode, deciding, wi
 from pipeline.alerting.evaluation.episodes import Episode, Policy
 from pipeline.alerting.evaluation.factory import key_overrides
 from pipeline.alerting.evaluation.overrides import KeyOverride, least_authors, override_of
+from pipeline.alerting.evaluation.score_models import ScoreModels, score_models
 from pipeline.alerting.evaluation.why import near
-from pipeline.cli.backtest.history import history_of_file, history_of_index
+from pipeline.cli.backtest.history import history_of_file, history_of_index, prevalence_of
 from pipeline.cli.backtest.options import Lane, Request
 from pipeline.cli.backtest.result import Backtest
 from pipeline.cli.progress import progress_bar
@@ -40,7 +41,8 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
     else:
         store = open_store(settings.store)
         history = history_of_index(store, alerts, request.days)
-    scores = _scores(history, request.lane, alerts)
+    models = score_models(prevalence_of(store, settings), alerts.counting)
+    scores = _scores(history, request.lane, alerts, models)
     policy = Policy(alerts.fire, alerts.critical) if negative else rule_over.VOLUME_POLICY
     thresholds: Mapping[str, Threshold] = {}
     suspects: Sequence[DecidingEpisode] = ()
@@ -48,7 +50,7 @@ def rehearse(request: Request, settings: Settings) -> Backtest:
         if request.save and store:
             thresholds = _save(store, alerts, request.target)
         else:
-            thresholds, suspects = _calibrated(request, request.target, store, history, scores, policy, alerts)
+            thresholds, suspects = _calibrated(request, request.target, store, history, scores, policy, alerts, models)
     overrides = key_overrides(alerts) if negative else []
     fire = [
         override_of(overrides, key).fire or usual
@@ -72,12 +74,13 @@ def _calibrated(
     scores: rule_over.ScoreHistory,
     policy: Policy,
     alerts: AlertSettings,
+    models: ScoreModels,
 ) -> tuple[Mapping[str, Threshold], Sequence[DecidingEpisode]]:
     """Thresholds by volume tier that give `target` episodes per key-week, and the episodes that decided them."""
     quiet, quiet_scores = history, scores
     if request.calibrate_on is not None:
         quiet = history_of_file(request.calibrate_on, request.gaps)
-        quiet_scores = _scores(quiet, request.lane, alerts)
+        quiet_scores = _scores(quiet, request.lane, alerts, models)
     elif store and request.lane is Lane.negative:
         quiet_scores = calibration.leave_out_confirmed(store, quiet, quiet_scores)
     for crisis in request.real:
@@ -160,21 +163,18 @@ def _save(store: EvaluationStore, alerts: AlertSettings, target: float) -> Mappi
     with progress_bar() as bar:
         task = bar.add_task("calibrating", total=1.0)
         found = calibration.calibrate_on_index(
-            store, counts, rule, target, lambda done: bar.update(task, completed=done)
+            store, counts, rule, target, alerts.counting, lambda done: bar.update(task, completed=done)
         )
     store.put_state(CALIBRATION, found)
     for name, threshold in found.thresholds.items():
-        err.print(
-            f"{name}: fires at {threshold.fire:.1f}, {threshold.per_key_week:.3f} episodes per key-week over "
-            f"{threshold.key_weeks:.0f} key-weeks; the alert role uses it within an hour"
-        )
+        err.print(f"{name}: fires at {threshold.fire:.1f}, {threshold}; the alert role uses it within an hour")
     if not found.thresholds:
         err.print(f"no tier has {calibration.LEAST_KEY_WEEKS:.0f} key-weeks yet, so alerts.fire stays the threshold")
     return found.thresholds
 
 
-def _scores(history: CountHistory, lane: Lane, alerts: AlertSettings) -> rule_over.ScoreHistory:
+def _scores(history: CountHistory, lane: Lane, alerts: AlertSettings, models: ScoreModels) -> rule_over.ScoreHistory:
     if lane is Lane.volume:
         return rule_over.volume_scores(history)
     rule = DetectorConfig.every(history.bucket_s, min_negatives=alerts.min_negatives, min_lift=alerts.min_lift)
-    return rule_over.negative_scores(history, rule)
+    return rule_over.negative_scores(history, rule, models=models)

@@ -28,6 +28,10 @@ async function get(path) {
   return value;
 }
 
+function percent(share) {
+  return `${Math.round(100 * share)} %`;
+}
+
 function alertCard(alert) {
   const card = make("article", undefined, `alert ${alert.severity} ${alert.state}`);
   card.append(make("h3", `${alert.key} — ${alert.severity}, ${alert.state}`));
@@ -35,8 +39,11 @@ function alertCard(alert) {
     ? `negative toward ${alert.toward}: ${alert.observed} of ${alert.posts} posts`
     : `${alert.observed} of ${alert.posts} posts negative`;
   const counts = alert.lane === "volume" ? `${alert.observed} posts` : negative;
+  const estimated = alert.counted === undefined ? "" :
+    `; estimated, 80 % interval of the share ${percent(alert.share_low)} to ${percent(alert.share_high)}, ` +
+    `${alert.counted} labelled negative`;
   card.append(make("p", `${counts} in ${alert.window_s / 3600} h, ` +
-    `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}` +
+    `${alert.expected.toFixed(1)} expected (×${alert.lift}); score ${alert.score.toFixed(1)}${estimated}` +
     (alert.cold ? "; cold start: less than 7 days of history" : "")));
   card.append(make("p", `since ${when(alert.started_at)}, resolved ${when(alert.resolved_at)}` +
     (alert.related.length ? `; inhibits ${alert.related.join(", ")}` : ""), "dim"));

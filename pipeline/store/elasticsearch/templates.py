@@ -154,9 +154,15 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
                 "peak_score",
                 "fire",
                 "false_alerts_per_key_week",
+                "false_alerts_low",
+                "false_alerts_high",
+                "share_low",
+                "share_high",
+                "negative_mean",
+                "other_mean",
             )
         },  # fmt: skip
-        **{name: {"type": "long"} for name in ("observed", "posts", "window_s", "sequence")},
+        **{name: {"type": "long"} for name in ("observed", "counted", "posts", "window_s", "sequence")},
         "cold": {"type": "boolean"},
         "related": _KEYWORD,
         "pending": _KEYWORD,

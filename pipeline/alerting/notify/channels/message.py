@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from models.text import clean
 from pipeline.alerting.alerts.caveats import caveats
+from pipeline.alerting.alerts.estimate_note import estimate_note
 from pipeline.alerting.alerts.origin import Language, origin
 from pipeline.domain.alert import VOLUME, Alert
 
@@ -27,6 +28,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "since {since}", "evidence": "Evidence", "reposts": "+{n} reposts", "also": "also inhibits {related}",
         "cold": "the key has little history, so fixed limits apply", "model": "Model", "terms": "Terms",
         "rate": "keys with this volume ({tier}) alert {rate:.2f} times a week in the back-test",
+        "rate_interval": " (80 % interval {low:.2f} to {high:.2f})",
     },
     "zh": {
         "opened": "触发", "escalated": "升级", "reminder": "仍未恢复", "resolved": "已恢复", "test": "测试",
@@ -43,6 +45,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "开始时间：{since}", "evidence": "代表性帖文", "reposts": "转发 {n} 次", "also": "同时抑制：{related}",
         "cold": "历史数据不足，按固定阈值判定", "model": "模型", "terms": "关键词",
         "rate": "回测中，同量级（{tier}）的监测对象平均每周触发 {rate:.2f} 次",
+        "rate_interval": "（80% 区间：{low:.2f} 至 {high:.2f}）",
     },
 }  # fmt: skip
 
@@ -78,6 +81,7 @@ def message(alert: Alert, transition: str, language: Language) -> Message:
     words = _WORDS[language]
     facts = [
         *_counts(alert, transition, words),
+        *filter(None, [estimate_note(alert, language)]),
         *caveats(alert, language),
         words["since"].format(since=alert.started_at.strftime("%Y-%m-%d %H:%M UTC")),
     ]
@@ -87,7 +91,9 @@ def message(alert: Alert, transition: str, language: Language) -> Message:
     if alert.related:
         facts.append(words["also"].format(related=", ".join(alert.related)))
     if (rate := alert.threshold.false_alerts_per_key_week) is not None:
-        facts.append(words["rate"].format(tier=alert.threshold.tier, rate=rate))
+        fact = words["rate"].format(tier=alert.threshold.tier, rate=rate)
+        low, high = alert.threshold.false_alerts_low, alert.threshold.false_alerts_high
+        facts.append(fact if low is None else fact + words["rate_interval"].format(low=low, high=high))
     if alert.peak.cold:
         facts.append(words["cold"])
     if alert.model:
