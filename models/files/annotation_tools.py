@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.files.columns import TEXT, TITLE, plain
-from models.files.targets import COLUMNS, targeted
-from models.heads import TOWARD
+from models.files.targets import COLUMNS, placed, targeted
+from models.heads import SENTIMENT, TOWARD
 
 #: Columns that describe a text or its annotation; in a plain file, every other column with text is a head.
 _ABOUT = frozenset(
@@ -103,9 +103,13 @@ def _refusal(record: Mapping[str, Any]) -> str | None:
 
 
 def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer]:
-    about = _ABOUT
-    if targeted(record) and (plain(TOWARD) in map(plain, record) or _has_label(record)):
-        head, heads, about = TOWARD, {*heads, plain(TOWARD)} - _TARGET, _ABOUT | _TARGET
+    about, names = _ABOUT, set(map(plain, record))
+    if placed(record) and SENTIMENT in names and TOWARD not in names and not _has_label(record):
+        # Public sets of targets call the sentiment toward the target so.
+        record = {TOWARD if plain(k) == SENTIMENT else k: v for k, v in record.items()}
+        names.add(TOWARD)
+    if targeted(record) and (TOWARD in names or _has_label(record)):
+        head, heads, about = TOWARD, {*heads, TOWARD} - _TARGET, _ABOUT | _TARGET
     named = record.get("labels")
     if isinstance(named, dict):
         return [Answer(record, {k: one(v) for k, v in named.items() if v not in (None, "", [])})]
