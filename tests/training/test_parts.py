@@ -187,12 +187,12 @@ def test_slices_by_what_is_known_of_a_row_and_what_the_model_says_of_it() -> Non
     rows = [Example(text, ("a", "b")[i % 2], {"sentiment": (i % 2,)}) for i, text in enumerate(texts)]
     says = {"sentiment": [[0.9, 0.1]] * 120, "topic": [[0.2, 0.8]] * 40 + [[0.8, 0.2]] * 80}
     found = slices({h: np.array(p, np.float32) for h, p in says.items()}, heads, rows, "sentiment", every_class=True)
-    sizes = {name: f["rows"] for name, f in found.items()}
+    sizes = {name: each.rows for name, each in found.items()}
     assert sizes == {
         **{"language latin": 80, "language zh": 40, "length medium (40-199)": 40, "length short (< 40)": 80},
         **{"source a": 60, "source b": 60, "topic autos": 80, "topic travel": 40},
     }
-    assert (found["source a"]["accuracy"], found["source b"]["accuracy"]) == (1.0, 0.0)
+    assert (found["source a"].accuracy, found["source b"].accuracy) == (1.0, 0.0)
 
 
 def test_wrong_labels_are_found() -> None:
