@@ -92,7 +92,7 @@ def main() -> None:
         sincere: list[list[Prediction]] = []
         for name in SINCERE:
             rows, found = judged(name, given.most)
-            sincere.append([p for r, p in zip(rows, found, strict=True) if r["sentiment"] == POSITIVE])
+            sincere.append([p for r, p in zip(rows, found, strict=True) if r.get("sentiment") == POSITIVE])
             show(f"{name}, sincere praise", sincere[-1])
         cost = given.cost
         print(f"threshold that turns {cost} of sincere praise: {threshold_at(cost, sincere):.2f}, weight {MEANT_BADLY}")
