@@ -179,7 +179,7 @@ def test_an_alert_of_a_subject_says_toward_whom_its_posts_are_negative(tmp_path:
     store.setup()
     post = EvidencePost("1", text="<b>Nova</b>", toward="negative", toward_score=0.9)
     store.put_alert(replace(an_alert("a"), scope=Scope("", "<i>Nova"), evidence=(post,)))
-    (shown,) = shown_alerts(store, START)
+    (shown,) = map(as_dict, shown_alerts(store, START))
     assert (shown["toward"], shown["evidence"][0]["toward_score"]) == ("<i>Nova", 0.9)
     script = (resources.files("pipeline.console") / "static" / "console.js").read_text("utf-8")
     assert not {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"} & set(re.findall(r"[\w.]+", script))
