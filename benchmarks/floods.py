@@ -3,7 +3,7 @@
 Twelve keys of the simulator for each cell of the tables, 100 posts an hour and 20 % of them negative. A *flood* adds
 positive posts while the negatives are three times as many as usual for six hours; a *rant* adds negative posts while
 nothing happens. The added posts are `volume` times the usual posts of six hours, evenly spread over the accounts.
-People's own posts have an author each. The rule counts every post, and then at most so many of each voice
+People's own posts have an author each. The rule counts every post, and then at most a few of each voice
 (`alerts.posts_per_voice`), by the function that the alert role uses.
 """
 

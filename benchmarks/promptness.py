@@ -99,6 +99,7 @@ def main() -> int:
                 "OPINIONWATCH_SUBJECTS": json.dumps({brand: [brand] for brand in brands}),
                 "OPINIONWATCH_ALERTS__IDLE_S": "15",
                 "OPINIONWATCH_ALERTS__GROUP_ABOVE": "1000",  # each is to have a message of its own
+                "OPINIONWATCH_ALERTS__POSTS_PER_VOICE": "0",  # the posts are near-copies of each other
                 "OPINIONWATCH_ALERTS__WEBHOOKS": json.dumps([hook]),
                 "OPINIONWATCH_ALERTS__RULES": json.dumps([{"keys": keys, "watch": False}]),
             }

@@ -11,27 +11,36 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from models.heads import Prediction
+from pipeline.classify.scoring import toward_each
 from pipeline.classify.stage import Classifier
+from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.document_version import DocumentVersion
 from pipeline.domain.post import Toward, toward_whole_text
-from pipeline.domain.post_document import PostDocument, rounded
+from pipeline.domain.post_document import PostDocument, rounded, rounded_toward
 from pipeline.domain.states import RELABELLED, RELABELLING, Relabelled, RelabellingRun
 from pipeline.store.protocol import AnnotatedPostStore, CountingStore, PostStore, StateStore
 
 _BATCH = 512
+NO_SUBJECTS = SubjectMatcher({})
 _NOTHING: Mapping[str, str] = MappingProxyType({})
 
 
 def relabel_posts(
-    store: PostStore, classifier: Classifier, rule: NegativeDefinition, start: datetime, end: datetime, version: int
+    store: PostStore,
+    classifier: Classifier,
+    rule: NegativeDefinition,
+    start: datetime,
+    end: datetime,
+    version: int,
+    subjects: SubjectMatcher,
 ) -> Iterator[tuple[int, int]]:
     """Labels the posts in the range again; yields (posts read, posts written) per batch. Corrected posts stay."""
     documents = iter(store.documents(start, end))
     while batch := list(islice(documents, _BATCH)):
         old = [d for d in batch if not d.corrected]
-        predictions = classifier.predict([d.post.full_text for d in old])
+        predictions = predictions_of(old, classifier, subjects)
         new = [relabelled(d, p, rule) for d, p in zip(old, predictions, strict=True)]
         yield len(batch), store.replace(new, version)
 
@@ -42,12 +51,15 @@ def relabel_last(
     rule: NegativeDefinition,
     days: float,
     report: Callable[[int], None] = lambda _: None,
+    *,
+    subjects: SubjectMatcher = NO_SUBJECTS,
 ) -> tuple[int, int]:
     """Labels the last `days` (0: all) of event time again; returns (posts read, posts written).
 
     The last run wins, so that a run after a rollback restores the older model's labels. After a kill, the next run with
     the same model continues under the same version. The alert role then learns its baselines again, so that a new model
-    does not look like a spike. `report` takes the number of posts of each batch.
+    does not look like a spike. `report` takes the number of posts of each batch. `subjects` finds the mentions of the
+    subjects that a post names; toward one that it does not find, the whole text counts.
     """
     bounds = store.bounds()
     if bounds is None:
@@ -56,7 +68,7 @@ def relabel_last(
     start = end - timedelta(days=days) if days > 0 else datetime.min.replace(tzinfo=UTC)
     run = _begun(store, f"{classifier.name} {classifier.version}")
     read = written = 0
-    for done, new in relabel_posts(store, classifier, rule, start, end, run.version):
+    for done, new in relabel_posts(store, classifier, rule, start, end, run.version, subjects):
         read, written = read + done, written + new
         report(done)
     store.put_state(RELABELLING, replace(run, done=True))
@@ -74,19 +86,28 @@ def _begun(store: StateStore, model: str) -> RelabellingRun:
     return run
 
 
+def predictions_of(
+    documents: Sequence[PostDocument], classifier: Classifier, subjects: SubjectMatcher
+) -> list[Prediction]:
+    """What the model says about each document and about the subjects that the document names."""
+    texts = [document.post.full_text for document in documents]
+    mentions = [
+        {subject: spans for subject, spans in subjects.find(text).items() if subject in document.scored.subjects}
+        for document, text in zip(documents, texts, strict=True)
+    ]
+    return classifier.predict(texts, mentions)
+
+
 def relabelled(document: PostDocument, prediction: Prediction, rule: NegativeDefinition) -> PostDocument:
     """The document as the model of `prediction` labels it."""
-    heads, subjects = prediction.heads, document.scored.subjects
-    labels = {head: prediction.label(head) for head in heads}
-    scores = rounded({head: prediction.score(head) for head in heads})
-    negative_score = round(rule.score(prediction.meant(rule.head)), 4)
+    heads = prediction.heads
     scored = document.scored._replace(
-        labels=labels,
-        scores=scores,
-        negative_score=negative_score,
+        labels={head: prediction.label(head) for head in heads},
+        scores=rounded({head: prediction.score(head) for head in heads}),
+        negative_score=round(rule.score(prediction.meant(rule.head)), 4),
         model_name=prediction.model_name,
         model_version=prediction.model_version,
-        toward=dict.fromkeys(subjects, toward_whole_text(labels, scores, negative_score)),
+        toward=rounded_toward(toward_each(prediction, document.scored.subjects, rule)),
     )
     return replace(document, scored=scored)
 
@@ -160,6 +181,8 @@ def retract(
     annotations: Sequence[Annotation],
     rule: NegativeDefinition,
     now: datetime,
+    *,
+    subjects: SubjectMatcher = NO_SUBJECTS,
 ) -> tuple[int, int]:
     """Removes annotations from the store, after correcting their posts; returns (annotations dropped, posts written).
 
@@ -172,7 +195,7 @@ def retract(
     keys = iter({annotation.post: None for annotation in annotations})
     while batch := list(islice(keys, _BATCH)):
         documents = [d for d in map(store.post, batch) if d is not None]
-        predictions = classifier.predict([d.post.full_text for d in documents])
+        predictions = predictions_of(documents, classifier, subjects)
         for document, prediction in zip(documents, predictions, strict=True):
             mine = by_post[document.id]
             said = Correction.of(annotation for annotation in mine if annotation.id not in gone)

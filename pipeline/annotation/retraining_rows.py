@@ -21,7 +21,7 @@ from pipeline.alerting.counting.table import key_name
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.evaluation.backtest import episodes, negative_scores
 from pipeline.alerting.evaluation.episodes import Policy
-from pipeline.annotation.relabelling import relabelled
+from pipeline.annotation.relabelling import NO_SUBJECTS, predictions_of, relabelled
 from pipeline.annotation.targets import target_fields
 from pipeline.classify.stage import Classifier
 from pipeline.classify.subjects import SubjectMatcher
@@ -50,13 +50,12 @@ def write_training_rows(
     path: Path,
     heads: Mapping[str, Sequence[str]],
     rehearsal: int,
-    subjects: SubjectMatcher | None = None,
+    subjects: SubjectMatcher = NO_SUBJECTS,
 ) -> Counter[str]:
     """Writes the annotations and `rehearsal` posts per annotation with the model's own labels; counts both.
 
     `subjects` finds the mention that an annotation of a subject is about; one whose text does not name it is left out.
     """
-    subjects = subjects or SubjectMatcher({})
     written: Counter[str] = Counter()
     annotations = [
         annotation for annotation in store.annotations() if annotation.label in heads.get(annotation.head, ())
@@ -120,7 +119,9 @@ def _usable(
             yield document
 
 
-def alerts_per_key_week(store: PostStore, challenger: Classifier, alerts: AlertSettings) -> tuple[float, float] | None:
+def alerts_per_key_week(
+    store: PostStore, challenger: Classifier, alerts: AlertSettings, subjects: SubjectMatcher = NO_SUBJECTS
+) -> tuple[float, float] | None:
     """Episodes per key-week over the last days, by the labels in the index and by the challenger's labels.
 
     None where the index holds less than a day. It scores the newest `BACKTEST_POSTS` posts at most.
@@ -132,11 +133,11 @@ def alerts_per_key_week(store: PostStore, challenger: Classifier, alerts: AlertS
     end = bounds[1] + timedelta(seconds=1)
     start = max(bounds[0], end - timedelta(days=BACKTEST_DAYS))
     documents = [d for d in store.documents(start, end) if not d.repost][-BACKTEST_POSTS:]
-    texts = [d.post.full_text for d in documents]
     new: list[PostDocument] = []
-    for at in range(0, len(texts), 512):
-        predictions = challenger.predict(texts[at : at + 512])
-        new += [relabelled(d, p, rule) for d, p in zip(documents[at : at + 512], predictions, strict=True)]
+    for at in range(0, len(documents), 512):
+        some = documents[at : at + 512]
+        predictions = predictions_of(some, challenger, subjects)
+        new += [relabelled(d, p, rule) for d, p in zip(some, predictions, strict=True)]
     return _rate(documents, rule, alerts), _rate(new, rule, alerts)
 
 

@@ -1,6 +1,8 @@
-"""A seeded generator of two weeks of posts: brands, news, reposts, a neutral burst and a crisis. Pure.
+"""A seeded generator of two weeks of posts: brands, news, reposts, a neutral burst, a troll and two crises. Pure.
 
-On day 9 a car launch brings a burst of posts without bad news. On day 14 phones of the brand Nova catch fire.
+On day 9 a car launch brings a burst of posts without bad news. On day 11 one author writes forty negative posts about
+an airline. On day 13 meals of the brand Greenleaf make people ill, while one author praises the brand hundreds of
+times. On day 14 phones of the brand Nova catch fire.
 """
 
 from __future__ import annotations
@@ -18,8 +20,10 @@ from pipeline.demo.phrases import Voice
 START = datetime(2026, 3, 2, tzinfo=UTC)
 DAYS = 14
 BURST = START + timedelta(days=8, hours=12)
+RANT = START + timedelta(days=10, hours=14)
+FLOODED = START + timedelta(days=12, hours=12)
 CRISIS = START + timedelta(days=13, hours=9)
-BURST_POSTS, CRISIS_POSTS = 240, 200
+BURST_POSTS, RANT_POSTS, FLOODED_POSTS, FLOOD_POSTS, CRISIS_POSTS = 240, 40, 80, 400, 200
 BRAND_POSTS_A_DAY, NEWS_POSTS_A_DAY = 260, 120
 _NEGATIVE, _NEUTRAL = 0.14, 0.46
 
@@ -44,7 +48,7 @@ def generate(seed: int = 7) -> list[Item]:
     duplicates and dead letters.
     """
     rng = random.Random(seed)  # noqa: S311
-    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng)]
+    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng), *_rant(rng), *_flooded(rng)]
     posts.sort(key=lambda p: p["published_at"])
     items = []
     for number, post in enumerate(posts):
@@ -134,3 +138,23 @@ def _crisis(rng: random.Random) -> Iterator[dict[str, Any]]:
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
         post = _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"))
         yield from _with_reposts(rng, post, 0.3)
+
+
+def _rant(rng: random.Random) -> Iterator[dict[str, Any]]:
+    """One author, and every post is another one."""
+    for _ in range(RANT_POSTS):
+        voice = rng.choice(phrases.BRANDS["Lumen Air"])
+        at = RANT + timedelta(hours=rng.uniform(0, 3))
+        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"), author="grudge")
+
+
+def _flooded(rng: random.Random) -> Iterator[dict[str, Any]]:
+    """A crisis of many people, and the praise of one author that would hide it if each post counted."""
+    for _ in range(FLOODED_POSTS):
+        voice = rng.choice(phrases.FLOODED)
+        at = FLOODED + timedelta(hours=rng.triangular(0, 5, 1.5))
+        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"))
+    for _ in range(FLOOD_POSTS):
+        voice = rng.choice(phrases.BRANDS["Greenleaf"])
+        at = FLOODED + timedelta(hours=rng.uniform(0, 5))
+        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "positive"), author="greenfan")

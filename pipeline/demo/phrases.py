@@ -131,6 +131,31 @@ CRISIS = (
     ),
 )  # fmt: skip
 
+FLOODED = (
+    Voice(
+        "en",
+        ("After my Greenleaf dinner", "Careful with Greenleaf:", "Greenleaf made it worse:", "Angry at Greenleaf,"),
+        (
+            "our whole office has food poisoning",
+            "my daughter was sick all night and vomited for hours",
+            "there were worms in the rice, disgusting",
+            "I ended up in hospital with stomach cramps",
+            "the chicken was raw and smelled rotten",
+            "three of us got terribly ill and nobody answers the phone",
+        ),
+        (), (), _EN_ENDINGS,
+    ),
+    Voice(
+        "zh",
+        ("吃了青叶外卖，", "大家别点青叶外卖，", "青叶外卖太坑了，", "气死了，青叶外卖"),
+        (
+            "全办公室食物中毒", "孩子吐了一整夜，太吓人", "饭里有虫，恶心死了", "肚子疼得进了医院",
+            "鸡肉是生的，还有臭味", "三个人都病倒了，客服不接电话",
+        ),
+        (), (), _ZH_ENDINGS,
+    ),
+)  # fmt: skip
+
 NEWS: dict[str, tuple[tuple[str, str], ...]] = {
     "sports": (
         ("en", "{team} beat {other} {a}-{b} in the league on matchday {n}"),

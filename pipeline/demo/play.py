@@ -238,9 +238,13 @@ def summarise(session: Session) -> dict[str, Any]:
     """The object that `--once --json` prints."""
     metrics = session.workers.metrics
     counts = {name: total(metrics, name) for name in ("consumed", "indexed", "duplicate", "dead")}
-    alerts = sorted((alert.to_json() for alert in session.store.alerts()), key=lambda alert: alert["started_at"])
+    alerts = [
+        {**alert.to_json(), "disputed": alert.disputed}
+        for alert in sorted(session.store.alerts(), key=lambda alert: alert.started_at)
+    ]
     elapsed = (session.finished or time.monotonic()) - session.started
-    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
+    counted = ("observed", "expected", "evidence", "disputed")
+    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", *counted)
     classify = session.workers.classify
     return {
         **counts,

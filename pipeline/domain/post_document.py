@@ -21,6 +21,14 @@ def rounded(scores: Mapping[str, float]) -> dict[str, float]:
     return {head: round(score, 4) for head, score in scores.items()}
 
 
+def rounded_toward(toward: Mapping[str, Toward]) -> dict[str, Toward]:
+    """The sentiment toward each subject as the index keeps it."""
+    return {
+        subject: t._replace(score=round(t.score, 4), negative_score=round(t.negative_score, 4))
+        for subject, t in toward.items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class PostDocument:
     """A document of the index: a post with its labels, when it was indexed, and what the store found out.
@@ -67,11 +75,7 @@ class PostDocument:
         if not scored.toward:
             return {}
         whole = toward_whole_text(scored.labels, scored.scores, scored.negative_score)
-        every = {subject: scored.toward.get(subject, whole) for subject in scored.subjects}
-        return {
-            subject: t._replace(score=round(t.score, 4), negative_score=round(t.negative_score, 4))
-            for subject, t in every.items()
-        }
+        return rounded_toward({subject: scored.toward.get(subject, whole) for subject in scored.subjects})
 
     def negative_score(self, scope: Scope, rule: NegativeDefinition) -> float:
         """The negative score for a key: toward its subject where the document has that, else of the whole text."""

@@ -22,7 +22,7 @@ from pipeline.domain.alert import Alert
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.document_version import DocumentVersion
-from pipeline.domain.post import ScoredPost
+from pipeline.domain.post import ScoredPost, Toward
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
@@ -62,7 +62,9 @@ def day() -> Iterator[ScoredPost]:
                     subjects=[subject], text=_text(subject, i < negatives, number),
                     source="weibo" if i % 2 else "autoforum", author=f"author {i}",
                 )  # fmt: skip
-                yield post._replace(scores={**post.scores, "sentiment": 0.55 if i == 0 else 0.9})
+                toward = Toward(post.labels["sentiment"], 0.9, post.negative_score)
+                scores = {**post.scores, "sentiment": 0.55 if i == 0 else 0.9}
+                yield post._replace(scores=scores, toward={subject: toward})
     for i in range(4):
         yield scored(9000 + i, minute=DAY_MINUTE + 540 + i, text="passed on")
     yield scored(9100, published_at="sometime", minute=DAY_MINUTE, text="no time", source="clockless")
@@ -115,6 +117,15 @@ def share_per_subject(answer: dict[str, Any]) -> None:
     hours = [(h["negative"]["doc_count"], h["doc_count"]) for h in subjects["Nova"]["hours"]["buckets"]]
     assert hours == [(1, NOVA)] + [(2, NOVA)] * 7 + [(NEGATIVES, NOVA)] * 6 + [(2, NOVA)] * 10
     assert {h["negative"]["doc_count"] for h in subjects["Kestrel"]["hours"]["buckets"]} == {1}
+
+
+def toward_subjects(answer: dict[str, Any]) -> None:
+    found = {key: b["doc_count"] for key, b in _buckets(answer, "toward").items()}
+    nova, kestrel = 6 * NEGATIVES + 18 * 2, 24
+    assert found == {
+        "Nova=negative": nova, "Nova=neutral": 24 * NOVA - nova,
+        "Kestrel=negative": kestrel, "Kestrel=neutral": 24 * KESTREL - kestrel,
+    }  # fmt: skip
 
 
 def share_of_topics(answer: dict[str, Any]) -> None:
@@ -205,6 +216,7 @@ def estimated(answer: dict[str, Any]) -> None:
 
 EXPECTED: dict[str, Callable[[dict[str, Any]], None]] = {
     "negative-share-per-subject-per-hour": share_per_subject,
+    "sentiment-toward-every-subject": toward_subjects,
     "negative-share-of-every-topic": share_of_topics,
     "sources-and-authors-behind-a-rise": sources_and_authors,
     "texts-that-are-passed-on-most": most_passed_on,

@@ -357,12 +357,13 @@ def test_what_an_older_release_told_is_not_told_again_and_what_it_did_not_is(sto
     stamp = NOW.isoformat()
     store.put_alert(document("told", first_notified_at=stamp, last_notified_at=stamp, pending=[], held=""))
     store.put_alert(document("not", pending=["0-opened"], held=""))
+    store.put_alert(document("ended", pending=["2-resolved"], held="", sequence=2, state="resolved", resolved_at=stamp))
     channel = Fake("c")
     rig = Rig(store, channel)
     rig.restart()
-    assert channel.keys() == ["not#0-opened"]
+    assert sorted(channel.keys()) == ["ended#2-resolved", "not#0-opened"]
     rig.put(told=document("told", sequence=1, state="resolved", resolved_at=stamp))
-    assert channel.keys()[1:] == ["told#1-resolved"]
+    assert channel.keys()[2:] == ["told#1-resolved"]
 
 
 def test_a_state_of_a_newer_release_ends_no_worker(store: SqliteStore) -> None:

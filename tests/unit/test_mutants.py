@@ -57,6 +57,12 @@ def test_operators_numbers_conditions_and_statements_are_changed() -> None:
     assert any(before == "size: int = 3" for before, _ in found)
 
 
+def test_a_change_that_the_library_cannot_make_is_left_out() -> None:
+    source = "import smtplib\ntry:\n    quit()\nexcept (smtplib.SMTPException, OSError):\n    pass\n"
+    found = [mutant.after for mutant in sample("box.py", source, 1000, 1)]
+    assert "except (smtplib.SMTPException, CosmicRayTestingException):" in found
+
+
 def test_what_no_test_can_see_is_left_alone() -> None:
     found = changes()
     assert not any("log" in before for before, _ in found)

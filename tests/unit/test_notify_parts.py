@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import logging
 import smtplib
 import socket
 import ssl
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +17,9 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline.alerting.notify.attempt import Result, attempt, reason_of
 from pipeline.alerting.notify.backoff import MAX_BACKOFF_S, Backoff
@@ -25,6 +29,7 @@ from pipeline.alerting.notify.channels import mail as mail_module
 from pipeline.alerting.notify.channels import smtp
 from pipeline.alerting.notify.channels.alertmanager import AlertmanagerChannel, alerts_url, fields
 from pipeline.alerting.notify.channels.answers import Answer
+from pipeline.alerting.notify.channels.chart_png import chart_png
 from pipeline.alerting.notify.channels.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
 from pipeline.alerting.notify.channels.http import MAX_ANSWER_BYTES, Poster
 from pipeline.alerting.notify.channels.log import LogChannel
@@ -380,6 +385,80 @@ def test_feishu_gets_a_hundred_messages_a_minute() -> None:
         asyncio.run(channel.send(NOTICE))
 
 
+def test_dingtalk_calls_nobody_by_name() -> None:
+    poster = Receiver(answer=Answer(200, '{"errcode": 0}'))
+    channel = DingTalkChannel("c", cast(Poster, poster), "", "en", monotonic=lambda: 0.0)
+    asyncio.run(channel.send(NOTICE))
+    ((body, _),) = poster.got
+    assert body["at"] == {"isAtAll": False}
+    assert body["markdown"]["title"] == "[warning] subject:Nova opened"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda p: SlackChannel("c", p, "en"), lambda p: DingTalkChannel("c", p, "", "en"),
+        lambda p: FeishuChannel("c", p, "", "en"), lambda p: WeComChannel("c", p, "en"),
+        lambda p: AlertmanagerChannel("c", p),
+    ],
+)  # fmt: skip
+def test_a_check_reaches_the_receiver_and_sends_nothing(make: Callable[[Any], SlackChannel]) -> None:
+    poster = Receiver()
+    asyncio.run(make(poster).check())
+    assert poster.got == ["check"]
+
+
+BAR, HOT, EXPECTED, DIM, INK, GRID = "#9fb3c8", "#d64545", "#2f7d4f", "#8793a1", "#1f2933", "#e4e7eb"
+
+
+def drawn(alert: Alert) -> dict[str, list[tuple[int, int]]]:
+    """The pixels of each colour of an alert's chart, from left to right and from top to bottom."""
+    picture = np.asarray(Image.open(io.BytesIO(chart_png(alert) or b"")).convert("RGB"), np.int64)
+    assert picture.shape == (220, 640, 3)
+    codes = picture @ [1 << 16, 1 << 8, 1]
+    places = {f"#{code:06x}": np.argwhere(codes.T == code) for code in np.unique(codes)}
+    return defaultdict(list, {colour: [(int(x), int(y)) for x, y in at] for colour, at in places.items()})
+
+
+def with_series(posts: Sequence[int], negatives: Sequence[int], **fields: Any) -> Alert:
+    end = int((START + timedelta(minutes=30)).timestamp())  # the alert began half an hour before
+    return an_alert(series={"end": end, "step_s": 1800, "posts": posts, "negatives": negatives}, **fields)
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        with_series([40, 0, 20], [10, 0, 10], expected_share=0.25),
+        with_series([10, 0, 20], [1, 0, 1], lane="volume", expected=20.0, window_s=3600),
+    ],
+)
+def test_a_chart_draws_each_half_hour_to_scale_and_the_line_of_what_was_expected(alert: Alert) -> None:
+    pixels = drawn(alert)
+    top = 14 + round(180 * (1 - 1 / 1.08))  # the highest value leaves 8 % of the height free
+    middle = 194 - round(180 / 2 / 1.08)
+    assert min(y for _, y in pixels[HOT]) == pytest.approx(top, abs=2)
+    assert (min(x for x, _ in pixels[HOT]), max(x for x, _ in pixels[HOT])) == pytest.approx((437, 626), abs=2)
+    assert min(y for _, y in pixels[BAR]) == pytest.approx(middle, abs=2)
+    assert (min(x for x, _ in pixels[BAR]), max(x for x, _ in pixels[BAR])) == pytest.approx((53, 242), abs=2)
+    (line,) = {y for x, y in pixels[EXPECTED] if x > 300}
+    assert line == pytest.approx(middle, abs=2)
+    assert [y for x, y in pixels[INK] if x == 300] == [194], "the floor"
+    for height in (line, top):
+        written = [(x, y) for colour, at in pixels.items() if colour != "#ffffff" for x, y in at]
+        assert any(x < 46 and abs(y - height) < 8 for x, y in written), "its number stands beside it"
+    assert [any(lies(x, y) for x, y in pixels[DIM]) for lies in (
+        lambda x, y: 52 <= x < 130 and y > 198, lambda x, y: x > 600 and y < 16, lambda x, y: 200 < x < 560,
+    )] == [True, True, False], "the time of the first half-hour, and the name of the zone"  # fmt: skip
+
+
+def test_a_chart_of_a_day_names_every_fourth_hour() -> None:
+    pixels = drawn(with_series([4] * 48, [0] * 48, expected_share=0.0))
+    assert HOT not in pixels
+    assert BAR not in pixels, "nothing was negative"
+    starts = [52 + 576 * at // 48 for at in range(0, 48, 8)]
+    assert all(any(0 <= x - start < 40 and y > 198 for x, y in pixels[DIM]) for start in starts)
+
+
 def test_wecom_sends_no_chart_of_what_has_ended() -> None:
     poster = Receiver(answer=Answer(200, '{"errcode": 0}'))
     channel = WeComChannel("c", cast(Poster, poster), "en", monotonic=lambda: 0.0)
@@ -563,7 +642,7 @@ def test_of_recipients_that_are_refused_the_worst_answer_is_said(
     server: type[Server], caplog: pytest.LogCaptureFixture
 ) -> None:
     channel = mails()
-    server.refused = {"a@b.c": (450, b"later"), "d@e.f": (550, b"nobody")}
+    server.refused = {"a@b.c": (450, b"try later"), "d@e.f": (550, b"nobody")}
     with pytest.raises(Transient, match=r"^channel m: 2 of 2 recipients refused \(550 nobody\)$") as later:
         asyncio.run(channel.send(NOTICE))
     assert later.value.retry_after_s == 30.0

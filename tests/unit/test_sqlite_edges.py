@@ -286,6 +286,13 @@ def test_annotations_and_progress_that_cannot_be_read_are_skipped(store: SqliteS
     assert store.load_progress() == {}
 
 
+def test_of_many_sources_the_hundred_largest_are_watched(store: SqliteStore) -> None:
+    sources = [f"s{n:03}" for n in range(101)]
+    posts = [scored(n, text=f"t{n}", source=source) for n, source in enumerate([*sources, *sources[1:]])]
+    store.index(posts, START, 1)
+    assert sorted(store.source_hours(START, START + timedelta(days=1))) == sources[1:]
+
+
 def test_conditions_name_what_a_scope_names() -> None:
     end = START + timedelta(hours=1)
     times = [START.timestamp(), end.timestamp()]

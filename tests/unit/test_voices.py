@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.alerting.counting.table import scopes_of
+from pipeline.alerting.counting.overlap import counts_outside
+from pipeline.alerting.counting.table import CountTable, scopes_of
 from pipeline.alerting.counting.voices import WINDOW_S, capped, window_start
 from pipeline.domain.counting import BUCKET_S, Cell, Scope
 from pipeline.domain.voices import Negativity, VoicePost
@@ -78,7 +79,7 @@ def test_capping_only_takes_away_and_leaves_sound_counts(posts: list[VoicePost],
 
 @given(_POSTS, _MOST)
 def test_no_voice_counts_more_than_the_most(posts: list[VoicePost], most: int) -> None:
-    """A feed of one author alone is a key with at most so many posts."""
+    """A feed of one author alone is a key with at most that number of posts."""
     for voice in ("ann", "bob"):
         mine = [post for post in posts if post.author == voice]
         for n, _, _ in per_key(capped(cells_of(mine), mine, most, SOURCES)).values():
@@ -162,3 +163,14 @@ def test_a_rant_spread_over_topics_counts_once_for_its_subject() -> None:
     found = per_key(capped(cells_of(posts), posts, 3))
     assert found[0, Scope("", "Nova")] == (3, 3, 3.0)
     assert sum(n for (_, scope), (n, _, _) in found.items() if scope.topic and scope.subject) == 3
+
+
+def test_what_a_topic_has_outside_a_subject_has_no_more_negatives_than_posts() -> None:
+    """The author counts for the topic by what is not about Nova, and for Nova by what comes later."""
+    bad, good = Negativity(True, 1.0), Negativity(False, 0.0)
+    posts = [VoicePost(f"a{i}", 0, "autos", "forum", "ann", (), bad, {}) for i in range(3)]
+    posts += [VoicePost(f"b{i}", 0, "autos", "forum", "ann", (), good, {"Nova": good}) for i in range(3)]
+    table = CountTable(1)
+    table.advance(BUCKET_S)
+    table.refill(capped(cells_of(posts), posts, 3), 0)
+    assert counts_outside(table, Scope("autos"), Scope("", "Nova"), slice(0, 1)) == (0, 0, 0.0)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -141,7 +142,7 @@ def _try(copies: list[Path], known: Judges, mutants: list[Mutant]) -> dict[str, 
     @contextmanager
     def start(copy: Path, trial: Trial) -> Iterator[Run]:
         with trials.changed(copy / trial.mutant.module, trial.mutant.source):
-            yield Run(copy, partial(trials.judge, trial.tests), limit_s=15 + 3 * trial.seconds)
+            yield Run(copy, partial(trials.judge, trial.tests), limit_s=_patience() * (15 + 3 * trial.seconds))
 
     with open(CACHE / "verdicts.jsonl", "a", encoding="utf-8") as kept:
         for number, (trial, ended) in enumerate(trials.run(copies, wanted, start), 1):
@@ -154,6 +155,11 @@ def _try(copies: list[Path], known: Judges, mutants: list[Mutant]) -> dict[str, 
                 kept.flush()
             _say(f"{number} of {len(wanted)}: {mutant.module}:{mutant.line} {mutant.operator} {outcome} {killer}")
     return found
+
+
+def _patience() -> float:
+    """How many times as long a run may take because others use this machine too."""
+    return max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 def _outcome(ended: trials.Ended) -> str:

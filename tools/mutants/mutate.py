@@ -114,9 +114,13 @@ def sample(module: str, source: str, size: int, seed: int) -> list[Mutant]:
     seen = {_meaning(source), ""}
     while places and len(made) < size:
         for place in draw.sample(sorted(places), len(places)):
-            mutant = _mutant(module, source, place[0], *places[place].pop())
+            operator, occurrence = places[place].pop()
             if not places[place]:
                 del places[place]
+            try:
+                mutant = _mutant(module, source, place[0], operator, occurrence)
+            except AttributeError:  # ExceptionReplacer does not know an exception with a dotted name
+                continue
             meaning = _meaning(mutant.source)
             if meaning in seen:
                 continue

@@ -2,8 +2,8 @@
 
 A bucket without a row counts as no posts; `CountHistory.gaps` reports it. The optional column `score_sum` is the sum of
 the posts' negative scores. The optional column `authors` is the number of distinct authors of a bucket's posts, in
-which each post without an author counts as one more; an empty value says that nobody counted them. The posts that so
-few authors do not explain are left out (`author_counts.py`), with the scores that posts of their label usually have.
+which each post without an author counts as one more; an empty value says that nobody counted them. The posts that
+these authors do not explain are left out (`author_counts.py`), with the scores that posts of their label usually have.
 """
 
 from __future__ import annotations

@@ -46,4 +46,5 @@ def counts_outside(table: CountTable, scope: Scope, other: Scope, columns: slice
         max(0, min(counts[mine, columns].sum(), (counts[whole, columns] - counts[part, columns]).sum()))
         for counts in (table.posts, table.negatives, table.score_sums)
     )
-    return Outside(int(posts), int(negatives), float(score_sum))
+    # A voice may count for the one key and not for the other, so the difference need not be the counts of any posts.
+    return Outside(int(posts), int(min(negatives, posts)), float(min(score_sum, posts)))

@@ -38,7 +38,7 @@ class AlertPublisher:
             try:
                 await asyncio.wait_for(self._publish(alert_id, record), PUBLISH_S)
             except (Transient, Fatal, TimeoutError) as error:
-                self._note(f"alerts are not published: {error or 'Kafka does not answer'}")
+                self._note(f"alerts are not published: {str(error) or 'Kafka does not answer'}")
                 return
             self._waiting.popleft()
         self.obstacle.gone()

@@ -36,6 +36,7 @@ def drop(
     from pipeline.annotation.retraining_rows import annotations_trained_on
     from pipeline.annotation.statistics import summary
     from pipeline.classify.model_provider import open_classifier
+    from pipeline.classify.subjects import matcher
     from pipeline.store.factory import open_store
 
     settings = settings_of(config)
@@ -57,7 +58,9 @@ def drop(
         if not yes and not typer.confirm(f"drop {len(chosen)} of {len(stored)} labels?", err=True):
             raise typer.Exit(1)
         classifier = open_classifier(settings.model)
-        dropped, posts = retract(store, classifier, chosen, settings.alerts.counting, datetime.now(UTC))
+        dropped, posts = retract(
+            store, classifier, chosen, settings.alerts.counting, datetime.now(UTC), subjects=matcher(settings)
+        )
         annotations_trained_on(store, len(stored) - dropped)
     line = f"dropped {dropped} labels, relabelled {posts} posts by the model"
     show.show(

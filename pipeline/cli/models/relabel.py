@@ -36,6 +36,7 @@ def report_of(settings: Settings, days: float) -> tuple[JsonObject, list[str]]:
     """Relabels the last `days` of event time; returns the counts, and the line that says them."""
     from pipeline.annotation.relabelling import relabel_last
     from pipeline.classify.model_provider import open_classifier
+    from pipeline.classify.subjects import matcher
     from pipeline.cli.models.registry import refusing, registry_of
     from pipeline.cli.progress import posts_bar
     from pipeline.store.factory import open_store
@@ -46,6 +47,7 @@ def report_of(settings: Settings, days: float) -> tuple[JsonObject, list[str]]:
         raise Fatal(f"the registry has no {settings.model.alias}", "promote a version first", EXIT_USAGE)
     with posts_bar() as advance:
         classifier, counting = open_classifier(settings.model), settings.alerts.counting
-        seen, changed = relabel_last(open_store(settings.store), classifier, counting, days, advance)
+        store, subjects = open_store(settings.store), matcher(settings)
+        seen, changed = relabel_last(store, classifier, counting, days, advance, subjects=subjects)
     line = f"{changed} of {seen} posts carry labels of {champion} now"
     return {"model": champion, "posts": seen, "relabelled": changed}, [line]

@@ -122,7 +122,7 @@ def _train_and_judge(settings: Settings, registry: Registry, store: Store, work:
     entry = registry_refusing(lambda: registry.register(target, by=_BY))
     registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
     challenger = load_bundle(target, settings.model.device)
-    rates = alerts_per_key_week(store, challenger, settings.alerts)
+    rates = alerts_per_key_week(store, challenger, settings.alerts, matcher(settings))
     policy = Policy(worse_by=settings.training.worse_by, class_falls_by=settings.training.class_falls_by)
     golden = [Path(p) for p in settings.training.golden]
     verdict = refusing(lambda: compare(champion, target, work / "rows.jsonl", golden, policy, rates))
@@ -147,7 +147,9 @@ def _train_and_judge(settings: Settings, registry: Registry, store: Store, work:
     if settings.training.relabel_days:
         days = settings.training.relabel_days
         with posts_bar() as advance:
-            read, written = relabel_last(store, challenger, settings.alerts.counting, days, advance)
+            read, written = relabel_last(
+                store, challenger, settings.alerts.counting, days, advance, subjects=matcher(settings)
+            )
         done["relabelled"] = written
         err.print(f"{written} of {read} posts of the last {days:g} days carry labels of {entry.id} now", markup=False)
     registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
