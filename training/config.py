@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from models.files.targets import TargetColumns
+from models.heads import TOWARD, TOWARD_LABELS
 from training.renamed import with_new_names
 
 #: The recipe of a retraining for which `training.recipe` names none.
@@ -20,6 +23,12 @@ class TrainingConfigError(ValueError):
 
 class TrainingDataError(TrainingConfigError):
     """A file of rows is invalid; the message names the file and the line, or what the rows lack."""
+
+
+def with_toward_last(heads: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """The heads in the order of a bundle's manifest: `toward`, whose classes are fixed, comes last."""
+    others = {head: list(labels) for head, labels in heads.items() if head != TOWARD}
+    return {**others, TOWARD: list(TOWARD_LABELS)} if TOWARD in heads else others
 
 
 class _Strict(BaseModel):
@@ -42,14 +51,40 @@ class Target(_Strict):
     balance: float = Field(default=0.0, ge=0, le=1)
 
 
+class MentionColumns(_Strict):
+    """Where the rows of a source for the head `toward` name the target and say where it stands.
+
+    `target` is the column of the target's words; `start` and `end` are those of its characters in the text (half
+    open). Rows without `start` and `end` are searched for the words, ignoring case; where the text lacks them,
+    `absent` stops the training with an error or skips the row. With `names`, the targets are names that the head must
+    not learn: see `train.renamed_share`.
+    """
+
+    target: str = "target"
+    start: str = "from"
+    end: str = "to"
+    absent: Literal["error", "skip"] = "error"
+    names: bool = False
+
+    @property
+    def columns(self) -> TargetColumns:
+        return TargetColumns(self.target, self.start, self.end)
+
+
 class Source(_Strict):
-    """One file of rows (`.jsonl` or `.jsonl.gz`)."""
+    """One file of rows (`.jsonl` or `.jsonl.gz`), in the folder of the data or, `written`, in `training/examples/`.
+
+    `mention` describes the rows' targets where `heads` contains `toward`. The rows of a source without `heads` have no
+    label: they learn from a teacher's soft labels.
+    """
 
     file: str
     heads: dict[str, Target] = {}
+    mention: MentionColumns = MentionColumns()
     limit: int | None = Field(default=None, gt=0)
     repeat: int = Field(default=1, ge=1)
     held_out_fifth: bool = False
+    written: bool = False
 
 
 class Hyperparameters(_Strict):
@@ -57,7 +92,8 @@ class Hyperparameters(_Strict):
 
     - `method` (`network/methods.py`): which weights learn: full, lora, frozen (heads only), gradual (top layers first)
     - `encoder_lr`, `head_lr` (heads and adapters), `embedding_lr` (default: `encoder_lr`): learning rates. A new
-      `[vocabulary]` needs a higher `embedding_lr`; a pretrained embedding then memorises its training rows
+      `[vocabulary]` needs a higher `embedding_lr`; a pretrained embedding then memorises its training rows. 0 leaves
+      the embedding as it is, which costs less and forgets less
     - `optimizer`, `lr_schedule` after `warmup` (share of the steps), `gradient_accumulation_steps` batches per step
       (`loop/optimizers.py`)
     - `early_stopping`: evaluations without a better validation macro F1 before training stops (0: never), with one
@@ -75,6 +111,9 @@ class Hyperparameters(_Strict):
     - `lwf_weight` (`loop/forgetting.py`): weight of the base's own labels for heads that no row labels. A retraining
       with rehearsal rows learns from soft labels only, so that the settings for hard labels (`loss`,
       `label_smoothing`, `small_loss_trim`, `resample`, `teacher_share`) have no effect; 0 trains on hard labels
+    - `toward_weight`: weight of the loss at the mentions (head `toward`) beside the loss of the other heads
+    - `renamed_share` (`data/renaming.py`): share of the rows with mentions of names whose names are replaced by others
+      at each step, so that the head `toward` reads what is said and not about whom
     - `perturbed_share` (`data/perturbations.py`): share of the rows that are added again with typing errors,
       look-alike letters or a pictograph
     - `token_dropout`, `neighbours`, `span_swap` (`data/augmentation.py`): share of tokens dropped, share of tokens
@@ -91,7 +130,7 @@ class Hyperparameters(_Strict):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     encoder_lr: float = Field(default=2e-4, gt=0)
     head_lr: float = Field(default=1e-3, gt=0)
-    embedding_lr: float | None = Field(default=None, gt=0)
+    embedding_lr: float | None = Field(default=None, ge=0)
     weight_decay: float = Field(default=0.01, ge=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -109,6 +148,8 @@ class Hyperparameters(_Strict):
     teacher_temperature: float = Field(default=2.0, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     adversarial: float = Field(default=0.0, ge=0)
+    toward_weight: float = Field(default=1.0, gt=0)
+    renamed_share: float = Field(default=0.35, ge=0, le=1)
     perturbed_share: float = Field(default=0.0, ge=0, le=1)
     token_dropout: float = Field(default=0.0, ge=0, lt=1)
     neighbours: float = Field(default=0.0, ge=0, lt=1)
@@ -167,6 +208,8 @@ class TrainingConfig(_Strict):
         for head, labels in self.heads.items():
             if len(set(labels)) != len(labels) or len(labels) < 2:
                 raise ValueError(f"heads.{head}: it needs at least two labels, each once")
+            if head == TOWARD and tuple(labels) != TOWARD_LABELS:
+                raise ValueError(f"heads.{head}: its labels must be {list(TOWARD_LABELS)}, in this order")
         for source in [*self.sources, *self.evaluation, *self.calibration]:
             for head, target in source.heads.items():
                 if head not in self.heads:

@@ -18,14 +18,16 @@ from tokenizers import Tokenizer
 from models.atomic_file import replacing
 from models.bundle import Bundle, BundleError, Manifest, load_bundle, read_manifest
 from models.engine import usable_cores
+from models.heads import TOWARD, TOWARD_LABELS
 from training.bundle.bundling import make_bundle
 from training.bundle.export import add_gpu_graph, export_onnx, fuse, write_bundle
-from training.config import TrainingConfig, TrainingConfigError, load_config
+from training.bundle.limits import keep_limits
+from training.config import TrainingConfig, TrainingConfigError, load_config, with_toward_last
 from training.data.dataset import read_dataset
 from training.data.examples import Example, unlabelled_examples
 from training.data.perturbations import perturbed_copies
 from training.data.training_data import TrainingData, data_of_files, data_of_recipe, evaluation_sets
-from training.evaluation.evaluate import evaluate_sets
+from training.evaluation.evaluate import engine_heads, evaluate_sets
 from training.evaluation.label_errors import label_errors
 from training.evaluation.report import write_report
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
@@ -69,6 +71,7 @@ def train(
     if not group.first:
         return {}
     report = make_bundle(model, tokenizer_json, run, data, request, minutes)
+    keep_limits(Path(request.base), request.out)
     report["data"] = data.report.to_json() if data.report else {}
     (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
     write_report(report, request.out / "report.html")
@@ -81,12 +84,12 @@ def evaluate(
 ) -> dict[str, Any]:
     """Scores of a bundle on labelled files, or on the evaluation files of a recipe."""
     engine = load_bundle(bundle, device="cpu")
-    heads = {h.name: list(h.labels) for h in engine.heads.values()}
+    heads = engine_heads(engine)
     if config is not None:
         if data_dir is None:
             raise TrainingConfigError("--config names files: give their folder with --data-dir")
         return evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir))
-    found = read_dataset(data, heads=heads, head=head)
+    found = read_dataset(data, heads=with_toward_last({**heads, TOWARD: TOWARD_LABELS}), head=head)
     rows = [*found.train, *found.validation, *found.test]
     return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
 
@@ -102,7 +105,7 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
     manifest, heads, model, tokenizer_json = _restored(bundle)
     plain = export_onnx(model, out.with_name(out.name + ".work"))
     half, packed = precision != "fp32", precision == "fp16-packed"
-    return write_bundle(
+    written = write_bundle(
         fuse(plain, model, half=half, packed=packed),
         tokenizer_json,
         heads,
@@ -117,6 +120,8 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
         precision=precision,
         judged=fuse(plain, model, half=half) if packed else None,
     )
+    keep_limits(bundle, written)
+    return written
 
 
 def export_for_gpu(bundle: Path, out: Path) -> Path:
@@ -191,6 +196,11 @@ def _trained(request: Request, data: TrainingData, run: Run) -> tuple[Classifier
 def _with_teachers(request: Request, data: TrainingData, rows: list[Example], run: Run) -> list[Example]:
     """The rows and the recipe's unlabelled texts with the teachers' soft labels, which the work folder keeps."""
     if not request.teachers:
+        if bare := next((r for r in rows if not r.targets and not r.mentions and r.soft is None), None):
+            raise TrainingConfigError(
+                f"source {bare.source} has no heads: its rows learn from a teacher's soft labels only. Give --teacher "
+                "BUNDLE, or name its heads"
+            )
         return rows
     kept = run.work / "soft.npy"
     if request.data_dir:
@@ -198,8 +208,9 @@ def _with_teachers(request: Request, data: TrainingData, rows: list[Example], ru
         rows = [*rows, *unlabelled_examples(run.config, request.data_dir, [*rows, *scored])]
     if run.group.first and not kept.exists():
         run.log(f"soft labels of {len(rows)} rows, by {', '.join(t.name for t in request.teachers)}")
-        texts = [r.text for r in rows]
-        soft = soft_labels(request.teachers, data.heads, texts, run.settings.max_tokens, run.group.device)
+        places = {text: i for i, text in enumerate(dict.fromkeys(r.text for r in rows))}
+        soft = soft_labels(request.teachers, data.heads, list(places), run.settings.max_tokens, run.group.device)
+        soft = soft[[places[r.text] for r in rows]]
         with replacing(kept) as partial, partial.open("wb") as file:
             np.save(file, soft)
     run.group.wait_for_all()

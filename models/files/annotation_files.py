@@ -19,6 +19,8 @@ from models.files.columns import plain, text_fields
 from models.files.encodings import FileError, broken
 from models.files.rows import BadRow
 from models.files.tables import read_table
+from models.files.targets import TargetAbsentError, TargetError, span_of
+from models.heads import TOWARD
 from models.text import full_text
 
 #: The `source` of a retraining's rows: annotations by people, and posts with the champion's labels.
@@ -26,7 +28,6 @@ PEOPLE, REHEARSAL = "labels", "rehearsal"
 #: A column whose distinct values exceed this share of its rows does not hold classes.
 _MOST_CLASSES = 0.5
 _FEW_ROWS = 8
-TOWARD = "toward"
 _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 
 
@@ -34,7 +35,8 @@ _NUMBER_OR_TIME = re.compile(r"-?\d+[.:/-]\d.*")
 class LabelledText:
     """A text and its classes by head; `at` is the time of the annotation as written, `place` is `file:line`.
 
-    A class of the head `toward` is about the `subject`.
+    A class of the head `toward` is about the `subject`. `mention` is where `full_text` names it, and None where the row
+    does not say and the text does not contain its words.
     """
 
     text: str
@@ -48,6 +50,7 @@ class LabelledText:
     at: str = ""
     suggested: dict[str, str] = field(default_factory=dict)
     subject: str = ""
+    mention: tuple[int, int] | None = None
 
     @property
     def full_text(self) -> str:
@@ -182,6 +185,7 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
         str(at),
         {str(k): str(v) for k, v in suggested.items()} if isinstance(suggested, dict) else {},
         subject=subject,
+        mention=_mention(about, text, title, subject) if TOWARD in map(plain, answer.labels) else None,
     )
     said = (
         made.text,
@@ -199,6 +203,18 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
             "contains half a character (a lone surrogate); correct it in the program that wrote the file"
         )
     return made
+
+
+def _mention(about: Mapping[str, Any], text: str, title: str, subject: str) -> tuple[int, int] | None:
+    row = about if "target" in about or not subject else {**about, "target": subject}
+    try:
+        start, end = span_of(row, text)
+    except TargetAbsentError:
+        return None
+    except TargetError as error:
+        raise BadRecordError(str(error)) from None
+    before = len(full_text(title, text)) - len(text)
+    return before + start, before + end
 
 
 def _texts(answer: Answer, text_field: str | None) -> tuple[str, str]:

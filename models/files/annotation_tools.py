@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from models.files.columns import TEXT, TITLE, plain
+from models.files.targets import COLUMNS, placed, targeted
+from models.heads import SENTIMENT, TOWARD
 
 #: Columns that describe a text or its annotation; in a plain file, every other column with text is a head.
 _ABOUT = frozenset(
@@ -43,6 +45,8 @@ _REFUSALS = frozenset({
     "canceled",
     "pending", "invalid",
 })  # fmt: skip
+#: The columns of a target; in a row without one, a column of this name may hold classes.
+_TARGET = frozenset(map(plain, COLUMNS))
 #: Names of a question that do not say what it asks.
 _NAMELESS = frozenset({"label", "labels", "choice", "choices", "class", "classes", "category", "textclass"})
 
@@ -99,21 +103,36 @@ def _refusal(record: Mapping[str, Any]) -> str | None:
 
 
 def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer]:
+    about, names = _ABOUT, set(map(plain, record))
+    if placed(record) and SENTIMENT in names and TOWARD not in names and not _has_label(record):
+        # Public sets of targets call the sentiment toward the target so.
+        record = {TOWARD if plain(k) == SENTIMENT else k: v for k, v in record.items()}
+        names.add(TOWARD)
+    if targeted(record) and (TOWARD in names or _has_label(record)):
+        head, heads, about = TOWARD, {*heads, TOWARD} - _TARGET, _ABOUT | _TARGET
     named = record.get("labels")
     if isinstance(named, dict):
         return [Answer(record, {k: one(v) for k, v in named.items() if v not in (None, "", [])})]
     by_name = {plain(k): v for k, v in record.items()}
-    given = by_name.get("label", named if isinstance(named, (list, str)) else by_name.get("标签"))
+    given = _given(by_name, named)
     if given not in (None, "", []):
         return [Answer(record, {head: one(given)})]
     flat = {k.removesuffix(".responses"): v for k, v in record.items() if k.endswith(".responses")}
     if flat:
         answered = {k: one(v) for k, v in flat.items() if v and _submitted(record, k)}
         return [Answer({**record, "annotator": _first(record, flat, "users")}, answered)]
-    columns = {k: v for k, v in record.items() if plain(k) in heads or plain(k) not in _ABOUT}
+    columns = {k: v for k, v in record.items() if plain(k) in heads or plain(k) not in about}
     found = {k: v for k, v in columns.items() if isinstance(v, (str, dict)) and v}
     labels = {k: one(v) for k, v in found.items() if isinstance(v, str) or "choices" in v}
     return [Answer(record, labels, columns=True)]
+
+
+def _given(by_name: Mapping[str, Any], named: object) -> Any:
+    return by_name.get("label", named if isinstance(named, (list, str)) else by_name.get("标签"))
+
+
+def _has_label(record: Mapping[str, Any]) -> bool:
+    return _given({plain(k): v for k, v in record.items()}, record.get("labels")) not in (None, "", [])
 
 
 def _submitted(record: Mapping[str, Any], question: str) -> bool:

@@ -32,8 +32,12 @@ def targeted(row: Mapping[str, object], columns: TargetColumns = COLUMNS) -> boo
     (True, False, True)
     """
     words = row.get(columns.target)
-    placed = all(row.get(column) not in (None, "") for column in (columns.start, columns.end))
-    return placed or (isinstance(words, str) and any(c.isalpha() for c in words))
+    return placed(row, columns) or (isinstance(words, str) and any(c.isalpha() for c in words))
+
+
+def placed(row: Mapping[str, object], columns: TargetColumns = COLUMNS) -> bool:
+    """Whether the row says at which characters its target stands."""
+    return all(row.get(column) not in (None, "") for column in (columns.start, columns.end))
 
 
 def span_of(row: Mapping[str, object], text: str, columns: TargetColumns = COLUMNS) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,17 @@ def test_of_very_many_mentions_of_one_subject_the_first_are_judged(engine: OnnxE
     spans = [(i * 5, i * 5 + 4) for i in range(30)]
     encoded = engine.encode([text], [{"Nova": spans}])
     assert 0 < len(encoded.targets[0].places["Nova"]) <= MAX_MENTIONS
+
+
+def test_a_post_that_names_every_subject_takes_a_bounded_time() -> None:
+    text = "Nova " * 60_000
+    mentions = {str(i): [(at, at + 4) for at in range(5 * i, 5 * i + 100, 5)] for i in range(0, 50_000, 5)}
+    started = time.process_time()
+    ((rows, targets),) = BUNDLED.encode_mentions([text], [mentions])
+    assert time.process_time() - started < 2
+    assert len(rows) == 1
+    assert len(targets.windows) == MAX_TARGET_WINDOWS
+    assert len(targets.places) == 10_000
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import resource
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,20 @@ from training.bundle.export import (
 )
 from training.bundle.quantize import quantize_static
 from training.data.examples import Example
-from training.data.tensors import encode
+from training.data.tensors import encode, encode_rows
 from training.data.training_data import TrainingData
-from training.evaluation.evaluate import evaluate_sets, probabilities_of, robustness, seconds_per_1000, short
+from training.evaluation.evaluate import (
+    engine_heads,
+    evaluate_sets,
+    probabilities_of,
+    robustness,
+    seconds_per_1000,
+    short,
+    toward_probabilities,
+)
 from training.evaluation.temperature import fit_temperatures
 from training.network.encoder import Classifier
-from training.network.predict import predict
+from training.network.predict import predict, predict_toward
 from training.request import Request
 from training.run import Run
 
@@ -78,6 +88,7 @@ def make_bundle(
         },
         seen=seen,
         precision=precision,
+        validation=data.validation,
     )
     if request.for_gpu:
         add_gpu_graph(request.out, run.work / PLAIN_FILE, model)
@@ -124,10 +135,24 @@ def _smallest_that_agrees(
         for head, found in probabilities_of(engine, texts).items()
         if head in labelled
     ]
+    if model.toward is not None and (mentions := _within(tokenizer, rows, tokens)):
+        found = toward_probabilities(engine, mentions).argmax(1)
+        same.append(float((found == predict_toward(model, tokenizer, mentions, tokens)[1].argmax(1)).mean()))
     agreement = round(min(same), 4)
     if agreement >= INT8_AGREEMENT:
         return "int8", agreement, small
     return "fp32", agreement, fuse(exact_graph, model)
+
+
+def _within(tokenizer: Tokenizer, rows: Sequence[Example], tokens: int) -> list[Example]:
+    """The rows with the mentions that lie within `tokens`; rows without any are left out."""
+    encoded = encode_rows(tokenizer, rows, tokens)
+    kept = [
+        replace(row, mentions=tuple(m for *_, m in found.mentions))
+        for row, found in zip(rows, encoded, strict=True)
+        if found.mentions
+    ]
+    return kept
 
 
 def _before(base: str, data: TrainingData) -> dict[str, Any]:
@@ -139,5 +164,6 @@ def _before(base: str, data: TrainingData) -> dict[str, Any]:
     except BundleError as error:
         log.warning("no scores of before: the base cannot be run here: %s", error)
         return {}
-    same = {h: x for h, x in data.heads.items() if h in engine.heads and list(engine.heads[h].labels) == list(x)}
+    known = engine_heads(engine)
+    same = {h: x for h, x in data.heads.items() if known.get(h) == list(x)}
     return evaluate_sets(engine, same, data.evaluation, every_class=data.every_class) if same else {}

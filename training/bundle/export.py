@@ -19,9 +19,12 @@ from models.bundle import read_manifest
 from models.drift import profile
 from models.engine import OnnxEngine
 from models.graph import ALLOWED_DOMAINS, graph_facts
-from models.heads import Head
+from models.heads import TOWARD, Head
 from models.tokenizer import BundleTokenizer
 from training.config import TrainingConfigError
+from training.data.examples import Example, Mention
+from training.evaluation.evaluate import toward_probabilities
+from training.evaluation.prevalence import prevalence_of
 from training.network.encoder import Classifier
 
 OPSET = 18
@@ -31,6 +34,7 @@ GOLDEN_TOLERANCE = {"int8": 0.02, "fp32": 0.001, "fp16": 0.005, "fp16-packed": 0
 Precision = Literal["int8", "fp32", "fp16", "fp16-packed"]
 MODEL_FILES = {precision: f"model.{precision}.onnx" for precision in GOLDEN_TOLERANCE}
 PLAIN_FILE, TOKENIZER_FILE = "model.plain.onnx", "tokenizer.json"
+#: The golden texts, and a target in each.
 GOLDEN = (
     "The new phone overheats and support never answers, I want a refund.",
     "Lovely hotel, friendly staff, we will come back next summer.",
@@ -39,6 +43,7 @@ GOLDEN = (
     "房间干净，服务热情，下次还会再来。",
     "央行宣布下调存款准备金率。",
 )
+GOLDEN_TARGETS = ("phone", "hotel", "Parliament", "手机", "房间", "央行")
 
 
 def export_onnx(model: Classifier, work: Path) -> Path:
@@ -48,16 +53,24 @@ def export_onnx(model: Classifier, work: Path) -> Path:
     model.cpu()
     model.encoder.set_attn_implementation("eager")
     example = torch.ones(2, 8, dtype=torch.long)
+    place = torch.tensor([0, 1, 1])
+    names, given, outputs = ["input_ids", "attention_mask"], [example, example], ["logits"]
+    axes: dict[str, dict[int, str]] = {n: {0: "b", 1: "t"} for n in names} | {"logits": {0: "b"}}
+    if model.toward is not None:
+        given += [place, place, place + 1]
+        places = ["mention_row", "mention_start", "mention_end"]
+        names, outputs = names + places, [*outputs, TOWARD]
+        axes |= {n: {0: "m"} for n in [*places, TOWARD]}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer: the golden texts and the parity test judge the result
         torch.onnx.export(
             model.eval(),
-            (example, example),
+            tuple(given),
             str(plain),
-            input_names=["input_ids", "attention_mask"],
-            output_names=["logits"],
+            input_names=names,
+            output_names=outputs,
             opset_version=OPSET,
-            dynamic_axes={"input_ids": {0: "b", 1: "t"}, "attention_mask": {0: "b", 1: "t"}, "logits": {0: "b"}},
+            dynamic_axes=axes,
             dynamo=False,
         )
     return plain
@@ -108,11 +121,13 @@ def write_bundle(
     seen: Sequence[str] = (),
     precision: Precision = "int8",
     judged: Path | None = None,
+    validation: Sequence[Example] = (),
 ) -> Path:
     """Writes `out` (manifest, the ONNX file, `tokenizer.json` = `tokenizer_json`) and returns it.
 
     `seen` are texts that stand for what the model will see, for the drift reference. `judged` is a graph of the same
-    weights that runs here, where `model` does not: the golden texts are its.
+    weights that runs here, where `model` does not: the golden texts are its. From the `validation` rows, none trained
+    on, the manifest has the score groups of each head.
     """
     out.mkdir(parents=True, exist_ok=True)
     (out / TOKENIZER_FILE).write_text(tokenizer_json, "utf-8")
@@ -132,6 +147,7 @@ def write_bundle(
         "label_maps": {k: {raw: list(classes) for raw, classes in v.items()} for k, v in maps.items()},
         "training": dict(training),
         "reference": asdict(profile(seen, engine.predict(seen), engine.unknown_share(seen))) if seen else None,
+        "prevalence": prevalence_of(engine, validation),
     }
     _write_manifest(out, manifest)
     return out
@@ -167,12 +183,24 @@ def _write_graph(model: Path, precision: Precision, engine: OnnxEngine, out: Pat
         "precision": precision,
         "model_file": file.name,
         "domains": sorted(used),
-        "golden": [
-            {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in p.heads}}
-            for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
-        ],
+        "golden": _golden(engine),
         "golden_tolerance": GOLDEN_TOLERANCE[precision],
     }
+
+
+def _golden(engine: OnnxEngine) -> list[dict[str, Any]]:
+    """What the engine says of the golden texts, and of the target in each where it has the head `toward`."""
+    answers: list[dict[str, Any]] = [
+        {"text": text, "probabilities": {h: list(p.probabilities(h).values()) for h in p.heads}}
+        for text, p in zip(GOLDEN, engine.predict(GOLDEN), strict=True)
+    ]
+    if engine.toward is not None:
+        starts = [text.index(target) for text, target in zip(GOLDEN, GOLDEN_TARGETS, strict=True)]
+        places = [(start, start + len(target)) for start, target in zip(starts, GOLDEN_TARGETS, strict=True)]
+        rows = [Example(text, "golden", {}, mentions=(Mention(*p),)) for text, p in zip(GOLDEN, places, strict=True)]
+        for answer, (start, end), line in zip(answers, places, toward_probabilities(engine, rows), strict=True):
+            answer["toward"] = [{"from": start, "to": end, "probabilities": line.tolist()}]
+    return answers
 
 
 def _entry(file: Path) -> dict[str, Any]:

@@ -9,7 +9,8 @@
   following channels compensate for the error, weighted by the correlation of the calibration inputs.
 - No saturation: processors without VNNI add neighbouring products in int16. |w_k| + |w_k+1| <= 128 keeps 255 * 128
   below 2 ** 15, so that they compute the same results (ONNX Runtime's `reduce_range` would cost a whole bit).
-- Word embeddings: int8 with a scale per row. Small tables (positions, token types) and the heads stay in fp32.
+- Word embeddings: int8 with a scale per row. Small tables (positions, token types) and the heads stay exact: the larger
+  ones are kept in fp16 and computed in fp32.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
 from models.batching import padded
-from training.network.quantized_names import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
+from models.heads import TOWARD
+from training.network.quantized_names import HALF, QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
 Floats = NDArray[np.float64]
 OUTLIERS = (math.inf, 6.0, 4.0, 3.0, 2.5, 2.0, 1.75, 1.5, 1.25, 1.0)
@@ -42,6 +44,9 @@ _DAMPING = 0.01
 _BLOCK = 96
 #: Smaller tables stay in fp32: their rounding error would affect every text and save little.
 _SMALL_TABLE = 1_000_000
+#: Fewer weights than this stay in fp32 in the file as well.
+_FEW_WEIGHTS = 16_384
+_TOWARD_NODES = f"/{TOWARD}/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,20 @@ def quantize_static(plain: Path, out: Path, rows: Sequence[Sequence[int]]) -> No
         else:
             nodes.append(node)
     _put(graph, nodes, replaced)
+    _halve(graph)
     onnx.save(graph, out)
+
+
+def _halve(graph: onnx.ModelProto) -> None:
+    """Keeps the larger fp32 weights in fp16; a Cast, which runtimes compute once, turns them back."""
+    casts, replaced = [], set[str]()
+    for constant in list(graph.graph.initializer):
+        if constant.data_type == onnx.TensorProto.FLOAT and math.prod(constant.dims) >= _FEW_WEIGHTS:
+            name = constant.name
+            _add(graph, name + HALF, numpy_helper.to_array(constant).astype(np.float16))
+            casts.append(helper.make_node("Cast", [name + HALF], [name], name=f"{name}_whole", to=constant.data_type))
+            replaced.add(name)
+    _put(graph, [*casts, *graph.graph.node], replaced)
 
 
 def _is_large(table: onnx.TensorProto) -> bool:
@@ -139,9 +157,13 @@ def _embedding(graph: onnx.ModelProto, gather: onnx.NodeProto, table: NDArray[np
 
 
 def _products(graph: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Nodes that multiply by a constant matrix [in, out]."""
+    """Nodes of the encoder that multiply by a constant matrix [in, out]."""
     constants = {i.name for i in graph.graph.initializer}
-    return [n for n in graph.graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+    return [
+        n
+        for n in graph.graph.node
+        if n.op_type == "MatMul" and n.input[1] in constants and not n.name.startswith(_TOWARD_NODES)
+    ]
 
 
 def _observed(graph: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> dict[str, Floats]:
@@ -154,13 +176,18 @@ def _observed(graph: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> dict[str
     watched.CopyFrom(graph)
     watched.graph.output.extend(helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in names)
     session = ort.InferenceSession(watched.SerializeToString(), providers=["CPUExecutionProvider"])
+    given = {i.name for i in graph.graph.input}
+    place = {"mention_row": 0, "mention_start": 0, "mention_end": 1}
+    anywhere = {name: np.array([at], np.int64) for name, at in place.items() if name in given}
     kept: dict[str, list[Floats]] = {name: [] for name in names}
     rng, of_each = np.random.default_rng(17), _KEPT / len(rows)
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         ids, mask = padded(batch)
         real = mask.astype(np.bool_) & (rng.random(mask.shape) < of_each / mask.sum(1, keepdims=True))
-        for name, value in zip(names, session.run(names, {"input_ids": ids, "attention_mask": mask}), strict=True):
+        for name, value in zip(
+            names, session.run(names, {"input_ids": ids, "attention_mask": mask, **anywhere}), strict=True
+        ):
             kept[name].append(np.asarray(value if value.ndim == 2 else value[real], np.float64))
     return {name: np.concatenate(parts) for name, parts in kept.items()}
 
@@ -248,6 +275,7 @@ def _add(graph: onnx.ModelProto, name: str, value: NDArray[np.generic]) -> None:
 
 def _put(graph: onnx.ModelProto, nodes: Sequence[onnx.NodeProto], without: set[str]) -> None:
     kept = [i for i in graph.graph.initializer if i.name not in without]
+    nodes = list(nodes)
     del graph.graph.node[:], graph.graph.initializer[:]
     graph.graph.node.extend(nodes)
     graph.graph.initializer.extend(kept)

@@ -9,15 +9,16 @@ from __future__ import annotations
 import random
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from models.files.annotation_files import LabelFileError, LabelledText, Problem, folded, heads_of, read_label_file
+from models.heads import TOWARD, TOWARD_LABELS
 from models.text import content_hash, language
-from training.config import TrainingDataError
+from training.config import TrainingDataError, with_toward_last
 from training.data.duplicates import near_duplicates
-from training.data.examples import Example
+from training.data.examples import Example, Mention, merged_mentions
 
 MIN_ROWS = 20
 MIN_PER_CLASS = 2
@@ -91,12 +92,15 @@ def read_dataset(
     """
     report = Report([f.name for f in files])
     rows = _read(files, head, heads, report)
+    if base_heads and not heads and TOWARD in heads_of(rows):
+        base_heads = {**base_heads, TOWARD: list(TOWARD_LABELS)}
     if base_heads and not heads and covers(base_heads, heads_of(like_base := folded(rows, base_heads))):
         rows = like_base
-    used = heads_of(rows)
+    used = with_toward_last(heads_of(rows))
     scheme = heads or (base_heads if base_heads and covers(base_heads, used) else None)
     known = {h: list(labels) for h, labels in (scheme or used).items()}
-    rows = _known(rows, known, report, strict=heads is not None)
+    rows = _placed(rows, report)
+    rows = _known(rows, known, report, strict=heads is not None or TOWARD in used)
     rows = _merged(rows, report)
     rows = _capped(rows, source_cap, seed, report)
     report.used = len(rows)
@@ -108,14 +112,19 @@ def read_dataset(
     if heads is None:
         _trainable({h: c for h, c in present.items() if c}, of_base=scheme is not None)
     used_heads = (
-        known if scheme is not None else {h: [x for x in labels if present[h][x]] for h, labels in known.items()}
+        known
+        if scheme is not None
+        else {h: labels if h == TOWARD else [x for x in labels if present[h][x]] for h, labels in known.items()}
     )
     indexes = {h: {x: i for i, x in enumerate(labels)} for h, labels in used_heads.items()}
     parts: dict[str, list[Example]] = {"train": [], "validation": [], "test": []}
     for row in rows:
         targets: dict[str, tuple[int, ...]] = {h: (indexes[h][x],) for h, x in row.labels.items()}
-        parts[part_of(row.full_text)].append(Example(row.full_text, row.source or "file", targets))
-    return Dataset(used_heads, parts["train"], parts["validation"], parts["test"], report)
+        toward = targets.pop(TOWARD, ())
+        mentions = (Mention(*row.mention, toward, name=True),) if row.mention and toward else ()
+        parts[part_of(row.full_text)].append(Example(row.full_text, row.source or "file", targets, mentions=mentions))
+    merged = {part: merged_mentions(examples) for part, examples in parts.items()}
+    return Dataset(used_heads, merged["train"], merged["validation"], merged["test"], report)
 
 
 def covers(scheme: Mapping[str, Sequence[str]], heads: Mapping[str, Sequence[str]]) -> bool:
@@ -162,11 +171,26 @@ def _known(
     return kept
 
 
+def _placed(rows: Sequence[LabelledText], report: Report) -> list[LabelledText]:
+    """The rows but for those with a label toward a target that their text does not contain."""
+    kept = []
+    for row in rows:
+        if TOWARD in row.labels and row.mention is None:
+            reason = f"field 'target': the text does not contain {row.subject[:40]!r}"
+            report.problems.append(str(Problem(row.place, reason)))
+        else:
+            kept.append(row)
+    return kept
+
+
 def _merged(rows: Sequence[LabelledText], report: Report) -> list[LabelledText]:
-    """One row per text: the newest label of each annotator, the majority over annotators; a tie leaves it out."""
-    groups: dict[str, list[LabelledText]] = defaultdict(list)
+    """One row per text and target: the newest label of each annotator, the majority over annotators.
+
+    A tie leaves the row out.
+    """
+    groups: dict[tuple[str, tuple[int, int] | None], list[LabelledText]] = defaultdict(list)
     for row in sorted(rows, key=lambda r: r.instant):
-        groups[content_hash(row.full_text)].append(row)
+        groups[content_hash(row.full_text), row.mention].append(row)
     single: list[LabelledText] = []
     for group in groups.values():
         report.exact_duplicates += len(group) - 1
@@ -174,13 +198,12 @@ def _merged(rows: Sequence[LabelledText], report: Report) -> list[LabelledText]:
         if labels is None:
             report.conflicting.append(", ".join(r.place for r in group))
         else:
-            first = group[0]
-            single.append(
-                LabelledText(first.text, labels, first.place, first.id, first.title, first.source, first.lang)
-            )
-    keep = near_duplicates([r.full_text for r in single])
-    report.near_duplicates = len(single) - len(keep)
-    return [single[i] for i in keep]
+            single.append(replace(group[0], labels=labels, annotator="", at="", suggested={}))
+    texts = list(dict.fromkeys(r.full_text for r in single))
+    keep = near_duplicates(texts)
+    report.near_duplicates = len(texts) - len(keep)
+    kept = {texts[i] for i in keep}
+    return [r for r in single if r.full_text in kept]
 
 
 def _voted(group: Sequence[LabelledText]) -> dict[str, str] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +15,38 @@ from models.files.columns import text_fields
 from models.files.encodings import FileError
 from models.files.rows import BadRow
 from models.files.tables import read_table
+from models.files.targets import TargetAbsentError, TargetError, span_of
+from models.heads import TOWARD
 from models.text import content_hash, full_text
 from training.config import Source, Target, TrainingConfig, TrainingConfigError, TrainingDataError
 from training.data.weak_labels import labelling_function
+
+#: The files that belong to the recipes themselves.
+WRITTEN = Path(__file__).parent.parent / "examples"
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """Characters [start, end) of a text, and the classes of the head `toward` that count as right there.
+
+    `name` marks a target that may get another name in training. `soft` holds probabilities of a teacher or of the
+    base in place of `classes`.
+    """
+
+    start: int
+    end: int
+    classes: tuple[int, ...] = ()
+    weight: float = 1.0
+    name: bool = False
+    soft: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
     """`targets[head]` holds the indexes of the classes that count as right; a missing head is masked.
 
-    `soft` holds a teacher's probabilities of all classes, one head after another (`loop/distillation.py`).
+    The head `toward` is not among `targets`: it has a label for each of the `mentions`. `soft` holds a teacher's
+    probabilities of all classes of the other heads, one head after another (`loop/distillation.py`).
     """
 
     text: str
@@ -32,6 +54,7 @@ class Example:
     targets: dict[str, tuple[int, ...]]
     weights: dict[str, float] = field(default_factory=dict)
     soft: NDArray[np.float16] | None = field(default=None, compare=False)
+    mentions: tuple[Mention, ...] = ()
 
 
 def read_rows(path: Path) -> Iterator[dict[str, object]]:
@@ -67,7 +90,7 @@ def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluat
     indexes = {head: {label: i for i, label in enumerate(labels)} for head, labels in config.heads.items()}
     classes_of = {head: _classes_of(config, target) for head, target in source.heads.items()}
     examples: list[Example] = []
-    for row in read_rows(folder / source.file):
+    for number, row in enumerate(read_rows((WRITTEN if source.written else folder) / source.file), 1):
         text = str(row["text"])
         if evaluation and row.get("dup_in_train"):
             continue
@@ -83,11 +106,50 @@ def load_source(config: TrainingConfig, source: Source, folder: Path, *, evaluat
                 raise TrainingConfigError(
                     f"{source.file}: label {error} is not a class of head {head!r}; add it to [heads] or a map"
                 ) from None
-        if targets:
-            examples.append(Example(row_text(row), source.file, targets))
+        mentions = _mentions(row, targets.pop(TOWARD, ()), source, number)
+        if targets or mentions or not source.heads:
+            examples.append(Example(row_text(row), source.file, targets, mentions=mentions))
+    examples = merged_mentions(examples)
     if source.limit is not None and len(examples) > source.limit:
         examples = random.Random(config.train.seed).sample(examples, source.limit)  # noqa: S311
     return _balanced(examples, source)
+
+
+def _mentions(row: dict[str, object], classes: tuple[int, ...], source: Source, number: int) -> tuple[Mention, ...]:
+    """The row's mention with its classes of `toward`; none where the row has no such label."""
+    if not classes:
+        return ()
+    text = str(row["text"])
+    try:
+        start, end = span_of(row, text, source.mention.columns)
+    except TargetAbsentError as error:
+        if source.mention.absent == "skip":
+            return ()
+        raise TrainingDataError(f"{source.file}, row {number}: {error}") from None
+    except TargetError as error:
+        raise TrainingDataError(f"{source.file}, row {number}: {error}") from None
+    title = len(row_text(row)) - len(text)
+    return (Mention(title + start, title + end, classes, name=source.mention.names),)
+
+
+def merged_mentions(examples: Sequence[Example]) -> list[Example]:
+    """One example per text for those with mentions, so that the encoder reads a text once for all its targets.
+
+    The first label of a place counts.
+    """
+    merged: list[Example] = []
+    at: dict[str, int] = {}
+    for example in examples:
+        if not example.mentions:
+            merged.append(example)
+        elif (first := at.setdefault(example.text, len(merged))) == len(merged):
+            merged.append(example)
+        else:
+            known = {(m.start, m.end): m for m in (*example.mentions, *merged[first].mentions)}
+            places = tuple(known[place] for place in sorted(known))
+            labels = {**example.targets, **merged[first].targets}
+            merged[first] = replace(merged[first], targets=labels, mentions=places)
+    return merged
 
 
 def _classes_of(config: TrainingConfig, target: Target) -> Callable[[dict[str, object]], list[str]]:
@@ -110,17 +172,28 @@ def _classes_of(config: TrainingConfig, target: Target) -> Callable[[dict[str, o
 def _balanced(examples: list[Example], source: Source) -> list[Example]:
     weights: dict[str, dict[tuple[int, ...], float]] = {}
     for head, target in source.heads.items():
-        counts = Counter(e.targets[head] for e in examples if head in e.targets)
+        counts = Counter(classes for e in examples for classes in _labels(e, head))
         if target.balance and counts:
             raw = {k: (1 / n) ** target.balance for k, n in counts.items()}
             mean = sum(raw[k] * n for k, n in counts.items()) / sum(counts.values())
             weights[head] = {k: w / mean for k, w in raw.items()}
     if not weights:
         return examples
+    toward = weights.pop(TOWARD, {})
     return [
-        Example(e.text, e.source, e.targets, {h: w[e.targets[h]] for h, w in weights.items() if h in e.targets})
+        replace(
+            e,
+            weights={h: w[e.targets[h]] for h, w in weights.items() if h in e.targets},
+            mentions=tuple(replace(m, weight=toward.get(m.classes, 1.0)) for m in e.mentions),
+        )
         for e in examples
     ]
+
+
+def _labels(example: Example, head: str) -> list[tuple[int, ...]]:
+    if head == TOWARD:
+        return [m.classes for m in example.mentions]
+    return [example.targets[head]] if head in example.targets else []
 
 
 def unlabelled_examples(config: TrainingConfig, folder: Path, known: Sequence[Example]) -> list[Example]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from training.config import TrainingConfig, TrainingConfigError
+from training.config import TrainingConfig, TrainingConfigError, with_toward_last
 from training.data.dataset import Report, read_dataset
 from training.data.examples import Example, load_source, load_training
 
@@ -34,7 +34,9 @@ def data_of_recipe(config: TrainingConfig, folder: Path | None) -> TrainingData:
     if not config.heads:
         raise TrainingConfigError("a recipe with [[sources]] needs [heads]")
     validation = [e for s in config.calibration for e in load_source(config, s, folder, evaluation=True)]
-    return TrainingData(config.heads, load_training(config, folder), validation, evaluation_sets(config, folder))
+    return TrainingData(
+        with_toward_last(config.heads), load_training(config, folder), validation, evaluation_sets(config, folder)
+    )
 
 
 def evaluation_sets(config: TrainingConfig, folder: Path) -> dict[str, list[Example]]:

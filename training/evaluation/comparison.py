@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,8 @@ from models.engine import OnnxEngine
 from models.files.annotation_files import PEOPLE
 from training.data.dataset import read_dataset
 from training.data.examples import Example
-from training.evaluation.evaluate import outcomes_of, seconds_per_1000
+from training.data.mentions import any_place
+from training.evaluation.evaluate import engine_heads, outcomes_of, seconds_per_1000, toward_probabilities
 from training.evaluation.gate import Policy, judge
 from training.evaluation.scores import Outcomes
 
@@ -33,7 +35,7 @@ def compare(
     Without golden files, the rehearsal rows of the test part measure the agreement with the champion where it is sure.
     """
     old, new = load_bundle(champion, device="cpu"), load_bundle(challenger, device="cpu")
-    heads = {h.name: list(h.labels) for h in old.heads.values()}
+    heads = engine_heads(old)
     found = read_dataset([rows], heads=heads)
     newest = [e for e in found.test if e.source == PEOPLE]
     if golden:
@@ -41,6 +43,8 @@ def compare(
         judged = [*fixed.train, *fixed.validation, *fixed.test]
     else:
         judged = _sure(old, [e for e in found.test if e.source != PEOPLE])
+    if old.toward is not None and not any(e.mentions for e in judged):
+        judged = _at_places(old, judged)
     sets = {"golden": judged, "newest": newest}
     outcomes: dict[str, dict[str, dict[str, Outcomes]]] = {"old": {}, "new": {}}
     for name, examples in sets.items():
@@ -74,6 +78,23 @@ def _sure(champion: OnnxEngine, examples: Sequence[Example]) -> list[Example]:
         if kept:
             sure.append(replace(example, targets=kept))
     return sure
+
+
+def _at_places(champion: OnnxEngine, examples: Sequence[Example]) -> list[Example]:
+    """The rows, each with what the champion says toward one random place, where it is sure.
+
+    Without labelled targets, the head `toward` is judged by its agreement with the champion.
+    """
+    rng = random.Random(17)  # noqa: S311
+    marked = [replace(e, mentions=(any_place(e.text, rng),)) if e.text.strip() else e for e in examples]
+    found = iter(toward_probabilities(champion, [e for e in marked if e.mentions]))
+    judged = []
+    for example in marked:
+        if example.mentions and (line := next(found)).max() >= _SURE:
+            judged.append(replace(example, mentions=(replace(example.mentions[0], classes=(int(line.argmax()),)),)))
+        else:
+            judged.append(replace(example, mentions=()))
+    return judged
 
 
 def _accuracies(outcomes: Mapping[str, Mapping[str, Mapping[str, Outcomes]]]) -> dict[str, dict[str, float]]:

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from models.engine import OnnxEngine
+from models.heads import SENTIMENT, TOWARD, TOWARD_LABELS, TargetPrediction
 from models.text import language
 from training.data.examples import Example
+from training.data.mentions import mention_examples
 from training.data.perturbations import PERTURBATIONS
 from training.evaluation.scores import (
     Outcomes,
@@ -22,8 +24,11 @@ from training.evaluation.scores import (
     macro_f1_of,
     outcomes,
     scores,
+    wrong_share,
 )
 
+#: The key of what the whole text's sentiment says about a target.
+BY_SENTIMENT = f"{TOWARD} by {SENTIMENT}"
 _MIN_SLICE = 30
 _ROBUSTNESS_ROWS = 1000
 
@@ -35,20 +40,74 @@ def evaluate_sets(
     *,
     every_class: bool = False,
 ) -> dict[str, dict[str, Any]]:
-    """`result["set/head"]`: figures, 95 % intervals of accuracy and macro F1, slices, class names."""
+    """`result["set/head"]`: figures, 95 % intervals of accuracy and macro F1, slices, class names.
+
+    For rows with mentions, `set/toward` judges each mention, and `set/toward by sentiment` takes the sentiment of the
+    whole text for it. Both have `wrong_negatives`, the share of wrong ones among the mentions called negative.
+    """
     result: dict[str, dict[str, Any]] = {}
+
+    def judge(key: str, predicted: Mapping[str, Probabilities], rows: Sequence[Example], head: str) -> Outcomes:
+        labels = TOWARD_LABELS if head == TOWARD else heads[head]
+        found = outcomes(predicted[head], rows, head, every_class=every_class)
+        result[key] = {
+            **asdict(scores(found)),
+            "classes": ["/".join(labels[i] for i in classes) for classes in found.classes],
+            "interval": {"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
+            "slices": slices(predicted, heads, rows, head, every_class),
+        }
+        return found
+
     for name, examples in sets.items():
         predicted = probabilities_of(engine, [e.text for e in examples])
-        for head, labels in heads.items():
+        for head in heads:
             if head in predicted and any(head in e.targets for e in examples):
-                found = outcomes(predicted[head], examples, head, every_class=every_class)
-                result[f"{name}/{head}"] = {
-                    **asdict(scores(found)),
-                    "classes": ["/".join(labels[i] for i in classes) for classes in found.classes],
-                    "interval": {"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
-                    "slices": slices(predicted, heads, examples, head, every_class),
-                }
+                judge(f"{name}/{head}", predicted, examples, head)
+        for how, (mentions, found) in mention_probabilities(engine, examples).items():
+            if mentions:
+                key = f"{name}/{how}"
+                result[key]["wrong_negatives"] = wrong_share(judge(key, {TOWARD: found}, mentions, TOWARD), 0)
     return result
+
+
+def engine_heads(engine: OnnxEngine) -> dict[str, list[str]]:
+    """The heads and their classes in the order of the manifest, `toward` included."""
+    heads = {head.name: list(head.labels) for head in engine.heads.values()}
+    return heads if engine.toward is None else {**heads, TOWARD: list(engine.toward.labels)}
+
+
+def mention_probabilities(
+    engine: OnnxEngine, examples: Sequence[Example]
+) -> dict[str, tuple[list[Example], Probabilities]]:
+    """The labelled mentions as examples, with float32[mentions, 3], by the head `toward` and by the whole text.
+
+    Each way is left out where the engine lacks the head.
+    """
+    rows = [e for e in examples if e.mentions]
+    mentions = [one for e in rows for one in mention_examples(e)]
+    found: dict[str, tuple[list[Example], Probabilities]] = {}
+    if not rows:
+        return found
+    if engine.toward is not None:
+        found[TOWARD] = mentions, toward_probabilities(engine, rows)
+    sentiment = engine.heads.get(SENTIMENT)
+    if sentiment is not None and set(TOWARD_LABELS) <= set(sentiment.labels):
+        whole = probabilities_of(engine, [e.text for e in rows])[SENTIMENT]
+        order = [sentiment.labels.index(label) for label in TOWARD_LABELS]
+        found[BY_SENTIMENT] = mentions, np.repeat(whole[:, order], [len(e.mentions) for e in rows], axis=0)
+    return found
+
+
+def toward_probabilities(engine: OnnxEngine, examples: Sequence[Example]) -> Probabilities:
+    """float32[mentions, 3] of the head `toward`, at the mentions of the first row, then of the second, and so on."""
+    places = [{str(i): [(m.start, m.end)] for i, m in enumerate(e.mentions)} for e in examples]
+    predicted = engine.infer(engine.encode([e.text for e in examples], places))
+    lines = [
+        _probabilities(prediction.toward.get(str(i)))
+        for prediction, example in zip(predicted, examples, strict=True)
+        for i in range(len(example.mentions))
+    ]
+    return np.array(lines, np.float32).reshape(-1, len(TOWARD_LABELS))
 
 
 def short(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
@@ -64,6 +123,13 @@ def probabilities_of(engine: OnnxEngine, texts: Sequence[str]) -> dict[str, Prob
         head: np.array([list(p.probabilities(head).values()) for p in predictions], np.float32).reshape(len(texts), -1)
         for head in engine.heads
     }
+
+
+def _probabilities(found: TargetPrediction | None) -> list[float]:
+    """The probabilities toward a mention; all equal where the engine reads neither the mention nor a sentiment."""
+    if found is None:
+        return [1 / len(TOWARD_LABELS)] * len(TOWARD_LABELS)
+    return [found.probabilities[label] for label in TOWARD_LABELS]
 
 
 def slices(
@@ -109,7 +175,7 @@ def robustness(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, dic
     kinds: dict[str, Callable[[str], str]] = {"none": str, **PERTURBATIONS}
     for name, perturb in kinds.items():
         predicted = probabilities_of(engine, [perturb(t) for t in texts])
-        for head in engine.heads:
+        for head in predicted:
             if any(head in e.targets for e in rows):
                 found.setdefault(head, {})[name] = macro_f1(predicted[head], rows, head)
     return found
@@ -134,11 +200,15 @@ def seconds_per_1000(engines: Sequence[OnnxEngine], texts: Sequence[str]) -> lis
 def outcomes_of(engine: OnnxEngine, examples: Sequence[Example]) -> dict[str, Outcomes]:
     """Per head of the engine that the rows have labels for."""
     predicted = probabilities_of(engine, [e.text for e in examples])
-    return {
+    found = {
         head: outcomes(predicted[head], examples, head, every_class=True)
-        for head in engine.heads
+        for head in predicted
         if any(head in e.targets for e in examples)
     }
+    if TOWARD in (by := mention_probabilities(engine, examples)):
+        mentions, judged = by[TOWARD]
+        found[TOWARD] = outcomes(judged, mentions, TOWARD, every_class=True)
+    return found
 
 
 def _length(text: str) -> str:

@@ -14,7 +14,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-_FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error")
+_FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error", "wrong_negatives")
+#: Figures of which less is better.
+_LESS = ("calibration_error", "wrong_negatives")
 _MAX_CLASSES_DRAWN = 24
 
 
@@ -58,7 +60,7 @@ def _set(key: str, after: Mapping[str, Any], before: Mapping[str, Any] | None) -
     return {
         "key": key,
         "rows": after["rows"],
-        "figures": [_figure(name, after, before) for name in _FIGURES],
+        "figures": [_figure(name, after, before) for name in _FIGURES if name in after],
         "classes": classes,
         "slices": [[k, f"{v['accuracy']:.3f}", f"{v['macro_f1']:.3f}", v["rows"]] for k, v in after["slices"].items()],
         "confusion": _confusion(after["classes"], after["confusion"]) if drawn else "",
@@ -68,7 +70,7 @@ def _set(key: str, after: Mapping[str, Any], before: Mapping[str, Any] | None) -
 def _figure(name: str, after: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, str]:
     interval = after["interval"].get(name)
     change = 0.0 if before is None else after[name] - before[name]
-    better = (change > 0) == (name != "calibration_error")
+    better = (change > 0) == (name not in _LESS)
     return {
         "name": name.replace("_", " "),
         "after": f"{after[name]:.4f}",

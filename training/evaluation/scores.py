@@ -100,6 +100,12 @@ def per_class(confusion: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArra
     return precision, recall, 2 * hits / np.maximum(said + true, 1)
 
 
+def wrong_share(o: Outcomes, label: int) -> float:
+    """The share of wrong rows among those that were called the class `label`, in [0, 1]; 0 where none was."""
+    called = np.array([label in o.classes[i] for i in o.said], np.bool_)
+    return float((o.said != o.true)[called].mean()) if called.any() else 0.0
+
+
 def macro_f1(probabilities: Probabilities, examples: Sequence[Example], head: str) -> float:
     """Mean F1 over the classes that the rows use."""
     single = all(len(e.targets.get(head, (0,))) == 1 for e in examples)

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.engine import OnnxEngine
+from models.heads import TOWARD, TOWARD_LABELS
 from training.data.examples import Example
+from training.evaluation.evaluate import mention_probabilities
 
 _MIN_ROWS = 20
 
@@ -43,4 +45,8 @@ def fit_temperatures(
             allowed[row, list(examples[i].targets[head])] = True
         probabilities = np.array([list(predictions[i].probabilities(head).values()) for i in rows], np.float32)
         fitted[head] = fit_temperature(np.log(np.clip(probabilities, 1e-9, 1)), allowed)
+    mentions, judged = mention_probabilities(engine, examples).get(TOWARD, ((), ()))
+    if len(mentions) >= _MIN_ROWS:
+        allowed = np.array([[c in e.targets[TOWARD] for c in range(len(TOWARD_LABELS))] for e in mentions])
+        fitted[TOWARD] = fit_temperature(np.log(np.clip(judged, 1e-9, 1)), allowed)
     return fitted

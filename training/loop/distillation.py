@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from models.bundle import BundleError, read_manifest
+from models.heads import TOWARD
 from training.config import TrainingConfigError
 from training.data.examples import Example
 from training.devices import bf16_pays
@@ -27,19 +28,30 @@ SoftLabels = NDArray[np.float16]
 
 
 def check_teachers(teachers: Sequence[Path], heads: Mapping[str, Sequence[str]]) -> None:
-    """Raises `TrainingConfigError` unless every teacher is a bundle with these heads and classes, in this order."""
+    """Raises `TrainingConfigError` unless every teacher is a bundle with these heads and classes, in this order.
+
+    Of the heads, one that no teacher has learns from the labels of the rows alone, and so does `toward`.
+    """
+    anyone: set[str] = set()
     for folder in teachers:
-        try:
-            known = {h.name: list(h.labels) for h in read_manifest(folder).heads}
-        except BundleError as error:
-            raise TrainingConfigError(f"--teacher {folder}: {error}") from None
+        anyone |= known_heads(folder).keys()
+    for folder in teachers:
+        known = known_heads(folder)
         for head, labels in heads.items():
-            if known.get(head) != list(labels):
+            if head in anyone and head != TOWARD and known.get(head) != list(labels):
                 has = ", ".join(known.get(head, ())) or "no classes: it lacks the head"
                 raise TrainingConfigError(
                     f"--teacher {folder}: head {head!r} has {has}; a teacher needs the classes {', '.join(labels)}, in "
                     "this order. Train it with the same [heads]"
                 )
+
+
+def known_heads(teacher: Path) -> dict[str, list[str]]:
+    """The heads of a teacher's manifest; raises `TrainingConfigError` where it is not a bundle."""
+    try:
+        return {h.name: list(h.labels) for h in read_manifest(teacher).heads}
+    except BundleError as error:
+        raise TrainingConfigError(f"--teacher {teacher}: {error}") from None
 
 
 def soft_labels(
@@ -49,14 +61,17 @@ def soft_labels(
     max_tokens: int,
     device: torch.device,
 ) -> SoftLabels:
-    """The mean of the teachers' probabilities per text."""
-    total = np.zeros((len(texts), sum(map(len, heads.values()))), np.float32)
+    """The mean of the teachers' probabilities per text; 0 for the classes of a head that they lack."""
+    widths = {head: len(labels) for head, labels in heads.items() if head != TOWARD}
+    total = np.zeros((len(texts), sum(widths.values())), np.float32)
     for folder in teachers:
-        model, tokenizer_json = from_bundle(folder, {h: list(labels) for h, labels in heads.items()}, 0.0)
+        known = {h: labels for h, labels in known_heads(folder).items() if h in widths}
+        model, tokenizer_json = from_bundle(folder, known, 0.0)
         tokenizer = Tokenizer.from_str(tokenizer_json)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16_pays(device)):
             predicted = predict(model.to(device), tokenizer, texts, max_tokens)
-        total += torch.cat([predicted[head] for head in heads], dim=1).numpy() / len(teachers)
+        lines = [predicted[h] if h in known else torch.zeros(len(texts), n) for h, n in widths.items()]
+        total += torch.cat(lines, dim=1).numpy() / len(teachers)
     return total.astype(np.float16)
 
 

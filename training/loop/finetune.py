@@ -20,21 +20,24 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from models.atomic_file import replacing
+from models.heads import TOWARD
 from training.config import Hyperparameters
-from training.data.augmentation import Augmenter, mixed, nearest_tokens
+from training.data.augmentation import mixed, nearest_tokens
 from training.data.batches import token_budget_batches
 from training.data.examples import Example
 from training.data.sampling import resampled
-from training.data.tensors import encode, pad, soft_targets, targets
+from training.data.step_rows import StepRows
+from training.data.tensors import Row, mention_batch, pad, soft_targets, targets
 from training.devices import bf16_pays
 from training.evaluation.scores import macro_f1
-from training.loop.losses import distillation_loss, masked_set_loss
+from training.loop.losses import distillation_loss, masked_set_loss, mention_loss
 from training.loop.optimizers import make_optimizer, rate_factor
 from training.loop.trackers import Tracker
 from training.network.adversarial import perturbed
 from training.network.encoder import Classifier
 from training.network.methods import Unfreezing, merge, prepare
-from training.network.predict import predict
+from training.network.predict import predict, predict_toward
+from training.network.toward import Mentions
 from training.process_group import ProcessGroup
 from training.progress import Progress
 from training.run import Run
@@ -80,13 +83,12 @@ def fine_tune(
     torch.manual_seed(settings.seed)
     prepare(model, settings)
     model.to(group.device)
-    ids = encode(tokenizer, [e.text for e in examples], settings.max_tokens)
-    plan = batch_plan(examples, [len(row) for row in ids], settings, group)
+    near = nearest_tokens(model.words.weight) if settings.neighbours else ()
+    rows = StepRows(tokenizer, examples, settings, near)
+    plan = batch_plan(examples, rows.lengths, settings, group)
     stepper = _Stepper(model, settings, len(plan), group)
     checkpoint, best_file = run.work / "checkpoint.pt", run.work / "best.pt"
     state = stepper.resume(checkpoint)
-    near = nearest_tokens(model.words.weight) if settings.neighbours else ()
-    augment = Augmenter(settings.token_dropout, settings.neighbours, settings.span_swap, near)
     epoch_steps = max(1, round(len(plan) / settings.epochs))
     evaluate_at = max(1, round(epoch_steps * settings.evaluate_every))
     torch.manual_seed(settings.seed + state.step)
@@ -95,7 +97,7 @@ def fine_tune(
     while state.step < len(plan) and not state.stopped:
         step_batches = plan[state.step]
         rng = random.Random(settings.seed * 1_000_003 + state.step * group.size + group.rank)  # noqa: S311
-        batches = [([examples[i] for i in b], [augment(ids[i], rng) for i in b]) for b in step_batches]
+        batches = [[rows.draw(i, rng) for i in b] for b in step_batches]
         meter.add(stepper.step(batches, state.step / len(plan), rng), sum(map(len, step_batches)))
         state.step += 1
         last = state.step == len(plan)
@@ -156,9 +158,7 @@ class _Stepper:
         self._bf16 = settings.precision == "bf16" or (settings.precision == "auto" and bf16_pays(group.device))
         self._forward = group.wrap(model)
 
-    def step(
-        self, batches: Sequence[tuple[Sequence[Example], Sequence[Sequence[int]]]], done: float, rng: Any
-    ) -> Tensor:
+    def step(self, batches: Sequence[Sequence[tuple[Example, Row]]], done: float, rng: Any) -> Tensor:
         """Makes one optimizer step over accumulated batches.
 
         Returns the mean loss as a tensor on the device: reading its value would wait for the device.
@@ -172,24 +172,24 @@ class _Stepper:
         self._optimizer.zero_grad(set_to_none=True)
         trim = settings.small_loss_trim * min(1.0, done * settings.epochs)
         total = torch.zeros((), device=self._group.device)
-        for examples, ids in batches:
-            loss = self._loss(examples, ids, rng, trim) / len(batches)
+        for batch in batches:
+            loss = self._loss(batch, rng, trim) / len(batches)
             loss.backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
             if settings.adversarial:
                 with perturbed(model.words, settings.adversarial) as moved:
                     if moved:
-                        (self._loss(examples, ids, rng, trim) / len(batches)).backward()  # type: ignore[no-untyped-call]
+                        (self._loss(batch, rng, trim) / len(batches)).backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_((p for p in model.parameters() if p.grad is not None), 1.0)
         self._optimizer.step()
         self._schedule.step()
         return total
 
-    def _loss(
-        self, examples: Sequence[Example], ids: Sequence[Sequence[int]], rng: random.Random, trim: float
-    ) -> Tensor:
+    def _loss(self, batch: Sequence[tuple[Example, Row]], rng: random.Random, trim: float) -> Tensor:
         settings, model, device = self._settings, self._model, self._group.device
-        input_ids, mask = (t.to(device) for t in pad(ids))
+        examples, rows = [example for example, _ in batch], [row for _, row in batch]
+        input_ids, mask = (t.to(device) for t in pad([row.ids for row in rows]))
+        mentions = None if model.toward is None else mention_batch(rows).to(device)
         allowed, weights = targets(examples, model.widths)
         allowed = {h: t.to(device) for h, t in allowed.items()}
         weights = {h: t.to(device) for h, t in weights.items()}
@@ -209,10 +209,21 @@ class _Stepper:
 
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self._bf16):
             if not settings.mixup or len(examples) < 2:
-                return loss_of(self._forward(input_ids, mask))
-            pooled, order, weight = mixed(model.pooled(input_ids, mask), settings.mixup, rng)
-            logits = model.classify(pooled)
-        return weight * loss_of(logits) + (1 - weight) * loss_of(logits, order)
+                if mentions is None:
+                    return loss_of(self._forward(input_ids, mask))
+                logits, toward = self._forward(input_ids, mask, mentions.row, mentions.start, mentions.end)
+                at_mentions = mention_loss(toward, mentions, settings.label_smoothing, settings.loss)
+                return loss_of(logits) + settings.toward_weight * at_mentions
+            states = model.states(input_ids, mask)
+            pooled = model.pooled(states, mask)
+            moved, order, weight = mixed(pooled, settings.mixup, rng)
+            logits = model.classify(moved)
+            loss = weight * loss_of(logits) + (1 - weight) * loss_of(logits, order)
+            if mentions is not None and model.toward is not None:
+                toward = model.toward(states, mask, pooled, Mentions(mentions.row, mentions.start, mentions.end))
+                at_mentions = mention_loss(toward, mentions, settings.label_smoothing, settings.loss)
+                loss = loss + settings.toward_weight * at_mentions
+        return loss
 
     def learning_rate(self) -> float:
         """The current learning rate of the first parameter group."""
@@ -259,6 +270,9 @@ def save(path: Path, value: Any) -> None:
 def _mean_f1(model: Classifier, tokenizer: Tokenizer, rows: Sequence[Example], settings: Hyperparameters) -> float:
     found = predict(model, tokenizer, [e.text for e in rows], settings.max_tokens)
     scores = [macro_f1(found[h].numpy(), rows, h) for h in model.widths if any(h in e.targets for e in rows)]
+    if model.toward is not None and any(e.mentions for e in rows):
+        judged, predicted = predict_toward(model, tokenizer, rows, settings.max_tokens)
+        scores.append(macro_f1(predicted, judged, TOWARD))
     return sum(scores) / max(1, len(scores))
 
 

@@ -7,6 +7,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from training.data.tensors import MentionBatch
+
 LossName = Literal["cross_entropy", "focal", "gce"]
 FOCAL_GAMMA = 2.0
 GCE_Q = 0.7
@@ -53,15 +55,28 @@ def masked_set_loss(
 def distillation_loss(logits: dict[str, Tensor], soft: dict[str, Tensor], temperature: float) -> Tensor:
     """Mean over rows and heads of KL(teacher || student), both softened by `temperature` >= 1, times its square.
 
-    `soft[h]` is float32[batch, classes] of probabilities. The square keeps the gradient's size at any temperature
-    (Hinton et al. 2015).
+    `soft[h]` is float32[batch, classes] of probabilities; all 0 where no teacher has the head, which then does not
+    count. The square keeps the gradient's size at any temperature (Hinton et al. 2015).
     """
-    parts = []
+    total, counted = next(iter(logits.values())).sum() * 0.0, torch.zeros((), device=next(iter(logits.values())).device)
     for head, scores in logits.items():
+        taught = soft[head].sum(1) > 0
         teacher = (soft[head].clamp(min=1e-7).log() / temperature).log_softmax(1)
         student = (scores / temperature).log_softmax(1)
-        parts.append((teacher.exp() * (teacher - student)).sum(1).mean())
-    return torch.stack(parts).mean() * temperature**2
+        total = total + ((teacher.exp() * (teacher - student)).sum(1) * taught).sum()
+        counted = counted + taught.sum()
+    return total / counted.clamp(min=1) * temperature**2
+
+
+def mention_loss(logits: Tensor, mentions: MentionBatch, smoothing: float, loss: LossName = "cross_entropy") -> Tensor:
+    """Weighted mean over the mentions of a batch of the loss of `masked_set_loss`, or of the cross-entropy with soft
+    labels. `logits` is float32[mentions, 3]; 0 where no mention has a weight.
+    """
+    log_probabilities = logits.log_softmax(1)
+    hit = log_probabilities.masked_fill(mentions.truth == 0, -torch.inf).logsumexp(1)
+    hard = -(1 - smoothing) * _of(hit, loss) - smoothing * log_probabilities.mean(1)
+    each = torch.where(mentions.soft, -(mentions.truth * log_probabilities).sum(1), hard)
+    return (each * mentions.weight).sum() / mentions.weight.sum().clamp(min=1)
 
 
 def _least(each: Tensor, labelled: Tensor, trim: float) -> Tensor:

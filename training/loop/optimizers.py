@@ -28,11 +28,16 @@ def make_optimizer(model: Classifier, settings: Hyperparameters) -> torch.optim.
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad and settings.method != "gradual":
             continue
-        new = name.startswith("output") or "lora_" in name
+        new = name.startswith(("output", "toward")) or "lora_" in name
         (heads if new else embeddings if "word_embeddings" in name else encoder).append(parameter)
+    embedding_lr = settings.encoder_lr if settings.embedding_lr is None else settings.embedding_lr
     groups = [
         {"params": heads, "lr": settings.head_lr, "weight_decay": 0.0},
-        {"params": embeddings, "lr": settings.embedding_lr or settings.encoder_lr, "weight_decay": 0.0},
+        {
+            "params": embeddings,
+            "lr": embedding_lr,
+            "weight_decay": 0.0,
+        },
         {"params": encoder, "lr": settings.encoder_lr, "weight_decay": settings.weight_decay},
     ]
     groups = [g for g in groups if g["params"]]

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from transformers import BertConfig, BertModel
 
-from models.bundle import read_manifest, verified_files
+from models.bundle import Manifest, read_manifest, verified_files
+from models.heads import TOWARD
 from training.config import TrainingConfigError
 from training.network.encoder import Classifier
-from training.network.quantized_names import QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
+from training.network.quantized_names import HALF, QUANTIZED, SCALE, UNSMOOTH, ZERO_POINT
 
-_HEADS = ("output.weight", "output.bias")
+_NAMED = ("encoder.", "output.weight", "output.bias", f"{TOWARD}.")
 
 
 def from_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tuple[Classifier, str]:
@@ -38,7 +39,7 @@ def from_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tu
             vocab_size=words.shape[0],
             hidden_size=words.shape[1],
             num_hidden_layers=len(layers),
-            num_attention_heads=int(manifest.training.get("attention_heads", words.shape[1] // 32)),
+            num_attention_heads=_attention_heads(manifest, words.shape[1]),
             intermediate_size=weights["encoder.encoder.layer.0.intermediate.dense.bias"].shape[0],
             max_position_embeddings=weights["encoder.embeddings.position_embeddings.weight"].shape[0],
             hidden_dropout_prob=dropout,
@@ -46,12 +47,15 @@ def from_bundle(folder: Path, heads: dict[str, list[str]], dropout: float) -> tu
         )
     except KeyError as error:
         raise TrainingConfigError(f"{folder} is not a bundle that training can start from: it lacks {error}") from None
-    model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)  # type: ignore[no-untyped-call]
     given = {h.name: h.labels for h in manifest.heads}
+    model = Classifier(BertModel(config, add_pooling_layer=False), heads, dropout)  # type: ignore[no-untyped-call]
     old_matrix, old_bias = weights.pop("output.weight"), weights.pop("output.bias")
-    _keep_classes(model, heads, given, old_matrix, old_bias)
+    _keep_classes(model, {h: x for h, x in heads.items() if h != TOWARD}, given, old_matrix, old_bias)
+    toward = {name: weights.pop(name) for name in list(weights) if name.startswith(f"{TOWARD}.")}
+    if model.toward is not None and toward:
+        model.toward.load_state_dict({k.removeprefix(f"{TOWARD}."): torch.tensor(v) for k, v in toward.items()})
     state = {k: torch.tensor(v) for k, v in weights.items()}
-    missing, unexpected = model.load_state_dict({**state, **_outputs(model)}, strict=False)
+    missing, unexpected = model.load_state_dict({**state, **_kept(model)}, strict=False)
     if missing or unexpected:
         raise TrainingConfigError(
             f"{folder} is not the bundle of a BERT encoder: missing {missing}, unexpected {unexpected}"
@@ -66,7 +70,8 @@ def _keep_classes(
     matrix: NDArray[np.float32],
     bias: NDArray[np.float32],
 ) -> None:
-    rows = {pair: i for i, pair in enumerate((h, x) for h, labels in given.items() for x in labels)}
+    pairs = ((h, x) for h, labels in given.items() if h != TOWARD for x in labels)
+    rows = {pair: i for i, pair in enumerate(pairs)}
     with torch.no_grad():
         for new, pair in enumerate((h, x) for h, labels in heads.items() for x in labels):
             if (old := rows.get(pair)) is not None:
@@ -74,25 +79,33 @@ def _keep_classes(
                 model.output.bias[new] = float(bias[old])
 
 
-def _outputs(model: Classifier) -> dict[str, torch.Tensor]:
-    return {f"output.{k}": v for k, v in model.output.state_dict().items()}
+def _kept(model: Classifier) -> dict[str, torch.Tensor]:
+    """The weights of the heads, as they stand."""
+    return {k: v for k, v in model.state_dict().items() if k.startswith(("output.", f"{TOWARD}."))}
+
+
+def _attention_heads(manifest: Manifest, width: int) -> int:
+    """The number that the manifest states; bundles of other makers lack it, and 32 channels a head are usual."""
+    return int(manifest.training.get("attention_heads", max(1, width // 32)))
 
 
 def _weights(graph_of: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     """Torch parameter name -> float32 array; matrix products are found by their node names and transposed back."""
     constants = {i.name: numpy_helper.to_array(i) for i in graph_of.graph.initializer}
+    halves = [name for name in constants if name.endswith(HALF)]
+    constants |= {name.removesuffix(HALF): constants[name].astype(np.float32) for name in halves}
     found: dict[str, NDArray[np.float32]] = {}
     for name, value in constants.items():
         if name.endswith(QUANTIZED) and ".embeddings." in name:
             found[name.removesuffix(QUANTIZED)] = _dequantised(constants, name)
-        elif (name.startswith("encoder.") or name in _HEADS) and not name.endswith(SCALE) and value.dtype == np.float32:
+        elif name.startswith(_NAMED) and not name.endswith(SCALE) and value.dtype == np.float32:
             found[name] = value
     behind = {n.output[0]: n.input[0] for n in graph_of.graph.node if n.op_type == "DequantizeLinear"}
     for node in graph_of.graph.node:
         if node.op_type not in {"MatMulInteger", "MatMul"} or len(node.input) < 2:
             continue
         kernel = behind.get(node.input[1], node.input[1])
-        if kernel in constants:
+        if kernel in constants and not node.name.startswith(f"/{TOWARD}/"):
             parameter = node.name.strip("/").rsplit("/", 1)[0].replace("/", ".")
             found[f"{parameter}.weight"] = np.ascontiguousarray(_matrix(constants, kernel).T)
     fused = [node for node in graph_of.graph.node if node.op_type in {"Attention", "QAttention"}]

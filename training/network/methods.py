@@ -14,6 +14,8 @@ _LORA_TARGETS = r".*(query|key|value|dense)$"
 
 def prepare(model: Classifier, settings: Hyperparameters) -> None:
     """Sets which parameters learn; peft inserts the LoRA adapters (Hu et al. 2022) into the encoder."""
+    if settings.embedding_lr == 0:
+        model.words.weight.requires_grad = False
     if settings.method == "lora":
         from peft import LoraConfig, get_peft_model
 
