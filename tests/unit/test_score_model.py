@@ -310,5 +310,5 @@ def test_the_scatter_of_a_key_without_posts_is_unknown() -> None:
     posts, mean = np.ones((1, 5), np.int64), np.array([0.35])
     reading = TWEETS.read(evidence(0.35))
     for score in (0.1, 0.6) * 60:
-        dispersion.learn(posts, posts * score, mean, reading, np.array([True]))
+        dispersion.learn(posts, np.full(posts.shape, score), mean, reading, np.array([True]))
     assert dispersion.phi()[0][0] == pytest.approx(0.25**2 / (0.35 * 0.65), rel=0.01)
