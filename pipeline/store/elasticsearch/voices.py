@@ -18,9 +18,9 @@ _KINDS = ("author", "families")
 def aggregations(rule: NegativeDefinition, most: int, *, one_index: bool) -> JsonObject:
     """The voices with more than `most` posts, and how many of those their largest topic, subject and source have.
 
-        A voice with more than `most` posts of one key has more than that in all. Nearly all voices have fewer; the shard
-    drops them before it looks at their keys (breadth first). If the range lies in several indices, the shard only drops
-    those with a single post, so that a voice with one post in each index is not found.
+    A voice with more than `most` posts of one key has more than that in all. Nearly all voices have fewer, and the
+    shard drops them before it looks at their keys (breadth first). If the range lies in several indices, the shard only
+    drops those with a single post, so that a voice with one post in each index is not found.
     """
     largest = {
         "topic": {"terms": {"field": "topic", "size": 1}},
