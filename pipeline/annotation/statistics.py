@@ -6,13 +6,16 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 from models.agreement import cohen_kappa
 from models.json_types import JsonObject
 from pipeline.annotation.targets import target_fields
-from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
 from pipeline.store.protocol import AnnotationStore
+
+if TYPE_CHECKING:
+    from pipeline.classify.subjects import SubjectMatcher
 
 
 @dataclass(frozen=True, slots=True)

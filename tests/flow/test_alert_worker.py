@@ -558,7 +558,9 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
     ]
     store.index(rows, START, 1)
     channel, clock = FakeChannel(), ManualClock()
-    made = worker(store, channel, [], settings=AlertSettings(min_authors=4, posts_per_voice=0), clock=clock)
+    every_post = Evaluator(store, NegativeDefinition(posts_per_voice=0), DetectorConfig(), Policy())
+    settings = AlertSettings(min_authors=4, posts_per_voice=0)
+    made = worker(store, channel, [], evaluator=every_post, settings=settings, clock=clock)
     tick(made)
     assert channel.got == []
     (alert,) = store.alerts()
