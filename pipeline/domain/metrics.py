@@ -165,6 +165,7 @@ class Metrics:
             ["head"],
             registry=r,
         )
+        self.label_queue = Gauge("opinionwatch_labels", "Annotations in the store", registry=r)
 
     def keep_lag(self, held: Collection[tuple[str, int]]) -> None:
         """Removes the lag of all partitions but those `held`: other processes export it now."""
