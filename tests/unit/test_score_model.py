@@ -276,3 +276,14 @@ def test_a_reading_can_be_taken_for_some_keys() -> None:
     one = reading.at(slice(1, 2))
     assert isinstance(one, Reading)
     assert one.share.tolist() == [reading.share[1]]
+
+
+def test_covariances_that_rounding_made_negative_count_as_no_scatter() -> None:
+    less = tuple(tuple(0.0 if i == j else -1e-6 for j in range(3)) for i in range(3))
+    classes = ("negative", "bad", "positive")
+    made = [
+        ScoreGroup("reviews", label, 50, classes, called, called, less)
+        for label, called in (("negative", (0.5, 0.5, 0.0)), ("positive", (0.0, 0.0, 1.0)))
+    ]
+    model = ScoreModel.of(made, ("negative", "bad"))
+    assert (model.negative_variance, model.share_error) == ((0.0,), (0.0,))

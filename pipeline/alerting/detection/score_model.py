@@ -205,7 +205,8 @@ def _pooled(groups: Sequence[ScoreGroup], negative: Sequence[str]) -> tuple[floa
     for at, group in enumerate(groups):
         counts = [label in negative for label in group.classes]
         means[at] = np.array(group.mean)[counts].sum()
-        variances[at] = np.array(group.covariance)[np.ix_(counts, counts)].sum()
+        # The bundle keeps rounded covariances, and their sum may be a little below 0.
+        variances[at] = max(0.0, np.array(group.covariance)[np.ix_(counts, counts)].sum())
         called[at] = np.array(group.called)[counts].sum()
     weight = rows / rows.sum()
     mean = float(weight @ means)
