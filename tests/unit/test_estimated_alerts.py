@@ -130,7 +130,7 @@ def test_messages_give_the_interval_and_the_labels_in_both_languages() -> None:
     assert f"{alert.peak.counted} labelled negative" in note
     assert note in counts_line(alert)
     assert note in message(alert, "opened", "en").facts
-    assert any("80% 区间" in fact for fact in message(alert, "opened", "zh").facts)
+    assert any("80% 置信区间" in fact for fact in message(alert, "opened", "zh").facts)
 
 
 def test_a_group_of_alerts_has_no_interval_of_its_own() -> None:

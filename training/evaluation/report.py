@@ -15,7 +15,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt
 
 _FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error", "wrong_negatives")
-#: Figures of which less is better.
+#: Figures for which lower is better.
 _LESS = ("calibration_error", "wrong_negatives")
 _MAX_CLASSES_DRAWN = 24
 
