@@ -19,7 +19,6 @@ from benchmarks.simulator import Counts, Floats
 from models.engine import OnnxEngine
 from models.prevalence import ScoreGroup
 from models.score_groups import score_groups
-from pipeline.domain.counting import TOWARD_HEAD
 
 Flags = NDArray[np.bool_]
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -70,13 +69,13 @@ def read_set(name: str, file: str, engine: OnnxEngine) -> Readings:
     """Reads the posts of a file; those with a target by the sentiment toward it if the model has that head."""
     with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
-    toward = TOWARD_HEAD in engine.heads and "target" in rows[0]
-    classes = engine.heads[TOWARD_HEAD if toward else "sentiment"].labels
+    head = engine.toward if "target" in rows[0] else None
+    classes = (head or engine.heads["sentiment"]).labels
     probabilities = []
     for at in range(0, len(rows), _BATCH):
         batch = rows[at : at + _BATCH]
         texts = [row["text"] for row in batch]
-        if toward:
+        if head is not None:
             mentions = [{"target": [(row["from"], row["to"])]} for row in batch]
             found = [p.toward["target"].probabilities for p in engine.infer(engine.encode(texts, mentions))]
         else:

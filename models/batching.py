@@ -47,22 +47,22 @@ def round_down_rows(rows: int) -> int:
     return power + power // 2 if rows >= power + power // 2 else power
 
 
-def power_of_two(number: int) -> int:
-    """The next power of two.
+def few_mentions(number: int) -> int:
+    """The next of 1, 8, 16, 32, ...: a mention more costs little, and a new shape costs the kernels that it needs.
 
-    >>> [power_of_two(n) for n in (1, 2, 3, 8, 9)]
-    [1, 2, 4, 8, 16]
+    >>> [few_mentions(n) for n in (1, 2, 8, 9, 33)]
+    [1, 8, 8, 16, 64]
     """
-    return 1 << (number - 1).bit_length()
+    return 1 if number < 2 else max(8, 1 << (number - 1).bit_length())
 
 
 #: No constraint, for a runtime to which all shapes are equal.
 ANY_SHAPE = Shapes(lambda width: width, lambda rows: rows, lambda mentions: mentions)
 #: OpenVINO on a CPU compiles kernels for each shape, which takes a quarter to a half of an inference, and never frees
 #: them, about 3 MB each (openvino issue 20633). Unconstrained texts make a thousand shapes; these make at most 150.
-FEW_SHAPES = Shapes(vector_width, round_down_rows, power_of_two)
+FEW_SHAPES = Shapes(vector_width, round_down_rows, few_mentions)
 #: Widths that suit the allocators and kernels of a GPU.
-GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows, power_of_two)
+GPU_SHAPES = Shapes(lambda width: -(-width // 32) * 32, lambda rows: rows, few_mentions)
 
 
 def by_length(lengths: Sequence[int], budget: int, rows: Callable[[int], int] = ANY_SHAPE.rows) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
@@ -53,7 +54,7 @@ class BundleTokenizer:
     def _placed(self, text: str, encoding: Encoding, mentions: Mentions) -> tuple[list[list[int]], Targets]:
         ids, offsets = encoding.ids, encoding.offsets
         chosen = pieces(range(len(ids)), self.max_tokens, self._how)
-        rows = [[offsets[i] for i in piece] for piece in chosen]
+        rows = [_Row.of([offsets[i] for i in piece]) for piece in chosen]
         places = {subject: _places(rows, spans[:MAX_MENTIONS]) for subject, spans in mentions.items()}
         windows: list[list[int]] = []
         unread = [subject for subject, found in places.items() if not found and mentions[subject]]
@@ -65,11 +66,12 @@ class BundleTokenizer:
             if (window := self._window(text, mentions[subject][0])) is None:
                 continue
             made, characters = window
+            readable = _Row.of(characters)
             row = len(chosen) + len(windows)
             windows.append(made)
             for other in unread:
                 if not places[other]:
-                    found = _places([characters], mentions[other][:MAX_MENTIONS])
+                    found = _places([readable], mentions[other][:MAX_MENTIONS])
                     places[other] = [place._replace(row=row) for place in found]
         return [[ids[i] for i in piece] for piece in chosen], Targets(places, windows)
 
@@ -88,12 +90,25 @@ class BundleTokenizer:
         return [ids[0], *ids[inside], ids[-1]], [(0, 0), *offsets[inside], (0, 0)]
 
 
-def _places(rows: Sequence[Sequence[Span]], spans: Sequence[Span]) -> list[Place]:
-    """The place of each span in the first row that holds one of its tokens; `rows` are the characters of the tokens."""
+class _Row(NamedTuple):
+    """The characters of the tokens of a row, which all are within `first` to `last`."""
+
+    offsets: Sequence[Span]
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, offsets: Sequence[Span]) -> _Row:
+        real = [span for span in offsets if span[0] < span[1]]
+        return cls(offsets, min((start for start, _ in real), default=0), max((end for _, end in real), default=0))
+
+
+def _places(rows: Sequence[_Row], spans: Sequence[Span]) -> list[Place]:
+    """The place of each span in the first row that holds one of its tokens."""
     found: list[Place] = []
-    for span in spans:
-        for row, offsets in enumerate(rows):
-            if (tokens := token_span(offsets, *span)) is not None:
-                found.append(Place(row, *tokens))
+    for start, end in spans:
+        for number, row in enumerate(rows):
+            if start < row.last and end > row.first and (tokens := token_span(row.offsets, start, end)) is not None:
+                found.append(Place(number, *tokens))
                 break
     return found

@@ -21,6 +21,7 @@ from models.engine import usable_cores
 from models.heads import TOWARD, TOWARD_LABELS
 from training.bundle.bundling import make_bundle
 from training.bundle.export import add_gpu_graph, export_onnx, fuse, write_bundle
+from training.bundle.limits import keep_limits
 from training.config import TrainingConfig, TrainingConfigError, load_config, with_toward_last
 from training.data.dataset import read_dataset
 from training.data.examples import Example, unlabelled_examples
@@ -70,6 +71,7 @@ def train(
     if not group.first:
         return {}
     report = make_bundle(model, tokenizer_json, run, data, request, minutes)
+    keep_limits(Path(request.base), request.out)
     report["data"] = data.report.to_json() if data.report else {}
     (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
     write_report(report, request.out / "report.html")
@@ -103,7 +105,7 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
     manifest, heads, model, tokenizer_json = _restored(bundle)
     plain = export_onnx(model, out.with_name(out.name + ".work"))
     half, packed = precision != "fp32", precision == "fp16-packed"
-    return write_bundle(
+    written = write_bundle(
         fuse(plain, model, half=half, packed=packed),
         tokenizer_json,
         heads,
@@ -118,6 +120,8 @@ def export(bundle: Path, out: Path, precision: Literal["fp32", "fp16", "fp16-pac
         precision=precision,
         judged=fuse(plain, model, half=half) if packed else None,
     )
+    keep_limits(bundle, written)
+    return written
 
 
 def export_for_gpu(bundle: Path, out: Path) -> Path:

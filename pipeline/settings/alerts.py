@@ -180,7 +180,9 @@ class AlertSettings(Section):
 
     A post counts as negative if `head` gives it one of the labels in `negative` and its `negative_score` is at least
     `negative_from`. A key alerts when its score reaches `fire`, and becomes critical at `critical`, if at least
-    `min_negatives` posts are negative and their share is at least `min_lift` times the expected share.
+    `min_negatives` posts are negative and their share is at least `min_lift` times the expected share. Where the bundle
+    says what its scores mean, the negatives of a key are estimated from the scores of all its posts, and
+    `negative_from` only changes the number of labels that an alert shows beside the estimate.
 
     `fire` applies until the index holds two weeks. From then on the worker calibrates one threshold per volume tier
     every `calibrate_every_days` (0: never) to `target_false_alerts` episodes per key-week.

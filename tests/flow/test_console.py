@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,8 @@ from prometheus_client import CollectorRegistry
 from pipeline.console.server import console_app, refuse_open_host, shown_alerts
 from pipeline.console.shared import Shared
 from pipeline.domain.alert import Alert
-from pipeline.domain.counting import Cell, NegativeDefinition
+from pipeline.domain.alert_evidence import EvidencePost
+from pipeline.domain.counting import Cell, NegativeDefinition, Scope
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.operator_state import OperatorState, operator_key
@@ -168,6 +172,18 @@ def test_what_people_said_of_all_open_alerts_is_one_question(slow: Slow) -> None
     assert [a["operator"].get("acknowledged_by") for a in shown if a["id"] == "a7"] == ["ann"]
     assert sum("acknowledged by ann" in a["told"] for a in shown) == 1
     assert slow.asked == {"alerts": 1, "states": 1}
+
+
+def test_an_alert_of_a_subject_says_toward_whom_its_posts_are_negative(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "s.sqlite")
+    store.setup()
+    post = EvidencePost("1", text="<b>Nova</b>", toward="negative", toward_score=0.9)
+    store.put_alert(replace(an_alert("a"), scope=Scope("", "<i>Nova"), evidence=(post,)))
+    (shown,) = shown_alerts(store, START)
+    assert (shown["toward"], shown["evidence"][0]["toward_score"]) == ("<i>Nova", 0.9)
+    script = (resources.files("pipeline.console") / "static" / "console.js").read_text("utf-8")
+    assert not {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"} & set(re.findall(r"[\w.]+", script))
+    store.close()
 
 
 def test_a_page_that_is_closed_takes_the_answer_from_nobody() -> None:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import zlib
+from dataclasses import astuple
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.alerting.counting.count_cache import CountCache, packed, unpacked
 from pipeline.domain.counting import Cell, NegativeDefinition
+from pipeline.domain.states import CachedCounts, counts_key
 from pipeline.store.sqlite.store import SqliteStore
 from tests.builders import START, scored, with_labels
 
 NOW = START + timedelta(days=5, hours=3)
 cell = st.builds(
-    Cell, st.integers(0, 1 << 40), st.text(max_size=5), st.text(max_size=5), st.integers(0, 9), st.integers(0, 9)
+    Cell,
+    st.integers(0, 1 << 40),
+    st.text(max_size=5),
+    st.text(max_size=5),
+    st.integers(0, 9),
+    st.integers(0, 9),
+    st.text(max_size=5),
+    st.floats(0, 9),
 )
 
 
@@ -32,7 +45,21 @@ def cells(kept: CountCache) -> list[Cell]:
 
 @given(st.lists(cell, max_size=20))
 def test_what_is_packed_comes_back(given_cells: list[Cell]) -> None:
-    assert sorted(unpacked(*packed(given_cells)), key=str) == sorted(given_cells, key=str)
+    found = sorted(unpacked(*packed(given_cells)), key=str)
+    assert list(map(astuple, found)) == list(map(astuple, sorted(given_cells, key=str)))
+
+
+def test_a_day_that_another_release_cached_is_counted_again(tmp_path: Path) -> None:
+    store = opened(str(tmp_path))
+    store.index([scored(0, negative_score=0.4)], NOW, 1)
+    columns = np.array([[0, int(START.timestamp()), 7, 7]], "<i8").T.tobytes()
+    body = base64.b64encode(zlib.compress(b'[["technology","",""]]\n' + columns)).decode()
+    of_0_12_0 = hashlib.sha256(b"NegativeDefinition(head='sentiment', negative=('negative',), sources=(), "
+                               b"score_from=0.0)").hexdigest()[:12]  # fmt: skip
+    store.put_state(counts_key(START.date()), CachedCounts("", of_0_12_0, 1, body))
+    (found,) = cells(CountCache(store, NegativeDefinition(), keep=True, now=lambda: NOW))
+    assert (found.posts, found.negatives, found.score_sum) == (1, 0, 0.4)
+    store.close()
 
 
 @settings(max_examples=40)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.domain.counting import NegativeDefinition
 from pipeline.domain.errors import Fatal, PipelineError, Transient
+from pipeline.domain.post import Toward
 from pipeline.store.sqlite import database
 from pipeline.store.sqlite.database import failure
 from pipeline.store.sqlite.store import SqliteStore
@@ -98,6 +101,23 @@ def test_tables_of_another_release_are_named_before_anything_is_written(tmp_path
         db.execute("CREATE TABLE posts (id TEXT, document TEXT)")
     with pytest.raises(Fatal, match="table posts has no column bucket.*another release"):
         SqliteStore(path).check()
+
+
+def test_a_file_of_an_earlier_release_gets_the_table_of_sentiments_when_it_is_opened(tmp_path: Path) -> None:
+    path = tmp_path / "s.sqlite"
+    first = SqliteStore(path)
+    first.setup()
+    first.index([scored(0, sentiment="negative", subjects=["Nova"])], START, 1)
+    with first.database.writing() as db:
+        db.execute("DROP TABLE post_toward")
+    first.close()
+    again = SqliteStore(path)
+    again.check()
+    calm = {"Nova": Toward("neutral", 0.8, 0.1)}
+    again.index([scored(1, text="b", subjects=["Nova"])._replace(toward=calm)], START, 1)
+    found = [c for c in again.counts(START, START + timedelta(days=1), NegativeDefinition()) if c.subject]
+    assert [(c.posts, c.negatives, round(c.score_sum, 3)) for c in found] == [(2, 1, 1.0)]
+    again.close()
 
 
 def test_a_disk_that_is_almost_full_is_said_by_check(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

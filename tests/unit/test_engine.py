@@ -17,8 +17,9 @@ from models import load_bundle
 from models.batching import GPU_SHAPES
 from models.cache import LruCache
 from models.engine import OnnxEngine, usable_cores
+from models.graph import MENTION_INPUTS
 from models.inference import OutOfMemoryError
-from models.runtimes import CUDA_PROVIDER, EngineError, Session, bound, open_runtime
+from models.runtimes import CUDA_PROVIDER, OUTPUTS, EngineError, Session, bound, open_runtime
 from models.truncation import MAX_WINDOWS, pieces
 from pipeline.settings import STARTER
 
@@ -195,9 +196,11 @@ def test_inputs_and_outputs_bound_to_a_device_give_the_same_logits() -> None:
 
     session = ort.InferenceSession(str(STARTER / "model.int8.onnx"), providers=["CPUExecutionProvider"])
     ids, mask = np.array([[1, 5, 9, 2], [1, 7, 2, 0]]), np.array([[1, 1, 1, 1], [1, 1, 1, 0]])
-    plain = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})[0]
-    (found,) = bound(session, "cpu", ["logits"])({"input_ids": ids, "attention_mask": mask})
-    assert np.array_equal(found, plain)
+    places = dict(zip(MENTION_INPUTS, np.array([[0, 1], [1, 1], [3, 2]]), strict=True))
+    inputs = {"input_ids": ids, "attention_mask": mask, **places}
+    plain = session.run(list(OUTPUTS), inputs)
+    found = bound(session, "cpu", OUTPUTS)(inputs)
+    assert all(np.array_equal(one, other) for one, other in zip(found, plain, strict=True))
 
 
 def test_padding_to_fewer_shapes_changes_no_label(engine: OnnxEngine) -> None:

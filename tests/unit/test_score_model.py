@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from models.prevalence import ScoreGroup
 from models.score_groups import score_groups
+from pipeline.alerting.detection.dispersion import Dispersion, Prior
 from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.score_model import COUNTED, Evidence, Reading, ScoreModel
 from pipeline.alerting.detection.tail import log10_tail
@@ -287,3 +288,38 @@ def test_covariances_that_rounding_made_negative_count_as_no_scatter() -> None:
     ]
     model = ScoreModel.of(made, ("negative", "bad"))
     assert (model.negative_variance, model.share_error) == ((0.0,), (0.0,))
+
+
+@pytest.mark.parametrize("usual", [1, 3, 40, 130])
+def test_the_scatter_of_scores_is_found_at_any_volume(usual: int) -> None:
+    """The share of each bucket varies by itself, which must not pass for the scatter of the scores."""
+    rng = np.random.default_rng(5)
+    posts = rng.poisson(usual * (1 + 0.5 * np.sin(np.arange(900) * 2 * np.pi / 24)), (8, 900))
+    negatives = rng.binomial(posts, rng.beta(0.2 * 49, 0.8 * 49, posts.shape))
+    mean = 0.27 + 0.2 * 0.41
+    sums = rng.normal(
+        0.68 * negatives + 0.27 * (posts - negatives), np.sqrt(0.05 * negatives + 0.06 * (posts - negatives)) + 1e-9
+    )
+    dispersion = Dispersion((2,), 2, Prior(half_life=4000, steps=20))
+    dispersion.grow(8)
+    means, keep = np.full(8, mean), np.ones(8, np.bool_)
+    reading = TWEETS.read(Evidence(means, np.full(8, 0.384), np.ones(8), np.full(8, np.inf)))
+    for end in range(5, 901):
+        dispersion.learn(posts[:, end - 5 : end], sums[:, end - 5 : end], means, reading, keep)
+    phi, log_sd = dispersion.phi()
+    true = (0.2 * 0.05 + 0.8 * 0.06 + 0.16 * 0.41**2) / (mean * (1 - mean))
+    assert phi.mean() == pytest.approx(true, rel=0.12)
+    assert (abs(np.log(phi / true)) < 3 * log_sd).all()
+    assert (log_sd < 0.6).all()
+
+
+def test_the_scatter_of_a_key_without_posts_is_unknown() -> None:
+    dispersion = Dispersion((2,), 2, Prior(half_life=4000, steps=20))
+    dispersion.grow(1)
+    phi, log_sd = dispersion.phi()
+    assert (phi.tolist(), log_sd.tolist()) == ([1.0], [np.inf])
+    posts, mean = np.ones((1, 5), np.int64), np.array([0.35])
+    reading = TWEETS.read(evidence(0.35))
+    for score in (0.1, 0.6) * 60:
+        dispersion.learn(posts, posts * score, mean, reading, np.array([True]))
+    assert dispersion.phi()[0][0] == pytest.approx(0.25**2 / (0.35 * 0.65), rel=0.01)

@@ -94,6 +94,15 @@ def test_the_import_corrects_one_subject_of_a_post(run: Any, store: SqliteStore,
     assert again["posts_corrected"] == 0
 
 
+def test_words_of_the_text_stand_for_the_subject_that_they_name(run: Any, store: SqliteStore, tmp_path: Path) -> None:
+    file = tmp_path / "said.jsonl"
+    row = {k: v for k, v in said().items() if k != "subject"}
+    file.write_text(json.dumps({**row, "target": "诺瓦", "from": 7, "to": 9}), "utf-8")
+    assert json.loads(run("import", str(file), "--json"))["posts_corrected"] == 1
+    (annotation,) = store.annotations()
+    assert (annotation.subject, annotation.mention) == ("Nova", (7, 9))
+
+
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [

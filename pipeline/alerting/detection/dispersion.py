@@ -10,9 +10,8 @@ share p, and kappa = phi = 1.
   that lasts hours does not average out in a long window, as the noise of single buckets does.
 - autocovariance c: E[r_W r_R] = n_W n_R V kappa c_W for the window W and the time R just before it, so
   c_W = sum(r_W r_R) / sum(n_W n_R V kappa). The counting noise cancels in the product of two separate times.
-- phi itself: single buckets and the shortest window give two equations E[r^2] = n V phi + n (n - 1) V kappa rho with
-  the same rho. Where single buckets vary more than the window does, this phi is too high, the more so the more posts a
-  bucket has; `Evidence.log_phi_sd` says how far to trust it.
+- phi itself: E[r^2 / (n V)] = phi + (n - 1) kappa rho over single buckets, a line in n whose value at n = 1 is phi
+  (least squares; the posts of a bucket vary with the hour of the day).
 
 Given R with its n_R posts and a share that is off by d, the best linear forecast of the window (Kalman's, for one
 observation) is p + g d with g = c_W / (rho_R + phi / (kappa n_R)), and the dispersion of the window falls to
@@ -39,8 +38,6 @@ from pipeline.alerting.detection.score_model import Reading
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Numbers = TypeVar("Numbers", NDArray[np.int64], NDArray[np.float64])
-#: Standard error of log phi in units of the posts per bucket beyond the first, because buckets vary by themselves.
-_PHI_BIAS = 0.01
 
 
 class Forecast(NamedTuple):
@@ -109,6 +106,39 @@ class _Moments:
         return estimate
 
 
+class _Scatter:
+    """The squared residuals of single buckets over n V, as a line in n - 1, with exponential decay."""
+
+    def __init__(self, prior: Prior) -> None:
+        self._decay = 0.5 ** (1 / prior.half_life)
+        #: Sums of 1, x, x^2, y and x y, where x = n - 1.
+        self._sums = np.zeros((5, 0))
+
+    def grow(self, n_keys: int) -> None:
+        self._sums = np.pad(self._sums, ((0, 0), (0, n_keys - self._sums.shape[1])))
+
+    def add(self, posts: Counts, scatter: Floats, keep: NDArray[np.bool_]) -> None:
+        x = np.maximum(posts - 1, 0)
+        self._sums = self._sums * self._decay + keep * np.array([np.ones_like(scatter), x, x * x, scatter, x * scatter])
+
+    def at_one_post(self) -> tuple[Floats, Floats]:
+        """The line's value at one post, and the standard error of its logarithm; infinite where that is unknown.
+
+        A squared residual has about the variance of three times its squared mean (the scores of few posts are skew).
+        """
+        buckets, x, xx, y, xy = self._sums
+        # Of buckets with one post each the mean is the value; the line goes through it with any slope.
+        xx = np.where(xx > 0, xx, 1.0)
+        spread = buckets * xx - x * x
+        known = (buckets > 0) & (spread > 1e-9 * buckets * xx)
+        counted, spread = np.where(known, buckets, 1.0), np.where(known, spread, 1.0)
+        value = (xx * y - x * xy) / spread
+        known &= value > 0
+        value = np.where(known, value, 1.0)
+        error = np.sqrt(3 * xx / spread) * y / counted / value
+        return value, np.where(known, error, np.inf)
+
+
 class Dispersion:
     """State of the moments. `learn` takes the newest past once per bucket; `forecast` predicts each window.
 
@@ -118,36 +148,27 @@ class Dispersion:
     def __init__(self, windows: Sequence[int], recent: int, prior: Prior) -> None:
         """`windows` are lengths in buckets; the forecast of a window reads the `recent` buckets before it."""
         self._prior = prior
-        self._edges = sorted({1, *windows, *(w + recent for w in windows), recent})
+        self._edges = sorted({*windows, *(w + recent for w in windows), recent})
         self._inner = [self._edges.index(w) for w in windows]
         self._outer = [self._edges.index(w + recent) for w in windows]
         self._last = self._edges.index(recent)
-        # One row per window, one for the time before, and one for a single bucket.
-        self._rho = _Moments(len(windows) + 2, prior, prior.rho)
+        # One row per window, and one for the time before.
+        self._rho = _Moments(len(windows) + 1, prior, prior.rho)
         self._autocovariance = _Moments(len(windows), prior, 0.0)
+        self._scatter = _Scatter(prior)
 
     def grow(self, n_keys: int) -> None:
         """Makes room for new keys."""
         self._rho.grow(n_keys)
         self._autocovariance.grow(n_keys)
+        self._scatter.grow(n_keys)
 
     def phi(self) -> tuple[Floats, Floats]:
         """The variance of a score over m (1 - m) per key as its past shows it, and the standard error of its logarithm.
 
         The error is infinite where the past shows nothing.
         """
-        shortest, single = 0, -1
-        moments = self._rho
-        (square_h, square_b), (one_h, one_b), (pair_h, pair_b), (_, buckets) = (
-            values[[shortest, single]] for values in (moments.products, moments.singles, moments.pairs, moments.steps)
-        )
-        determinant = one_b * pair_h - one_h * pair_b
-        known = (determinant > 1e-3 * one_h * pair_h) & (buckets > 0)
-        phi = (square_b * pair_h - square_h * pair_b) / np.where(known, determinant, 1.0)
-        known &= phi > 0
-        crowd = pair_b / np.where(known, one_b, 1.0)
-        error = np.sqrt(3 / np.where(known, buckets, 1.0) + (_PHI_BIAS * crowd) ** 2)
-        return np.where(known, phi, 1.0), np.where(known, error, np.inf)
+        return self._scatter.at_one_post()
 
     def learn(self, posts: Counts, sums: Floats, mean: Floats, reading: Reading, keep: NDArray[np.bool_]) -> None:
         """Learns the keys of `keep` from the windows that end with the last column of the counts.
@@ -156,9 +177,9 @@ class Dispersion:
         """
         rho = self._bounded_rho(reading)
         n, s = self._totals(posts), self._totals(sums)
-        ends, variance = [*self._inner, self._last, 0], mean * (1 - mean)
+        ends, variance = [*self._inner, self._last], mean * (1 - mean)
         r, near = self._residual(n[ends], s[ends], mean, reading, rho)
-        n_before, r_before, near_before = self._before(n, s, mean, reading, rho[-2])
+        n_before, r_before, near_before = self._before(n, s, mean, reading, rho[-1])
         one = n[ends] * variance
         self._rho.add(r * r, one, np.maximum(n[ends] - 1, 0) * one, keep & near)
         windows = slice(0, len(self._inner))
@@ -168,11 +189,13 @@ class Dispersion:
             n_before * one[windows],
             keep & near[windows] & near_before,
         )
+        newest, own = posts[:, -1], self._residual(posts[:, -1], sums[:, -1], mean, reading, rho[0])
+        self._scatter.add(newest, own[0] ** 2 / (np.maximum(newest, 1) * variance), keep & own[1] & (newest > 0))
 
     def forecast(self, posts: Counts, sums: Floats, mean: Floats, reading: Reading) -> Forecast:
         """Forecasts each window that ends with the last column, from the `recent` columns before it."""
         rho = self._bounded_rho(reading)
-        of_window, of_before = rho[:-2], rho[-2]
+        of_window, of_before = rho[:-1], rho[-1]
         n_to, s_to = self._totals(posts), self._totals(sums)
         n, r, _ = self._before(n_to, s_to, mean, reading, of_before)
         autocovariance = np.clip(self._autocovariance.ratio(reading), 0.0, 0.95 * np.sqrt(of_window * of_before))

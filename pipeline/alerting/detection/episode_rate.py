@@ -11,7 +11,7 @@ from scipy.special import gammaincinv
 #: The share of intervals that hold the true rate.
 LEVEL = 0.8
 #: Clusters that are needed to tell how much their counts vary.
-_LEAST_CLUSTERS = 5
+_LEAST_CLUSTERS = 4
 
 
 class RateInterval(NamedTuple):
@@ -39,7 +39,7 @@ def clustering(*counts: NDArray[np.int64]) -> float:
     """How many times as much the numbers of episodes vary between clusters as they would by chance, at least 1.
 
     Each of `counts` has the episodes of clusters of one kind (of each key, of each week); the worst kind counts, except
-    those with fewer than five clusters.
+    those with fewer than four clusters.
 
     >>> clustering(np.array([0, 1, 0, 1, 1, 0])), clustering(np.array([6, 0, 0, 0, 0, 0]))
     (1.0, 6.0)

@@ -177,7 +177,9 @@ def calibrate(
     for name in dict.fromkeys(tiers.tolist()):
         in_tier = tiers == name
         key_weeks = float(history.key_weeks * in_tier.sum() / len(in_tier))
-        peaks = EpisodePeaks.of(warm[in_tier], policy, bucket)
+        # Weeks in which every key is cold have no episodes, and would look like clustering.
+        begin = int((~scores.cold[in_tier]).any(0).argmax())
+        peaks = EpisodePeaks.of(warm[in_tier, begin:], policy, bucket)
         found = [peaks.threshold(float(fire), key_weeks) for fire in _GRID]
         certain = target * key_weeks >= LEAST_EXPECTED
         meets = (t for t in found if (t.high if certain and t.high is not None else t.per_key_week) <= target)

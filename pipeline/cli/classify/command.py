@@ -27,8 +27,9 @@ def classify(
 ) -> None:
     """Add topic, sentiment and their scores to every row of a file; a row without a text stays as it is.
 
-    A row that says where its target is in the text also gets the sentiment toward it (columns target, from, to; from and
-    to count characters from 0, and to is exclusive): toward, toward_score, and toward_whole_text if the model could judge only the whole text.
+    A row that says where its target is in the text also gets the sentiment toward it: toward, toward_score, and
+    toward_whole_text if the model could judge only the whole text. The columns are target, from and to; from and to
+    count characters from 0, and to is exclusive.
 
     Example: opinionwatch classify posts.jsonl --out labelled.jsonl
     """

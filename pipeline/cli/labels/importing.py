@@ -14,6 +14,7 @@ from models.registry import Registry
 from models.text import content_hash
 from pipeline.annotation.relabelling import correct_posts
 from pipeline.classify.model_provider import refused
+from pipeline.classify.subjects import SubjectMatcher, matcher
 from pipeline.domain.annotation import Annotation
 from pipeline.domain.counting import TOWARD_CLASSES, TOWARD_HEAD
 from pipeline.domain.errors import EXIT_USAGE, Fatal
@@ -70,7 +71,7 @@ def import_labels(
         found = read_label_file(file, head, known, text_field, encoding)
     except LabelFileError as error:
         raise Fatal(str(error), "", EXIT_USAGE) from None
-    refusals = [str(p) for p in found.problems]
+    refusals, subjects = [str(p) for p in found.problems], matcher(settings)
     store = open_store(settings.store)
     labels: list[Annotation] = []
     for row in found.rows:
@@ -78,7 +79,7 @@ def import_labels(
         refusals += bad
         if not bad:
             try:
-                labels += _annotations(row, store, annotator)
+                labels += _annotations(row, store, annotator, subjects)
             except ValueError as error:
                 refusals.append(f"{row.place}: {error}")
     stored_at = {x.id: x.at for x in store.annotations()}
@@ -109,13 +110,14 @@ def _unknown(head: str, label: str, known: Mapping[str, list[str]]) -> str:
     return f"label {label!r} is not a class of {head!r} ({', '.join(known[head])})"
 
 
-def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annotation]:
+def _annotations(row: LabelledText, store: Store, annotator: str, subjects: SubjectMatcher) -> list[Annotation]:
     """Raises `ValueError` for a label toward a subject that the row or the post does not name."""
     post = store.post(row.id) if len(row.id) == 64 else None
     now = datetime.now(UTC)
     # An unreadable time makes the annotation older than any other; a time ahead of the clock counts as now.
     at = min(read_time(_number(row.at)) or EPOCH, now) if row.at else now
-    shown = {**post.labels, TOWARD_HEAD: _label_toward(post, row.subject)} if post and not post.corrected else {}
+    subject = _subject(row, post, subjects) if TOWARD_HEAD in row.labels else ""
+    shown = {**post.labels, TOWARD_HEAD: _label_toward(post, subject)} if post and not post.corrected else {}
     suggested = {**shown, **row.suggested}
     return [
         Annotation(
@@ -129,7 +131,8 @@ def _annotations(row: LabelledText, store: Store, annotator: str) -> list[Annota
             lang=row.lang or (post.post.lang if post else ""),
             suggested=suggested.get(head, ""),
             model=post.model if post else "",
-            subject=_subject(row, post) if head == TOWARD_HEAD else "",
+            subject=subject if head == TOWARD_HEAD else "",
+            mention=row.mention if head == TOWARD_HEAD else None,
         )
         for head, label in row.labels.items()
     ]
@@ -141,13 +144,18 @@ def _label_toward(post: PostDocument, subject: str) -> str:
     return "" if toward is None or toward.whole_text else toward.label
 
 
-def _subject(row: LabelledText, post: PostDocument | None) -> str:
+def _subject(row: LabelledText, post: PostDocument | None, subjects: SubjectMatcher) -> str:
+    """The subject of a label toward it; words of an indexed post stand for the subject that the settings find there."""
     if not row.subject:
         raise ValueError("a label toward a subject needs its name in the column 'subject'")
-    if post and row.subject not in post.scored.subjects:
-        names = ", ".join(post.scored.subjects) or "none"
-        raise ValueError(f"subject {row.subject[:40]!r} is not a subject of the post ({names})")
-    return row.subject
+    if post is None or row.subject in post.scored.subjects:
+        return row.subject
+    start, end = row.mention or (0, 0)
+    for name, spans in subjects.find(row.full_text).items():
+        if name in post.scored.subjects and any(a < end and start < b for a, b in spans):
+            return name
+    names = ", ".join(post.scored.subjects) or "none"
+    raise ValueError(f"subject {row.subject[:40]!r} is not a subject of the post ({names})")
 
 
 def _number(text: str) -> str | float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from models.cache import LruCache
@@ -135,7 +135,10 @@ class ElasticsearchPosts:
 
     def loud_voices(self, start: datetime, end: datetime, rule: NegativeDefinition, most: int) -> list[VoicePost]:
         posts = [queries.in_range(start, end), {"term": {"repost": False}}]
-        answer = self._connection.search(query=queries.all_of(posts), size=0, aggs=voices.aggregations(rule, most))
+        layout = self._indices.layout()
+        one_index = layout.index(start) == layout.index(end - timedelta(microseconds=1))
+        aggregations = voices.aggregations(rule, most, one_index=one_index)
+        answer = self._connection.search(query=queries.all_of(posts), size=0, aggs=aggregations)
         found = voices.loud(answer.get("aggregations", {}), most)
         if not found:
             return []

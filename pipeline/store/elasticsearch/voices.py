@@ -15,11 +15,12 @@ _MOST_VOICES = 10_000
 _KINDS = ("author", "families")
 
 
-def aggregations(rule: NegativeDefinition, most: int) -> JsonObject:
+def aggregations(rule: NegativeDefinition, most: int, *, one_index: bool) -> JsonObject:
     """The voices with more than `most` posts, and how many of those their largest topic, subject and source have.
 
-    A voice with more than `most` posts of one key has more than that in all, so that the quiet ones, which are nearly
-    all of them, cost one counter each (breadth first).
+    A voice with more than `most` posts of one key has more than that in all. Nearly all voices have fewer, and the
+    shard drops them before it looks at their keys (breadth first). If the range lies in several indices, the shard only
+    drops those with a single post, so that a voice with one post in each index is not found.
     """
     largest = {
         "topic": {"terms": {"field": "topic", "size": 1}},
@@ -34,6 +35,7 @@ def aggregations(rule: NegativeDefinition, most: int) -> JsonObject:
                 "field": field,
                 "size": _MOST_VOICES,
                 "min_doc_count": most + 1,
+                "shard_min_doc_count": most + 1 if one_index else 2,
                 "collect_mode": "breadth_first",
                 "exclude": [""],
             },
