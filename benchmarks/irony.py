@@ -61,7 +61,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.irony")
     parser.add_argument("data", type=Path, help="folder with NAME.jsonl.gz")
     parser.add_argument("--bundle", type=Path, default=STARTER)
-    parser.add_argument("--cost", type=float, default=0.02)
+    parser.add_argument("--cost", type=float, default=0.005)
     parser.add_argument("--most", type=int, help="rows of each large set (default: all)")
     given = parser.parse_args()
     engine = load_bundle(given.bundle, device="cpu")
