@@ -34,11 +34,13 @@ class ScoreGroup:
     def __post_init__(self) -> None:
         n = len(self.classes)
         sizes = {len(self.called), len(self.mean), len(self.covariance), *map(len, self.covariance)}
-        if self.rows < 1 or n < 2 or sizes != {n}:
+        if not self.rows >= 1 or n < 2 or sizes != {n}:
             raise ValueError(f"group {self.source!r}/{self.label!r}: needs rows, and one number per class")
         finite = all(math.isfinite(value) for row in self.covariance for value in row)
         if not finite or not all(0 <= p <= 1 for p in (*self.mean, *self.called)):
             raise ValueError(f"group {self.source!r}/{self.label!r}: a mean is not a probability")
+        if any(row[at] < 0 for at, row in enumerate(self.covariance)):
+            raise ValueError(f"group {self.source!r}/{self.label!r}: a variance is below 0")
 
     def to_json(self) -> JsonObject:
         """The object in the manifest."""

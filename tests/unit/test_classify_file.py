@@ -50,6 +50,7 @@ def test_columns_that_only_have_the_names_of_a_target_are_none() -> None:
         {"target": "4"},
         {"target": "Wren"},
         {"from": 3},
+        {"from": "10086", "to": "me"},
         {"target": None, "from": None, "to": None},
     ]
     for row in rows:
@@ -67,6 +68,10 @@ def test_columns_that_only_have_the_names_of_a_target_are_none() -> None:
         ({"target": "Nova", "from": 0, "to": 4.5}, "'to'"),
         ({"target": "Nova", "from": 0}, "'to'"),
         ({"from": 9, "to": 3}, "'from' and 'to'"),
+        ({"from": 9, "to": None}, "'to' is missing"),
+        ({"from": "", "to": "9"}, "'from' is missing"),
+        ({"from": float("nan"), "to": 4}, "'from'"),
+        ({"target": "Nova", "from": "0_0", "to": 4}, "'from'"),
     ],
 )
 def test_a_target_that_is_not_in_the_text_is_an_error_with_its_field(row: dict[str, Any], field: str) -> None:
@@ -151,3 +156,11 @@ def test_a_bundle_without_the_head_says_that_it_judged_the_whole_text(tmp_path: 
 def test_with_subjects_the_columns_of_a_target_are_not_read() -> None:
     reader = QuestionReader(None, SubjectMatcher({"Nova": ["nova"]}))
     assert reader.read({"text": TEXT, "from": 80, "to": 90}) == Question(TEXT, {"Nova": ((0, 4),)})
+
+
+def test_a_table_whose_rows_only_name_their_target_gets_the_columns_as_well(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f'text,target\n"{TEXT}",Nova\n"{TEXT}",Kestrel\n', "utf-8")
+    assert classify(bundle, file, "--out", str(tmp_path / "out.csv")).exit_code == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8") as made:
+        assert [row["toward"] for row in csv.DictReader(made)] == ["negative", "positive"]

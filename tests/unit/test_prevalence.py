@@ -51,6 +51,8 @@ def test_json_gives_the_group_back() -> None:
         {"mean": [float("nan"), 0.5]},
         {"called": [1.0]},
         {"covariance": [[0.1, 0.0]]},
+        {"covariance": [[-0.1, 0.0], [0.0, 0.1]]},
+        {"rows": float("nan")},
     ],
 )
 def test_what_is_not_a_group_is_refused(changes: dict[str, Any]) -> None:

@@ -237,3 +237,10 @@ def test_traditional_characters_are_folded_where_asked_for() -> None:
 )  # fmt: skip
 def test_a_hashtag_is_found_by_its_words(tag: str, words: str) -> None:
     assert searchable(f"#{tag}") == f"#{tag.lower()}" + (f"{GAP}{words}" if words else "")
+
+
+@pytest.mark.parametrize("keyword", ["istanbul", "İstanbul", "ISTANBUL"])
+@pytest.mark.parametrize("text", ["istanbul", "İstanbul", "İSTANBUL", "ISTANBUL", "ıstanbul", "I\u0307stanbul"])
+def test_the_turkish_letters_i_are_one_letter(keyword: str, text: str) -> None:
+    written = clean(f"Ah {text}!")
+    assert SubjectMatcher({"City": [keyword]}).find(written) == {"City": ((3, len(written) - 1),)}

@@ -21,7 +21,7 @@ from training.evaluation.training_report import TrainingReport
 
 WRONG_NEGATIVES = "wrong_negatives"
 _FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error")
-#: Figures that are better the lower they are.
+#: Figures for which lower is better.
 _LESS = ("calibration_error", WRONG_NEGATIVES)
 _MAX_CLASSES_DRAWN = 24
 
