@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 from pathlib import Path
 
 import pytest
@@ -81,7 +82,7 @@ def test_the_reader_counts_what_the_store_holds(tmp_path: Path) -> None:
     assert read.loudest_voices == LoudestVoices(1, 0, 50, 20, 20, 20)
 
 
-def disputed_alert(**fields: object) -> Alert:
+def disputed_alert(**fields: Any) -> Alert:
     return an_alert(loudest_voices=voices(400, 60, 100, 58).to_json(), disputed=True, **fields)
 
 
