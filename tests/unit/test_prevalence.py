@@ -58,5 +58,5 @@ def test_json_gives_the_group_back() -> None:
 def test_what_is_not_a_group_is_refused(changes: dict[str, Any]) -> None:
     value: dict[str, Any] = {"source": "s", "label": "a", "rows": 20, "classes": ["a", "b"], "called": [1, 0]}
     value |= {"mean": [0.5, 0.5], "covariance": [[0.1, 0.0], [0.0, 0.1]]}
-    with pytest.raises(ValueError, match="group 's'/'a'"):
+    with pytest.raises(ValueError, match="group 's'/'a'|rows is float but must be an integer"):
         ScoreGroup.from_json({**value, **changes})
