@@ -82,7 +82,13 @@ def informed_scores(case: Simulated, process: Process) -> ScoreHistory:
         score[:, bucket] = np.maximum(ratio[:, 1:].max(1), 0.0) / np.log(10)
     nothing = np.zeros(score.shape)
     return ScoreHistory(
-        score, np.full(score.shape, SPIKE), history.posts, history.negatives, nothing, nothing, nothing > 0
+        score,
+        np.full(score.shape, SPIKE),
+        history.posts,
+        history.negatives.astype(np.float64),
+        nothing,
+        nothing,
+        nothing > 0,
     )
 
 

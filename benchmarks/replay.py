@@ -61,8 +61,9 @@ def accuracy(case: Simulated, models: ScoreModels, hours: int) -> dict[int, Accu
     sums = history.score_sums
     assert sums is not None
     detector, n_keys = Detector(RULE, models), len(history.keys)
-    padded = [np.pad(a, ((0, 0), (span, 0))) for a in (history.posts, history.negatives, sums)]
-    counts = KeyCounts(padded[0], padded[1], padded[2], np.zeros(n_keys, np.int64))
+    empty = ((0, 0), (span, 0))
+    posts, negatives = np.pad(history.posts, empty), np.pad(history.negatives, empty)
+    counts = KeyCounts(posts, negatives, np.pad(sums, empty), np.zeros(n_keys, np.int64))
     quiet, width, begin = np.zeros(n_keys, np.bool_), hours * _HOUR, history.posts.shape[1] - 14 * 24 * _HOUR
     errors: dict[int, list[tuple[float, float, bool, float]]] = {key: [] for key in range(n_keys)}
     for end in range(1, history.posts.shape[1] + 1):

@@ -108,11 +108,12 @@ def main() -> None:
         rows = load_source(config, source, given.data, evaluation=True)
         result = evaluate_sets(engine, config.heads, {"set": rows})
         whole = result[f"set/{BY_SENTIMENT}"]
-        line = f"{source.file:40} {whole['rows']:5} mentions, by the whole text: macro F1 {whole['macro_f1']:.3f}"
-        line += f", wrong negatives {whole['wrong_negatives']:.3f}"
+        line = f"{source.file:40} {whole.figures.rows:5} mentions, by the whole text: "
+        line += f"macro F1 {whole.figures.macro_f1:.3f}"
+        line += f", wrong negatives {whole.wrong_negatives or 0:.3f}"
         if (toward := result.get(f"set/{TOWARD}")) is not None:
-            line += f"; toward: {toward['macro_f1']:.3f}, {toward['wrong_negatives']:.3f}"
-            line += f", calibration error {toward['calibration_error']:.3f}"
+            line += f"; toward: {toward.figures.macro_f1:.3f}, {toward.wrong_negatives or 0:.3f}"
+            line += f", calibration error {toward.figures.calibration_error:.3f}"
         print(line, flush=True)
     if engine.toward is None:
         return

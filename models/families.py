@@ -28,7 +28,7 @@ _LEAST_BYTES = 6
 def families(text: str) -> tuple[str, ...]:
     """At most three values; none for a text without words.
 
-    A short text, of which no part says enough, has one value, made of all its words.
+    A short text in which no part says enough has one value, made of all its words.
 
     >>> len(families("My Nova phone caught fire while charging and burned the table"))
     3

@@ -1,8 +1,16 @@
-"""The types of decoded JSON."""
+"""The types of JSON that was decoded or is about to be encoded.
+
+They are exact: mypy refuses a value that JSON cannot hold, and a use of a decoded value whose type nobody has checked.
+`JsonReader` checks the fields of an object.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-#: A JSON object at the border: decoded by a from_json, or about to be written.
-JsonObject = dict[str, Any]
+from typing_extensions import TypeAliasType
+
+# An alias of this kind has a name of its own at runtime, so that tools can resolve the annotations of a dataclass.
+Json = TypeAliasType("Json", "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]")
+JsonObject: TypeAlias = Mapping[str, Json]

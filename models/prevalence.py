@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Self
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 
 
@@ -33,11 +34,13 @@ class ScoreGroup:
     def __post_init__(self) -> None:
         n = len(self.classes)
         sizes = {len(self.called), len(self.mean), len(self.covariance), *map(len, self.covariance)}
-        if self.rows < 1 or n < 2 or sizes != {n}:
+        if not self.rows >= 1 or n < 2 or sizes != {n}:
             raise ValueError(f"group {self.source!r}/{self.label!r}: needs rows, and one number per class")
         finite = all(math.isfinite(value) for row in self.covariance for value in row)
         if not finite or not all(0 <= p <= 1 for p in (*self.mean, *self.called)):
             raise ValueError(f"group {self.source!r}/{self.label!r}: a mean is not a probability")
+        if any(row[at] < 0 for at, row in enumerate(self.covariance)):
+            raise ValueError(f"group {self.source!r}/{self.label!r}: a variance is below 0")
 
     def to_json(self) -> JsonObject:
         """The object in the manifest."""
@@ -54,12 +57,13 @@ class ScoreGroup:
     @classmethod
     def from_json(cls, value: JsonObject) -> Self:
         """Raises `KeyError`, `TypeError` or `ValueError` for an object that is not a group."""
+        fields = JsonReader(value)
         return cls(
-            source=value["source"],
-            label=value["label"],
-            rows=value["rows"],
-            classes=tuple(value["classes"]),
-            called=tuple(value["called"]),
-            mean=tuple(value["mean"]),
-            covariance=tuple(tuple(row) for row in value["covariance"]),
+            source=fields.text("source"),
+            label=fields.text("label"),
+            rows=fields.whole("rows"),
+            classes=fields.texts("classes"),
+            called=fields.numbers("called"),
+            mean=fields.numbers("mean"),
+            covariance=fields.number_rows("covariance"),
         )

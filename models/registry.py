@@ -212,8 +212,8 @@ class Registry:
         marks = sorted(str([file.get(mark) for mark in _MARKS]) for file in files)
         return hashlib.sha256(json.dumps([asdict(self.entry(version_id)), marks]).encode()).hexdigest()
 
-    def audit(self) -> list[dict[str, Any]]:
-        """Every change, oldest first."""
+    def audit(self) -> list[dict[str, str]]:
+        """Every change, oldest first: `at`, `action`, `by`, and what belongs to the action."""
         return [self._read(path) for path in self._json_files("audit")]
 
     def _target(self, entry: Entry) -> Path:

@@ -125,7 +125,7 @@ def _openvino(model: bytes, threads: int, toward: bool) -> Session:
     graph = core.read_model(model)
     streams = min(threads, _MOST_STREAMS)
     # bfloat16 next to the int8 products would change labels against those of the golden texts.
-    options: dict[str, Any] = {
+    options: dict[str, str | int] = {
         "NUM_STREAMS": streams,
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": threads,
@@ -164,7 +164,7 @@ def _onnxruntime(model: bytes, device: Device, threads: int, gpu_memory_mb: int,
     on_cuda = wants_cuda(device)
     if on_cuda:
         _preload_cuda()
-        cuda: dict[str, Any] = {"arena_extend_strategy": "kSameAsRequested"}
+        cuda: dict[str, str | int] = {"arena_extend_strategy": "kSameAsRequested"}
         cuda |= {"gpu_mem_limit": gpu_memory_mb * 1_000_000} if gpu_memory_mb else {}
         providers.insert(0, (CUDA_PROVIDER, cuda))
     options = ort.SessionOptions()

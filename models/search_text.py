@@ -35,6 +35,8 @@ _VARIANTS: dict[int, str] = str.maketrans(
         **dict.fromkeys("“”„‟″‶«»＂〝〞〟", '"'),
         **dict.fromkeys("‐‑‒–—―−﹘﹣－⁃", "-"),
         **dict.fromkeys("•‧∙⋅・･", "·"),
+        # Turkish has two letters i, and case folding leaves "İ" as two characters and "ı" as another letter.
+        **dict.fromkeys("İı", "i"),
     }
 )
 _BACKTICK = {ord("`"): "'"}
@@ -121,7 +123,7 @@ def keyword_text(keyword: str, one_way: Mapping[int, str] | None = None) -> str:
 
 @cache
 def spellings(*, fold_chinese: bool) -> Mapping[int, str]:
-    """Maps variant characters to one of them: quotes, hyphens, and dots within names.
+    """Maps variant characters to one of them: quotes, hyphens, dots within names, and the Turkish letters i.
 
     With `fold_chinese`, it also maps traditional characters to simplified ones, one to one, by OpenCC.
     """

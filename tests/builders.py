@@ -33,7 +33,13 @@ HEADS = {
 }
 
 
-def json_key(name: str) -> StateKey[JsonObject]:
+def as_dict(value: JsonObject) -> dict[str, Any]:
+    """The JSON as it is decoded, for a test that looks into it or changes it."""
+    decoded: dict[str, Any] = json.loads(json.dumps(value))
+    return decoded
+
+
+def json_key(name: str) -> StateKey[dict[str, Any]]:
     """The key of a state whose JSON a test reads or writes as it is stored."""
     return StateKey(name, dict, dict)
 

@@ -22,6 +22,8 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from models.json_reader import JsonReader
+from models.json_types import JsonObject
 from pipeline.cli.main import app
 from pipeline.domain.metrics import Metrics
 from pipeline.settings import Settings
@@ -210,19 +212,21 @@ def _documents() -> str:
         "",
         f"{schema} SQLite mirrors them. [Contract](../contract.md) says what the fields mean.",
     ]
-    for name, body in templates("standard", 0, Layout("month")).items():
+    for name, template in templates("standard", 0, Layout("month")).items():
         lines += ["", f"## `{name}`", ""]
-        rows = [[f"`{field}`", kind] for field, kind in _fields(body["template"]["mappings"]["properties"], "")]
+        rows = [[f"`{field}`", kind] for field, kind in _fields(template.properties, "")]
         lines += _table(["field", "type"], rows)
     return "\n".join(lines) + "\n"
 
 
-def _fields(properties: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
-    for name, value in properties.items():
-        if "properties" in value:
-            yield from _fields(value["properties"], f"{prefix}{name}.")
+def _fields(properties: JsonObject, prefix: str) -> Iterator[tuple[str, str]]:
+    fields = JsonReader(properties)
+    for name in properties:
+        field = JsonReader(fields.object(name))
+        if field.has("properties"):
+            yield from _fields(field.object("properties"), f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", value["type"]
+            yield f"{prefix}{name}", field.text("type")
 
 
 def _prose(text: str | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -246,7 +246,7 @@ def load_config(path: Path) -> TrainingConfig:
         raise TrainingConfigError(f"{path}: {error}") from error
 
 
-def _extended(path: Path) -> dict[str, Any]:
+def _extended(path: Path) -> dict[str, object]:
     own = _tables(path)
     if "extends" not in own:
         return own
@@ -256,8 +256,16 @@ def _extended(path: Path) -> dict[str, Any]:
     base = _tables(path.parent / name)
     if "extends" in base:
         raise TrainingConfigError(f"extends: {name} extends another recipe itself; extend that one")
-    return {**base, **own, "train": {**base.get("train", {}), **own.get("train", {})}}
+    return {**base, **own, "train": {**_settings(base), **_settings(own)}}
 
 
-def _tables(path: Path) -> dict[str, Any]:
+def _settings(tables: Mapping[str, object]) -> dict[str, object]:
+    """The table `[train]`."""
+    settings = tables.get("train", {})
+    if not isinstance(settings, dict):
+        raise ValueError(f"train is {settings!r} but must be a table")
+    return settings
+
+
+def _tables(path: Path) -> dict[str, object]:
     return with_new_names(tomllib.loads(path.read_text("utf-8")), str(path))

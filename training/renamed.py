@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 log = logging.getLogger(__name__)
 
 
-def _same(value: Any) -> Any:
+def _same(value: object) -> object:
     return value
 
 
-def _alpha_of(base_share: Any) -> Any:
+def _alpha_of(base_share: object) -> object:
     """`wise_ft_alpha` weights the trained weights, `base_share` weighted the base's."""
     return 1 - base_share if isinstance(base_share, int | float) else base_share
 
 
 #: Key of `[train]` in the release before -> the key now, and how the value changes.
-RENAMED_TRAIN: dict[str, tuple[str, Callable[[Any], Any]]] = {
+RENAMED_TRAIN: dict[str, tuple[str, Callable[[object], object]]] = {
     "encoder_rate": ("encoder_lr", _same),
     "fresh_rate": ("head_lr", _same),
     "embedding_rate": ("embedding_lr", _same),
@@ -34,24 +33,25 @@ RENAMED_TRAIN: dict[str, tuple[str, Callable[[Any], Any]]] = {
 RENAMED_TABLES = {"shrink": "pruning"}
 
 
-def with_new_names(tables: Mapping[str, Any], file: str) -> dict[str, Any]:
+def with_new_names(tables: Mapping[str, object], file: str) -> dict[str, object]:
     """The tables of the recipe `file` with the keys of this release.
 
     Raises `ValueError` where the recipe gives a key under both names.
     """
-    renamed: dict[str, Any] = {}
+    renamed: dict[str, object] = {}
     for key, value in tables.items():
         renamed[_renamed(tables, key, RENAMED_TABLES.get(key, key), key, file)] = value
     train = renamed.get("train")
     if isinstance(train, dict):
-        renamed["train"] = {}
+        settings: dict[str, object] = {}
         for key, value in train.items():
             new, changed = RENAMED_TRAIN.get(key, (key, _same))
-            renamed["train"][_renamed(train, key, new, f"train.{key}", file)] = changed(value)
+            settings[_renamed(train, key, new, f"train.{key}", file)] = changed(value)
+        renamed["train"] = settings
     return renamed
 
 
-def _renamed(table: Mapping[str, Any], old: str, new: str, shown: str, file: str) -> str:
+def _renamed(table: Mapping[str, object], old: str, new: str, shown: str, file: str) -> str:
     if new == old:
         return old
     if new in table:

@@ -28,8 +28,9 @@ from training.data.examples import Example, unlabelled_examples
 from training.data.perturbations import perturbed_copies
 from training.data.training_data import TrainingData, data_of_files, data_of_recipe, evaluation_sets
 from training.evaluation.evaluate import engine_heads, evaluate_sets
-from training.evaluation.label_errors import label_errors
+from training.evaluation.label_errors import LabelError, label_errors
 from training.evaluation.report import write_report
+from training.evaluation.training_report import scores_json
 from training.loop.distillation import check_teachers, soft_labels, with_soft_labels
 from training.loop.finetune import save
 from training.loop.forgetting import with_base_labels
@@ -72,11 +73,11 @@ def train(
         return {}
     report = make_bundle(model, tokenizer_json, run, data, request, minutes)
     keep_limits(Path(request.base), request.out)
-    report["data"] = data.report.to_json() if data.report else {}
-    (request.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1), "utf-8")
+    written = dict(report.to_json())
+    (request.out / "report.json").write_text(json.dumps(written, ensure_ascii=False, indent=1), "utf-8")
     write_report(report, request.out / "report.html")
     load_bundle(request.out, device="cpu")
-    return report
+    return written
 
 
 def evaluate(
@@ -88,13 +89,13 @@ def evaluate(
     if config is not None:
         if data_dir is None:
             raise TrainingConfigError("--config names files: give their folder with --data-dir")
-        return evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir))
+        return scores_json(evaluate_sets(engine, heads, evaluation_sets(load_config(config), data_dir)))
     found = read_dataset(data, heads=with_toward_last({**heads, TOWARD: TOWARD_LABELS}), head=head)
     rows = [*found.train, *found.validation, *found.test]
-    return evaluate_sets(engine, heads, {"data": rows}, every_class=True)
+    return scores_json(evaluate_sets(engine, heads, {"data": rows}, every_class=True))
 
 
-def label_error_report(data: Sequence[Path], head: str, limit: int) -> list[dict[str, Any]]:
+def label_error_report(data: Sequence[Path], head: str, limit: int) -> list[LabelError]:
     """Labels that the other rows contradict, the most suspect first."""
     found = read_dataset(data, head=head)
     return label_errors([*found.train, *found.validation, *found.test], found.heads, limit)

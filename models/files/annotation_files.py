@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from models.files.annotation_tools import Answer, BadRecordError, answers_of
 from models.files.columns import plain, text_fields
@@ -21,6 +20,7 @@ from models.files.rows import BadRow
 from models.files.tables import read_table
 from models.files.targets import TargetAbsentError, TargetError, span_of
 from models.heads import TOWARD
+from models.json_types import JsonObject
 from models.text import full_text
 
 #: The `source` of a retraining's rows: annotations by people, and posts with the champion's labels.
@@ -149,7 +149,7 @@ def read_label_file(
     return LabelFile(folded(kept, classes or {}), problems, sorted(unknown))
 
 
-def _stated(values: Mapping[str, Any]) -> dict[str, Any]:
+def _stated(values: JsonObject) -> JsonObject:
     """The row without its empty columns."""
     return {k: v for k, v in values.items() if v is not None and v != ""}
 
@@ -205,7 +205,7 @@ def _made(answer: Answer, place: str, text_field: str | None) -> LabelledText:
     return made
 
 
-def _mention(about: Mapping[str, Any], text: str, title: str, subject: str) -> tuple[int, int] | None:
+def _mention(about: JsonObject, text: str, title: str, subject: str) -> tuple[int, int] | None:
     row = about if "target" in about or not subject else {**about, "target": subject}
     try:
         start, end = span_of(row, text)

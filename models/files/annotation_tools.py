@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from models.files.columns import TEXT, TITLE, plain
 from models.files.targets import COLUMNS, placed, targeted
 from models.heads import SENTIMENT, TOWARD
+from models.json_types import Json, JsonObject
 
 #: Columns that describe a text or its annotation; in a plain file, every other column with text is a head.
 _ABOUT = frozenset(
@@ -63,13 +63,13 @@ class Answer:
     candidates for the text, for tools that keep the fields of a record separate.
     """
 
-    about: Mapping[str, Any]
+    about: JsonObject
     labels: dict[str, str]
     columns: bool = False
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: JsonObject = field(default_factory=dict)
 
 
-def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answer]:
+def answers_of(record: Json, head: str, heads: Collection[str] = ()) -> list[Answer]:
     """The answers in one record; answers without a name get `head`. Raises `BadRecordError`.
 
     A column of a plain record is a head where it is named as one of `heads`, or has no other known meaning.
@@ -90,7 +90,7 @@ def answers_of(record: Any, head: str, heads: Collection[str] = ()) -> list[Answ
     return _plain(record, head, {plain(h) for h in (head, *heads)})
 
 
-def _refusal(record: Mapping[str, Any]) -> str | None:
+def _refusal(record: JsonObject) -> str | None:
     """Why an annotation does not count (rejected, skipped, draft ...); None where it counts."""
     for name in _REFUSING:
         if str(record.get(name) or "").strip().casefold() in {"true", "1", "yes", "1.0"}:
@@ -102,7 +102,7 @@ def _refusal(record: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer]:
+def _plain(record: JsonObject, head: str, heads: set[str]) -> list[Answer]:
     about, names = _ABOUT, set(map(plain, record))
     if placed(record) and SENTIMENT in names and TOWARD not in names and not _has_label(record):
         # Public sets of targets call the sentiment toward the target so.
@@ -127,26 +127,26 @@ def _plain(record: Mapping[str, Any], head: str, heads: set[str]) -> list[Answer
     return [Answer(record, labels, columns=True)]
 
 
-def _given(by_name: Mapping[str, Any], named: object) -> Any:
+def _given(by_name: JsonObject, named: object) -> Json:
     return by_name.get("label", named if isinstance(named, (list, str)) else by_name.get("标签"))
 
 
-def _has_label(record: Mapping[str, Any]) -> bool:
+def _has_label(record: JsonObject) -> bool:
     return _given({plain(k): v for k, v in record.items()}, record.get("labels")) not in (None, "", [])
 
 
-def _submitted(record: Mapping[str, Any], question: str) -> bool:
+def _submitted(record: JsonObject, question: str) -> bool:
     status = record.get(f"{question}.responses.status") or ["submitted"]
     return isinstance(status, list) and bool(status) and status[0] == "submitted"
 
 
-def _first(record: Mapping[str, Any], questions: Mapping[str, Any], what: str) -> str:
+def _first(record: JsonObject, questions: JsonObject, what: str) -> str:
     found = record.get(f"{next(iter(questions))}.responses.{what}")
     return str(found[0]) if isinstance(found, list) and found else ""
 
 
-def _label_studio(record: Mapping[str, Any], tasks: str, head: str) -> list[Answer]:
-    answers, refused = [], 0
+def _label_studio(record: JsonObject, tasks: str, head: str) -> list[Answer]:
+    data, answers, refused = _object(record, "data"), [], 0
     for annotation in _objects(record, tasks):
         if _refusal(annotation) is not None:
             refused += 1
@@ -156,19 +156,19 @@ def _label_studio(record: Mapping[str, Any], tasks: str, head: str) -> list[Answ
         by = annotation.get("completed_by", "")
         who = by.get("email", by.get("id", "")) if isinstance(by, dict) else by
         at = annotation.get("updated_at") or annotation.get("created_at") or ""
-        about = {**record["data"], "annotator": str(who), "at": at}
-        about.setdefault("id", record.get("id", ""))
+        about: JsonObject = {"id": record.get("id", ""), **data, "annotator": str(who), "at": at}
         if labels:
-            answers.append(Answer(about, labels, fields=record["data"]))
+            answers.append(Answer(about, labels, fields=data))
     if refused and not answers:
         raise BadRecordError("the annotation does not count: it was skipped or cancelled")
     return answers
 
 
-def _argilla(record: Mapping[str, Any], head: str) -> list[Answer]:
+def _argilla(record: JsonObject, head: str) -> list[Answer]:
     """Argilla 2 lists answers by question; records of feedback datasets list them by user."""
     at = record.get("updated_at") or record.get("inserted_at") or ""
-    about = {**_object(record, "metadata"), **record["fields"], "id": record.get("id", ""), "at": at}
+    fields = _object(record, "fields")
+    about: JsonObject = {**_object(record, "metadata"), **fields, "id": record.get("id", ""), "at": at}
     by_user: dict[str, dict[str, str]] = {}
     refused = 0
     for question, answer in _questions(record):
@@ -179,10 +179,10 @@ def _argilla(record: Mapping[str, Any], head: str) -> list[Answer]:
             refused += 1
     if refused and not by_user:
         raise BadRecordError("the annotation does not count: it is a draft or was discarded")
-    return [Answer({**about, "annotator": user}, labels, fields=record["fields"]) for user, labels in by_user.items()]
+    return [Answer({**about, "annotator": user}, labels, fields=fields) for user, labels in by_user.items()]
 
 
-def _questions(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _questions(record: JsonObject) -> Iterator[tuple[str, JsonObject]]:
     if isinstance(record.get("responses"), list):
         for response in _objects(record, "responses"):
             values = _object(response, "values")
@@ -194,23 +194,26 @@ def _questions(record: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, An
         yield from ((question, answer) for question in by_question for answer in _objects(by_question, question))
 
 
-def _argilla_1(record: Mapping[str, Any], head: str) -> list[Answer]:
+def _argilla_1(record: JsonObject, head: str) -> list[Answer]:
     inputs = record.get("inputs")
-    about = {**record, **(inputs if isinstance(inputs, dict) else {"text": inputs or record.get("text")})}
-    about["annotator"] = record.get("annotation_agent", "")
-    about["at"] = record.get("event_timestamp") or ""
+    about: JsonObject = {
+        **record,
+        **(inputs if isinstance(inputs, dict) else {"text": inputs or record.get("text")}),
+        "annotator": record.get("annotation_agent", ""),
+        "at": record.get("event_timestamp") or "",
+    }
     return [Answer(about, {head: one(record["annotation"])})] if record["annotation"] else []
 
 
-def _prodigy(record: Mapping[str, Any], head: str) -> list[Answer]:
-    about = {**record, "at": record.get("_timestamp") or "", "annotator": record.get("_annotator_id") or ""}
+def _prodigy(record: JsonObject, head: str) -> list[Answer]:
+    about: JsonObject = {**record, "at": record.get("_timestamp") or "", "annotator": record.get("_annotator_id") or ""}
     accepted = record.get("accept")
     if accepted in (None, []):
         accepted = record.get("label")
     return [Answer(about, {head: one(accepted)})] if accepted not in (None, "", []) else []
 
 
-def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _object(record: JsonObject, name: str) -> JsonObject:
     """The object in a field; {} where the field is missing or null."""
     value = record.get(name) or {}
     if not isinstance(value, dict):
@@ -218,22 +221,24 @@ def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return value
 
 
-def _objects(record: Mapping[str, Any], name: str) -> list[Mapping[str, Any]]:
+def _objects(record: JsonObject, name: str) -> list[JsonObject]:
     """The objects in the array in a field; [] where the field is missing or null."""
     values = record.get(name) or []
-    if not isinstance(values, list) or not all(isinstance(v, dict) for v in values):
+    listed = values if isinstance(values, list) else [values]
+    objects: list[JsonObject] = [value for value in listed if isinstance(value, dict)]
+    if listed is not values or len(objects) < len(listed):
         raise BadRecordError(f"field {name!r} must be an array of objects")
-    return values
+    return objects
 
 
-def _named(record: Mapping[str, Any], name: str, head: str) -> str:
+def _named(record: JsonObject, name: str, head: str) -> str:
     value = record.get(name)
     if not isinstance(value, str) or not value:
         raise BadRecordError(f"field {name!r} must name a head")
     return head if plain(value) in _NAMELESS else value
 
 
-def one(value: Any) -> str:
+def one(value: Json) -> str:
     """The single class in a value. Raises `BadRecordError`."""
     if isinstance(value, str) and value.lstrip().startswith(("{", "[")):
         value = _nested(value)
@@ -252,9 +257,10 @@ def one(value: Any) -> str:
     return str(value).strip()
 
 
-def _nested(text: str) -> Any:
+def _nested(text: str) -> Json:
     """The parsed JSON of a CSV cell; the text itself where it is not JSON."""
     try:
-        return json.loads(text)
+        parsed: Json = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return parsed

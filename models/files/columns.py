@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
 
 _APART = re.compile(r"[\s_\-]+")
 TEXT = (
@@ -32,9 +31,9 @@ _TEXT = tuple(map(plain, TEXT))
 _TITLE = tuple(map(plain, TITLE))
 
 
-def text_fields(values: Mapping[str, Any], field: str | None = None) -> tuple[str, str]:
+def text_fields(columns: Iterable[str], field: str | None = None) -> tuple[str, str]:
     """The columns of text and title, "" for none; `field` names the text column instead of the known names."""
-    names = {plain(k): k for k in reversed(list(values))}
+    names = {plain(k): k for k in reversed(list(columns))}
     title = next((names[t] for t in _TITLE if t in names), "")
     if field is not None:
         return names.get(plain(field), ""), title

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+
+from models.json_types import JsonObject
 
 #: Most characters of one line.
 MAX_LINE = 16 << 20
@@ -14,7 +15,7 @@ class Row:
     """A row: the number of its first line, its values by column, and its values beyond the last column."""
 
     line: int
-    values: dict[str, Any]
+    values: JsonObject
     surplus: tuple[str, ...] = ()
     #: The line as written; "" where the row is not a line of its own.
     text: str = ""

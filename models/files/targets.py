@@ -59,10 +59,15 @@ def span_of(row: Mapping[str, object], text: str, columns: TargetColumns = COLUM
         if words is None:
             raise TargetError(f"field {columns.target!r} is missing: the head toward needs the words it is about")
         return _found(words.strip(), text, columns)
+    if start >= end:
+        raise TargetError(
+            f"fields {columns.start!r} and {columns.end!r}: {start} to {end} holds no character; {columns.end!r} is "
+            "the character after the target's last one"
+        )
     if not 0 <= start < end <= len(text):
         raise TargetError(
             f"fields {columns.start!r} and {columns.end!r}: characters {start} to {end} are not inside the text, which "
-            f"has {len(text)}"
+            f"has {len(text)} characters"
         )
     if isinstance(words, str) and text[start:end] != words:
         raise TargetError(
@@ -77,11 +82,11 @@ def _position(row: Mapping[str, object], column: str) -> int | None:
     if value is None or value == "":
         return None
     try:
-        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()) or "_" in str(value):
             raise ValueError
         return int(str(value).removesuffix(".0"))
     except ValueError:
-        raise TargetError(f"field {column!r} is not a whole number of characters: {str(value)[:40]!r}") from None
+        raise TargetError(f"field {column!r} is not the number of a character: {str(value)[:40]!r}") from None
 
 
 def _found(words: str, text: str, columns: TargetColumns) -> tuple[int, int]:

@@ -63,19 +63,19 @@ def write_training_rows(
     taken = {content_hash(annotation.text) for annotation in annotations}
     with replacing(path) as partial, partial.open("w", encoding="utf-8") as file:
         for annotation in annotations:
-            row = {
+            target = target_fields(annotation, subjects) if annotation.subject else {}
+            if annotation.subject and not target:
+                written["labels without a mention"] += 1
+                continue
+            row: JsonObject = {
                 "id": annotation.post,
                 "text": annotation.text,
                 "labels": {annotation.head: annotation.label},
                 "source": PEOPLE,
                 "annotator": annotation.annotator,
                 "at": annotation.at.isoformat(),
+                **target,
             }
-            if annotation.subject:
-                if not (target := target_fields(annotation, subjects)):
-                    written["labels without a mention"] += 1
-                    continue
-                row |= target
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
             written["labels"] += 1
         for row in _rehearsal(store, heads, taken, rehearsal * len(annotations)):

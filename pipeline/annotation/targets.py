@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from models.aligned_text import Span
 from models.json_types import JsonObject
-from pipeline.classify.subjects import SubjectMatcher
 from pipeline.domain.annotation import Annotation
+
+if TYPE_CHECKING:
+    from pipeline.classify.subjects import SubjectMatcher
 
 
 def mention_of(annotation: Annotation, subjects: SubjectMatcher) -> Span | None:

@@ -24,6 +24,12 @@ _TAG = re.compile(
 #: What follows a tag in the name of a locale ("en_US.UTF-8"), in a list ("en,de;q=0.5") and in brackets.
 _AFTER_TAG = re.compile(r"[.@,;(\s].*", re.DOTALL)
 _NO_LETTERS = re.compile(r"[\W\d_]+")
+#: CLD2 refuses a text with one of these: controls, surrogates and noncharacters.
+_REFUSED = re.compile(
+    r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef"
+    + "".join(f"\\U{plane:04x}fffe\\U{plane:04x}ffff" for plane in range(17))
+    + "]"
+)
 #: ISO 639-1.
 _TWO_LETTERS = frozenset(
     "aa ab ae af ak am an ar as av ay az ba be bg bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo "
@@ -39,15 +45,18 @@ _ALIASES = {
         "ar": "ara arabic العربية", "de": "deu ger german deutsch", "en": "eng english 英文 英语 英語",
         "es": "spa spanish español", "fa": "fas per persian farsi", "fr": "fra fre french français",
         "he": "iw heb hebrew", "hi": "hin hindi", "id": "in ind indonesian", "it": "ita italian italiano",
-        "ja": "jp jpn japanese 日文 日语 日本語", "ko": "kor korean 한국어 韩语", "nl": "nld dut dutch",
+        "ja": "jp jpn japanese 日文 日语 日本語", "ko": "kr kor korean 한국어 韩语", "nl": "nld dut dutch",
         "pl": "pol polish", "pt": "por portuguese português", "ru": "rus russian русский", "sv": "swe swedish",
         "th": "tha thai", "tr": "tur turkish", "uk": "ua ukr ukrainian", "vi": "vie vietnamese", "yi": "ji",
-        "zh": "cn zho chi cmn chinese mandarin 中文 汉语 漢語 中国語",
+        "yue": "cantonese 粤语 粵語", "zh": "cn zho chi cmn chinese mandarin 中文 汉语 漢語 中国語",
+        "zh-hans": "简体中文 简体", "zh-hant": "繁体中文 繁體中文 繁体 繁體",
     }.items()
     for alias in aliases.split()
 }  # fmt: skip
 #: Codes that state no language: undetermined, several, none, not coded, and those for private use.
 _NO_LANGUAGE = re.compile(r"und|mul|zxx|mis|q[a-t][a-z]")
+#: Placeholders for a missing value that look like a code of three letters.
+_MISSING = frozenset({"nan", "nil", "unk"})
 
 
 def tag(said: str) -> str:
@@ -58,7 +67,7 @@ def tag(said: str) -> str:
     """
     lower = _AFTER_TAG.sub("", said.strip()).casefold().replace("_", "-")
     found = _TAG.fullmatch(_ALIASES.get(lower, lower))
-    if not found:
+    if not found or lower in _MISSING:
         return ""
     code = _ALIASES.get(found["language"], found["language"])
     if _NO_LANGUAGE.fullmatch(code):
@@ -78,9 +87,8 @@ def detect(text: str) -> str:
     read = without_links(text[:READ])
     if (by_script := language(_NO_LETTERS.sub("", read))) in {"ja", "ko", "zh"}:
         return by_script
-    try:
-        # CLD2 calls a short text reliable only with `bestEffort`.
-        reliable, _, candidates = pycld2.detect(read, bestEffort=True)
-    except pycld2.error:  # CLD2 refuses some characters that are valid in UTF-8, such as U+FFFF.
-        return UNDETERMINED
+    if not read.isprintable():
+        read = _REFUSED.sub(" ", read)
+    # CLD2 calls a short text reliable only with `bestEffort`.
+    reliable, _, candidates = pycld2.detect(read, bestEffort=True)
     return (tag(candidates[0][1]) if reliable else "") or UNDETERMINED

@@ -10,6 +10,7 @@ from typing import Any
 
 from aiohttp import web
 
+from models.json_types import JsonObject
 from pipeline.alerting.alerts.caveats import caveats
 from pipeline.alerting.alerts.origin import origin
 from pipeline.alerting.counting.shares import key_shares
@@ -67,7 +68,7 @@ def console_app(
     guarded = not behind_proxy or allowed_hosts
     app = web.Application(middlewares=[_guard, *([only_known_hosts(allowed_hosts, _ELSEWHERE)] if guarded else [])])
     everywhere: dict[str, Shared[Any]] = {
-        "status": Shared(lambda: from_store(store, topics), KEPT_S),
+        "status": Shared(lambda: from_store(store, topics).to_json(), KEPT_S),
         "alerts": Shared(lambda: shown_alerts(store, datetime.now(UTC)), KEPT_S),
         "shares": Shared(lambda: two_weeks(store, rule), KEPT_S),
     }
@@ -92,7 +93,7 @@ def console_app(
     return app
 
 
-def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]]:
+def shown_alerts(store: NotificationStore, now: datetime) -> list[JsonObject]:
     """The newest alerts with their notification status and the origin of their posts in words."""
     found = store.alerts(limit=100)
     said = operators(store, (alert for alert in found if alert.is_open))
@@ -109,7 +110,7 @@ def shown_alerts(store: NotificationStore, now: datetime) -> list[dict[str, Any]
     ]
 
 
-def two_weeks(store: PostStore, rule: NegativeDefinition) -> list[dict[str, Any]]:
+def two_weeks(store: PostStore, rule: NegativeDefinition) -> list[JsonObject]:
     """Posts and negative shares per key over the last two weeks of event time, in `_STEPS` steps of 8 hours."""
     bounds = store.bounds()
     if bounds is None:

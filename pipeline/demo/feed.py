@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.demo import phrases
 from pipeline.demo.phrases import Voice
 
@@ -43,22 +43,55 @@ class Item:
         return round(self.at.timestamp() * 1000)
 
 
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A post before it has its number; `title` is None in a forum."""
+
+    source: str
+    kind: str
+    url: str
+    text: str
+    author: str
+    at: datetime
+    lang: str
+    title: str | None = None
+
+    def to_json(self, id_: str) -> JsonObject:
+        return {
+            "v": 1,
+            "source": self.source,
+            "kind": self.kind,
+            "url": self.url,
+            "text": self.text,
+            "author": self.author,
+            "published_at": self.at.isoformat(),
+            "lang": self.lang,
+            **({} if self.title is None else {"title": self.title}),
+            "id": id_,
+        }
+
+
 def generate(seed: int = 7) -> list[Item]:
     """All items in order of time; the same seed gives the same bytes.
 
     About one item in a hundred comes twice, and one in a thousand is broken, so that the summary also counts
     duplicates and dead letters.
     """
+<<<<<<< HEAD
     rng, rival = random.Random(seed), random.Random(seed + 1)  # noqa: S311
     posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng, rival), *_rant(rng), *_flooded(rng)]
     posts += _rival_posts(rival)
     posts.sort(key=lambda p: p["published_at"])
+=======
+    rng = random.Random(seed)  # noqa: S311
+    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng), *_rant(rng), *_flooded(rng)]
+    posts.sort(key=lambda post: post.at)
+>>>>>>> main
     items = []
     for number, post in enumerate(posts):
-        post["id"] = f"demo-{number}"
-        at = datetime.fromisoformat(post["published_at"])
-        topic = "opinion.news" if post["kind"] == "news" else "opinion.forum"
-        item = Item(topic, at, json.dumps(post, ensure_ascii=False).encode())
+        at = post.at
+        topic = "opinion.news" if post.kind == "news" else "opinion.forum"
+        item = Item(topic, at, json.dumps(post.to_json(f"demo-{number}"), ensure_ascii=False).encode())
         items.append(item)
         chance = rng.random()
         if chance < 0.01:
@@ -76,20 +109,10 @@ def _moment(rng: random.Random) -> datetime:
             return START + timedelta(days=rng.randrange(DAYS), hours=hour)
 
 
-def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, **more: Any) -> dict[str, Any]:
+def _post(rng: random.Random, at: datetime, kind: str, lang: str, text: str, title: str | None = None) -> _Written:
     source = {"forum": ("weibo", "openforum"), "news": ("wire", "xinwen")}[kind][lang == "en"]
     url = f"https://{source}.example/p/{rng.randrange(10**9)}"
-    return {
-        "v": 1,
-        "source": source,
-        "kind": kind,
-        "url": url,
-        "text": text,
-        "author": f"user{rng.randrange(4000)}",
-        "published_at": at.isoformat(),
-        "lang": lang,
-        **more,
-    }
+    return _Written(source, kind, url, text, f"user{rng.randrange(4000)}", at, lang, title)
 
 
 def _sentence(rng: random.Random, voice: Voice, sentiment: str) -> str:
@@ -103,15 +126,15 @@ def _sentence(rng: random.Random, voice: Voice, sentiment: str) -> str:
     )
 
 
-def _with_reposts(rng: random.Random, post: dict[str, Any], chance: float) -> Iterator[dict[str, Any]]:
+def _with_reposts(rng: random.Random, post: _Written, chance: float) -> Iterator[_Written]:
     yield post
     while rng.random() < chance:
-        at = datetime.fromisoformat(post["published_at"]) + timedelta(minutes=rng.expovariate(1 / 20))
-        mark = f"RT @{post['author']}: " if post["lang"] == "en" else f"//@{post['author']}:"
-        yield _post(rng, min(at, START + timedelta(days=DAYS)), "forum", post["lang"], mark + post["text"])
+        at = post.at + timedelta(minutes=rng.expovariate(1 / 20))
+        mark = f"RT @{post.author}: " if post.lang == "en" else f"//@{post.author}:"
+        yield _post(rng, min(at, START + timedelta(days=DAYS)), "forum", post.lang, mark + post.text)
 
 
-def _brand_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _brand_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(BRAND_POSTS_A_DAY * DAYS):
         voice = rng.choice(rng.choice(list(phrases.BRANDS.values())))
         yield from _everyday(rng, voice)
@@ -129,22 +152,26 @@ def _everyday(rng: random.Random, voice: Voice) -> Iterator[dict[str, Any]]:
     yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
 
 
-def _news_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _news_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(NEWS_POSTS_A_DAY * DAYS):
         lang, form = rng.choice(rng.choice(list(phrases.NEWS.values())))
         team, other = rng.sample(phrases.PLACES[lang], 2)
         text = form.format(team=team, other=other, a=rng.randrange(1, 6), b=rng.randrange(5), n=rng.randrange(1, 9000))
-        yield _post(rng, _moment(rng), "news", lang, text, title=text.split(",")[0] if lang == "en" else "")
+        yield _post(rng, _moment(rng), "news", lang, text, text.split(",")[0] if lang == "en" else "")
 
 
-def _burst(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _burst(rng: random.Random) -> Iterator[_Written]:
     for _ in range(BURST_POSTS):
         voice = rng.choice(phrases.BRANDS["Kestrel"])
         at = BURST + timedelta(hours=rng.triangular(0, 4, 1))
         yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
 
 
+<<<<<<< HEAD
 def _crisis(rng: random.Random, rival: random.Random) -> Iterator[dict[str, Any]]:
+=======
+def _crisis(rng: random.Random) -> Iterator[_Written]:
+>>>>>>> main
     for _ in range(CRISIS_POSTS):
         voice = rng.choice(phrases.CRISIS)
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
@@ -154,15 +181,16 @@ def _crisis(rng: random.Random, rival: random.Random) -> Iterator[dict[str, Any]
         yield from _with_reposts(rng, _post(rng, at, "forum", voice.lang, text), 0.3)
 
 
-def _rant(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _rant(rng: random.Random) -> Iterator[_Written]:
     """One author, and every post is another one."""
     for _ in range(RANT_POSTS):
         voice = rng.choice(phrases.BRANDS["Lumen Air"])
         at = RANT + timedelta(hours=rng.uniform(0, 3))
-        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"), author="grudge")
+        post = _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"))
+        yield replace(post, author="grudge")
 
 
-def _flooded(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _flooded(rng: random.Random) -> Iterator[_Written]:
     """A crisis of many people, and the praise of one author that would hide it if each post counted."""
     for _ in range(FLOODED_POSTS):
         voice = rng.choice(phrases.FLOODED)
@@ -171,4 +199,5 @@ def _flooded(rng: random.Random) -> Iterator[dict[str, Any]]:
     for _ in range(FLOOD_POSTS):
         voice = rng.choice(phrases.BRANDS["Greenleaf"])
         at = FLOODED + timedelta(hours=rng.uniform(0, 5))
-        yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "positive"), author="greenfan")
+        post = _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "positive"))
+        yield replace(post, author="greenfan")

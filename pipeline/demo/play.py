@@ -13,6 +13,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.alerting.evaluation.state import STATE, EvaluatorState
 from pipeline.classify.codec import decode
 from pipeline.classify.stage import Classifier, served_model
@@ -41,6 +42,8 @@ _NOTIFY_S = 10.0
 _PARTITIONS = 4
 #: Rejected rows of a file that are reported.
 _SHOWN = 20
+#: The fields of an alert that the summary shows.
+_ALERT = ("key", "severity", "started_at", "first_notified_at", "resolved_at", "observed", "expected", "evidence")
 
 
 @dataclass
@@ -100,7 +103,7 @@ async def play(
     seconds: float,
     attend: Callable[[Session], Any],
     alerting: bool = True,
-) -> dict[str, Any]:
+) -> Summary:
     """Feeds `items` in about `seconds` (0: as fast as they are classified); returns the summary.
 
     `attend(session)` is an async context manager that surrounds the run, e.g. to show a view; its exit may wait for
@@ -111,7 +114,7 @@ async def play(
         store = SqliteStore(Path(folder) / "demo.sqlite")
         store.setup()
         store.put_state(SERVED_MODEL, served_model(classifier))
-        store.put_state(STATE, EvaluatorState.begun_at(items[0].at).to_json())
+        store.put_state(STATE, EvaluatorState.begun_at(items[0].at))
         broker = EmbeddedBroker()
         kafka = settings.kafka
         broker.create(
@@ -234,25 +237,53 @@ async def _race(work: Any, workers: Workers) -> None:
             task.cancel()
 
 
-def summarise(session: Session) -> dict[str, Any]:
-    """The object that `--once --json` prints."""
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a demo did: its counts of records, its alerts from the first to the last, and how fast it was."""
+
+    consumed: int
+    indexed: int
+    duplicate: int
+    dead: int
+    in_flight: int
+    alerts: tuple[Alert, ...]
+    posts_per_s: float
+    model: str
+
+    def to_json(self) -> JsonObject:
+        """The object that `--once --json` prints."""
+        return {
+            "consumed": self.consumed,
+            "indexed": self.indexed,
+            "duplicate": self.duplicate,
+            "dead": self.dead,
+            "in_flight": self.in_flight,
+            "alerts": [_shown(alert) for alert in self.alerts],
+            "posts_per_s": self.posts_per_s,
+            "model": self.model,
+        }
+
+
+def _shown(alert: Alert) -> JsonObject:
+    written = alert.to_json()
+    return {**{name: written[name] for name in _ALERT}, "disputed": alert.disputed}
+
+
+def summarise(session: Session) -> Summary:
+    """Summarises the run up to now."""
     metrics = session.workers.metrics
-    counts = {name: total(metrics, name) for name in ("consumed", "indexed", "duplicate", "dead")}
-    alerts = [
-        {**alert.to_json(), "disputed": alert.disputed}
-        for alert in sorted(session.store.alerts(), key=lambda alert: alert.started_at)
-    ]
-    elapsed = (session.finished or time.monotonic()) - session.started
-    counted = ("observed", "expected", "evidence", "disputed")
-    names = ("key", "severity", "started_at", "first_notified_at", "resolved_at", *counted)
+    consumed, elapsed = total(metrics, "consumed"), (session.finished or time.monotonic()) - session.started
     classify = session.workers.classify
-    return {
-        **counts,
-        "in_flight": classify.flow.in_flight if classify else 0,
-        "alerts": [{name: alert[name] for name in names} for alert in alerts],
-        "posts_per_s": round(counts["consumed"] / elapsed, 1),
-        "model": f"{classify.classifier.name} {classify.classifier.version}" if classify else "",
-    }
+    return Summary(
+        consumed=consumed,
+        indexed=total(metrics, "indexed"),
+        duplicate=total(metrics, "duplicate"),
+        dead=total(metrics, "dead"),
+        in_flight=classify.flow.in_flight if classify else 0,
+        alerts=tuple(sorted(session.store.alerts(), key=lambda alert: alert.started_at)),
+        posts_per_s=round(consumed / elapsed, 1),
+        model=f"{classify.classifier.name} {classify.classifier.version}" if classify else "",
+    )
 
 
 def read_feed(path: Path, default_topic: str, report: Callable[[str], None]) -> list[Item]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import timedelta
 
 from rich.console import Group, RenderableType
@@ -11,10 +11,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from models.json_types import JsonObject
 from pipeline.alerting.alerts.terminal import alert_text
 from pipeline.alerting.counting.shares import key_shares
-from pipeline.demo.play import Session, total
+from pipeline.demo.play import Session, Summary, total
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S
 
@@ -96,13 +95,12 @@ def sparkline(shares: list[float | None]) -> str:
     return "".join("·" if s is None else _BARS[min(7, int(s * 8))] for s in shares)
 
 
-def summary_lines(summary: JsonObject, alerts: Sequence[Alert]) -> Iterator[RenderableType]:
+def summary_lines(summary: Summary) -> Iterator[RenderableType]:
     """The summary of a demo for people."""
     yield (
-        f"consumed {summary['consumed']} = indexed {summary['indexed']} + duplicate {summary['duplicate']} + dead "
-        f"{summary['dead']} + in flight {summary['in_flight']}   "
-        f"({summary['posts_per_s']} posts/s, {summary['model']})"
+        f"consumed {summary.consumed} = indexed {summary.indexed} + duplicate {summary.duplicate} + dead "
+        f"{summary.dead} + in flight {summary.in_flight}   ({summary.posts_per_s} posts/s, {summary.model})"
     )
-    yield from map(alert_text, alerts)
-    if not alerts:
+    yield from map(alert_text, reversed(summary.alerts))
+    if not summary.alerts:
         yield "no alert"

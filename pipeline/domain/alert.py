@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import TypeVar
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.alert_evidence import (
     AppliedThreshold,
@@ -18,8 +18,6 @@ from pipeline.domain.alert_evidence import (
 from pipeline.domain.alert_voices import LoudestVoices
 from pipeline.domain.counting import EVERYTHING, Scope
 from pipeline.domain.delivery import Delivery, FalseAlarm, NotificationStatus
-
-T = TypeVar("T", Scope, PeakCounts, AppliedThreshold)
 
 WARNING, CRITICAL = "warning", "critical"
 OPEN, RESOLVED = "open", "resolved"
@@ -161,63 +159,93 @@ class Alert:
     def from_json(cls, alert_id: str, value: JsonObject) -> Alert:
         """Reads what any release wrote; raises `ValueError` for what is not an alert."""
         try:
-            return cls._read(alert_id, dict(value))
-        except (KeyError, TypeError, AttributeError) as error:
+            return cls._read(alert_id, JsonReader(value))
+        except (KeyError, ValueError) as error:
             raise ValueError(f"alert {alert_id}: {type(error).__name__} {error}") from None
 
     @classmethod
-    def _read(cls, alert_id: str, rest: JsonObject) -> Alert:
-        """Takes every known field out of `rest`: what is left is unknown."""
-        rest.pop("id", None)
-        started_at = datetime.fromisoformat(rest.pop("started_at"))
-        false_alarm, profile = rest.pop("false_alarm", None), rest.pop("spread", None)
-        series, last_hour = rest.pop("series", None), rest.pop("last_hour", None)
-        voices = rest.pop("loudest_voices", None)
+    def _read(cls, alert_id: str, fields: JsonReader) -> Alert:
+        """Takes every known field: what is left is unknown."""
+        fields.text("id", "")
+        started_at = fields.time("started_at")
+        false_alarm, profile = fields.object("false_alarm"), fields.object("spread")
+        series, last_hour = fields.object("series"), fields.object("last_hour")
+        voices = fields.object("loudest_voices")
         return cls(
             id=alert_id,
-            lane=rest.pop("lane", NEGATIVE),
-            key=rest.pop("key", ""),
-            scope=_part(Scope, rest),
-            severity=rest.pop("severity", WARNING),
-            state=rest.pop("state", OPEN),
+            lane=fields.text("lane", NEGATIVE),
+            key=fields.text("key", ""),
+            scope=_scope(fields),
+            severity=fields.text("severity", WARNING),
+            state=fields.text("state", OPEN),
             started_at=started_at,
-            updated_at=_time(rest.pop("updated_at", None)) or started_at,
-            resolved_at=_time(rest.pop("resolved_at", None)),
-            peak=_part(PeakCounts, rest),
-            threshold=_part(AppliedThreshold, rest),
-            sequence=rest.pop("sequence", 0),
-            related=tuple(rest.pop("related", ())),
-            model=rest.pop("model", ""),
-            query=rest.pop("query", ""),
-            evidence=tuple(EvidencePost.from_json(post) for post in rest.pop("evidence", ())),
-            terms=tuple(rest.pop("terms", None) or ()),
+            updated_at=fields.time("updated_at", started_at),
+            resolved_at=fields.time_or_none("resolved_at"),
+            peak=_peak(fields),
+            threshold=_threshold(fields),
+            sequence=fields.whole("sequence", 0),
+            related=fields.texts("related"),
+            model=fields.text("model", ""),
+            query=fields.text("query", ""),
+            evidence=tuple(EvidencePost.from_json(post) for post in fields.objects("evidence")),
+            terms=fields.texts("terms"),
             source_profile=SourceProfile.from_json(profile) if profile else None,
             series=Series.from_json(series) if series else None,
             last_hour=LastHour.from_json(last_hour) if last_hour else None,
             loudest_voices=LoudestVoices.from_json(voices) if voices else None,
-            disputed=rest.pop("disputed", False),
-            note=rest.pop("note", ""),
-            notifications=_status(rest),
+            disputed=fields.flag("disputed", default=False),
+            note=fields.text("note", ""),
+            notifications=_status(fields),
             false_alarm=FalseAlarm.from_json(false_alarm) if false_alarm else None,
-            revision=rest.pop("revision", None),
-            unknown=rest,
+            revision=fields.whole_or_none("revision"),
+            unknown=fields.rest,
         )
 
 
-def _part(kind: type[T], rest: JsonObject) -> T:
-    """The fields of a dataclass that lie flat in the document; those that are missing have their defaults."""
-    return kind(**{f.name: rest.pop(f.name) for f in fields(kind) if f.name in rest})
+def _scope(fields: JsonReader) -> Scope:
+    return Scope(fields.text("topic", ""), fields.text("subject", ""), fields.text("source", ""))
 
 
-def _status(rest: JsonObject) -> NotificationStatus:
-    deliveries, pending = rest.pop("notifications", None), rest.pop("pending", None)
+def _peak(fields: JsonReader) -> PeakCounts:
+    return PeakCounts(
+        observed=fields.whole("observed", 0),
+        expected=fields.number("expected", 0.0),
+        posts=fields.whole("posts", 0),
+        share=fields.number_or_none("share"),
+        expected_share=fields.number_or_none("expected_share"),
+        lift=fields.number("lift", 0.0),
+        score=fields.number("score", 0.0),
+        window_s=fields.whole("window_s", 3600),
+        cold=fields.flag("cold", default=False),
+        counted=fields.whole_or_none("counted"),
+        share_low=fields.number_or_none("share_low"),
+        share_high=fields.number_or_none("share_high"),
+        negative_mean=fields.number_or_none("negative_mean"),
+        other_mean=fields.number_or_none("other_mean"),
+    )
+
+
+def _threshold(fields: JsonReader) -> AppliedThreshold:
+    return AppliedThreshold(
+        tier=fields.text("tier", ""),
+        fire=fields.number("fire", 0.0),
+        false_alerts_per_key_week=fields.number_or_none("false_alerts_per_key_week"),
+        false_alerts_low=fields.number_or_none("false_alerts_low"),
+        false_alerts_high=fields.number_or_none("false_alerts_high"),
+    )
+
+
+def _status(fields: JsonReader) -> NotificationStatus:
+    reached_channels, listed = fields.has("notifications"), fields.has("pending")
+    deliveries = tuple(Delivery.from_json(each) for each in fields.objects("notifications"))
+    pending = fields.texts("pending")
     return NotificationStatus(
-        first_at=_time(rest.pop("first_notified_at", None)),
-        last_at=_time(rest.pop("last_notified_at", None)),
-        deliveries=None if deliveries is None else tuple(Delivery.from_json(each) for each in deliveries),
-        pending=None if pending is None else tuple(pending),
-        held=rest.pop("held", None),
-        unnotified=rest.pop("unnotified", None),
+        first_at=fields.time_or_none("first_notified_at"),
+        last_at=fields.time_or_none("last_notified_at"),
+        deliveries=deliveries if reached_channels else None,
+        pending=pending if listed else None,
+        held=fields.text_or_none("held"),
+        unnotified=fields.text_or_none("unnotified"),
     )
 
 
@@ -227,7 +255,3 @@ def _known(fields: JsonObject) -> JsonObject:
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
-
-
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 
 
@@ -91,19 +92,18 @@ class EvidencePost:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> EvidencePost:
-        rest = dict(value)
-        published_at = rest.pop("published_at", None)
+        fields = JsonReader(value)
         return cls(
-            id=rest.pop("id", ""),
-            source=rest.pop("source", ""),
-            url=rest.pop("url", ""),
-            published_at=datetime.fromisoformat(published_at) if published_at else None,
-            text=rest.pop("text", ""),
-            negative_score=rest.pop("negative_score", 0.0),
-            reposts=rest.pop("reposts", 0),
-            toward=rest.pop("toward", ""),
-            toward_score=rest.pop("toward_score", 0.0),
-            unknown=rest,
+            id=fields.text("id", ""),
+            source=fields.text("source", ""),
+            url=fields.text("url", ""),
+            published_at=fields.time_or_none("published_at"),
+            text=fields.text("text", ""),
+            negative_score=fields.number("negative_score", 0.0),
+            reposts=fields.whole("reposts", 0),
+            toward=fields.text("toward", ""),
+            toward_score=fields.number("toward_score", 0.0),
+            unknown=fields.rest,
         )
 
 
@@ -140,17 +140,17 @@ class SourceProfile:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> SourceProfile:
-        rest = dict(value)
+        fields = JsonReader(value)
         return cls(
-            sources=rest.pop("sources", 0),
-            authors=rest.pop("authors", 0),
-            top_source=rest.pop("top_source", ""),
-            top_source_share=rest.pop("top_source_share", 0.0),
-            top_author=rest.pop("top_author", ""),
-            top_author_share=rest.pop("top_author_share", 0.0),
-            distinct_authors=rest.pop("voices", None),
-            broad=rest.pop("broad", False),
-            unknown=rest,
+            sources=fields.whole("sources", 0),
+            authors=fields.whole("authors", 0),
+            top_source=fields.text("top_source", ""),
+            top_source_share=fields.number("top_source_share", 0.0),
+            top_author=fields.text("top_author", ""),
+            top_author_share=fields.number("top_author_share", 0.0),
+            distinct_authors=fields.whole_or_none("voices"),
+            broad=fields.flag("broad", default=False),
+            unknown=fields.rest,
         )
 
 
@@ -168,7 +168,8 @@ class Series:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Series:
-        return cls(value["end"], value["step_s"], tuple(value["posts"]), tuple(value["negatives"]))
+        fields = JsonReader(value)
+        return cls(fields.whole("end"), fields.whole("step_s"), fields.wholes("posts"), fields.numbers("negatives"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,4 +186,5 @@ class LastHour:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> LastHour:
-        return cls(datetime.fromisoformat(value["at"]), value["observed"], value["posts"], value["expected"])
+        fields = JsonReader(value)
+        return cls(fields.time("at"), fields.whole("observed"), fields.whole("posts"), fields.number("expected"))

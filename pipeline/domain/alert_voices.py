@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 
 
@@ -26,11 +27,12 @@ class LoudestVoices:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> LoudestVoices:
+        fields = JsonReader(value)
         return cls(
-            value["authors"],
-            value["families"],
-            value["posts"],
-            value["negatives"],
-            value["posts_without"],
-            value["negatives_without"],
+            fields.whole("authors"),
+            fields.whole("families"),
+            fields.whole("posts"),
+            fields.whole("negatives"),
+            fields.whole("posts_without"),
+            fields.whole("negatives_without"),
         )

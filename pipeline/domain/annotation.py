@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.known_fields import known_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class Annotation:
         return hashlib.sha256("\x00".join((self.post, self.head, self.annotator, *subject)).encode()).hexdigest()
 
     def to_json(self) -> JsonObject:
-        written: JsonObject = {**asdict(self), "at": self.at.isoformat()}
+        written = {**asdict(self), "at": self.at.isoformat()}
         if not self.subject:
             del written["subject"]
         if self.mention is None:
@@ -51,8 +51,28 @@ class Annotation:
     @classmethod
     def from_json(cls, value: JsonObject) -> Annotation:
         """Ignores fields that it does not know; raises `ValueError` if one is missing."""
+        fields = JsonReader(value)
         try:
-            mention = {"mention": tuple(value["mention"])} if value.get("mention") else {}
-            return cls(**{**known_fields(cls, value), "at": datetime.fromisoformat(value["at"]), **mention})
-        except (KeyError, TypeError) as error:
+            return cls(
+                post=fields.text("post"),
+                head=fields.text("head"),
+                label=fields.text("label"),
+                annotator=fields.text("annotator"),
+                at=fields.time("at"),
+                text=fields.text("text"),
+                source=fields.text("source", ""),
+                lang=fields.text("lang", ""),
+                suggested=fields.text("suggested", ""),
+                model=fields.text("model", ""),
+                subject=fields.text("subject", ""),
+                mention=_span(fields.wholes("mention")),
+            )
+        except (KeyError, ValueError) as error:
             raise ValueError(f"not an annotation: {error}") from None
+
+
+def _span(bounds: tuple[int, ...]) -> tuple[int, int] | None:
+    if not bounds:
+        return None
+    start, end = bounds
+    return start, end

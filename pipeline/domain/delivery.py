@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 
 #: The `due_at` of a delivery that waits for nothing but its channel, whatever the wall clock says.
@@ -61,16 +62,17 @@ class Delivery:
     @classmethod
     def from_json(cls, value: JsonObject) -> Delivery:
         """Skips the fields of a newer release and reads a state that it does not know as pending."""
-        at, due_at = value.get("at"), value.get("due_at")
+        fields = JsonReader(value)
+        state = fields.text("state", "")
         return cls(
-            channel=value["channel"],
-            state=DeliveryState(value["state"]) if value.get("state") in _STATES else DeliveryState.PENDING,
-            at=datetime.fromisoformat(at) if at else None,
-            attempts=value.get("attempts", 0),
-            detail=value.get("detail", ""),
-            sequence=value.get("sequence", -1),
-            notified_as=value.get("told", ""),
-            due_at=datetime.fromisoformat(due_at) if due_at else None,
+            channel=fields.text("channel"),
+            state=DeliveryState(state) if state in _STATES else DeliveryState.PENDING,
+            at=fields.time_or_none("at"),
+            attempts=fields.whole("attempts", 0),
+            detail=fields.text("detail", ""),
+            sequence=fields.whole("sequence", -1),
+            notified_as=fields.text("told", ""),
+            due_at=fields.time_or_none("due_at"),
         )
 
 
@@ -115,12 +117,11 @@ class FalseAlarm:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> FalseAlarm:
-        rest = dict(value)
-        at, ended_at = datetime.fromisoformat(rest.pop("at")), rest.pop("ended_at", None)
+        fields = JsonReader(value)
         return cls(
-            at=at,
-            by=rest.pop("by"),
-            note=rest.pop("note", ""),
-            ended_at=datetime.fromisoformat(ended_at) if ended_at else None,
-            unknown=rest,
+            at=fields.time("at"),
+            by=fields.text("by"),
+            note=fields.text("note", ""),
+            ended_at=fields.time_or_none("ended_at"),
+            unknown=fields.rest,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.states import StateKey
 
@@ -37,16 +38,16 @@ class OperatorState:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> OperatorState:
-        rest = dict(value)
+        fields = JsonReader(value)
         return cls(
-            acknowledged_at=_time(rest.pop("acknowledged_at", None)),
-            acknowledged_by=rest.pop("acknowledged_by", None),
-            snoozed_until=_time(rest.pop("snoozed_until", None)),
-            snooze_reason=rest.pop("snooze_reason", None),
-            snoozed_by=rest.pop("snoozed_by", None),
-            false_alarm_at=_time(rest.pop("false_alarm_at", None)),
-            false_alarm_by=rest.pop("false_alarm_by", None),
-            unknown=rest,
+            acknowledged_at=fields.time_or_none("acknowledged_at"),
+            acknowledged_by=fields.text_or_none("acknowledged_by"),
+            snoozed_until=fields.time_or_none("snoozed_until"),
+            snooze_reason=fields.text_or_none("snooze_reason"),
+            snoozed_by=fields.text_or_none("snoozed_by"),
+            false_alarm_at=fields.time_or_none("false_alarm_at"),
+            false_alarm_by=fields.text_or_none("false_alarm_by"),
+            unknown=fields.rest,
         )
 
     def is_snoozed_at(self, now: datetime) -> bool:
@@ -60,7 +61,3 @@ def operator_key(alert_id: str) -> StateKey[OperatorState]:
 
 def _iso(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
-
-
-def _time(value: str | None) -> datetime | None:
-    return datetime.fromisoformat(value) if value else None

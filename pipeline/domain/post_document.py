@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.counting import NegativeDefinition, Scope
 from pipeline.domain.post import Origin, Post, ScoredPost, Toward, toward_whole_text
@@ -147,56 +148,68 @@ class PostDocument:
 
         Documents of early releases have a score for `topic` and `sentiment` only (docs/adr/0013).
         """
-        rest = dict(body)
-        labels, scores = rest.pop("labels", {}), rest.pop("scores", None)
-        shown = {head: (rest.pop(head, ""), rest.pop(f"{head}_score", 0.0)) for head in _MAIN_HEADS}
-        if scores is None:
-            scores = {head: score for head, (_, score) in shown.items() if head in labels}
-        engagement, model, origin = rest.pop("engagement", {}), rest.pop("model", {}), rest.pop("origin", {})
-        post = Post(
-            id=document_id,
-            source=rest.pop("source"),
-            native_id=rest.pop("id", ""),
-            kind=rest.pop("kind", ""),
-            url=rest.pop("url", ""),
-            title=rest.pop("title", ""),
-            text=rest.pop("text", ""),
-            author=rest.pop("author", ""),
-            lang=rest.pop("lang", ""),
-            event_time=datetime.fromisoformat(rest.pop("@timestamp")),
-            time_suspect=rest.pop("time_suspect", False),
-            content_hash=rest.pop("content_hash", ""),
-            reposts=engagement.get("reposts", 0),
-            likes=engagement.get("likes", 0),
-            comments=engagement.get("comments", 0),
-            extra=rest.pop("extra", {}),
-            origin=Origin(origin.get("topic", ""), origin.get("partition", 0), origin.get("offset", 0)),
-        )
+        fields = JsonReader(body)
+        labels, sure = fields.texts_by_name("labels"), fields.has("scores")
+        scores = fields.numbers_by_name("scores")
+        for head in _MAIN_HEADS:
+            fields.text(head, "")
+            score = fields.number(f"{head}_score", 0.0)
+            if not sure and head in labels:
+                scores[head] = score
         for derived in ("toward_labels", "toward_bins"):
-            rest.pop(derived, None)
+            fields.texts(derived)
+        model = JsonReader(fields.object("model"))
         scored = ScoredPost(
-            post=post,
+            post=_post(document_id, fields),
             labels=labels,
             scores=scores,
-            negative_score=rest.pop("negative_score", 0.0),
-            subjects=tuple(rest.pop("subjects", ())),
-            model_name=model.get("name", ""),
-            model_version=model.get("version", ""),
-            toward={
-                entry["subject"]: Toward(
-                    entry["label"], entry["score"], entry["negative_score"], entry.get("whole_text", False)
-                )
-                for entry in rest.pop("toward", ())
-            },
-            families=tuple(rest.pop("families", ())),
+            negative_score=fields.number("negative_score", 0.0),
+            subjects=fields.texts("subjects"),
+            model_name=model.text("name", ""),
+            model_version=model.text("version", ""),
+            toward=dict(map(_toward, fields.objects("toward"))),
+            families=fields.texts("families"),
         )
         return cls(
             scored,
-            ingested_at=datetime.fromisoformat(rest.pop("ingested_at")),
-            repost=rest.pop("repost", False),
-            corrected=rest.pop("corrected", False),
-            unknown=rest,
+            ingested_at=fields.time("ingested_at"),
+            repost=fields.flag("repost", default=False),
+            corrected=fields.flag("corrected", default=False),
+            unknown=fields.rest,
         )
+
+
+def _post(document_id: str, fields: JsonReader) -> Post:
+    engagement, origin = JsonReader(fields.object("engagement")), JsonReader(fields.object("origin"))
+    return Post(
+        id=document_id,
+        source=fields.text("source"),
+        native_id=fields.text("id", ""),
+        kind=fields.text("kind", ""),
+        url=fields.text("url", ""),
+        title=fields.text("title", ""),
+        text=fields.text("text", ""),
+        author=fields.text("author", ""),
+        lang=fields.text("lang", ""),
+        event_time=fields.time("@timestamp"),
+        time_suspect=fields.flag("time_suspect", default=False),
+        content_hash=fields.text("content_hash", ""),
+        reposts=engagement.whole("reposts", 0),
+        likes=engagement.whole("likes", 0),
+        comments=engagement.whole("comments", 0),
+        extra=fields.texts_by_name("extra"),
+        origin=Origin(origin.text("topic", ""), origin.whole("partition", 0), origin.whole("offset", 0)),
+    )
+
+
+def _toward(entry: JsonObject) -> tuple[str, Toward]:
+    fields = JsonReader(entry)
+    return fields.text("subject"), Toward(
+        fields.text("label"),
+        fields.number("score"),
+        fields.number("negative_score"),
+        fields.flag("whole_text", default=False),
+    )
 
 
 class RepostedPost(NamedTuple):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.known_fields import known_fields
 from pipeline.domain.post import EPOCH
 
-_TIMES = ("reported_at", "advanced_at")
+_MOST = 2**63
 
 
 def same_log(one: str, other: str) -> bool:
@@ -86,16 +86,34 @@ class Progress:
     @classmethod
     def from_json(cls, value: JsonObject) -> Progress:
         """Ignores fields that it does not know; raises `ValueError` if one is missing or has another type."""
-        known = known_fields(cls, value)
+        fields = JsonReader(value)
         try:
-            times = {k: datetime.fromisoformat(known[k]) for k in ("event_time", *_TIMES) if k in known}
-            found = cls(**{**known, **times})
-        except TypeError as error:
+            found = cls(
+                topic=fields.text("topic"),
+                partition=fields.whole("partition"),
+                next_offset=fields.whole("next_offset"),
+                end_offset=fields.whole("end_offset"),
+                event_time=fields.time("event_time"),
+                indexed=fields.whole("indexed", 0),
+                duplicate=fields.whole("duplicate", 0),
+                dead=fields.whole("dead", 0),
+                in_flight=fields.whole("in_flight", 0),
+                partitions=fields.whole("partitions", 0),
+                log=fields.text("log", ""),
+                skipped=fields.whole("skipped", 0),
+                open_transaction=fields.flag("open_transaction", default=False),
+                reported_at=fields.time("reported_at", EPOCH),
+                advanced_at=fields.time("advanced_at", EPOCH),
+            )
+        except (KeyError, ValueError) as error:
             raise ValueError(f"not a progress record: {error}") from None
-        for field in fields(cls):
-            if type(getattr(found, field.name)).__name__ != field.type:
-                raise ValueError(f"not a progress record: {field.name} must be of type {field.type}")
-        numbers = [getattr(found, field.name) for field in fields(cls) if field.type == "int"]
-        if not all(0 <= n < 2**63 for n in numbers) or any(getattr(found, k).tzinfo is None for k in times):
+        if not found._is_in_range:
             raise ValueError("not a progress record: a number or a time is out of range")
         return found
+
+    @property
+    def _is_in_range(self) -> bool:
+        offsets = (self.partition, self.next_offset, self.end_offset, self.partitions)
+        counts = (self.indexed, self.duplicate, self.dead, self.in_flight, self.skipped)
+        times = (self.event_time, self.reported_at, self.advanced_at)
+        return all(0 <= n < _MOST for n in (*offsets, *counts)) and all(at.tzinfo for at in times)

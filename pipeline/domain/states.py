@@ -12,10 +12,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Generic, Protocol, Self, TypeVar
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from models.prevalence import ScoreGroup
 from pipeline.domain.errors import Fatal
-from pipeline.domain.known_fields import known_fields
 
 log = logging.getLogger(__name__)
 
@@ -65,11 +65,6 @@ class StateKey(Generic[T]):
             return None
 
 
-def json_key(name: str) -> StateKey[JsonObject]:
-    """The key of a state that its owner decodes."""
-    return StateKey(name, dict, dict)
-
-
 def _key(name: str, kind: type[S], *, expendable: bool = False) -> StateKey[S]:
     return StateKey(name, kind.from_json, kind.to_json, expendable)
 
@@ -89,9 +84,11 @@ class ServedModel:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> ServedModel:
-        prevalence = value.get("prevalence") or {}
-        groups = {head: tuple(map(ScoreGroup.from_json, groups)) for head, groups in prevalence.items()}
-        return cls(**{**known_fields(cls, value), "prevalence": groups})
+        fields = JsonReader(value)
+        prevalence = fields.object("prevalence")
+        groups = JsonReader(prevalence)
+        by_head = {head: tuple(map(ScoreGroup.from_json, groups.objects(head))) for head in prevalence}
+        return cls(fields.text("name"), fields.text("version", ""), by_head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +104,8 @@ class RelabellingRun:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> RelabellingRun:
-        return cls(**known_fields(cls, value))
+        fields = JsonReader(value)
+        return cls(fields.whole("version"), fields.text("model", ""), fields.flag("done", default=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +121,8 @@ class Relabelled:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Relabelled:
-        return cls(**{**known_fields(cls, value), "at": datetime.fromisoformat(value["at"])})
+        fields = JsonReader(value)
+        return cls(fields.time("at"), fields.text("model"), fields.whole("posts"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +139,8 @@ class LastTraining:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> LastTraining:
-        at = datetime.fromisoformat(value["at"]) if value.get("at") else None
-        return cls(int(value.get("labels", 0)), at, value.get("outcome", ""))
+        fields = JsonReader(value)
+        return cls(fields.whole("labels", 0), fields.time_or_none("at"), fields.text("outcome", ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +157,7 @@ class InvalidationToken:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> InvalidationToken:
-        return cls(value["mark"])
+        return cls(JsonReader(value).text("mark"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +174,8 @@ class CachedCounts:
 
     @classmethod
     def from_json(cls, value: JsonObject) -> CachedCounts:
-        return cls(value["mark"], value.get("rule", ""), value["cells"], value["body"])
+        fields = JsonReader(value)
+        return cls(fields.text("mark"), fields.text("rule", ""), fields.whole("cells"), fields.text("body"))
 
 
 SERVED_MODEL = _key("model", ServedModel)

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 
@@ -18,8 +19,7 @@ class DaemonThreadPool(ThreadPoolExecutor):
 
     def __init__(self, threads: int, name: str) -> None:
         super().__init__(threads, thread_name_prefix=name)
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any]]]
-        self._work = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._made: list[threading.Thread] = []
         self._making = threading.Lock()
@@ -27,7 +27,7 @@ class DaemonThreadPool(ThreadPoolExecutor):
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        self._work.put((future, fn, args, kwargs))
+        self._work.put((future, partial(fn, *args, **kwargs)))
         with self._making:
             if not self._idle.acquire(blocking=False) and len(self._made) < self._most:
                 self._made.append(threading.Thread(target=self._run, name=self._name, daemon=True))
@@ -42,11 +42,11 @@ class DaemonThreadPool(ThreadPoolExecutor):
 
     def _run(self) -> None:
         while True:
-            future, fn, args, kwargs = self._work.get()
+            future, work = self._work.get()
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(fn(*args, **kwargs))
+                    future.set_result(work())
                 except BaseException as error:
                     future.set_exception(error)
-            del future, fn, args, kwargs
+            del future, work
             self._idle.release()

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
-from typing import Any
 
 from models.files.columns import TEXT, TITLE, plain
+from models.json_types import Json, JsonObject
 from pipeline.classify.codec import KINDS
 from pipeline.domain.times import read_time
 from pipeline.ingest.markup import reader_text
@@ -102,13 +102,13 @@ class Rules:
 class Mapped:
     """A post, whether it has a valid time, the fields left out, and the columns that match no field."""
 
-    post: dict[str, Any]
+    post: JsonObject
     timed: bool
     left_out: tuple[str, ...] = ()
     unknown: tuple[str, ...] = ()
 
 
-def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = ()) -> Mapped:
+def post_of(values: JsonObject, rules: Rules, surplus: tuple[str, ...] = ()) -> Mapped:
     """Maps a row to a post; raises `RowError`."""
     columns = tuple(map(str, values))
     # The file may have names of any length, so the cache is bounded.
@@ -116,18 +116,19 @@ def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = 
         paths, unknown = _plan(columns, rules.given)
     else:
         paths, unknown = _plan.__wrapped__(columns, rules.given)
-    found: dict[str, Any] = {}
+    found: dict[str, Json] = {}
     for name, candidates in paths.items():
         words = name not in {"text", "title"}
         at = next((p for p in candidates if not _missing(_at(values, p), words=words)), None)
         if at is not None:
-            found[name] = _at(values, at)
-            if name == "text" and at[-1] != "text" and isinstance(found[name], str) and _TAGS.search(found[name]):
-                found[name] = reader_text(found[name])
-    extra: dict[str, Any] = (
+            value = _at(values, at)
+            if name == "text" and at[-1] != "text" and isinstance(value, str) and _TAGS.search(value):
+                value = reader_text(value)
+            found[name] = value
+    extra: dict[str, Json] = (
         dict(e) if isinstance(e := found.pop("extra", None), dict) else {} if e is None else {"extra": e}
     )
-    post: dict[str, Any] = {k: values[k] for k in unknown if not _missing(values[k])}
+    post: dict[str, Json] = {k: values[k] for k in unknown if not _missing(values[k])}
     left_out: list[str] = []
     for name, value in found.items():
         read = _read(name, value)
@@ -152,7 +153,7 @@ def post_of(values: Mapping[str, Any], rules: Rules, surplus: tuple[str, ...] = 
     return Mapped({k: v for k, v in post.items() if v not in (None, "")}, timed, tuple(left_out), unknown)
 
 
-def as_bytes(post: Mapping[str, Any]) -> bytes:
+def as_bytes(post: JsonObject) -> bytes:
     """Encodes a post as the value of a record."""
     try:
         return json.dumps(post, ensure_ascii=False, allow_nan=False).encode()
@@ -161,7 +162,7 @@ def as_bytes(post: Mapping[str, Any]) -> bytes:
         return json.dumps(_finite(post)).encode()
 
 
-def missing_columns(values: Mapping[str, Any], rules: Rules) -> list[str]:
+def missing_columns(values: JsonObject, rules: Rules) -> list[str]:
     """Returns the columns that `--map` names and the row does not have."""
     names = {plain(k) for k in values}
     return [column for _, column in rules.given if column and plain(column.partition(".")[0]) not in names]
@@ -191,20 +192,20 @@ def _path(alias: str, names: Mapping[str, str]) -> tuple[str, ...]:
     return (names[plain(top)], *rest) if rest and plain(top) in names else ()
 
 
-def _at(values: Any, path: tuple[str, ...]) -> Any:
+def _at(values: Json, path: tuple[str, ...]) -> Json:
     for name in path:
         values = values.get(name) if isinstance(values, Mapping) else None
     return values
 
 
-def _missing(value: Any, *, words: bool = True) -> bool:
+def _missing(value: Json, *, words: bool = True) -> bool:
     """Whether a value is missing; with `words`, words such as "null" count as missing too."""
     if isinstance(value, str):
         return value.strip().casefold() in (_NOTHING if words else {""})
     return value is None or value in ([], {}) or (isinstance(value, float) and math.isnan(value))
 
 
-def _read(name: str, value: Any) -> Any:
+def _read(name: str, value: Json) -> Json:
     """Returns the value in the contract's form; None if it is invalid, or is read elsewhere."""
     if name in _COUNTS:
         return read_count(value)
@@ -227,7 +228,7 @@ def _read(name: str, value: Any) -> Any:
     return "" if name in {"id", "published_at"} else value if isinstance(value, str) else None
 
 
-def read_count(value: Any) -> int | None:
+def read_count(value: Json) -> int | None:
     """Returns a count that a person or a program wrote; None if the value is not one.
 
     >>> [read_count(x) for x in (3.0, "12.0", "1,204", "1.2万", "3k", "②", -1, True)]
@@ -248,7 +249,7 @@ def read_count(value: Any) -> int | None:
     return value if isinstance(value, int) and 0 <= value <= _EXACT else None
 
 
-def _name(value: Any) -> str | None:
+def _name(value: Json) -> str | None:
     if isinstance(value, list):
         value = next(iter(value), None)
     if isinstance(value, Mapping):
@@ -258,7 +259,7 @@ def _name(value: Any) -> str | None:
     return str(int(value)) if isinstance(value, float) and value.is_integer() and abs(value) < _EXACT else None
 
 
-def _identity(value: Any, *, has_url: bool) -> str:
+def _identity(value: Json, *, has_url: bool) -> str:
     """Returns an id as text; "" if a spreadsheet rounded it and the post has a URL."""
     rounded = isinstance(value, str) and _ROUNDED.fullmatch(value.strip()) is not None
     if isinstance(value, float):
@@ -277,7 +278,7 @@ def _identity(value: Any, *, has_url: bool) -> str:
     raise RowError("wrong_type", f"the id is a {type(value).__name__}")
 
 
-def _put_time(post: dict[str, Any], found: Mapping[str, Any], values: Mapping[str, Any], rules: Rules) -> bool:
+def _put_time(post: dict[str, Json], found: JsonObject, values: JsonObject, rules: Rules) -> bool:
     """Adds the time as ISO 8601, or as written if it is ambiguous; returns whether it could be read."""
     post.pop("published_at", None)
     if "published_at" not in found:
@@ -291,7 +292,7 @@ def _put_time(post: dict[str, Any], found: Mapping[str, Any], values: Mapping[st
     return at is not None
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Json) -> Json:
     if isinstance(value, Mapping):
         return {k: _finite(v) for k, v in value.items()}
     if isinstance(value, list):

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
 
 import feedparser
 
 from models.files.encodings import FileError
 from models.files.rows import BadRow, Row
+from models.json_types import Json, JsonObject
 from pipeline.ingest.feed_text import FORBIDDEN, ROOT, decoded, repaired, xml_flaw
 from pipeline.ingest.json_feed import read_json_feed
 from pipeline.ingest.markup import reader_text
@@ -65,31 +66,37 @@ def read_feed(data: bytes, name: str, encoding: str | None = None) -> tuple[str,
         text = repaired(text)
     parsed = _parsed(text) if xml_flaw(text) is None else None
     if parsed is not None:
-        return _title(parsed), _rows(parsed, text, line)
-    return _title(_parsed(_closed(head)) or {}), _by_item(text, line)
+        return parsed.title, _rows(parsed, text, line)
+    closed = _parsed(_closed(head))
+    return closed.title if closed else "", _by_item(text, line)
 
 
-def _parsed(text: str) -> Mapping[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class _Feed:
+    """What feedparser found: the title, and the items as it gives them; `atom` feeds say the type of each text."""
+
+    title: str
+    atom: bool
+    entries: Sequence[JsonObject]
+
+
+def _parsed(text: str) -> _Feed | None:
     try:
         found = feedparser.parse(io.BytesIO(text.encode("utf-8")), sanitize_html=False, resolve_relative_uris=False)
     except Exception:  # a hostile feed may make the library raise anything; only this text is lost
         return None
-    return dict(found)
+    title = reader_text(str(dict(found.get("feed") or {}).get("title") or ""))[:200]
+    return _Feed(title, str(found.get("version", "")).startswith("atom"), [dict(entry) for entry in found["entries"]])
 
 
-def _title(parsed: Mapping[str, Any]) -> str:
-    return reader_text(str(dict(parsed.get("feed") or {}).get("title") or ""))[:200]
-
-
-def _rows(parsed: Mapping[str, Any], text: str, first_line: int) -> Iterator[Row | BadRow]:
+def _rows(parsed: _Feed, text: str, first_line: int) -> Iterator[Row | BadRow]:
     places = [m.start() for m in _ITEM.finditer(text)]
-    plain = str(parsed.get("version", "")).startswith("atom")
     line, seen = first_line, 0
-    for number, entry in enumerate(parsed["entries"]):
-        if len(places) == len(parsed["entries"]):
+    for number, entry in enumerate(parsed.entries):
+        if len(places) == len(parsed.entries):
             line += text.count("\n", seen, places[number])
             seen = places[number]
-        yield Row(line, _post(dict(entry), atom=plain))
+        yield Row(line, _post(entry, atom=parsed.atom))
 
 
 def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
@@ -110,7 +117,7 @@ def _by_item(text: str, first_line: int) -> Iterator[Row | BadRow]:
         if flaw is None:
             continue
         broken += 1
-        post = {}
+        post: dict[str, str] = {}
         if len(piece) <= MAX_BROKEN and broken <= _MOST_BROKEN:
             post = next(iter(_read_posts(root, piece)), {})
         yield Row(line, post) if post else BadRow(line, f"the item cannot be read ({flaw.partition(':')[0]})")
@@ -150,12 +157,11 @@ def _posts(root: str, pieces: list[tuple[int, str]]) -> Iterator[Row | BadRow]:
         yield Row(line, post) if post else BadRow(line, "the item is empty")
 
 
-def _read_posts(root: str, pieces: str) -> list[dict[str, Any]]:
+def _read_posts(root: str, pieces: str) -> list[dict[str, str]]:
     parsed = _parsed(_closed(root + pieces)) if pieces else None
     if parsed is None:
         return []
-    atom = str(parsed.get("version", "")).startswith("atom")
-    return [_post(dict(e), atom=atom) for e in parsed["entries"]]
+    return [_post(entry, atom=parsed.atom) for entry in parsed.entries]
 
 
 def _closed(text: str) -> str:
@@ -169,11 +175,11 @@ def _closed(text: str) -> str:
     return f"{root[0]}{inner}</{name}>"
 
 
-def _post(entry: Mapping[str, Any], *, atom: bool) -> dict[str, Any]:
+def _post(entry: JsonObject, *, atom: bool) -> dict[str, str]:
     """Returns the fields of an item of feedparser, under the contract's names."""
     texts = [_shown(x, atom=atom) for x in [*_list(entry.get("content")), entry.get("summary_detail")]]
     texts.append(reader_text(str(entry.get("summary") or "")) if "summary_detail" not in entry else "")
-    authors = [str(dict(a).get("name") or "") for a in _list(entry.get("authors"))] or [str(entry.get("author") or "")]
+    authors = [str(a.get("name") or "") for a in _objects(entry.get("authors"))] or [str(entry.get("author") or "")]
     post = {
         "id": str(entry.get("id") or ""),
         "url": _link(entry),
@@ -187,20 +193,25 @@ def _post(entry: Mapping[str, Any], *, atom: bool) -> dict[str, Any]:
     return {k: v for k, v in post.items() if v}
 
 
-def _shown(detail: Any, *, atom: bool) -> str:
+def _shown(detail: Json, *, atom: bool) -> str:
     if not isinstance(detail, dict):
         return ""
     value = str(detail.get("value") or "")
     return value.strip() if atom and detail.get("type") == "text/plain" else reader_text(value)
 
 
-def _list(value: Any) -> list[Any]:
+def _list(value: Json) -> list[Json]:
     return value if isinstance(value, list) else []
 
 
-def _link(entry: Mapping[str, Any]) -> str:
+def _objects(value: Json) -> list[JsonObject]:
+    """Returns plain objects: those of feedparser look for a missing name under other names."""
+    return [dict(each) for each in _list(value) if isinstance(each, dict)]
+
+
+def _link(entry: JsonObject) -> str:
     """Returns the page of an item: its alternate link, else any other link, else an id that is an address."""
-    links = [dict(x) for x in _list(entry.get("links"))]
+    links = _objects(entry.get("links"))
     pages = [str(x.get("href") or "") for x in sorted(links, key=lambda x: x.get("rel") != "alternate")]
     return next((x for x in [*pages, str(entry.get("link") or ""), str(entry.get("id") or "")] if "://" in x), "")
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from models.files.encodings import SAMPLE, FileError, opened, text_of
 from models.files.rows import BadRow, Row
 from models.files.tables import Format, rows_of
+from models.json_types import JsonObject
 from models.text import content_hash
 from pipeline.classify.codec import decode
 from pipeline.domain.errors import EXIT_USAGE, Fatal, Poison
@@ -66,7 +66,7 @@ class Intake:
         if len(self.columns) < _NAMED:
             self.columns.update(dict.fromkeys(entry.unknown))
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return {
             "produced": self.produced,
             "rejected": self.rejected.total(),
@@ -188,6 +188,6 @@ def _entries(rows: Iterator[Row | BadRow], rules: Rules, name: str, *, derived: 
         )
 
 
-def _content_id(post: dict[str, Any]) -> str:
+def _content_id(post: JsonObject) -> str:
     """Derives an id from the content of a post, the same at every reading."""
     return content_hash("\x00".join(str(post.get(k, "")) for k in ("title", "text", "published_at", "author")))

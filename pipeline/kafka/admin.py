@@ -8,7 +8,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypedDict
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
@@ -155,9 +155,22 @@ def _topic_id(given: Any) -> str:
     return str(uuid.UUID(str(given))) if given and uuid.UUID(str(given)).int else ""
 
 
-def client_options(kafka: KafkaSettings) -> dict[str, Any]:
-    """Returns the arguments that every client of kafka-python takes."""
-    options: dict[str, Any] = {
+class ClientOptions(TypedDict, total=False):
+    """Arguments of every client of kafka-python."""
+
+    bootstrap_servers: list[str]
+    security_protocol: str
+    client_id: str
+    request_timeout_ms: int
+    ssl_cafile: str
+    sasl_mechanism: str
+    sasl_plain_username: str
+    sasl_plain_password: str
+
+
+def client_options(kafka: KafkaSettings) -> ClientOptions:
+    """Returns the arguments for these settings."""
+    options: ClientOptions = {
         "bootstrap_servers": kafka.bootstrap_servers.split(","),
         "security_protocol": kafka.security_protocol,
         "client_id": "opinionwatch-cli",
@@ -166,11 +179,9 @@ def client_options(kafka: KafkaSettings) -> dict[str, Any]:
     if kafka.ca_file:
         options["ssl_cafile"] = kafka.ca_file
     if kafka.security_protocol.startswith("SASL"):
-        options.update(
-            sasl_mechanism=kafka.sasl_mechanism,
-            sasl_plain_username=kafka.username,
-            sasl_plain_password=kafka.password.get_secret_value(),
-        )
+        options["sasl_mechanism"] = kafka.sasl_mechanism
+        options["sasl_plain_username"] = kafka.username
+        options["sasl_plain_password"] = kafka.password.get_secret_value()
     return options
 
 

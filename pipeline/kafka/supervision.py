@@ -49,8 +49,8 @@ class Supervisor:
         self._stall.observe(list(_positions(client, self._app)), now)
         return None
 
-    def not_ready(self, *, waiting: bool = False) -> str | None:
-        """Returns why records do not move; `waiting` means that the worker already reports what it waits for."""
+    def not_ready(self) -> str | None:
+        """Returns why records do not move; None if they do, or if there is nothing to read."""
         now = self._now()
         if not self._joined:
             return f"joining the consumer group {self._app.conf.id}"
@@ -58,7 +58,7 @@ class Supervisor:
             return f"out of the consumer group {self._app.conf.id} for {now - self._member_at:.0f} s"
         if overdue := self._app.consumer.commit_health.overdue(now):
             return str(overdue)
-        return None if waiting else self._stall.stalled(now)
+        return self._stall.stalled(now)
 
     def _note_membership(self, client: Any, now: float) -> None:
         coordinator = client._coordinator  # noqa: SLF001

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
-from typing import Any
 
+from models.json_types import JsonObject
 from pipeline.alerting.evaluation.factory import key_overrides, make_evaluator
 from pipeline.alerting.notify.factory import make_channels
 from pipeline.alerting.worker.alert_worker import AlertWorker
@@ -62,7 +62,7 @@ class AlertRole:
     def close(self) -> None:
         """Holds nothing that outlives the app."""
 
-    async def _publish(self, key: str, alert: Mapping[str, Any]) -> None:
+    async def _publish(self, key: str, alert: JsonObject) -> None:
         await send(self._alerts_topic, key.encode(), json.dumps(alert, ensure_ascii=False).encode())
 
     async def _on_progress(self, records: Sequence[Record]) -> None:

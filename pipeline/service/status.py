@@ -31,10 +31,40 @@ class Waiting:
     since: datetime
     remedy: str
 
+    @property
+    def shown_since(self) -> str | None:
+        """When the wait began, with whole seconds; None if it is unknown."""
+        return None if self.since == EPOCH else self.since.isoformat(timespec="seconds")
+
     def to_json(self) -> JsonObject:
-        """As in `status --json`; `since` is null if it is unknown."""
-        since = None if self.since == EPOCH else self.since.isoformat(timespec="seconds")
-        return {**asdict(self), "since": since}
+        """As in `status --json`."""
+        return {**asdict(self), "since": self.shown_since}
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The state of the system: all records that were ever read, consumed = indexed + duplicate + dead + in_flight.
+
+    `lag` is what the workers last saw. `lag` and `waiting` cover the topics of the settings only; any other topic is
+    `retired`. `silent_sources` are the sources with an outage.
+    """
+
+    consumed: int
+    indexed: int
+    duplicate: int
+    dead: int
+    in_flight: int
+    skipped: int
+    lag: int
+    waiting: tuple[Waiting, ...]
+    retired: tuple[str, ...]
+    open_alerts: int
+    silent_sources: tuple[str, ...]
+    model: str
+
+    def to_json(self) -> JsonObject:
+        """The object that `status --json` prints."""
+        return {**asdict(self), "waiting": [each.to_json() for each in self.waiting]}
 
 
 def from_store(
@@ -42,31 +72,32 @@ def from_store(
     topics: Collection[str] | None = None,
     now: datetime | None = None,
     logs: Mapping[str, str] | None = None,
-) -> JsonObject:
-    """Returns the object that `status --json` prints.
+) -> Status:
+    """Summarises what the store holds; `topics` are those of the settings (None: every topic).
 
-    It counts all records that were ever read: consumed = indexed + duplicate + dead + in_flight. `lag` is what the
-    workers last saw. `lag` and `waiting` cover `topics` only, which are those of the settings (None: every topic); any
-    other topic is `retired`. `logs` has the identities of the topics that exist in Kafka (None: Kafka was not asked).
+    `logs` has the identities of the topics that exist in Kafka (None: Kafka was not asked).
     """
     rows = store.all_progress()
     progress = current_progress(rows)
     read = [p for p in progress.values() if topics is None or p.topic in topics]
-    counts = {name: sum(getattr(p, name) for p in rows) for name in ("indexed", "duplicate", "dead")}
-    counts["in_flight"] = sum(p.in_flight for p in read)
+    indexed, duplicate = sum(p.indexed for p in rows), sum(p.duplicate for p in rows)
+    dead, in_flight = sum(p.dead for p in rows), sum(p.in_flight for p in read)
     model = store.state(SERVED_MODEL) or ServedModel("")
     open_alerts, outages = store.alerts(open_only=True), store.state(SOURCE_OUTAGES)
-    return {
-        "consumed": sum(counts.values()),
-        **counts,
-        "skipped": sum(p.skipped for p in rows),
-        "lag": sum(p.lag for p in read),
-        "waiting": [w.to_json() for w in _waiting(read, topics or (), logs, now or datetime.now(UTC))],
-        "retired": sorted({p.topic for p in progress.values()} - {p.topic for p in read}),
-        "open_alerts": len(open_alerts),
-        "silent_sources": [outage.source for outage in outages.sources] if outages else [],
-        "model": " ".join(filter(None, (model.name, model.version))),
-    }
+    return Status(
+        consumed=indexed + duplicate + dead + in_flight,
+        indexed=indexed,
+        duplicate=duplicate,
+        dead=dead,
+        in_flight=in_flight,
+        skipped=sum(p.skipped for p in rows),
+        lag=sum(p.lag for p in read),
+        waiting=tuple(_waiting(read, topics or (), logs, now or datetime.now(UTC))),
+        retired=tuple(sorted({p.topic for p in progress.values()} - {p.topic for p in read})),
+        open_alerts=len(open_alerts),
+        silent_sources=tuple(outage.source for outage in outages.sources) if outages else (),
+        model=" ".join(filter(None, (model.name, model.version))),
+    )
 
 
 def _waiting(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time
+
+from typing_extensions import TypeAliasType
 
 from pipeline.domain.errors import Fatal
 
@@ -18,8 +20,12 @@ RENAMED = {
 }
 WEBHOOKS, CHANNELS = "alerts.webhooks", "alerts.channels"
 
+#: What a settings file, the environment or a flag can give.
+Value = TypeAliasType(
+    "Value", "None | bool | int | float | str | datetime | date | time | Sequence[Value] | Mapping[str, Value]"
+)
 #: A dotted key, its value, and where the value comes from.
-Entry = tuple[str, Any, str]
+Entry = tuple[str, Value, str]
 
 
 def with_new_names(entries: Iterable[Entry]) -> Iterator[Entry]:
@@ -29,11 +35,11 @@ def with_new_names(entries: Iterable[Entry]) -> Iterator[Entry]:
     """
     entries = list(entries)
     given = {(key, origin) for key, _, origin in entries}
-    webhooks: list[dict[str, Any]] = []
+    webhooks: list[Value] = []
     for key, value, origin in entries:
         if key == WEBHOOKS and isinstance(value, list) and all(isinstance(item, dict) for item in value):
             _warn(key, origin, f"{CHANNELS} with kind = 'webhook'")
-            webhooks += [{"kind": "webhook", **item} for item in value]
+            webhooks += [{"kind": "webhook", **item} for item in value if isinstance(item, dict)]
         elif (new := RENAMED.get(key)) is not None:
             if (new, origin) in given:
                 raise Fatal(f"settings {key} and {new} (from {origin}) are the same setting", f"remove {key}")

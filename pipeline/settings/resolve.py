@@ -20,7 +20,7 @@ from pydantic import BaseModel, SecretStr, ValidationError
 from models.text import is_text
 from pipeline.domain.connection_errors import printable
 from pipeline.domain.errors import Fatal
-from pipeline.settings.renamed import with_new_names
+from pipeline.settings.renamed import Entry, Value, with_new_names
 from pipeline.settings.sections import Settings
 
 _NotJson = json.JSONDecodeError
@@ -45,10 +45,10 @@ class Resolved:
 
 
 def resolve(
-    file: Path | None = None, flags: Mapping[str, Any] | None = None, environ: Mapping[str, str] | None = None
+    file: Path | None = None, flags: Mapping[str, Value] | None = None, environ: Mapping[str, str] | None = None
 ) -> Resolved:
     """Merges the sources; `flags` maps dotted keys to values. Raises `Fatal` with the key and its origin."""
-    merged: dict[str, Any] = {}
+    merged: dict[str, Value] = {}
     origins: dict[str, str] = {}
     given = [
         *_from_file(file),
@@ -66,7 +66,7 @@ def resolve(
         ) from None
 
 
-def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
+def _from_file(file: Path | None) -> Iterator[Entry]:
     path = file or DEFAULT_FILE
     try:
         tables = tomllib.loads(path.read_text("utf-8-sig"))
@@ -88,12 +88,12 @@ def _from_file(file: Path | None) -> Iterator[tuple[str, Any, str]]:
         yield "subjects", subjects, f"file {path}"
 
 
-def _from_environment(environ: Mapping[str, str]) -> Iterator[tuple[str, Any, str]]:
+def _from_environment(environ: Mapping[str, str]) -> Iterator[Entry]:
     for name, text in sorted(environ.items()):
         if not name.startswith(PREFIX):
             continue
         key = name.removeprefix(PREFIX).lower().replace("__", ".")
-        value: Any = text
+        value: Value = text
         if not is_text(text):
             raise Fatal(f"{printable(name)} is not text in UTF-8", "set it to text in UTF-8")
         if key.endswith("_file") and key.removesuffix("_file").endswith(("password", "secret")):
@@ -131,19 +131,20 @@ def _is_plain_text(loc: Sequence[str]) -> bool:
     return field is not None and field.annotation in {str, SecretStr}
 
 
-def _put(tree: dict[str, Any], key: str, value: Any, origin: str) -> None:
+def _put(tree: dict[str, Value], key: str, value: Value, origin: str) -> None:
     *parents, last = key.split(".")
     for parent in parents:
-        tree = tree.setdefault(parent, {})
-        if not isinstance(tree, dict):
+        table = tree.setdefault(parent, {})
+        if not isinstance(table, dict):
             raise Fatal(
                 f"setting {printable(key)} (from {printable(origin)}): {printable(parent)} is a value, not a table",
                 "remove one of the two",
             )
+        tree = table
     tree[last] = value
 
 
-def _leaves(tree: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[str, Value], path: str = "", depth: int = 0) -> Iterator[tuple[str, Value]]:
     for name, value in tree.items():
         if isinstance(value, dict) and value and depth < _DEEPEST:
             yield from _leaves(value, f"{path}{name}.", depth + 1)

@@ -99,9 +99,9 @@ def deleted_under_a_worker(t: Trial, rng: random.Random) -> None:
     t.drain()
     _at_rest(t)
     books = from_store(t.system.store)
-    t.note("skipped", books["skipped"])
-    read = books["consumed"] + books["skipped"]
-    t.require(read >= 6500 and books["skipped"] > 0, f"6500 sent, {read} read or known to be gone")
+    t.note("skipped", books.skipped)
+    read = books.consumed + books.skipped
+    t.require(read >= 6500 and books.skipped > 0, f"6500 sent, {read} read or known to be gone")
     t.require("skipped records that were never read" in t.logs(), "it says how many are skipped")
 
 
@@ -198,7 +198,7 @@ def _patiently(act: Callable[[], object]) -> None:
 def _at_rest(t: Trial) -> None:
     """The books see no lag either."""
     deadline = time.monotonic() + 30
-    while (found := from_store(t.system.store, [t.system.topic]))["lag"]:
+    while (found := from_store(t.system.store, [t.system.topic])).lag:
         t.require(time.monotonic() < deadline, f"lag 0 at rest: {found}")
         time.sleep(0.5)
 

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
@@ -141,16 +141,20 @@ def examine(system: System, *sent: Corpus) -> Finding:
     expected = frozenset().union(*(c.ids for c in sent))
     origins = {x.origin for x in dead_letters.dead_letters(kafka_of(system))}
     books = from_store(system.store)
-    parts = books["indexed"] + books["duplicate"] + books["dead"] + books["in_flight"]
+    parts = books.indexed + books.duplicate + books.dead + books.in_flight
     unsure = frozenset().union(*(c.unsure for c in sent))
     least = sum(len(c.values) for c in sent)
-    law = books["consumed"] == parts and least <= parts <= least + len(unsure)
-    law = law and books["indexed"] == len(set(found))
+    law = books.consumed == parts and least <= parts <= least + len(unsure)
+    law = law and books.indexed == len(set(found))
     return Finding(
         lost=len(expected - set(found)),
         doubled=len(found) - len(set(found)),
         dead=len(origins),
         stray=len(set(found) - expected - unsure),
         law=law,
-        books={"sent": least, "documents": len(found), **{k: v for k, v in books.items() if isinstance(v, int)}},
+        books={
+            "sent": least,
+            "documents": len(found),
+            **{k: v for k, v in asdict(books).items() if isinstance(v, int)},
+        },
     )

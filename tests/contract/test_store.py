@@ -25,7 +25,7 @@ from pipeline.store.elasticsearch import templates
 from pipeline.store.elasticsearch.store import ElasticsearchStore
 from pipeline.store.protocol import Store
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, an_alert, json_key, scored, with_labels
+from tests.builders import START, an_alert, as_dict, json_key, scored, with_labels
 
 RULE = NegativeDefinition()
 DAY = timedelta(days=1)
@@ -111,7 +111,7 @@ def test_a_document_has_every_field_of_the_contract(store: Store) -> None:
     index(store, scored(1, title="标题", url="https://x.example/1", author="a", lang="zh", mood="calm", likes=3))
     found = store.post(scored(1).post.id)
     assert found is not None
-    body = found.to_json()
+    body = as_dict(found.to_json())
     assert body.keys() == POST_FIELDS.keys()
     assert {name: set(body[name]) for name, inner in POST_FIELDS.items() if inner} == {
         name: inner for name, inner in POST_FIELDS.items() if inner
@@ -500,13 +500,12 @@ def test_an_alert_is_found_by_its_id(store: Store) -> None:
 def test_setup_grows_what_an_older_release_made_and_workers_refuse_it_before(
     empty_elasticsearch: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def older(*arguments: Any) -> dict[str, dict[str, Any]]:
-        bodies = todays(*arguments)
-        for body in bodies.values():
-            body["_meta"]["schema"] = 1
-            for field in ("fire", "scores"):
-                body["template"]["mappings"]["properties"].pop(field, None)
-        return bodies
+    def older(*arguments: Any) -> dict[str, templates.Template]:
+        made = {}
+        for name, template in todays(*arguments).items():
+            known = {field: kind for field, kind in template.properties.items() if field not in {"fire", "scores"}}
+            made[name] = replace(template, properties=known, schema=1)
+        return made
 
     todays = templates.templates
     monkeypatch.setattr(templates, "templates", older)

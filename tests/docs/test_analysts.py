@@ -81,14 +81,14 @@ def fill(store: Store) -> None:
     posts = list(day())
     store.index(posts, DAY, DocumentVersion.STREAMED)
     rule = NegativeDefinition()
-    alert = {
+    alert: dict[str, Any] = {
         "key": "subject:Nova", "subject": "Nova", "severity": "critical", "state": "open", "score": 40.5,
         "started_at": RISE.isoformat(), "observed": 6 * NEGATIVES, "expected": 12.0, "posts": 6 * NOVA, "lift": 4.0,
         "query": store.evidence_query(Scope(subject="Nova"), RISE, END, rule),
         "notifications": [{"channel": "oncall", "state": "refused", "sequence": 0, "attempts": 1}],
     }  # fmt: skip
     store.put_alert(Alert.from_json(ALERT, alert))
-    ended = {"key": "topic:x", "state": "resolved", "started_at": DAY.isoformat(), "score": 5.0}
+    ended: dict[str, Any] = {"key": "topic:x", "state": "resolved", "started_at": DAY.isoformat(), "score": 5.0}
     store.put_alert(Alert.from_json("old", ended))
     first, second = posts[0].post, posts[1].post
     said = [(first, "ann", "negative"), (first, "bob", "positive"), (second, "ann", "positive")]

@@ -19,6 +19,7 @@ from pipeline.domain.post import Origin, Record
 from pipeline.domain.progress import Progress
 from pipeline.settings.renamed import RENAMED
 from pipeline.store.elasticsearch.templates import Layout, templates
+from tests.builders import as_dict
 from tests.docs.pages import ROOT, blocks
 from training.renamed import RENAMED_TABLES, RENAMED_TRAIN
 
@@ -49,7 +50,7 @@ def mapped(properties: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     ],
 )
 def test_the_page_names_every_field_of_an_index(section: str, index: str) -> None:
-    mapping = templates("standard", 0, Layout("month"))[index]["template"]["mappings"]["properties"]
+    mapping = as_dict(templates("standard", 0, Layout("month"))[index].properties)
     assert named(section) == set(mapped(mapping))
 
 

@@ -39,7 +39,7 @@ from pipeline.domain.states import StateKey, T
 from pipeline.settings import AlertSettings
 from pipeline.store.elasticsearch.templates import ALERTS, Layout, templates
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, SURGE, json_key, scored, surge
+from tests.builders import START, SURGE, as_dict, json_key, scored, surge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 
@@ -283,10 +283,10 @@ def unmapped(document: Mapping[str, Any], properties: Mapping[str, Any]) -> set[
 def test_every_field_of_an_alert_stands_in_the_mapping_of_the_index(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    properties = templates("standard", 0, Layout("month", None))[ALERTS]["template"]["mappings"]["properties"]
+    properties = as_dict(templates("standard", 0, Layout("month", None))[ALERTS].properties)
     written: list[dict[str, Any]] = []
     put = store.put_alert
-    monkeypatch.setattr(store, "put_alert", lambda alert: (written.append(alert.to_json()), put(alert))[1])
+    monkeypatch.setattr(store, "put_alert", lambda alert: (written.append(as_dict(alert.to_json())), put(alert))[1])
     channel = FakeChannel()
     channel.down = Transient("channel fake: down")
     clock = ManualClock()
@@ -558,7 +558,9 @@ def test_what_one_author_writes_is_told_when_others_join(tmp_path: Path, joined:
     ]
     store.index(rows, START, 1)
     channel, clock = FakeChannel(), ManualClock()
-    made = worker(store, channel, [], settings=AlertSettings(min_authors=4), clock=clock)
+    every_post = Evaluator(store, NegativeDefinition(posts_per_voice=0), DetectorConfig(), Policy())
+    settings = AlertSettings(min_authors=4, posts_per_voice=0)
+    made = worker(store, channel, [], evaluator=every_post, settings=settings, clock=clock)
     tick(made)
     assert channel.got == []
     (alert,) = store.alerts()

@@ -100,7 +100,9 @@ def test_the_counts_of_the_index_are_all_there(store: SqliteStore) -> None:
 
 def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(store: SqliteStore) -> None:
     heard: list[float] = []
-    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, heard.append).thresholds["10 to 50/h"]
+    before = calibrate_on_index(store, counts_of(store), RULE, 0.0, NegativeDefinition(), heard.append).thresholds[
+        "10 to 50/h"
+    ]
     assert before.per_key_week == 0
     assert before.fire > 6, "the storm counts as false: nobody said that it was real"
     assert heard[-1] == 1.0
@@ -108,14 +110,14 @@ def test_the_rate_is_reached_and_a_confirmed_storm_does_not_raise_the_threshold(
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_alert(an_alert(key, key=key, started_at=storm.isoformat(), pending=[]))
         store.put_state(operator_key(key), OperatorState(acknowledged_at=storm))
-    after = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
+    after = calibrate_on_index(store, counts_of(store), RULE, 0.0, NegativeDefinition()).thresholds["10 to 50/h"]
     assert after.fire < before.fire - 1
     for key in ("subject:Brand 0", "topic:topic0", "subject:Brand 0|topic:topic0"):
         store.put_state(
             operator_key(key),
             OperatorState(acknowledged_at=storm, false_alarm_at=storm),
         )
-    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0).thresholds["10 to 50/h"]
+    taken_back = calibrate_on_index(store, counts_of(store), RULE, 0.0, NegativeDefinition()).thresholds["10 to 50/h"]
     assert taken_back.fire == before.fire, "who acknowledged it found out that it was none"
 
 
@@ -123,10 +125,10 @@ def test_too_short_a_history_is_refused_with_what_there_is(tmp_path: Path) -> No
     short = SqliteStore(tmp_path / "short.sqlite")
     short.setup()
     with pytest.raises(Fatal, match="nothing"):
-        calibrate_on_index(short, counts_of(short), RULE, 0.1)
+        calibrate_on_index(short, counts_of(short), RULE, 0.1, NegativeDefinition())
     short.index([scored(1, minute=0), scored(2, minute=5 * 1440)], START, 1)
     with pytest.raises(Fatal, match=r"5\.0 days"):
-        calibrate_on_index(short, counts_of(short), RULE, 0.1)
+        calibrate_on_index(short, counts_of(short), RULE, 0.1, NegativeDefinition())
     short.close()
 
 

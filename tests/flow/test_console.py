@@ -32,7 +32,7 @@ from pipeline.domain.states import StateKey, T
 from pipeline.service.health import add_health
 from pipeline.settings import HttpSettings
 from pipeline.store.sqlite.store import SqliteStore
-from tests.builders import START, an_alert, json_key, scored
+from tests.builders import START, an_alert, as_dict, json_key, scored
 
 
 def answered(folder: Path, host: str, *, behind_proxy: bool = False, allowed: Sequence[str] = ()) -> tuple[int, str]:
@@ -168,7 +168,7 @@ def test_what_people_said_of_all_open_alerts_is_one_question(slow: Slow) -> None
     for number in range(20):
         slow.put_alert(an_alert(f"a{number}", key=f"topic:{number}", pending=[]))
     slow.put_state(operator_key("a7"), OperatorState(acknowledged_at=START, acknowledged_by="ann"))
-    shown = shown_alerts(slow, START)
+    shown = [as_dict(alert) for alert in shown_alerts(slow, START)]
     assert [a["operator"].get("acknowledged_by") for a in shown if a["id"] == "a7"] == ["ann"]
     assert sum("acknowledged by ann" in a["told"] for a in shown) == 1
     assert slow.asked == {"alerts": 1, "states": 1}
@@ -179,7 +179,7 @@ def test_an_alert_of_a_subject_says_toward_whom_its_posts_are_negative(tmp_path:
     store.setup()
     post = EvidencePost("1", text="<b>Nova</b>", toward="negative", toward_score=0.9)
     store.put_alert(replace(an_alert("a"), scope=Scope("", "<i>Nova"), evidence=(post,)))
-    (shown,) = shown_alerts(store, START)
+    (shown,) = map(as_dict, shown_alerts(store, START))
     assert (shown["toward"], shown["evidence"][0]["toward_score"]) == ("<i>Nova", 0.9)
     script = (resources.files("pipeline.console") / "static" / "console.js").read_text("utf-8")
     assert not {"innerHTML", "outerHTML", "insertAdjacentHTML", "document.write"} & set(re.findall(r"[\w.]+", script))

@@ -73,10 +73,9 @@ def test_the_same_feed_gives_the_same_alerts_each_time(monkeypatch: pytest.Monke
         # The posts are near-copies of each other.
         settings, subjects = resolve(None, {"alerts.posts_per_voice": 0}).settings, {"Nova": ["Nova"]}
         summary = asyncio.run(play(settings, subjects, small_feed(), classifier, seconds=0, attend=attend))
-        assert summary["indexed"] == summary["consumed"] == 1580
-        names = ("key", "severity", "started_at", "observed", "expected", "resolved_at")
-        assert all(alert["first_notified_at"] for alert in summary["alerts"])
-        return [tuple(alert[name] for name in names) for alert in summary["alerts"]]
+        assert summary.indexed == summary.consumed == 1580
+        assert all(alert.notifications.first_at for alert in summary.alerts)
+        return [(a.key, a.severity, a.started_at, a.resolved_at, a.peak) for a in summary.alerts]
 
     runs = [once(DummyClassifier()), once(Slow(1)), once(Slow(2))]
     assert "subject:Nova" in {alert[0] for alert in runs[0]}

@@ -148,8 +148,8 @@ class Site:
 
     def law(self) -> bool:
         found = from_store(self.store)
-        parts = sum(found[name] for name in ("indexed", "duplicate", "dead", "in_flight"))
-        return bool(found["consumed"] == parts and found["indexed"] == self.store.post_count())
+        parts = found.indexed + found.duplicate + found.dead + found.in_flight
+        return found.consumed == parts and found.indexed == self.store.post_count()
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_aborted_records_are_not_indexed_and_at_rest_nothing_waits(site: Site) -
     site.send(4, transaction="abort")
     site.work(lambda w: site.at_rest(23)(w) and site.committed() == 35)
     assert site.law()
-    assert from_store(site.store)["indexed"] == 23
+    assert from_store(site.store).indexed == 23
 
 
 def test_an_open_transaction_waits_and_says_so(site: Site) -> None:
@@ -196,10 +196,10 @@ def test_a_topic_that_is_created_again_is_read_from_its_beginning(site: Site, ca
     site.send(40)
     kafka = site.settings().kafka
     assert admin.offsets(kafka) == [(site.topic, 0, 0, 40)], "what waits is not hidden by the former offset"
-    said = from_store(site.store, [site.topic], logs=admin.logs(kafka))["waiting"]
-    assert [w["reason"] for w in said] == ["the topic was created again, or is in another cluster"]
+    said = from_store(site.store, [site.topic], logs=admin.logs(kafka)).waiting
+    assert [w.reason for w in said] == ["the topic was created again, or is in another cluster"]
     site.work(site.at_rest(340))
-    assert from_store(site.store, [site.topic], logs=admin.logs(kafka))["waiting"] == []
+    assert from_store(site.store, [site.topic], logs=admin.logs(kafka)).waiting == ()
     now = site.store.load_progress()[site.topic, 0]
     assert before.log != now.log
     assert (now.next_offset, now.indexed) == (40, 40)
@@ -279,8 +279,8 @@ def test_a_retired_topic_keeps_its_counts_and_has_no_lag(site: Site) -> None:
     site.send(5, topic=other)
     site.work(lambda _: site.store.post_count() == 35)
     found = from_store(site.store, site.topics)
-    assert (found["indexed"], found["lag"], found["retired"]) == (35, 0, [site.topic])
-    assert not [w for w in found["waiting"] if w["topic"] == site.topic]
+    assert (found.indexed, found.lag, found.retired) == (35, 0, (site.topic,))
+    assert not [w for w in found.waiting if w.topic == site.topic]
 
 
 def test_a_partition_that_is_added_is_read_from_its_first_record(site: Site) -> None:

@@ -103,7 +103,7 @@ def test_each_role_does_its_work(secured: Secured) -> None:
     assert alert.alerts(open_only=True)
     console = secured.store("console")
     console.check()
-    assert from_store(console)["open_alerts"] == 1
+    assert from_store(console).open_alerts == 1
     assert console.search("post", 5)
     training = secured.store("training")
     training.put_annotations([Annotation("p", "sentiment", "negative", "ann", START, "text")])

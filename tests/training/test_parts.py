@@ -187,18 +187,18 @@ def test_slices_by_what_is_known_of_a_row_and_what_the_model_says_of_it() -> Non
     rows = [Example(text, ("a", "b")[i % 2], {"sentiment": (i % 2,)}) for i, text in enumerate(texts)]
     says = {"sentiment": [[0.9, 0.1]] * 120, "topic": [[0.2, 0.8]] * 40 + [[0.8, 0.2]] * 80}
     found = slices({h: np.array(p, np.float32) for h, p in says.items()}, heads, rows, "sentiment", every_class=True)
-    sizes = {name: f["rows"] for name, f in found.items()}
+    sizes = {name: each.rows for name, each in found.items()}
     assert sizes == {
         **{"language latin": 80, "language zh": 40, "length medium (40-199)": 40, "length short (< 40)": 80},
         **{"source a": 60, "source b": 60, "topic autos": 80, "topic travel": 40},
     }
-    assert (found["source a"]["accuracy"], found["source b"]["accuracy"]) == (1.0, 0.0)
+    assert (found["source a"].accuracy, found["source b"].accuracy) == (1.0, 0.0)
 
 
 def test_wrong_labels_are_found() -> None:
     examples = toy_examples(600)
     wrong = [Example(e.text, e.source, {"sentiment": (1 - e.targets["sentiment"][0],)}) for e in examples[:6]]
-    found = {row["text"] for row in label_errors([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
+    found = {row.text for row in label_errors([*wrong, *examples[6:]], {"sentiment": ["negative", "positive"]}, 60)}
     assert sum(e.text in found for e in wrong) >= 5, "five of six by reading a tenth of the rows"
 
 

@@ -135,14 +135,15 @@ def test_receivers_do_not_get_the_status_of_other_channels() -> None:
 
 
 def test_a_state_of_a_newer_release_is_read_as_pending() -> None:
-    newer = {"channel": "c", "state": "summarised", "sequence": 2, "told": "critical", "digest": 1}
+    newer: dict[str, Any] = {"channel": "c", "state": "summarised", "sequence": 2, "told": "critical", "digest": 1}
     assert Delivery.from_json(newer) == Delivery("c", sequence=2, notified_as="critical")
     late = Delivery("c", DeliveryState.HELD, AT + timedelta(hours=1), 2, "quiet hours", 3, "warning", AT)
     assert Delivery.from_json(late.to_json()) == late
 
 
 def test_what_people_said_is_read_and_written_as_0_11_0_wrote_it() -> None:
-    said = {"acknowledged_at": "2026-03-02T01:02:03.000004+00:00", "acknowledged_by": "ann", "snooze_reason": "",
+    said: dict[str, Any] = {
+            "acknowledged_at": "2026-03-02T01:02:03.000004+00:00", "acknowledged_by": "ann", "snooze_reason": "",
             "snoozed_until": "2026-03-02T05:00:00+00:00", "snoozed_by": "bob", "newer": 1}  # fmt: skip
     state = OperatorState.from_json(said)
     assert state.to_json() == said

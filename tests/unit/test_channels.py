@@ -26,7 +26,7 @@ from pipeline.alerting.alerts.grouping import group_alert
 from pipeline.alerting.alerts.headline import headline
 from pipeline.alerting.alerts.origin import Language
 from pipeline.alerting.notify.channel import Channel, Notice
-from pipeline.alerting.notify.channels.alertmanager import fields
+from pipeline.alerting.notify.channels.alertmanager import alertmanager_alert
 from pipeline.alerting.notify.channels.chart_png import chart_png
 from pipeline.alerting.notify.channels.mail_message import mail_on
 from pipeline.alerting.notify.channels.message import cut, fitted, markdown, message
@@ -52,7 +52,11 @@ LONG = {
 def alert(**changes: Any) -> Alert:
     """The example without a chart and with long, hostile posts; `changes` are fields of its JSON."""
     text = "诺瓦手机爆炸 [x](javascript:1) @everyone <!channel> " + "坏" * 270
-    usual = {"evidence": [{**LONG, "text": text}] * 30, "terms": ["爆炸"], "spread": {"sources": 3, "authors": 9}}
+    usual: dict[str, Any] = {
+        "evidence": [{**LONG, "text": text}] * 30,
+        "terms": ["爆炸"],
+        "spread": {"sources": 3, "authors": 9},
+    }
     example = example_alert(datetime.now(UTC))
     return Alert.from_json(example.id, {**example.to_json(), "series": {}, **usual, **changes})
 
@@ -174,7 +178,7 @@ def test_the_volume_lane_has_words_and_a_name_of_its_own() -> None:
     assert message(volume, "opened", "en").facts[0] == "90 posts in 1 h, 20.5 expected at this time of day (x4.39)"
     assert message(volume, "opened", "zh").facts[0].startswith("1 小时内共 90 条")
     assert headline(volume, "opened").endswith("90 posts in 1 h, 20.5 expected (x4.39)")
-    assert fields(Notice("k", "opened", volume))["labels"]["alertname"] == "OpinionVolume"
+    assert alertmanager_alert(Notice("k", "opened", volume)).labels["alertname"] == "OpinionVolume"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from models.files.targets import TargetError
+from models.json_types import JsonObject
 from pipeline.classify.subjects import SubjectMatcher
 from pipeline.cli.classify.questions import TARGET, Question, QuestionReader
 from pipeline.cli.main import app
@@ -36,21 +37,23 @@ def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def test_a_target_is_a_range_of_the_text_and_not_of_the_title() -> None:
-    row = {"title": "News", "text": TEXT, "target": "Kestrel", "from": 44, "to": "51"}
+    row: JsonObject = {"title": "News", "text": TEXT, "target": "Kestrel", "from": 44, "to": "51"}
     assert PLAIN.read(row) == Question(f"News\n{TEXT}", {TARGET: [(49, 56)]})
     assert PLAIN.read({"text": TEXT, "from": 0, "to": 4}) == Question(TEXT, {TARGET: [(0, 4)]})
     assert PLAIN.read({"text": TEXT, "target": "kestrel"}) == Question(TEXT, {TARGET: [(44, 51)]})
 
 
 def test_columns_that_only_have_the_names_of_a_target_are_none() -> None:
-    for row in (
+    rows: list[JsonObject] = [
         {"from": "ann@example.org", "to": "bob@example.org"},
         {"target": 4},
         {"target": "4"},
         {"target": "Wren"},
         {"from": 3},
+        {"from": "10086", "to": "me"},
         {"target": None, "from": None, "to": None},
-    ):
+    ]
+    for row in rows:
         assert PLAIN.read({"text": TEXT, **row}) == Question(TEXT, {})
 
 
@@ -65,6 +68,10 @@ def test_columns_that_only_have_the_names_of_a_target_are_none() -> None:
         ({"target": "Nova", "from": 0, "to": 4.5}, "'to'"),
         ({"target": "Nova", "from": 0}, "'to'"),
         ({"from": 9, "to": 3}, "'from' and 'to'"),
+        ({"from": 9, "to": None}, "'to' is missing"),
+        ({"from": "", "to": "9"}, "'from' is missing"),
+        ({"from": float("nan"), "to": 4}, "'from'"),
+        ({"target": "Nova", "from": "0_0", "to": 4}, "'from'"),
     ],
 )
 def test_a_target_that_is_not_in_the_text_is_an_error_with_its_field(row: dict[str, Any], field: str) -> None:
@@ -149,3 +156,11 @@ def test_a_bundle_without_the_head_says_that_it_judged_the_whole_text(tmp_path: 
 def test_with_subjects_the_columns_of_a_target_are_not_read() -> None:
     reader = QuestionReader(None, SubjectMatcher({"Nova": ["nova"]}))
     assert reader.read({"text": TEXT, "from": 80, "to": 90}) == Question(TEXT, {"Nova": ((0, 4),)})
+
+
+def test_a_table_whose_rows_only_name_their_target_gets_the_columns_as_well(bundle: Path, tmp_path: Path) -> None:
+    file = tmp_path / "rows.csv"
+    file.write_text(f'text,target\n"{TEXT}",Nova\n"{TEXT}",Kestrel\n', "utf-8")
+    assert classify(bundle, file, "--out", str(tmp_path / "out.csv")).exit_code == 0
+    with (tmp_path / "out.csv").open(encoding="utf-8") as made:
+        assert [row["toward"] for row in csv.DictReader(made)] == ["negative", "positive"]

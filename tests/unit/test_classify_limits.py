@@ -188,7 +188,7 @@ def reason_of(value: bytes) -> str:
 
 def test_a_value_may_have_a_million_bytes() -> None:
     room = 1_000_000 - len(b'{"a":""}')
-    assert len(json_object(b'{"a":"' + b"x" * room + b'"}')["a"]) == room
+    assert json_object(b'{"a":"' + b"x" * room + b'"}')["a"] == "x" * room
     assert reason_of(b'{"a":"' + b"x" * (room + 1) + b'"}') == "too_large"
 
 
@@ -204,7 +204,7 @@ def test_a_value_may_nest_thirty_two_levels() -> None:
 
 
 def test_a_value_may_hold_twenty_thousand_objects_and_arrays() -> None:
-    assert len(json_object(b'{"a":[' + b"{}," * 19_997 + b"{}]}")["a"]) == 19_998
+    assert json_object(b'{"a":[' + b"{}," * 19_997 + b"{}]}")["a"] == [{}] * 19_998
     assert reason_of(b'{"a":[' + b"{}," * 19_998 + b"{}]}") == "too_many_values"
     assert json_object(b'{"a":"' + b"[" * 30_000 + b'"}')["a"] == "[" * 30_000, "brackets of a text are none"
 

@@ -65,7 +65,7 @@ async def played(path: Path, seed: int) -> list[dict[str, Any]]:
     rng, rows = random.Random(seed), posts()
     store = SqliteStore(path)
     store.setup()
-    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time).to_json())
+    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time))
     complete_to: list[datetime | None] = [rows[0].post.event_time]
 
     async def publish(key: str, alert: Mapping[str, Any]) -> None:
@@ -114,7 +114,7 @@ def test_the_end_waits_for_events_that_are_being_handled(tmp_path: Path) -> None
     rows = posts()
     store = SqliteStore(tmp_path / "s.sqlite")
     store.setup()
-    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time).to_json())
+    store.put_state(STATE, EvaluatorState.begun_at(rows[0].post.event_time))
     store.index(rows, START, 1)
     early: list[bool] = []
     last = rows[-1].post.event_time - timedelta(minutes=5)

@@ -14,7 +14,7 @@ from pipeline.alerting.detection.negative_share import Detector, DetectorConfig
 from pipeline.alerting.detection.tail import log10_tail, onset
 from pipeline.alerting.detection.thresholds import Calibration, Threshold, tier_of
 from pipeline.alerting.detection.volume import VolumeDetector
-from tests.builders import START, counted
+from tests.builders import START, as_dict, counted
 
 WINDOWS, RECENT, GUARD, WEEK = (1, 2, 3, 4, 6), 2, 2, 168
 SPAN = 6 + RECENT + GUARD + 6
@@ -317,7 +317,7 @@ def test_a_key_belongs_to_the_tier_of_its_posts_an_hour(posts_per_h: float, tier
 
 def test_a_calibration_survives_its_json_and_fields_of_a_newer_release() -> None:
     found = Calibration(START, 0.1, {"under 10/h": Threshold(4.5, 0.08, 120.0)})
-    written = found.to_json()
+    written = as_dict(found.to_json())
     assert written == {
         "at": START.isoformat(),
         "target": 0.1,

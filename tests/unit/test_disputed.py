@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_the_reader_counts_what_the_store_holds(tmp_path: Path) -> None:
     assert read.loudest_voices == LoudestVoices(1, 0, 50, 20, 20, 20)
 
 
-def disputed_alert(**fields: object) -> Alert:
+def disputed_alert(**fields: Any) -> Alert:
     return an_alert(loudest_voices=voices(400, 60, 100, 58).to_json(), disputed=True, **fields)
 
 
@@ -100,11 +101,11 @@ def test_the_document_keeps_it() -> None:
     assert "disputed" not in an_alert().to_json()
 
 
-def surge(negatives: Sequence[int]) -> Alert:
+def surge(negatives: Sequence[float], expected: float = 100.0) -> Alert:
     """A surge in the last two half-hours of a day with 50 posts in each."""
     end = int((START + timedelta(days=1)).timestamp())
     series = {"end": end, "step_s": 1800, "posts": [50] * 46 + [150, 150], "negatives": [10] * 46 + list(negatives)}
-    last = {"at": (START + timedelta(days=1)).isoformat(), "observed": 300, "posts": 300, "expected": 100.0}
+    last = {"at": (START + timedelta(days=1)).isoformat(), "observed": 300, "posts": 300, "expected": expected}
     started = (START + timedelta(hours=23)).isoformat()
     return an_alert(lane=VOLUME, series=series, last_hour=last, started_at=started)
 
@@ -115,9 +116,10 @@ def surge(negatives: Sequence[int]) -> Alert:
         ((30, 30), ["as negative as usual (20%, usually 20%)", "3.0 times the negatives", "60 in", "20.0 expected"]),
         ((60, 60), ["more negative than usual (40%", "6.0 times"]),
         ((3, 3), ["less negative than usual (2%", "0.3 times"]),
+        ((30.1, 29.8), ["as negative as usual (20%", ": 60 in the last hour"]),
     ],
 )
-def test_a_surge_says_how_negative_it_is(negatives: Sequence[int], words: list[str]) -> None:
+def test_a_surge_says_how_negative_it_is(negatives: Sequence[float], words: list[str]) -> None:
     (fact,) = caveats(surge(negatives), "en")
     for word in words:
         assert word in fact
@@ -127,3 +129,7 @@ def test_a_surge_says_how_negative_it_is(negatives: Sequence[int], words: list[s
 
 def test_a_surge_without_a_day_before_says_nothing() -> None:
     assert caveats(an_alert(lane=VOLUME), "en") == []
+
+
+def test_a_surge_where_nothing_was_expected_says_nothing() -> None:
+    assert caveats(surge((30, 30), expected=0.0), "en") == []

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import poisson
 
+from models.json_types import JsonObject
 from pipeline.alerting.counting.history import CountHistory
 from pipeline.alerting.detection.episode_rate import clustering, rate_interval
 from pipeline.alerting.detection.thresholds import Calibration, Threshold
@@ -117,7 +118,7 @@ def test_a_history_without_episodes_has_the_lowest_threshold() -> None:
 def test_a_calibration_keeps_its_intervals_and_reads_one_without() -> None:
     found = Calibration(START, 0.1, {"under 10/h": Threshold(4.5, 0.08, 120.0, 0.06, 0.1)})
     assert Calibration.from_json(json.loads(json.dumps(found.to_json()))) == found
-    old = {
+    old: JsonObject = {
         "at": START.isoformat(),
         "target": 0.1,
         "tiers": {"under 10/h": {"fire": 4.5, "per_key_week": 0.08, "key_weeks": 9.0}},

@@ -25,7 +25,7 @@ from pipeline.alerting.notify.channels.message import message
 from pipeline.domain.alert import Alert
 from pipeline.domain.counting import BUCKET_S, Cell, Scope
 from pipeline.domain.errors import Fatal
-from tests.builders import START
+from tests.builders import START, as_dict
 
 #: A model that calls a quarter of all other posts negative.
 POOR = ScoreModel((0.68,), (0.27,), (0.05,), (0.06,), (0.84,), (0.27,), (0.01,))
@@ -98,7 +98,7 @@ def test_the_alert_gives_what_re_derives_its_number() -> None:
     alert, peak = alert_of(event), event.episode.peak
     made, _, _ = cells()
     score_sum = sum(cell.score_sum for cell in made[end - peak.window_s // BUCKET_S : end])
-    found = alert.to_json()
+    found = as_dict(alert.to_json())
     again = (score_sum - found["posts"] * found["other_mean"]) / (found["negative_mean"] - found["other_mean"])
     assert found["observed"] == pytest.approx(again, abs=0.6)
     assert found["share"] == pytest.approx(found["observed"] / found["posts"], abs=1e-3)
@@ -130,7 +130,7 @@ def test_messages_give_the_interval_and_the_labels_in_both_languages() -> None:
     assert f"{alert.peak.counted} labelled negative" in note
     assert note in counts_line(alert)
     assert note in message(alert, "opened", "en").facts
-    assert any("80% 区间" in fact for fact in message(alert, "opened", "zh").facts)
+    assert any("80% 置信区间" in fact for fact in message(alert, "opened", "zh").facts)
 
 
 def test_a_group_of_alerts_has_no_interval_of_its_own() -> None:
@@ -218,3 +218,9 @@ def test_a_file_may_have_sums_of_scores() -> None:
 def test_a_sum_of_scores_that_is_none_is_refused_with_its_row(value: str) -> None:
     with pytest.raises(Fatal, match="row 2: score_sum"):
         read_history([HEADER, f"2026-01-01T00:00:00Z,a,5,1,{value}"], "h.csv")
+
+
+def test_a_row_without_its_sum_of_scores_is_refused_with_what_to_write() -> None:
+    rows = ["2026-01-01T00:00:00Z,a,5,1,1.75", "2026-01-01T01:00:00Z,a,5,1"]
+    with pytest.raises(Fatal, match="row 3: score_sum '' is not a number from 0 to 5.*in every row, or leave out"):
+        read_history([HEADER, *rows], "h.csv")

@@ -28,8 +28,8 @@ def rows_of(exclusions: Exclusions) -> list[list[str]]:
     return [period.to_json() for period in exclusions.periods()]
 
 
-def seen(minute: float, score: float, **more: object) -> Observation:
-    return Observation(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False, **more)
+def seen(minute: float, score: float) -> Observation:
+    return Observation(START + timedelta(minutes=minute), score, 100, 60, 20.0, 0.2, 3600, False)
 
 
 def after(*steps: tuple[float, float]) -> tuple[Episode | None, Transition | None]:

@@ -15,7 +15,7 @@ from pipeline.alerting.evaluation.state import EvaluatorState
 from pipeline.domain.alert import NEGATIVE, VOLUME
 from pipeline.domain.alert_evidence import Series
 from pipeline.domain.counting import Scope
-from tests.builders import START
+from tests.builders import START, as_dict
 
 PEAK = Observation(START, 6.2, 80, 60, 20.5, 0.25, 3600, False)
 
@@ -59,7 +59,7 @@ def test_the_state_is_read_back() -> None:
 
 
 def test_what_0_11_wrote_is_read() -> None:
-    written = STATE.to_json()
+    written = as_dict(STATE.to_json())
     for item in (*written["episodes"], *written["volume"], *(event["episode"] for event in written["unrecorded"])):
         del item["inhibited_by"]
     for event in written["unrecorded"]:
@@ -74,7 +74,7 @@ def test_what_0_11_wrote_is_read() -> None:
 
 
 def test_after_a_rollback_0_11_finds_the_keys_that_it_reads() -> None:
-    written = STATE.to_json()
+    written = as_dict(STATE.to_json())
     episodes = (*written["episodes"], *written["volume"])
     assert [item["muted_by"] for item in episodes] == ["", NOVA.id, SURGE.inhibited_by]
     assert written["unrecorded"][0]["muted"] == ["topic:autos"]
@@ -82,7 +82,7 @@ def test_after_a_rollback_0_11_finds_the_keys_that_it_reads() -> None:
 
 
 def test_fields_of_a_newer_release_are_ignored_and_an_unreadable_episode_is_skipped() -> None:
-    written = STATE.to_json() | {"added_later": 1}
+    written = as_dict(STATE.to_json()) | {"added_later": 1}
     written["episodes"][0]["added_later"] = 2
     del written["volume"][0]["fired_at"]
     found = EvaluatorState.from_json(written)

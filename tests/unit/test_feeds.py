@@ -26,7 +26,7 @@ def rss(*items: str) -> str:
 def posts(feed: str | bytes, **options: Any) -> list[dict[str, Any]]:
     rows = list(read_feed(feed if isinstance(feed, bytes) else feed.encode(), "f.xml", **options)[1])
     assert all(isinstance(row, Row) for row in rows), rows
-    return [row.values for row in rows if isinstance(row, Row)]
+    return [dict(row.values) for row in rows if isinstance(row, Row)]
 
 
 @pytest.mark.parametrize(

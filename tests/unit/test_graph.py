@@ -182,7 +182,7 @@ def test_a_bundle_without_golden_texts_for_each_head_is_refused(tmp_path: Path) 
     with pytest.raises(BundleError, match="no golden text.*opinionwatch export"):
         load_bundle(bundle(tmp_path / "none", WEIGHTS, golden=[]), device="cpu")
     partial = [{**g, "probabilities": {"topic": g["probabilities"]["topic"]}} for g in golden]
-    with pytest.raises(BundleError, match="no golden text checks head emotion, sentiment"):
+    with pytest.raises(BundleError, match="no golden text checks head emotion, irony, sentiment"):
         load_bundle(bundle(tmp_path / "partial", WEIGHTS, golden=partial), device="cpu")
     golden[0]["probabilities"]["sentiment"] = [float("nan")] * 3
     with pytest.raises(BundleError, match="golden"):

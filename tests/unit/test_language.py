@@ -54,6 +54,7 @@ def test_links_and_handles_do_not_hide_the_language(text: str) -> None:
         ("zh-hans", "zh-Hans"), ("eng", "en"), ("cmn", "zh"), ("iw", "he"), ("es-419", "es-419"), ("gsw", "gsw"),
         ("en_US.UTF-8", "en-US"), ("en-GB,en;q=0.8", "en-GB"), ("Chinese (Simplified)", "zh"), ("sl-rozaj", "sl-rozaj"),
         ("und", UNDETERMINED), ("mul", UNDETERMINED), ("qme", UNDETERMINED),
+        ("nan", ""), ("UNK", ""), ("kr", "ko"), ("简体中文", "zh-Hans"), ("繁體中文", "zh-Hant"), ("粤语", "yue"),
         ("", ""), ("xx", ""), ("klingonese", ""), ("e", ""), ("-", ""), ("<b>", ""), ("1", ""),
     ],
 )  # fmt: skip
@@ -83,3 +84,8 @@ def test_every_text_has_a_language_in_the_form_that_a_feed_would_give(text: str)
 @given(st.text(max_size=35))
 def test_a_tag_stays_as_it_is_when_it_is_read_again(said: str) -> None:
     assert tag(tag(said)) == tag(said)
+
+
+@pytest.mark.parametrize("odd", ["\uffff", "\ufdd0", "\U0001fffe", "\ud800", "\x00", "\x85", "\x0b"])
+def test_a_character_that_the_detector_refuses_does_not_hide_the_language(odd: str) -> None:
+    assert detect(f"I want {odd} my money back{odd}") == "en"

@@ -34,7 +34,7 @@ def test_the_index_depends_on_the_moment_alone_and_begins_before_it(
     start = start_of(index)
     assert start
     assert start <= at < start + timedelta(days=366)
-    assert layout_of(templates("standard", 0, layout)[POSTS]["_meta"]) == layout
+    assert layout_of(templates("standard", 0, layout)[POSTS].meta) == layout
 
 
 @given(PERIODS, DATES, st.one_of(st.none(), DATES), TIMES)

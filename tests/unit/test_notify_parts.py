@@ -27,7 +27,7 @@ from pipeline.alerting.notify.batching import Batching
 from pipeline.alerting.notify.channel import Notice
 from pipeline.alerting.notify.channels import mail as mail_module
 from pipeline.alerting.notify.channels import smtp
-from pipeline.alerting.notify.channels.alertmanager import AlertmanagerChannel, alerts_url, fields
+from pipeline.alerting.notify.channels.alertmanager import AlertmanagerChannel, alertmanager_alert, alerts_url
 from pipeline.alerting.notify.channels.answers import Answer
 from pipeline.alerting.notify.channels.chart_png import chart_png
 from pipeline.alerting.notify.channels.chat import DingTalkChannel, FeishuChannel, SlackChannel, WeComChannel
@@ -50,7 +50,7 @@ from pipeline.domain.errors import Fatal, PipelineError, Transient
 from pipeline.domain.metrics import Metrics
 from pipeline.domain.operator_state import OperatorState
 from pipeline.settings import AlertSettings, ChannelSettings
-from tests.builders import START, an_alert
+from tests.builders import START, an_alert, as_dict
 
 NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 
@@ -498,17 +498,18 @@ def test_alertmanager_gets_times_on_which_it_keeps_an_alert_open() -> None:
 
 def test_alertmanagers_fields_show_five_posts_and_no_end_of_an_open_alert() -> None:
     posts = [{"text": f"t{i}", "url": f"https://x.example/{i}" if i else ""} for i in range(7)]
-    found = fields(Notice("k", "opened", an_alert(evidence=posts, query="q")))
-    assert found["annotations"]["evidence"].splitlines() == [
+    found = alertmanager_alert(Notice("k", "opened", an_alert(evidence=posts, query="q")))
+    assert found.annotations["evidence"].splitlines() == [
         "t0",
         *(f"t{i} https://x.example/{i}" for i in range(1, 5)),
     ]
-    assert (found["endsAt"], found["annotations"]["query"]) == ("0001-01-01T00:00:00Z", "q")
-    assert fields(Notice("k", "resolved", an_alert(resolved_at=NOW.isoformat())))["endsAt"] == NOW.isoformat()
+    assert (found.ends_at, found.annotations["query"]) == ("0001-01-01T00:00:00Z", "q")
+    ended = alertmanager_alert(Notice("k", "resolved", an_alert(resolved_at=NOW.isoformat())))
+    assert ended.to_json()["endsAt"] == NOW.isoformat()
 
 
 def test_a_webhook_body_names_the_alert_its_receiver_and_its_state() -> None:
-    body = version_4(NOTICE, "oncall")
+    body = as_dict(version_4(NOTICE, "oncall"))
     assert (body["status"], body["receiver"], body["truncatedAlerts"]) == ("firing", "oncall", 0)
     assert len(body["alerts"][0]["fingerprint"]) == 16
     assert body["groupKey"] == '{}:{alertname="OpinionNegativeShare"}'

@@ -242,7 +242,7 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
     """Of a key learned to swing little, hours in which everything is negative teach nothing."""
     rng = np.random.default_rng(seed)
     posts = rng.poisson(4, (3, 400))
-    negatives = rng.binomial(posts, share)
+    negatives = rng.binomial(posts, share).astype(np.float64)
     made = [Dispersion((12,), 6, Prior(half_life=4000, steps=200)) for _ in range(2)]
     keep, shares = np.ones(3, np.bool_), np.full(3, share)
     reading = COUNTED.read(Evidence(shares, shares, np.ones(3), np.full(3, np.inf)))
@@ -251,7 +251,7 @@ def test_a_window_far_from_usual_changes_no_forecast(extra: int, share: float, s
         for end in range(30, 400):
             one.learn(posts[:, end - 30 : end], negatives[:, end - 30 : end], shares, reading, keep)
     spike = np.full((3, 30), 40 + extra)
-    made[1].learn(spike, spike, shares, reading, keep)
+    made[1].learn(spike, spike.astype(np.float64), shares, reading, keep)
     before, after = (one.forecast(posts, negatives, shares, reading) for one in made)
     np.testing.assert_allclose(before.rho, after.rho, rtol=0.01)
 

@@ -11,12 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.json_types import JsonObject
 from pipeline.domain.post import Origin, Post, ScoredPost, Toward
 from pipeline.domain.post_document import PostDocument
 from pipeline.domain.toward_keywords import bin_keyword, binned, bins_from, label_keyword, read_bin
 
-BODY: JsonObject = {
+BODY: dict[str, Any] = {
     "@timestamp": "2026-11-23T13:05:00+00:00",
     "ingested_at": "2026-11-23T13:05:02.500000+00:00",
     "id": "49021",

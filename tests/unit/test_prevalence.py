@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,10 +51,12 @@ def test_json_gives_the_group_back() -> None:
         {"mean": [float("nan"), 0.5]},
         {"called": [1.0]},
         {"covariance": [[0.1, 0.0]]},
+        {"covariance": [[-0.1, 0.0], [0.0, 0.1]]},
+        {"rows": float("nan")},
     ],
 )
-def test_what_is_not_a_group_is_refused(changes: dict[str, object]) -> None:
-    value: dict[str, object] = {"source": "s", "label": "a", "rows": 20, "classes": ["a", "b"], "called": [1, 0]}
+def test_what_is_not_a_group_is_refused(changes: dict[str, Any]) -> None:
+    value: dict[str, Any] = {"source": "s", "label": "a", "rows": 20, "classes": ["a", "b"], "called": [1, 0]}
     value |= {"mean": [0.5, 0.5], "covariance": [[0.1, 0.0], [0.0, 0.1]]}
-    with pytest.raises(ValueError, match="group 's'/'a'"):
+    with pytest.raises(ValueError, match="group 's'/'a'|rows is float but must be an integer"):
         ScoreGroup.from_json({**value, **changes})

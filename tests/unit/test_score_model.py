@@ -279,6 +279,17 @@ def test_a_reading_can_be_taken_for_some_keys() -> None:
     assert one.share.tolist() == [reading.share[1]]
 
 
+def test_covariances_that_rounding_made_negative_count_as_no_scatter() -> None:
+    less = tuple(tuple(0.0 if i == j else -1e-6 for j in range(3)) for i in range(3))
+    classes = ("negative", "bad", "positive")
+    made = [
+        ScoreGroup("reviews", label, 50, classes, called, called, less)
+        for label, called in (("negative", (0.5, 0.5, 0.0)), ("positive", (0.0, 0.0, 1.0)))
+    ]
+    model = ScoreModel.of(made, ("negative", "bad"))
+    assert (model.negative_variance, model.share_error) == ((0.0,), (0.0,))
+
+
 @pytest.mark.parametrize("usual", [1, 3, 40, 130])
 def test_the_scatter_of_scores_is_found_at_any_volume(usual: int) -> None:
     """The share of each bucket varies by itself, which must not pass for the scatter of the scores."""
@@ -310,5 +321,5 @@ def test_the_scatter_of_a_key_without_posts_is_unknown() -> None:
     posts, mean = np.ones((1, 5), np.int64), np.array([0.35])
     reading = TWEETS.read(evidence(0.35))
     for score in (0.1, 0.6) * 60:
-        dispersion.learn(posts, posts * score, mean, reading, np.array([True]))
+        dispersion.learn(posts, np.full(posts.shape, score), mean, reading, np.array([True]))
     assert dispersion.phi()[0][0] == pytest.approx(0.25**2 / (0.35 * 0.65), rel=0.01)

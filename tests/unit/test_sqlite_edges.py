@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 import stat
 import threading
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -232,7 +233,7 @@ def test_a_list_of_any_length_is_asked_for(store: SqliteStore, many: int) -> Non
 
 
 def test_an_expendable_state_that_cannot_be_read_is_left_out(store: SqliteStore) -> None:
-    def decode(value: dict[str, Any]) -> dict[str, Any]:
+    def decode(value: Mapping[str, Any]) -> dict[str, Any]:
         return {"n": value["n"]}
 
     key = StateKey("a", decode, dict, expendable=True)

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from models.json_types import JsonObject
 from models.prevalence import ScoreGroup
 from pipeline.domain.errors import Fatal
 from pipeline.domain.states import (
@@ -33,7 +32,7 @@ from tests.builders import START, json_key
 DAY = date(2026, 11, 24)
 GROUP = ScoreGroup("cars", "negative", 20, ("negative", "other"), (1.0, 0.0), (0.75, 0.25), ((0.0, 0.0), (0.0, 0.0)))
 #: Key, its value, and the document that 0.11.0 keeps under the key.
-DOCUMENTS: list[tuple[StateKey[Any], object, str, JsonObject]] = [
+DOCUMENTS: list[tuple[StateKey[Any], object, str, dict[str, Any]]] = [
     (SERVED_MODEL, ServedModel("starter", "0.10.0"), "model", {"name": "starter", "version": "0.10.0"}),
     (
         SERVED_MODEL,
@@ -94,7 +93,7 @@ def store(tmp_path: Path) -> SqliteStore:
 
 @pytest.mark.parametrize(("key", "value", "name", "document"), DOCUMENTS)
 def test_each_state_stands_under_the_name_and_in_the_json_of_earlier_releases(
-    store: SqliteStore, key: StateKey[Any], value: object, name: str, document: JsonObject
+    store: SqliteStore, key: StateKey[Any], value: object, name: str, document: dict[str, Any]
 ) -> None:
     store.put_state(key, value)
     assert store.state(json_key(name)) == document

@@ -16,7 +16,7 @@ from pipeline.store.elasticsearch import queries
 from pipeline.store.elasticsearch.bulk import ItemVerdict, first_refusal, item_verdicts
 from pipeline.store.elasticsearch.refusals import Refusal, item, read, refused
 from pipeline.store.elasticsearch.templates import Layout, layout_of, templates
-from tests.builders import START
+from tests.builders import START, as_dict
 
 DAY = date(2026, 11, 21)
 END = datetime(2026, 11, 22, tzinfo=UTC)
@@ -73,7 +73,7 @@ def test_the_first_item_with_a_verdict_says_why() -> None:
 
 
 def test_a_refusal_has_its_reasons_once_and_the_index_that_they_name() -> None:
-    error = {
+    error: dict[str, Any] = {
         "type": "search_phase_execution_exception", "reason": "all shards failed",
         "root_cause": [{"type": "a", "reason": "no shard"}, {"type": "a", "reason": "no shard"}],
         "caused_by": {"type": "b", "reason": "disk of [opinion-posts-2026.11] is full."},
@@ -83,7 +83,7 @@ def test_a_refusal_has_its_reasons_once_and_the_index_that_they_name() -> None:
     assert found.words == "all shards failed; no shard; disk of [opinion-posts-2026.11] is full; node left"
     assert found.index == "opinion-posts-2026.11"
     assert str(found) == f"503: search_phase_execution_exception: {found.words}"
-    many = {"type": "t", "reason": "0", "root_cause": [{"reason": str(n)} for n in range(1, 9)]}
+    many: dict[str, Any] = {"type": "t", "reason": "0", "root_cause": [{"reason": str(n)} for n in range(1, 9)]}
     assert item(400, many).words == "0; 1; 2; 3"
 
 
@@ -132,7 +132,7 @@ def test_an_error_of_a_document_never_repeats_its_words(depth: int) -> None:
 
 
 def test_the_fields_of_a_post_have_the_types_that_analysts_query() -> None:
-    posts = templates("ik_smart", 2, Layout("month"))["opinion-posts"]["template"]["mappings"]["properties"]
+    posts = as_dict(templates("ik_smart", 2, Layout("month"))["opinion-posts"].properties)
     keyword, score = {"type": "keyword", "ignore_above": 1024}, {"type": "float"}
     names = ("id", "source", "kind", "url", "author", "lang", "topic", "sentiment", "subjects")
     assert {name: posts[name] for name in names} == dict.fromkeys(names, keyword)
@@ -144,7 +144,7 @@ def test_the_fields_of_a_post_have_the_types_that_analysts_query() -> None:
 
 
 def test_what_is_only_shown_of_an_alert_is_not_indexed() -> None:
-    alerts = templates("standard", 2, Layout("month"))["opinion-alerts"]["template"]["mappings"]["properties"]
+    alerts = as_dict(templates("standard", 2, Layout("month"))["opinion-alerts"].properties)
     shown = ("spread", "series", "last_hour", "evidence")
     assert [alerts[name] for name in shown] == [{"type": "object", "enabled": False}] * 4
     assert alerts["query"] == {"type": "keyword", "index": False, "doc_values": False}
@@ -154,14 +154,14 @@ def test_what_is_only_shown_of_an_alert_is_not_indexed() -> None:
 def test_templates_are_strict_and_hold_what_setup_must_know_again() -> None:
     found = templates("standard", 2, Layout("day", date(2026, 9, 1)))
     assert set(found) == {"opinion-posts", "opinion-alerts", "opinion-labels", "opinion-originals", "opinion-state"}
-    for name, body in found.items():
-        assert body["template"]["mappings"]["dynamic"] == "strict"
-        assert body["template"]["settings"]["number_of_replicas"] == 2
-        assert body["index_patterns"] == [f"{name}-*" if name == "opinion-posts" else name]
-        assert body["priority"] == 200
-    assert found["opinion-posts"]["template"]["aliases"] == {"opinion-posts": {}}
-    assert layout_of(found["opinion-posts"]["_meta"]) == Layout("day", date(2026, 9, 1))
-    assert layout_of(templates("standard", 0, Layout("hour"))["opinion-posts"]["_meta"]) == Layout("hour")
+    for name, template in found.items():
+        body = as_dict(template.body)
+        assert body["mappings"]["dynamic"] == "strict"
+        assert body["settings"]["number_of_replicas"] == 2
+        assert template.pattern == (f"{name}-*" if name == "opinion-posts" else name)
+    assert found["opinion-posts"].body["aliases"] == {"opinion-posts": {}}
+    assert layout_of(found["opinion-posts"].meta) == Layout("day", date(2026, 9, 1))
+    assert layout_of(templates("standard", 0, Layout("hour"))["opinion-posts"].meta) == Layout("hour")
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_keywords_that_can_never_be_found_are_refused_with_their_subject() -> No
 
 
 def test_settings_take_lists_and_tables() -> None:
-    subjects = {"Nova": {"any": ["nova"], "not": ["nova scotia"]}, "Pear": ["pear"]}
+    subjects: dict[str, Any] = {"Nova": {"any": ["nova"], "not": ["nova scotia"]}, "Pear": ["pear"]}
     settings = resolve(None, {"subjects": subjects}, {}).settings
     assert settings.model_dump(mode="json")["subjects"] == subjects
     assert tuple(matcher(settings).find("Nova Scotia pears and a pear")) == ("Pear",)
@@ -237,3 +237,10 @@ def test_traditional_characters_are_folded_where_asked_for() -> None:
 )  # fmt: skip
 def test_a_hashtag_is_found_by_its_words(tag: str, words: str) -> None:
     assert searchable(f"#{tag}") == f"#{tag.lower()}" + (f"{GAP}{words}" if words else "")
+
+
+@pytest.mark.parametrize("keyword", ["istanbul", "İstanbul", "ISTANBUL"])
+@pytest.mark.parametrize("text", ["istanbul", "İstanbul", "İSTANBUL", "ISTANBUL", "ıstanbul", "I\u0307stanbul"])
+def test_the_turkish_letters_i_are_one_letter(keyword: str, text: str) -> None:
+    written = clean(f"Ah {text}!")
+    assert SubjectMatcher({"City": [keyword]}).find(written) == {"City": ((3, len(written) - 1),)}

@@ -210,36 +210,35 @@ def test_ready_is_who_is_in_its_group_and_commits() -> None:
     rig = Rig()
     rig.coordinator.member_id = ""
     rig.after(1)
-    assert rig.supervisor.not_ready(waiting=False) == "joining the consumer group g-classify"
+    assert rig.supervisor.not_ready() == "joining the consumer group g-classify"
     rig.coordinator.member_id = "m"
     rig.after(1)
-    assert rig.supervisor.not_ready(waiting=False) is None
+    assert rig.supervisor.not_ready() is None
     rig.coordinator.coordinator_id = None
     rig.after(15)
-    assert rig.supervisor.not_ready(waiting=False) is None, "as in a rebalance"
+    assert rig.supervisor.not_ready() is None, "as in a rebalance"
     rig.after(1)
-    assert "out of the consumer group g-classify for 16 s" in str(rig.supervisor.not_ready(waiting=True))
+    assert "out of the consumer group g-classify for 16 s" in str(rig.supervisor.not_ready())
     rig.coordinator.coordinator_id = 1
     rig.after(1)
     rig.consumer.commit_health.failed("KafkaTimeoutError", refused=False, now=rig.now)
     rig.after(20)
-    assert "cannot be committed for 20 s" in str(rig.supervisor.not_ready(waiting=False))
+    assert "cannot be committed for 20 s" in str(rig.supervisor.not_ready())
 
 
-def test_a_worker_in_which_no_record_moves_is_not_ready_unless_it_says_what_it_waits_for() -> None:
+def test_a_worker_in_which_no_record_moves_is_not_ready() -> None:
     rig = Rig()
     rig.state.position = 5
     rig.after(1)
     rig.after(STALL_S)
-    assert "records wait in t/0 at offset 5" in str(rig.supervisor.not_ready(waiting=False))
-    assert rig.supervisor.not_ready(waiting=True) is None
+    assert "records wait in t/0 at offset 5" in str(rig.supervisor.not_ready())
     rig.state.position = 6
     rig.after(1)
-    assert rig.supervisor.not_ready(waiting=False) is None
+    assert rig.supervisor.not_ready() is None
     rig.after(STALL_S)
     rig.state.lso = 6  # a transaction is open: there is nothing to read
     rig.after(1)
-    assert rig.supervisor.not_ready(waiting=False) is None
+    assert rig.supervisor.not_ready() is None
 
 
 steps = st.lists(st.tuples(st.floats(0.1, 100), st.integers(0, 3), st.integers(0, 2), st.integers(0, 3)), max_size=30)

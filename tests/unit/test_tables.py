@@ -29,7 +29,7 @@ def read(folder: Path, data: bytes, name: str = "a.csv", **options: Any) -> list
 
 
 def values(rows: list[Row | BadRow]) -> list[dict[str, Any]]:
-    return [row.values for row in rows if isinstance(row, Row)]
+    return [dict(row.values) for row in rows if isinstance(row, Row)]
 
 
 @pytest.mark.parametrize(

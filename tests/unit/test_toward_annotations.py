@@ -176,8 +176,8 @@ def test_relabelling_gives_an_older_document_the_sentiment_toward_its_subjects()
 
 def test_annotators_agree_about_the_same_subject_only() -> None:
     bob = replace(ABOUT_NOVA, annotator="bob", subject="Kestrel", label="positive")
-    assert summary([ABOUT_NOVA, bob])["agreement"] == []
-    assert len(summary([ABOUT_NOVA, bob, replace(bob, subject="Nova")])["agreement"]) == 1
+    assert summary([ABOUT_NOVA, bob]).agreement == ()
+    assert len(summary([ABOUT_NOVA, bob, replace(bob, subject="Nova")]).agreement) == 1
 
 
 def test_training_rows_say_where_the_subject_is(store: SqliteStore, tmp_path: Path) -> None:

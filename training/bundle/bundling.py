@@ -8,7 +8,6 @@ import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -29,6 +28,7 @@ from training.data.examples import Example
 from training.data.tensors import encode, encode_rows
 from training.data.training_data import TrainingData
 from training.evaluation.evaluate import (
+    SetScores,
     engine_heads,
     evaluate_sets,
     probabilities_of,
@@ -38,6 +38,7 @@ from training.evaluation.evaluate import (
     toward_probabilities,
 )
 from training.evaluation.temperature import fit_temperatures
+from training.evaluation.training_report import TrainingReport
 from training.network.encoder import Classifier
 from training.network.predict import predict, predict_toward
 from training.request import Request
@@ -53,7 +54,7 @@ _CALIBRATION = 512
 
 def make_bundle(
     model: Classifier, tokenizer_json: str, run: Run, data: TrainingData, request: Request, minutes: float
-) -> dict[str, Any]:
+) -> TrainingReport:
     """Exports, calibrates and scores a model that trained for `minutes`; writes `request.out`, returns the report."""
     config, name = run.config, request.name or run.config.name
     rows: list[Example] = next(iter(data.evaluation.values()), [])
@@ -92,23 +93,24 @@ def make_bundle(
     )
     if request.for_gpu:
         add_gpu_graph(request.out, run.work / PLAIN_FILE, model)
-    return {
-        "name": name,
-        "version": request.version,
-        "base": request.base,
-        "heads": data.heads,
-        "settings": config.train.model_dump(),
-        "minutes": round(minutes, 2),
-        "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "precision": precision,
-        "int8_agreement": agreement,
-        "temperatures": temperatures,
-        "seconds_per_1000_posts": round(seconds_per_1000([engine], seen)[0], 3),
-        "before": _before(request.base, data),
-        "after": after,
-        "robustness": robustness(engine, rows),
-    }
+    return TrainingReport(
+        name=name,
+        version=request.version,
+        base=request.base,
+        heads=data.heads,
+        settings=config.train.model_dump(),
+        minutes=round(minutes, 2),
+        peak_memory_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        parameters=sum(p.numel() for p in model.parameters()),
+        precision=precision,
+        int8_agreement=agreement,
+        temperatures=temperatures,
+        seconds_per_1000_posts=round(seconds_per_1000([engine], seen)[0], 3),
+        before=_before(request.base, data),
+        after=after,
+        robustness=robustness(engine, rows),
+        data=data.report,
+    )
 
 
 def _smallest_that_agrees(
@@ -155,7 +157,7 @@ def _within(tokenizer: Tokenizer, rows: Sequence[Example], tokens: int) -> list[
     return kept
 
 
-def _before(base: str, data: TrainingData) -> dict[str, Any]:
+def _before(base: str, data: TrainingData) -> dict[str, SetScores]:
     """The scores of the base, where it is a bundle with these heads."""
     if not (Path(base) / "manifest.json").exists():
         return {}

@@ -11,10 +11,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from models.files.annotation_files import LabelFileError, LabelledText, Problem, folded, heads_of, read_label_file
 from models.heads import TOWARD, TOWARD_LABELS
+from models.json_types import JsonObject
 from models.text import content_hash, language
 from training.config import TrainingDataError, with_toward_last
 from training.data.duplicates import near_duplicates
@@ -61,7 +61,7 @@ class Report:
         said += [f"{head}: " + ", ".join(f"{k} {v}" for k, v in c.items()) for head, c in self.classes.items()]
         return said
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> JsonObject:
         return asdict(self)
 
 

@@ -69,7 +69,7 @@ def read_rows(path: Path) -> Iterator[dict[str, object]]:
             text = row.values.get(text_column)
             if not isinstance(text, str):
                 raise TrainingDataError(f"{path}:{row.line}: needs an object with a string field 'text'")
-            yield row.values if text_column == "text" else {**row.values, "text": text}
+            yield {**row.values, "text": text}
     except FileError as error:
         raise TrainingDataError(str(error)) from error
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from models.engine import OnnxEngine
 from models.heads import SENTIMENT, TOWARD, TOWARD_LABELS, TargetPrediction
+from models.json_types import JsonObject
 from models.text import language
 from training.data.examples import Example
 from training.data.mentions import mention_examples
@@ -18,6 +18,7 @@ from training.data.perturbations import PERTURBATIONS
 from training.evaluation.scores import (
     Outcomes,
     Probabilities,
+    Scores,
     accuracy_of,
     interval,
     macro_f1,
@@ -33,29 +34,63 @@ _MIN_SLICE = 30
 _ROBUSTNESS_ROWS = 1000
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The figures of some rows of a set."""
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetScores:
+    """The figures of one head on one set of rows, with the names of its classes in the order of the figures.
+
+    `interval` holds the 95 % intervals of accuracy and macro F1. For mentions, `wrong_negatives` is the share of wrong
+    ones among those called negative; else it is None.
+    """
+
+    figures: Scores
+    classes: list[str]
+    interval: dict[str, tuple[float, float]]
+    slices: dict[str, Slice]
+    wrong_negatives: float | None = None
+
+    def to_json(self) -> JsonObject:
+        """As in `evaluate --json` and in `report.json`."""
+        return {
+            **asdict(self.figures),
+            "classes": self.classes,
+            "interval": self.interval,
+            "slices": {name: asdict(each) for name, each in self.slices.items()},
+            **({} if self.wrong_negatives is None else {"wrong_negatives": self.wrong_negatives}),
+        }
+
+
 def evaluate_sets(
     engine: OnnxEngine,
     heads: Mapping[str, Sequence[str]],
     sets: Mapping[str, Sequence[Example]],
     *,
     every_class: bool = False,
-) -> dict[str, dict[str, Any]]:
-    """`result["set/head"]`: figures, 95 % intervals of accuracy and macro F1, slices, class names.
+) -> dict[str, SetScores]:
+    """Returns the scores by `set/head`.
 
     For rows with mentions, `set/toward` judges each mention, and `set/toward by sentiment` takes the sentiment of the
-    whole text for it. Both have `wrong_negatives`, the share of wrong ones among the mentions called negative.
+    whole text for it.
     """
-    result: dict[str, dict[str, Any]] = {}
+    result: dict[str, SetScores] = {}
 
     def judge(key: str, predicted: Mapping[str, Probabilities], rows: Sequence[Example], head: str) -> Outcomes:
         labels = TOWARD_LABELS if head == TOWARD else heads[head]
         found = outcomes(predicted[head], rows, head, every_class=every_class)
-        result[key] = {
-            **asdict(scores(found)),
-            "classes": ["/".join(labels[i] for i in classes) for classes in found.classes],
-            "interval": {"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
-            "slices": slices(predicted, heads, rows, head, every_class),
-        }
+        result[key] = SetScores(
+            figures=scores(found),
+            classes=["/".join(labels[i] for i in classes) for classes in found.classes],
+            interval={"accuracy": interval(found, accuracy_of), "macro_f1": interval(found, macro_f1_of)},
+            slices=slices(predicted, heads, rows, head, every_class),
+        )
         return found
 
     for name, examples in sets.items():
@@ -66,7 +101,8 @@ def evaluate_sets(
         for how, (mentions, found) in mention_probabilities(engine, examples).items():
             if mentions:
                 key = f"{name}/{how}"
-                result[key]["wrong_negatives"] = wrong_share(judge(key, {TOWARD: found}, mentions, TOWARD), 0)
+                wrong = wrong_share(judge(key, {TOWARD: found}, mentions, TOWARD), 0)
+                result[key] = replace(result[key], wrong_negatives=wrong)
     return result
 
 
@@ -110,10 +146,10 @@ def toward_probabilities(engine: OnnxEngine, examples: Sequence[Example]) -> Pro
     return np.array(lines, np.float32).reshape(-1, len(TOWARD_LABELS))
 
 
-def short(result: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+def short(result: Mapping[str, SetScores]) -> dict[str, float]:
     """The figures that a manifest keeps: `set/head/figure` -> value."""
     kept = ("rows", "accuracy", "macro_recall", "macro_f1")
-    return {f"{key}/{name}": round(float(row[name]), 4) for key, row in result.items() for name in kept}
+    return {f"{key}/{name}": round(float(getattr(x.figures, name)), 4) for key, x in result.items() for name in kept}
 
 
 def probabilities_of(engine: OnnxEngine, texts: Sequence[str]) -> dict[str, Probabilities]:
@@ -138,8 +174,8 @@ def slices(
     examples: Sequence[Example],
     head: str,
     every_class: bool,
-) -> dict[str, dict[str, Any]]:
-    """Accuracy, macro F1 and rows by language, length, source, and the model's labels of the other heads (the topic).
+) -> dict[str, Slice]:
+    """Returns the figures by language, length, source, and the model's labels of the other heads (the topic).
 
     Slices of fewer than 30 rows are left out.
     """
@@ -149,7 +185,7 @@ def slices(
         "source": [e.source for e in examples],
         **{h: [heads[h][i] for i in p.argmax(1)] for h, p in predicted.items() if h != head and h in heads},
     }
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Slice] = {}
     for kind, names in values.items():
         groups: dict[str, list[int]] = {}
         for i, e in enumerate(examples):
@@ -161,7 +197,7 @@ def slices(
             if len(rows) >= _MIN_SLICE:
                 kept = predicted[head][rows]
                 s = scores(outcomes(kept, [examples[i] for i in rows], head, every_class=every_class))
-                found[f"{kind} {value}"] = {"rows": s.rows, "accuracy": s.accuracy, "macro_f1": s.macro_f1}
+                found[f"{kind} {value}"] = Slice(s.rows, s.accuracy, s.macro_f1)
     return found
 
 

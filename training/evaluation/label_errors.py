@@ -7,7 +7,7 @@ margin), with a linear model on character n-grams, which needs no GPU and no lan
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
@@ -19,9 +19,20 @@ from training.data.examples import Example
 FOLDS = 5
 
 
-def label_errors(examples: Sequence[Example], heads: Mapping[str, Sequence[str]], limit: int) -> list[dict[str, Any]]:
-    """At most `limit` rows: head, text, given, suggested, margin in [0, 1]; classes under 5 rows are not judged."""
-    found: list[dict[str, Any]] = []
+@dataclass(frozen=True, slots=True)
+class LabelError:
+    """A text whose `given` class looks wrong; `margin` in [0, 1] says by how much the suggested class is likelier."""
+
+    head: str
+    text: str
+    given: str
+    suggested: str
+    margin: float
+
+
+def label_errors(examples: Sequence[Example], heads: Mapping[str, Sequence[str]], limit: int) -> list[LabelError]:
+    """At most `limit` rows, the most suspicious first; classes of fewer than 5 rows are not judged."""
+    found: list[LabelError] = []
     for head, labels in heads.items():
         rows = [e for e in examples if len(e.targets.get(head, ())) == 1]
         given = np.array([e.targets[head][0] for e in rows])
@@ -43,13 +54,6 @@ def label_errors(examples: Sequence[Example], heads: Mapping[str, Sequence[str]]
         said = classes[others.argmax(1)]
         margin = others.max(1) - mine
         for i in np.flatnonzero(margin > 0):
-            found.append(
-                {
-                    "head": head,
-                    "text": rows[i].text,
-                    "given": labels[given[i]],
-                    "suggested": labels[said[i]],
-                    "margin": round(float(margin[i]), 4),
-                }
-            )
-    return sorted(found, key=lambda r: -r["margin"])[:limit]
+            error = round(float(margin[i]), 4)
+            found.append(LabelError(head, rows[i].text, labels[given[i]], labels[said[i]], error))
+    return sorted(found, key=lambda each: -each.margin)[:limit]

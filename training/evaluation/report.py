@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,53 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-_FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error", "wrong_negatives")
-#: Figures of which less is better.
-_LESS = ("calibration_error", "wrong_negatives")
+from training.data.dataset import Report
+from training.evaluation.evaluate import SetScores
+from training.evaluation.training_report import TrainingReport
+
+WRONG_NEGATIVES = "wrong_negatives"
+_FIGURES = ("accuracy", "macro_precision", "macro_recall", "macro_f1", "calibration_error")
+#: Figures for which lower is better.
+_LESS = ("calibration_error", WRONG_NEGATIVES)
 _MAX_CLASSES_DRAWN = 24
 
 
-def write_report(report: Mapping[str, Any], path: Path) -> None:
-    """Writes the page; `report` is what `command.train` returns."""
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """A row of a set's table; `direction` is empty where the figure did not change."""
+
+    name: str
+    after: str
+    interval: str
+    before: str
+    change: str
+    direction: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """What the page shows of one validation or test set; `confusion` is a PNG in base64, empty for many classes."""
+
+    key: str
+    rows: int
+    figures: list[_Figure]
+    classes: list[list[str]]
+    slices: list[list[str]]
+    confusion: str
+
+
+def write_report(report: TrainingReport, path: Path) -> None:
+    """Writes the page."""
     page = (
         _environment()
         .get_template("report.html")
         .render(
             report=report,
             summary=_summary(report),
-            sets=[_set(key, after, report["before"].get(key)) for key, after in report["after"].items()],
-            noise=_noise(report["robustness"]),
-            classes=_classes(report["data"]) if report.get("data") else [],
+            sets=[_set(key, after, report.before.get(key)) for key, after in report.after.items()],
+            noise_head=["head", *_kinds(report.robustness)],
+            noise=_noise(report.robustness),
+            classes=_classes(report.data) if report.data else [],
         )
     )
     path.write_text(page, "utf-8")
@@ -40,45 +71,50 @@ def _environment() -> Environment:
     return Environment(loader=PackageLoader("training"), autoescape=True, undefined=StrictUndefined)
 
 
-def _summary(report: Mapping[str, Any]) -> list[list[str]]:
+def _summary(report: TrainingReport) -> list[list[str]]:
     return [
-        ["base", report["base"]],
-        ["training", f"{report['minutes']:.1f} minutes, {report['peak_memory_mb']} MB at the peak"],
-        ["weights", f"{report['precision']}; int8 gives {report['int8_agreement']:.1%} of the labels of fp32"],
-        ["parameters", f"{report['parameters']:,}"],
-        ["cost", f"{report['seconds_per_1000_posts']:.2f} s per 1,000 posts in int8 on the machine that trained"],
+        ["base", report.base],
+        ["training", f"{report.minutes:.1f} minutes, {report.peak_memory_mb} MB at the peak"],
+        ["weights", f"{report.precision}; int8 gives {report.int8_agreement:.1%} of the labels of fp32"],
+        ["parameters", f"{report.parameters:,}"],
+        ["cost", f"{report.seconds_per_1000_posts:.2f} s per 1,000 posts in int8 on the machine that trained"],
     ]
 
 
-def _set(key: str, after: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What the page shows of one validation or test set."""
-    classes = [
-        [name, *(f"{after[f][i]:.3f}" for f in ("precision", "recall", "f1")), sum(after["confusion"][i])]
-        for i, name in enumerate(after["classes"])
-    ]
-    drawn = len(after["classes"]) <= _MAX_CLASSES_DRAWN
-    return {
-        "key": key,
-        "rows": after["rows"],
-        "figures": [_figure(name, after, before) for name in _FIGURES if name in after],
-        "classes": classes,
-        "slices": [[k, f"{v['accuracy']:.3f}", f"{v['macro_f1']:.3f}", v["rows"]] for k, v in after["slices"].items()],
-        "confusion": _confusion(after["classes"], after["confusion"]) if drawn else "",
-    }
+def _set(key: str, after: SetScores, before: SetScores | None) -> _Set:
+    figures = after.figures
+    by_class = zip(after.classes, figures.precision, figures.recall, figures.f1, figures.confusion, strict=True)
+    drawn = len(after.classes) <= _MAX_CLASSES_DRAWN
+    values, values_before = _values(after), _values(before) if before else {}
+    return _Set(
+        key=key,
+        rows=figures.rows,
+        figures=[
+            _figure(name, value, values_before.get(name), after.interval.get(name)) for name, value in values.items()
+        ],
+        classes=[[name, f"{p:.3f}", f"{r:.3f}", f"{f1:.3f}", str(sum(row))] for name, p, r, f1, row in by_class],
+        slices=[[k, f"{x.accuracy:.3f}", f"{x.macro_f1:.3f}", str(x.rows)] for k, x in after.slices.items()],
+        confusion=_confusion(after.classes, figures.confusion) if drawn else "",
+    )
 
 
-def _figure(name: str, after: Mapping[str, Any], before: Mapping[str, Any] | None) -> dict[str, str]:
-    interval = after["interval"].get(name)
-    change = 0.0 if before is None else after[name] - before[name]
+def _values(found: SetScores) -> dict[str, float]:
+    """The figures that the page shows, by name."""
+    shown = {name: float(getattr(found.figures, name)) for name in _FIGURES}
+    return shown if found.wrong_negatives is None else {**shown, WRONG_NEGATIVES: found.wrong_negatives}
+
+
+def _figure(name: str, after: float, before: float | None, interval: tuple[float, float] | None) -> _Figure:
+    change = 0.0 if before is None else after - before
     better = (change > 0) == (name not in _LESS)
-    return {
-        "name": name.replace("_", " "),
-        "after": f"{after[name]:.4f}",
-        "interval": f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
-        "before": "" if before is None else f"{before[name]:.4f}",
-        "change": "" if before is None else f"{change:+.4f}" if change else "0",
-        "direction": ("up" if better else "down") if change else "",
-    }
+    return _Figure(
+        name=name.replace("_", " "),
+        after=f"{after:.4f}",
+        interval=f"{interval[0]:.3f} to {interval[1]:.3f}" if interval else "",
+        before="" if before is None else f"{before:.4f}",
+        change="" if before is None else f"{change:+.4f}" if change else "0",
+        direction=("up" if better else "down") if change else "",
+    )
 
 
 def _confusion(classes: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
@@ -102,13 +138,17 @@ def _ascii(name: str) -> str:
     return name if name.isascii() else "-".join(f"{ord(c):x}" for c in name[:4])
 
 
-def _noise(robustness: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    kinds = list(next(iter(robustness.values()), {}))
-    return {"head": ["head", *kinds], "rows": [[h, *(f"{r[k]:.3f}" for k in kinds)] for h, r in robustness.items()]}
+def _kinds(robustness: Mapping[str, Mapping[str, float]]) -> list[str]:
+    return list(next(iter(robustness.values()), {}))
 
 
-def _classes(data: Mapping[str, Any]) -> list[list[Any]]:
-    return [[head, label, n] for head, counts in data["classes"].items() for label, n in counts.items()]
+def _noise(robustness: Mapping[str, Mapping[str, float]]) -> list[list[str]]:
+    kinds = _kinds(robustness)
+    return [[head, *(f"{found[kind]:.3f}" for kind in kinds)] for head, found in robustness.items()]
+
+
+def _classes(data: Report) -> list[list[str]]:
+    return [[head, label, str(n)] for head, counts in data.classes.items() for label, n in counts.items()]
 
 
 def _png(figure: Any) -> str:

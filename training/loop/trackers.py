@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from models.json_types import JsonObject
 from training.config import TrainingConfigError
 
 
@@ -20,7 +21,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files under `folder`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: JsonObject) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(str(folder))
@@ -37,7 +38,7 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of project `opinionwatch`; WANDB_MODE=offline keeps it in `folder`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: JsonObject) -> None:
         import wandb
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +54,7 @@ class WeightsAndBiases:
 class MlFlow:
     """A run of experiment `opinionwatch` on MLFLOW_TRACKING_URI, else under `folder`."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: JsonObject) -> None:
         import mlflow
 
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,14 +72,14 @@ class MlFlow:
         self._mlflow.end_run()
 
 
-_TOOLS: dict[str, Callable[[Path, Mapping[str, Any]], Tracker]] = {
+_TOOLS: dict[str, Callable[[Path, JsonObject], Tracker]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
     "mlflow": MlFlow,
 }
 
 
-def open_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> list[Tracker]:
+def open_trackers(names: Sequence[str], folder: Path, settings: JsonObject) -> list[Tracker]:
     """One tracker per name; raises `TrainingConfigError` where a tool is not installed, or does not open a run."""
     made: list[Tracker] = []
     for name in names:

@@ -16,8 +16,8 @@ _WORDS = {
         "author": "the loudest author", "authors": "the {n} loudest authors",
         "family": "one family of near-copies", "families": "{n} families of near-copies", "and": " and ",
         "same": "as negative as usual", "more": "more negative than usual", "less": "less negative than usual",
-        "tone": "{tone} ({share:.0%}, usually {usual:.0%}), {times:.1f} times the negatives: {observed} in the last "
-        "hour, {expected:.1f} expected",
+        "tone": "{tone} ({share:.0%}, usually {usual:.0%}), {times:.1f} times the negatives: {observed:.0f} in the "
+        "last hour, {expected:.1f} expected",
     },
     "zh": {
         "disputed": "存疑：计入所有帖文时，{posts} 条中有 {negatives} 条负面；去掉{voices}后，"
@@ -26,8 +26,8 @@ _WORDS = {
         "author": "发帖最多的 1 个账号", "authors": "发帖最多的 {n} 个账号",
         "family": " 1 组雷同帖文", "families": " {n} 组雷同帖文", "and": "和",
         "same": "负面占比与平时相当", "more": "负面占比高于平时", "less": "负面占比低于平时",
-        "tone": "{tone}（{share:.0%}，平时 {usual:.0%}），负面数量为平时的 {times:.1f} 倍：最近一小时 {observed} 条，"
-        "预期 {expected:.1f} 条",
+        "tone": "{tone}（{share:.0%}，平时 {usual:.0%}），负面数量为平时的 {times:.1f} 倍：最近一小时 "
+        "{observed:.0f} 条，预期 {expected:.1f} 条",
     },
 }  # fmt: skip
 
@@ -53,9 +53,12 @@ def _names(voices: LoudestVoices, language: Language) -> str:
 
 
 def _tone(alert: Alert, language: Language) -> str:
-    """The negatives of the last hour, against the share of the day before the surge; empty without such a day."""
+    """The negatives of the last hour, against the share of the day before the surge.
+
+    Empty without such a day, or if no posts were expected.
+    """
     series, last, words = alert.series, alert.last_hour, _WORDS[language]
-    if series is None or last is None or not last.posts:
+    if series is None or last is None or not last.posts or not last.expected:
         return ""
     ends = [series.end - (len(series.posts) - 1 - i) * series.step_s for i in range(len(series.posts))]
     before = [i for i, end in enumerate(ends) if end <= alert.started_at.timestamp()]
@@ -70,7 +73,7 @@ def _tone(alert: Alert, language: Language) -> str:
         tone=words[tone],
         share=share,
         usual=usual,
-        times=observed / expected if expected else 0.0,
+        times=observed / expected,
         observed=observed,
         expected=expected,
     )

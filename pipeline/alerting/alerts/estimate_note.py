@@ -7,7 +7,7 @@ from pipeline.domain.alert import Alert
 
 _NOTES = {
     "en": "estimated, 80 % interval of the share {low:.0%} to {high:.0%}; {counted} labelled negative",
-    "zh": "估计值，占比的 80% 区间为 {low:.0%} 至 {high:.0%}；被标为负面的有 {counted} 条",
+    "zh": "估计值，负面占比的 80% 置信区间为 {low:.0%} 至 {high:.0%}；被标为负面的有 {counted} 条",
 }
 
 

@@ -1,4 +1,4 @@
-"""Whether an alert hangs on its loudest voices: the counts of its window with and without them. Pure."""
+"""Whether an alert depends on its loudest voices: the counts of its window with and without them. Pure."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
     for read in rows_of_lines(lines, name, Format.csv):
         if isinstance(read, BadRow):
             raise _bad(name, read.line, read.reason, "correct the row")
-        number, row = read.line, {k.casefold(): v for k, v in read.values.items()}
+        number, row = read.line, {k.casefold(): str(v) for k, v in read.values.items()}
         if read.surplus:
             raise _bad(name, number, "has more values than columns", "quote commas in the keys")
         if missing := [c for c in COLUMNS if c not in row]:
@@ -110,7 +110,10 @@ def read_history(lines: Iterable[str], name: str) -> CountHistory:
             raise _bad(
                 name, number, f"timestamp is not later than the previous row of key {row['key']!r}", "sort the file"
             )
-        authors, score_sum = _authors(row, posts, name, number), _score_sum(row, posts, name, number)
+        authors = _authors(row, posts, name, number)
+        score_sum = float("nan")
+        if SCORE_SUM in map(str.casefold, read.columns):
+            score_sum = _score_sum(row.get(SCORE_SUM, ""), posts, name, number)
         series.append(_Row(at, posts, negative, authors, score_sum, number))
     if not rows:
         raise _bad(name, 2, "is missing", "the file has no row of counts")
@@ -193,18 +196,19 @@ def _count(text: str, column: str, name: str, number: int) -> int:
     return value
 
 
-def _score_sum(row: Mapping[str, str], posts: int, name: str, number: int) -> float:
-    """NaN where the file has no such column."""
-    if SCORE_SUM not in row:
-        return float("nan")
+def _score_sum(text: str, posts: int, name: str, number: int) -> float:
     try:
-        value = float("nan") if "_" in row[SCORE_SUM] else float(row[SCORE_SUM])
+        value = float("nan") if "_" in text else float(text)
     except ValueError:
         value = float("nan")
     # A sum of probabilities that was rounded may exceed the posts by a little.
     if not 0 <= value <= posts * (1 + 1e-6):
-        shown = row[SCORE_SUM][:40]
-        raise _bad(name, number, f"{SCORE_SUM} {shown!r} is not a number from 0 to posts", "add up the negative scores")
+        raise _bad(
+            name,
+            number,
+            f"{SCORE_SUM} {text[:40]!r} is not a number from 0 to {posts}, the posts of the row",
+            f"write the sum of the posts' negative scores in every row, or leave out the column {SCORE_SUM}",
+        )
     return value
 
 

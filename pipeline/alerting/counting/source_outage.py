@@ -15,8 +15,8 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.known_fields import known_fields
 from pipeline.domain.states import StateKey
 
 EXPECTED, LONGER = 12.0, 1.5
@@ -41,7 +41,8 @@ class SourceOutage:
     @classmethod
     def from_json(cls, value: JsonObject) -> SourceOutage:
         """Ignores fields of a newer release."""
-        return cls(**{**known_fields(cls, value), "since": datetime.fromisoformat(value["since"])})
+        fields = JsonReader(value)
+        return cls(fields.text("source"), fields.time("since"), fields.number("missing"), fields.number("share"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +55,19 @@ class SourceOutages:
 
     def to_json(self) -> JsonObject:
         """The state that the console and `status` read."""
-        last = {"at": self.advanced_at.isoformat(), "records": self.records} if self.advanced_at else None
-        return {"sources": [outage.to_json() for outage in self.sources], "last_news": last}
+        at = self.advanced_at
+        return {
+            "sources": [outage.to_json() for outage in self.sources],
+            "last_news": {"at": at.isoformat(), "records": self.records} if at else None,
+        }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> SourceOutages:
         """Reads a state without `last_news` as well, as old releases wrote it."""
-        last = value.get("last_news")
-        sources = tuple(SourceOutage.from_json(item) for item in value.get("sources", ()))
-        return cls(sources, datetime.fromisoformat(last["at"]) if last else None, last["records"] if last else 0)
+        fields = JsonReader(value)
+        last = JsonReader(fields.object("last_news"))
+        sources = tuple(SourceOutage.from_json(item) for item in fields.objects("sources"))
+        return cls(sources, last.time_or_none("at"), last.whole("records", 0))
 
 
 #: The name is the one that earlier releases use.

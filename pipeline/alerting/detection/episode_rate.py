@@ -22,7 +22,7 @@ class RateInterval(NamedTuple):
 
 
 def rate_interval(episodes: int, key_weeks: float, clustering: float = 1.0) -> RateInterval:
-    """The interval of the rate of which `episodes` were seen in `key_weeks`.
+    """The interval of the rate if `episodes` were seen in `key_weeks`.
 
     It is the exact one of a Poisson count (Garwood 1936). With `clustering` c, n episodes say as much as n / c separate
     ones (quasi-Poisson).

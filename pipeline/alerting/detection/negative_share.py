@@ -230,7 +230,7 @@ class Detector:
         return float(np.clip(found[0], 0, posts))
 
     def _counts_labels(self, row: int) -> bool:
-        return self._models[self._model[row]].counts_labels
+        return self._models[int(self._model[row])].counts_labels
 
     def _handicap(self, window: int) -> float:
         """The amount by which a window's score is lowered: chance has more tries in shorter windows."""

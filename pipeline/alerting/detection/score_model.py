@@ -36,7 +36,7 @@ Floats = NDArray[np.float64]
 
 #: No key is read as having a smaller or larger share of negatives than these.
 LOWEST, HIGHEST = 0.005, 0.95
-#: A data set explains a key with at least this share, lest a mean score below its f mean that nothing is negative.
+#: A data set explains a key with at least this share: a mean score below its f does not mean that nothing is negative.
 _LEAST_SHARE = 0.02
 #: How far mean score, share of negative labels and log variance may differ within one kind of text (standard
 #: deviations), and the beta distribution of the shares that keys usually have.
@@ -205,7 +205,8 @@ def _pooled(groups: Sequence[ScoreGroup], negative: Sequence[str]) -> tuple[floa
     for at, group in enumerate(groups):
         counts = [label in negative for label in group.classes]
         means[at] = np.array(group.mean)[counts].sum()
-        variances[at] = np.array(group.covariance)[np.ix_(counts, counts)].sum()
+        # The bundle keeps rounded covariances, and their sum may be a little below 0.
+        variances[at] = max(0.0, np.array(group.covariance)[np.ix_(counts, counts)].sum())
         called[at] = np.array(group.called)[counts].sum()
     weight = rows / rows.sum()
     mean = float(weight @ means)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
-from pipeline.domain.known_fields import known_fields
 from pipeline.domain.states import StateKey
 
 #: The volume tiers with their upper ends, in posts per hour.
@@ -46,6 +46,18 @@ class Threshold:
         """The interval is left out where there is none."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Threshold:
+        """Ignores fields of a newer release; raises `KeyError` or `ValueError` for an object that is not one."""
+        fields = JsonReader(value)
+        return cls(
+            fields.number("fire"),
+            fields.number("per_key_week"),
+            fields.number("key_weeks"),
+            fields.number_or_none("low"),
+            fields.number_or_none("high"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -66,10 +78,9 @@ class Calibration:
     @classmethod
     def from_json(cls, value: JsonObject) -> Calibration:
         """Ignores fields of a newer release; raises `KeyError` or `ValueError` for a document that is not one."""
-        thresholds = {
-            name: Threshold(**known_fields(Threshold, threshold)) for name, threshold in value["tiers"].items()
-        }
-        return cls(datetime.fromisoformat(value["at"]), value["target"], thresholds)
+        fields = JsonReader(value)
+        thresholds = {name: Threshold.from_json(found) for name, found in fields.objects_by_name("tiers").items()}
+        return cls(fields.time("at"), fields.number("target"), thresholds)
 
 
 CALIBRATION = StateKey("calibration", Calibration.from_json, Calibration.to_json, expendable=True)

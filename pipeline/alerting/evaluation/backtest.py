@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +26,7 @@ from pipeline.alerting.evaluation.score_models import ScoreModels
 from pipeline.alerting.evaluation.volume_lane import CALM
 from pipeline.domain.counting import EVERYTHING, Scope
 
+Number = TypeVar("Number", bound=np.generic)
 NEGATIVE_POLICY = Policy()
 VOLUME_POLICY = Policy(fire=4.75, critical=7.0, calm=CALM)
 _GRID = np.arange(2.0, 20.01, 0.1)
@@ -103,8 +105,9 @@ def table_of(history: CountHistory, before: int = 0) -> CountTable:
     """
     scopes = [history.scopes.get(key) or scope_of(key) or Scope("", key) for key in history.keys]
     sums = np.zeros(history.posts.shape) if history.score_sums is None else history.score_sums
-    posts, negatives, sums = (np.pad(a, ((0, 0), (before, 0))) for a in (history.posts, history.negatives, sums))
-    return CountTable.holding(scopes, posts, negatives, score_sums=sums)
+    empty = ((0, 0), (before, 0))
+    posts, negatives = np.pad(history.posts, empty), np.pad(history.negatives, empty)
+    return CountTable.holding(scopes, posts, negatives, score_sums=np.pad(sums, empty))
 
 
 def volume_scores(history: CountHistory) -> ScoreHistory:
@@ -115,7 +118,19 @@ def volume_scores(history: CountHistory) -> ScoreHistory:
 
 
 def _scores(verdicts: Sequence[Verdicts]) -> ScoreHistory:
-    return ScoreHistory(**{name: np.stack([getattr(v, name) for v in verdicts], axis=1) for name in _VERDICT_FIELDS})
+    return ScoreHistory(
+        score=_columns(verdict.score for verdict in verdicts),
+        window=_columns(verdict.window for verdict in verdicts),
+        posts=_columns(verdict.posts for verdict in verdicts),
+        observed=_columns(verdict.observed for verdict in verdicts),
+        expected=_columns(verdict.expected for verdict in verdicts),
+        baseline=_columns(verdict.baseline for verdict in verdicts),
+        cold=_columns(verdict.cold for verdict in verdicts),
+    )
+
+
+def _columns(values: Iterable[NDArray[Number]]) -> NDArray[Number]:
+    return np.stack(list(values), axis=1)
 
 
 def tiers_of(history: CountHistory) -> list[str]:
@@ -201,7 +216,8 @@ def _began_at(history: CountHistory, scores: ScoreHistory, k: int, b: int, episo
     if not baseline:
         return episode.started_at
     window = slice(max(0, b + 1 - int(scores.window[k, b])), b + 1)
-    posts, negatives = history.posts[k, window], history.negatives[k, window]
+    posts = history.posts[k, window]
+    negatives: NDArray[np.int64] | Floats = history.negatives[k, window]
     estimate = scores.estimates.get((k, b))
     if estimate is not None and history.score_sums is not None:
         negatives = estimate.negatives(posts, history.score_sums[k, window])

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.alert import CRITICAL, NEGATIVE, WARNING
 from pipeline.domain.counting import EVERYTHING, Scope
-from pipeline.domain.known_fields import known_fields
 
 
 class Transition(Enum):
@@ -60,6 +60,26 @@ class Observation:
     negative_mean: float | None = None
     other_mean: float | None = None
 
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Observation:
+        """Ignores fields of a newer release; raises where one is missing."""
+        fields = JsonReader(value)
+        return cls(
+            at=fields.time("at"),
+            score=fields.number("score"),
+            posts=fields.whole("posts"),
+            observed=fields.whole("observed"),
+            expected=fields.number("expected"),
+            baseline=fields.number("baseline"),
+            window_s=fields.whole("window_s"),
+            cold=fields.flag("cold"),
+            counted=fields.whole_or_none("counted"),
+            share_low=fields.number_or_none("share_low"),
+            share_high=fields.number_or_none("share_high"),
+            negative_mean=fields.number_or_none("negative_mean"),
+            other_mean=fields.number_or_none("other_mean"),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Episode:
@@ -91,21 +111,29 @@ class Episode:
 
     def to_json(self) -> JsonObject:
         """For the evaluator's state."""
-        fields: JsonObject = _plain(asdict(self))
+        fields = {name: value for name, value in asdict(self).items() if name != "scope"}
         # A rollback to 0.11 reads `muted_by`.
-        return {**fields.pop("scope"), **fields, "muted_by": self.inhibited_by}
+        return {**asdict(self.scope), **_plain(fields), "muted_by": self.inhibited_by}
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Episode:
         """Ignores fields of a newer release; raises where one is missing."""
-        value = {"inhibited_by": value.get("muted_by", ""), **value}  # 0.11 wrote only `muted_by`
-        times = {k: _time(value[k]) for k in value if k.endswith("_at") or k == "calm_since"}
-        peak = Observation(
-            **{**known_fields(Observation, value["peak"]), "at": datetime.fromisoformat(value["peak"]["at"])}
+        fields = JsonReader(value)
+        return cls(
+            key=fields.text("key"),
+            scope=Scope(fields.text("topic", ""), fields.text("subject", ""), fields.text("source", "")),
+            severity=fields.text("severity"),
+            started_at=fields.time("started_at"),
+            fired_at=fields.time("fired_at"),
+            updated_at=fields.time("updated_at"),
+            peak=Observation.from_json(fields.object("peak")),
+            calm_since=fields.time_or_none("calm_since"),
+            reminded_at=fields.time_or_none("reminded_at"),
+            resolved_at=fields.time_or_none("resolved_at"),
+            sequence=fields.whole("sequence", 0),
+            inhibited_by=fields.text("inhibited_by" if fields.has("inhibited_by") else "muted_by", ""),  # 0.11
+            lane=fields.text("lane", NEGATIVE),
         )
-        scope = {name: value.get(name, "") for name in asdict(EVERYTHING)}
-        rest = {k: v for k, v in {**value, **times}.items() if k not in scope}
-        return cls(**{**known_fields(cls, rest), "peak": peak, "scope": Scope(**scope)})
 
 
 def step(
@@ -161,7 +189,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     return value
-
-
-def _time(value: str | None) -> datetime | None:
-    return None if value is None else datetime.fromisoformat(value)

@@ -6,11 +6,9 @@ learns the baselines from the index again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from models.json_types import JsonObject
 from pipeline.alerting.counting.recent_counts import HISTORY, RecentCounts, time_of
 from pipeline.alerting.detection.negative_share import DetectorConfig
 from pipeline.alerting.detection.thresholds import CALIBRATION, Calibration
@@ -49,7 +47,7 @@ class Evaluator:
         self._negative = NegativeLane(config, policy, overrides)
         self._volume = volume or VolumeLane(policy, overrides, enabled=False)
         self._cursor: int | None = None
-        self._saved: JsonObject | None = None
+        self._saved: EvaluatorState | None = None
         self._warm_up_until = 0
         self._learned = False
         #: The events of the last step whose alerts nobody has written yet. They are saved with the cursor, so that a
@@ -78,9 +76,8 @@ class Evaluator:
         """Loads the saved state. Call it whenever this process becomes the evaluator."""
         self._saved = self._store.state(STATE)
         self.load_calibration()
-        state = EvaluatorState.from_json(self._saved) if self._saved is not None else None
-        self._learned, self._cursor = False, state.cursor if state else None
-        state = state or EvaluatorState(0)
+        self._learned, self._cursor = False, self._saved.cursor if self._saved else None
+        state = self._saved or EvaluatorState(0)
         self._negative.restore(state.negative)
         self._volume.restore(state.volume)
         self.unrecorded = list(state.unrecorded)
@@ -108,8 +105,7 @@ class Evaluator:
             return True
         learned_from = self._cursor - int(HISTORY.total_seconds())
         negative, volume = self._negative.state(learned_from), self._volume.state(learned_from)
-        state = EvaluatorState(self._cursor, negative, volume, tuple(self.unrecorded)).to_json()
-        state = json.loads(json.dumps(state))  # the store compares it with what it reads back
+        state = EvaluatorState(self._cursor, negative, volume, tuple(self.unrecorded)).as_read_back()
         if not self._store.swap_state(STATE, self._saved, state):
             return False
         self._saved = state

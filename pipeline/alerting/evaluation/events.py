@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.alerting.detection.thresholds import Threshold
 from pipeline.alerting.evaluation.episodes import Episode, Transition
@@ -38,19 +39,25 @@ class Event:
             "threshold": threshold,
             "rate": interval,  # apart, because 0.11 takes no other fields of a threshold
             "tier": self.tier,
-            "series": asdict(self.series),
+            "series": self.series.to_json(),
         }
 
     @classmethod
     def from_json(cls, value: JsonObject) -> Event:
         """Raises where a field is missing."""
-        threshold = {k: math.nan if v is None else v for k, v in value["threshold"].items()}
-        series = value["series"]
+        fields = JsonReader(value)
+        threshold, interval = JsonReader(fields.object("threshold")), JsonReader(fields.object("rate"))
         return cls(
-            Episode.from_json(value["episode"]),
-            Transition(value["transition"]),
-            tuple(value["inhibited"] if "inhibited" in value else value["muted"]),  # 0.11 wrote only `muted`
-            Threshold(**threshold, **value.get("rate", {})),
-            value["tier"],
-            Series(series["end"], series["step_s"], tuple(series["posts"]), tuple(series["negatives"])),
+            Episode.from_json(fields.object("episode")),
+            Transition(fields.text("transition")),
+            fields.texts("inhibited" if fields.has("inhibited") else "muted"),  # 0.11 wrote only `muted`
+            Threshold(
+                threshold.number("fire", math.nan),
+                threshold.number("per_key_week", math.nan),
+                threshold.number("key_weeks", math.nan),
+                interval.number_or_none("low"),
+                interval.number_or_none("high"),
+            ),
+            fields.text("tier"),
+            Series.from_json(fields.object("series")),
         )

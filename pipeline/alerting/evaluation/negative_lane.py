@@ -192,8 +192,8 @@ class NegativeLane:
     def _key_counts(self, table: CountTable, columns: slice) -> KeyCounts:
         if len(self._model_numbers) < len(table.scopes):
             self._model_numbers = self._models.numbers(table.scopes)
-        counts = (values[:, columns] for values in (table.posts, table.negatives, table.score_sums))
-        return KeyCounts(*counts, self._model_numbers)
+        posts, negatives, sums = table.posts[:, columns], table.negatives[:, columns], table.score_sums[:, columns]
+        return KeyCounts(posts, negatives, sums, self._model_numbers)
 
     def _excluded(self, table: CountTable, column: int) -> NDArray[np.bool_]:
         """bool[n_keys]: the keys that do not learn from the bucket that enters the baseline."""

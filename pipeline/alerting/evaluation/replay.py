@@ -14,7 +14,7 @@ from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.alerting.evaluation.negative_lane import KeyVerdict, NegativeLane
 from pipeline.alerting.evaluation.overrides import KeyOverride
 from pipeline.alerting.evaluation.score_models import score_models
-from pipeline.alerting.evaluation.state import STATE, EvaluatorState
+from pipeline.alerting.evaluation.state import STATE
 from pipeline.domain.alert import NEGATIVE, Alert
 from pipeline.domain.counting import BUCKET_S, NegativeDefinition, bucket_start
 from pipeline.domain.states import SERVED_MODEL
@@ -45,8 +45,7 @@ class Replay:
         """
         end = bucket_start(at.timestamp())
         moment = time_of(end)
-        saved = self._store.state(STATE)
-        state = None if saved is None else EvaluatorState.from_json(saved)
+        state = self._store.state(STATE)
         negative = LaneState() if state is None else state.negative
         episodes = (*_open_at(alerts, moment), *negative.episodes)
         self._lane.restore(LaneState(tuple(e for e in episodes if e.fired_at <= moment), negative.exclusions))

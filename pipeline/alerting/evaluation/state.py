@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.alerting.evaluation.episodes import Episode
 from pipeline.alerting.evaluation.events import Event
 from pipeline.alerting.evaluation.exclusions import Period
 from pipeline.alerting.evaluation.lane import LaneState
 from pipeline.domain.counting import bucket_start
-from pipeline.domain.states import json_key
+from pipeline.domain.states import StateKey
 from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.protocol import StateStore
-
-#: The evaluator decodes the document itself, because it has to pass the JSON that it read to `swap_state`.
-STATE = json_key("evaluator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +46,24 @@ class EvaluatorState:
             "unrecorded": [event.to_json() for event in self.unrecorded],
         }
 
+    def as_read_back(self) -> EvaluatorState:
+        """The state as a store gives it back: `swap_state` compares it with what is stored."""
+        return self.from_json(json.loads(json.dumps(self.to_json())))
+
     @classmethod
     def from_json(cls, value: JsonObject) -> EvaluatorState:
         """Skips episodes that it cannot read, and logs them; raises where anything else cannot be read."""
-        exclusions = tuple(Period.from_json(row) for row in value["past"])
+        fields = JsonReader(value)
+        exclusions = tuple(Period.from_json(row) for row in fields.text_rows("past"))
         return cls(
-            value["cursor"],
-            LaneState(_episodes(value["episodes"]), exclusions),
-            LaneState(_episodes(value.get("volume", ()))),
-            tuple(Event.from_json(item) for item in value.get("unrecorded", ())),
+            fields.whole("cursor"),
+            LaneState(_episodes(fields.objects("episodes")), exclusions),
+            LaneState(_episodes(fields.objects("volume"))),
+            tuple(Event.from_json(item) for item in fields.objects("unrecorded")),
         )
+
+
+STATE = StateKey("evaluator", EvaluatorState.from_json, EvaluatorState.to_json)
 
 
 def _episodes(items: Sequence[JsonObject]) -> tuple[Episode, ...]:
@@ -65,5 +72,5 @@ def _episodes(items: Sequence[JsonObject]) -> tuple[Episode, ...]:
 
 def evaluated_to(store: StateStore) -> datetime | None:
     """The event time up to which the alert role has evaluated; None before its first evaluation. Blocking."""
-    value = store.state(STATE)
-    return None if value is None else datetime.fromtimestamp(value["cursor"], UTC)
+    state = store.state(STATE)
+    return None if state is None else datetime.fromtimestamp(state.cursor, UTC)

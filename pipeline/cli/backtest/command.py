@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def backtest(
     file: Annotated[
         Path | None,
-        typer.Argument(help="CSV: timestamp,key,posts,negative and optionally authors, in buckets of 5 to 60 minutes."),
+        typer.Argument(help="CSV: timestamp,key,posts,negative (optional: authors,score_sum), buckets of 5 to 60 min."),
     ] = None,
     index: Annotated[bool, typer.Option("--index", help="Read the history of the index instead of a file.")] = False,
     days: Annotated[

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
-from models.bundle import BundleError, read_manifest
 from models.files.encodings import FileError, opened, text_of
 from models.files.tables import lines_of
 from models.prevalence import ScoreGroup
@@ -60,6 +59,8 @@ def prevalence_of(store: StateStore | None, settings: Settings) -> Mapping[str, 
         return served.prevalence if served else {}
     if settings.model.registry:
         return {}
+    from models.bundle import BundleError, read_manifest
+
     try:
         return read_manifest(Path(settings.model.bundle)).prevalence
     except BundleError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +14,7 @@ from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from pipeline.cli.bench.engine_rates import EngineRates
 
 
 def engine(
@@ -45,22 +46,22 @@ def engine(
     configure(logging.ERROR)
     names = [name for name in against.split(",") if name]
     found = engine_rates(settings_of(config).model, names, data, texts, repeat)
-    Presenter(as_json).show(found, _lines(found))
+    Presenter(as_json).show(asdict(found), _lines(found))
 
 
-def _lines(found: JsonObject) -> Iterator[str]:
-    for name, row in found["engines"].items():
-        agreement = "-" if row["agreement_with_fp32"] is None else f"{row['agreement_with_fp32']:.3f}"
-        low, high = row["spread"]
+def _lines(found: EngineRates) -> Iterator[str]:
+    for name, rate in found.engines.items():
+        agreement = "-" if rate.agreement_with_fp32 is None else f"{rate.agreement_with_fp32:.3f}"
+        low, high = rate.spread
         yield (
-            f"{name:12} {row['texts_per_s']:8.1f} texts/s ({low:.0f} to {high:.0f})   "
-            f"engine x{row['engine_is_faster_by']:.2f}   agrees with fp32 {agreement}"
+            f"{name:12} {rate.texts_per_s:8.1f} texts/s ({low:.0f} to {high:.0f})   "
+            f"engine x{rate.engine_is_faster_by:.2f}   agrees with fp32 {agreement}"
         )
-    roof = found["gemm_roof_g_per_s"]
+    roof = found.gemm_roof_g_per_s
     yield (
-        f"{found['model']} on {found['runs_on']}, {found['texts']} texts of {found['mean_tokens']} tokens, "
-        f"{found['tokens_per_s']} tokens/s, "
-        f"padding {found['padding_share']:.1%}, {found['share_of_int8_roof']:.0%} of the int8 GEMM roof, "
-        f"{found['share_of_int8_roof_without_padding']:.0%} without the padding "
+        f"{found.model} on {found.runs_on}, {found.texts} texts of {found.mean_tokens} tokens, "
+        f"{found.tokens_per_s} tokens/s, "
+        f"padding {found.padding_share:.1%}, {found.share_of_int8_roof:.0%} of the int8 GEMM roof, "
+        f"{found.share_of_int8_roof_without_padding:.0%} without the padding "
         f"({roof['int8']:.0f} G/s; fp32 {roof['fp32']:.0f})"
     )

@@ -7,10 +7,10 @@ import resource
 import statistics
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.json_types import JsonObject
 from pipeline.classify.model_provider import open_classifier
 from pipeline.cli.bench.items import distinct_items, text_of_item
 from pipeline.cli.terminal import err
@@ -27,7 +27,37 @@ _WARM_UP = 300
 _MAX_ITEMS = 100_000
 
 
-def engine_rates(model: ModelSettings, names: Sequence[str], data: Path | None, texts: int, repeat: int) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Texts per second of one engine; `spread` is the lowest and the highest repetition.
+
+    `agreement_with_fp32` is the share of labels that are the same, in [0, 1] (None: no fp32 engine ran).
+    """
+
+    texts_per_s: float
+    spread: tuple[float, float]
+    engine_is_faster_by: float
+    agreement_with_fp32: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRates:
+    """The rates of every engine by name, and how close our own comes to the roof of matrix products (in G/s)."""
+
+    model: str
+    runs_on: str
+    texts: int
+    mean_tokens: float
+    tokens_per_s: int
+    padding_share: float
+    peak_mb: int
+    gemm_roof_g_per_s: dict[str, float]
+    share_of_int8_roof: float
+    share_of_int8_roof_without_padding: float
+    engines: dict[str, Rate]
+
+
+def engine_rates(model: ModelSettings, names: Sequence[str], data: Path | None, texts: int, repeat: int) -> EngineRates:
     """Medians over `repeat` repetitions with `texts` texts each; raises `Fatal` for a name that does not exist."""
     with extra_train():
         from training import baselines
@@ -65,27 +95,27 @@ def engine_rates(model: ModelSettings, names: Sequence[str], data: Path | None, 
     def share(done: float) -> float:
         return round(float(done * peers.parameters / median / 1e9 / roof["int8"]), 3)
 
-    return {
-        "model": f"{ours.name} {ours.version}",
-        "runs_on": ours.provider,
-        "texts": texts,
-        "mean_tokens": round(mean_tokens / texts, 1),
-        "tokens_per_s": round(mean_tokens / median),
-        "padding_share": round(1 - mean_tokens / mean_padded, 4),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-        "gemm_roof_g_per_s": {precision: round(value, 1) for precision, value in roof.items()},
-        "share_of_int8_roof": share(mean_padded),
-        "share_of_int8_roof_without_padding": share(mean_tokens),
-        "engines": {
-            name: {
-                "texts_per_s": round(texts / statistics.median(s), 1),
-                "spread": [round(texts / max(s), 1), round(texts / min(s), 1)],
-                "engine_is_faster_by": round(statistics.median(s) / median, 2),
-                "agreement_with_fp32": round(statistics.mean(agreements[name]), 4) if agreements[name] else None,
-            }
-            for name, s in seconds.items()
+    return EngineRates(
+        model=f"{ours.name} {ours.version}",
+        runs_on=ours.provider,
+        texts=texts,
+        mean_tokens=round(mean_tokens / texts, 1),
+        tokens_per_s=round(mean_tokens / median),
+        padding_share=round(1 - mean_tokens / mean_padded, 4),
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+        gemm_roof_g_per_s={precision: round(value, 1) for precision, value in roof.items()},
+        share_of_int8_roof=share(mean_padded),
+        share_of_int8_roof_without_padding=share(mean_tokens),
+        engines={
+            name: Rate(
+                texts_per_s=round(texts / statistics.median(spent), 1),
+                spread=(round(texts / max(spent), 1), round(texts / min(spent), 1)),
+                engine_is_faster_by=round(statistics.median(spent) / median, 2),
+                agreement_with_fp32=round(statistics.mean(agreements[name]), 4) if agreements[name] else None,
+            )
+            for name, spent in seconds.items()
         },
-    }
+    )
 
 
 def _agreement(one: Labels, other: Labels) -> float:

@@ -13,7 +13,7 @@ from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from pipeline.cli.bench.flow_rates import FlowRates
 
 
 def flow(
@@ -38,12 +38,11 @@ def flow(
     from pipeline.service.logs import configure
 
     configure(logging.ERROR)
-    summary = flow_rates(settings_of(config), feed, posts, repeat, reposts)
-    Presenter(as_json).show(summary, _lines(summary, repeat))
+    rates = flow_rates(settings_of(config), feed, posts, repeat, reposts)
+    Presenter(as_json).show(rates.to_json(), _lines(rates, repeat))
 
 
-def _lines(summary: JsonObject, repeat: int) -> Iterator[str]:
-    yield f"{summary['posts']} distinct posts, {repeat} repetitions, {summary['model']}"
-    for name, row in summary.items():
-        if isinstance(row, dict):
-            yield f"{name:25} median {row['median']:.2f}  (min {row['min']:.2f}, max {row['max']:.2f})"
+def _lines(rates: FlowRates, repeat: int) -> Iterator[str]:
+    yield f"{rates.posts} distinct posts, {repeat} repetitions, {rates.model}"
+    for name, figure in rates.figures.items():
+        yield f"{name:25} median {figure.median:.2f}  (min {figure.min:.2f}, max {figure.max:.2f})"

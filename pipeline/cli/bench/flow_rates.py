@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -21,7 +22,29 @@ from pipeline.demo.play import Session, play
 from pipeline.settings import Settings
 
 
-def flow_rates(settings: Settings, feed: Path | None, posts: int, repeat: int, reposts: float) -> JsonObject:
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The repetitions of one figure."""
+
+    median: float
+    min: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRates:
+    """The figures by name, over repetitions with `posts` posts each."""
+
+    posts: int
+    model: str
+    figures: dict[str, Spread]
+
+    def to_json(self) -> JsonObject:
+        """The object that `bench flow --json` prints."""
+        return {"posts": self.posts, "model": self.model, **{name: asdict(each) for name, each in self.figures.items()}}
+
+
+def flow_rates(settings: Settings, feed: Path | None, posts: int, repeat: int, reposts: float) -> FlowRates:
     """Median, lowest and highest posts per second of both, and their ratio, over `repeat` repetitions."""
     items = distinct_items(feed, posts)
     rows: list[dict[str, float]] = []
@@ -33,11 +56,9 @@ def flow_rates(settings: Settings, feed: Path | None, posts: int, repeat: int, r
             row |= {"with_reposts_posts_per_s": again, "with_reposts_ratio": again / whole}
         rows.append(row)
         err.print(f"{number + 1}/{repeat}: engine {bare:.0f}/s, flow {whole:.0f}/s, ratio {whole / bare:.2f}")
-    summary: JsonObject = {"posts": len(items), "model": settings.model.bundle}
-    for name in rows[0]:
-        values = sorted(row[name] for row in rows)
-        summary[name] = {"median": round(statistics.median(values), 3), "min": values[0], "max": values[-1]}
-    return summary
+    by_name = {name: [row[name] for row in rows] for name in rows[0]}
+    figures = {name: Spread(round(statistics.median(x), 3), min(x), max(x)) for name, x in by_name.items()}
+    return FlowRates(len(items), settings.model.bundle, figures)
 
 
 def _alone(measure: Callable[[Settings, list[Item]], float], settings: Settings, items: list[Item]) -> float:
@@ -80,4 +101,4 @@ def _whole(settings: Settings, items: list[Item]) -> float:
     classifier = open_classifier(settings.model)
     _classify(classifier, [text_of_item(item) for item in items], settings.flow.batch_records)
     summary = asyncio.run(play(settings, {}, items, classifier, seconds=0, attend=attend, alerting=False))
-    return float(summary["consumed"] / (finished - began))
+    return summary.consumed / (finished - began)

@@ -27,8 +27,9 @@ def classify(
 ) -> None:
     """Add topic, sentiment and their scores to every row of a file; a row without a text stays as it is.
 
-    A row that says where its target is in the text (target, from, to; characters, half open) also gets the sentiment
-    toward it: toward, toward_score, and toward_whole_text if the model could judge only the whole text.
+    A row that says where its target is in the text also gets the sentiment toward it: toward, toward_score, and
+    toward_whole_text if the model could judge only the whole text. The columns are target, from and to; from and to
+    count characters from 0, and to is exclusive.
 
     Example: opinionwatch classify posts.jsonl --out labelled.jsonl
     """
@@ -40,7 +41,7 @@ def classify(
 
     settings = settings_of(config, model__bundle=str(model) if model else None)
     if subjects and not settings.subjects:
-        raise Fatal("--subjects finds the subjects of the settings, and these name none", "name them in [subjects]",
+        raise Fatal("--subjects looks for the subjects of the settings, but they name none", "name them in [subjects]",
                     EXIT_CONFIG)  # fmt: skip
     questions = QuestionReader(text_field, matcher(settings) if subjects else None)
     classifier = open_classifier(settings.model)

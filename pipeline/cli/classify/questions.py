@@ -58,9 +58,14 @@ def _target(row: JsonObject, text: str, before: int) -> Mentions:
 
 
 def _asks(row: JsonObject) -> bool:
-    """Whether the row has a target: columns `from` and `to` alone may be those of a letter, with addresses in them."""
+    """Whether the row has a target: columns `from` and `to` alone may be those of a letter, with addresses in them.
+
+    Where one of the two has a number and the other is blank, the row has a target, and `span_of` names what is missing.
+    """
     if row.get(COLUMNS.target) in (None, ""):
-        return all(_is_number(row.get(column)) for column in (COLUMNS.start, COLUMNS.end))
+        ends = [row[column] for column in (COLUMNS.start, COLUMNS.end) if column in row]
+        given = [end for end in ends if end not in (None, "")]
+        return len(ends) == 2 and bool(given) and all(map(_is_number, given))
     return targeted(row)
 
 

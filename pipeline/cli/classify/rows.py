@@ -15,9 +15,9 @@ from models.engine import OnnxEngine
 from models.files.encodings import FileError, broken, opened, text_of
 from models.files.rows import BadRow, Row
 from models.files.tables import Format, format_of, lines_of, rows_of_lines
-from models.files.targets import COLUMNS, TargetError
+from models.files.targets import COLUMNS, TargetError, targeted
 from models.heads import Prediction
-from models.json_types import JsonObject
+from models.json_types import Json, JsonObject
 from pipeline.classify.scoring import toward_each
 from pipeline.cli.classify.questions import TARGET, Question, QuestionReader
 from pipeline.cli.out_file import open_for_writing
@@ -135,7 +135,7 @@ def labels_of(
     Of a target these are `toward`, `toward_score` and `toward_whole_text`; `by_subject`, these are `subjects` and the
     list `toward`, as in a document of the index.
     """
-    found: JsonObject = {}
+    found: dict[str, Json] = {}
     for name in prediction.heads:
         found[name] = prediction.label(name)
         found[f"{name}_score"] = round(prediction.score(name), 4)
@@ -181,14 +181,15 @@ def _jsonl_writer(target: IO[str]) -> Callable[[Row, JsonObject], None]:
 def _csv_writer(target: IO[str], added: list[str], delimiter: str) -> Callable[[Row, JsonObject], None]:
     """Writes the columns of the first row, then the labels, then the values that a row has beyond its columns.
 
-    Columns with the place of a target get the columns of what the model says of it. A list is written as JSON.
+    Columns with the place of a target, or words that name it in the first row, get the columns of what the model says
+    of it. A list is written as JSON.
     """
     writer = csv.writer(target, delimiter=delimiter)
     names: list[str] = []
 
     def write(row: Row, labels: JsonObject) -> None:
         if not names:
-            toward = TOWARD_COLUMNS if {COLUMNS.start, COLUMNS.end} <= {*row.columns} else ()
+            toward = TOWARD_COLUMNS if {COLUMNS.start, COLUMNS.end} <= {*row.columns} or targeted(row.values) else ()
             names.extend(dict.fromkeys([*row.columns, *added, *toward]))
             writer.writerow(names)
         made = {

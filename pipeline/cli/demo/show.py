@@ -18,7 +18,6 @@ from pipeline.demo import feed as demo_feed
 from pipeline.demo import phrases
 from pipeline.demo.play import Session, play, read_feed
 from pipeline.demo.view import View, summary_lines
-from pipeline.domain.alert import Alert
 from pipeline.service.health import add_health, serving
 from pipeline.settings import DEFAULT_FILE, Settings
 
@@ -42,7 +41,6 @@ def show_demo(
                 markup=False,
             )
     live = not as_json and out.is_terminal
-    final: list[Alert] = []
 
     @asynccontextmanager
     async def attend(session: Session) -> AsyncIterator[None]:
@@ -62,14 +60,13 @@ def show_demo(
                     "the feed has ended; the console stays open until you press Ctrl-C"
                 )
                 await session.workers.wait()
-        final.extend(session.store.alerts())
 
     seconds = 0.0 if once and not live else SECONDS
     err.print("loading the model ...")
     classifier = open_classifier(settings.model)
     err.print(f"starting the broker, the store and the workers to play {len(items)} posts ...")
     summary = asyncio.run(play(settings, subjects, items, classifier, seconds=seconds, attend=attend))
-    Presenter(as_json).show(summary, summary_lines(summary, final))
+    Presenter(as_json).show(summary.to_json(), summary_lines(summary))
 
 
 async def _open_console(session: Session, stack: AsyncExitStack) -> None:

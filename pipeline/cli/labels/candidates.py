@@ -68,13 +68,17 @@ def _judged(found: list[Candidate], challenger: OnnxEngine, head: str) -> list[C
 
 
 def candidate_json(candidate: Candidate) -> JsonObject:
-    body = candidate.document.to_json()
+    document, post, scored = candidate.document, candidate.document.post, candidate.document.scored
     return {
-        "post": candidate.document.id,
-        **{name: body[name] for name in ("title", "text", "url", "source", "lang")},
+        "post": document.id,
+        "title": post.title,
+        "text": post.text,
+        "url": post.url,
+        "source": post.source,
+        "lang": post.lang,
         "worth": round(candidate.worth, 4),
         "why": candidate.why,
-        "suggested": body["labels"],
-        "toward": {subject: t.label for subject, t in candidate.document.toward.items()},
-        "model": body["model"],
+        "suggested": dict(document.labels),
+        "toward": {subject: toward.label for subject, toward in document.toward.items()},
+        "model": {"name": scored.model_name, "version": scored.model_version},
     }

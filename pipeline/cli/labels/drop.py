@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -50,9 +51,9 @@ def drop(
     ]
     found = summary(chosen)
     show = Presenter(as_json)
-    for head, row in found["heads"].items():
-        people = ", ".join(f"{count} by {person}" for person, count in row["annotators"].items())
-        show.line(f"  {head}: {class_counts(row['classes'])}; {people}")
+    for head, row in found.heads.items():
+        people = ", ".join(f"{count} by {person}" for person, count in row.annotators.items())
+        show.line(f"  {head}: {class_counts(row.classes)}; {people}")
     dropped = posts = 0
     if chosen and not dry_run:
         if not yes and not typer.confirm(f"drop {len(chosen)} of {len(stored)} labels?", err=True):
@@ -64,7 +65,7 @@ def drop(
         annotations_trained_on(store, len(stored) - dropped)
     line = f"dropped {dropped} labels, relabelled {posts} posts by the model"
     show.show(
-        {"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **found},
+        {"chosen": len(chosen), "dropped": dropped, "posts": posts, "dry_run": dry_run, **asdict(found)},
         [f"would drop {len(chosen)} labels" if dry_run else line],
     )
 

@@ -35,4 +35,4 @@ def export(
     with ExitStack() as stack:
         target = stack.enter_context(open_for_writing(out_file)) if out_file else sys.stdout
         for row in exported(store, matcher(settings)):
-            target.write(json.dumps(row, ensure_ascii=False) + "\n")
+            target.write(json.dumps(row.to_json(), ensure_ascii=False) + "\n")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from pipeline.annotation.statistics import Summary
 
 
 def stats(as_json: AsJson = False, config: Config = None) -> None:
@@ -21,19 +22,17 @@ def stats(as_json: AsJson = False, config: Config = None) -> None:
     from pipeline.store.factory import open_store
 
     found = summary(list(open_store(settings_of(config).store).annotations()))
-    Presenter(as_json).show(found, _lines(found))
+    Presenter(as_json).show(asdict(found), _lines(found))
 
 
-def _lines(found: JsonObject) -> Iterator[str]:
-    yield f"{found['labels']} labels on {found['texts']} texts"
-    for head, row in found["heads"].items():
-        right = f"; the model was right in {row['model_right']:.0%}" if row["model_right"] is not None else ""
-        yield f"  {head}: {class_counts(row['classes'])}{right}"
-    for pair in found["agreement"]:
-        yield (
-            f"  {pair['head']}: {pair['annotators'][0]} and {pair['annotators'][1]} agree with kappa "
-            f"{pair['kappa']:.2f} on {pair['texts']} texts"
-        )
+def _lines(found: Summary) -> Iterator[str]:
+    yield f"{found.labels} labels on {found.texts} texts"
+    for head, row in found.heads.items():
+        right = f"; the model was right in {row.model_right:.0%}" if row.model_right is not None else ""
+        yield f"  {head}: {class_counts(row.classes)}{right}"
+    for pair in found.agreement:
+        one, other = pair.annotators
+        yield f"  {pair.head}: {one} and {other} agree with kappa {pair.kappa:.2f} on {pair.texts} texts"
 
 
 def class_counts(classes: Mapping[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from pipeline.cli.presenter import Presenter
 from pipeline.domain.errors import Fatal
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from pipeline.cli.models.drift_report import DriftReport
 
 
 def drift(
@@ -42,18 +43,18 @@ def drift(
             "train it again with 'opinionwatch train'",
         )
     found = drift_of(store, engine, days, limit)
-    Presenter(as_json).show(found, _lines(found))
+    Presenter(as_json).show(asdict(found) if found else {"posts": 0}, _lines(found))
 
 
-def _lines(found: JsonObject) -> Iterator[str]:
-    if not found["posts"]:
+def _lines(found: DriftReport | None) -> Iterator[str]:
+    if found is None:
         yield "the index holds no post of that time"
         return
-    for name, row in found["distances"].items():
-        yield f"{name:24} {row['value']:.4f} bits ({row['low']:.4f} to {row['high']:.4f})"
-    for head, row in found["expected_accuracy"].items():
-        yield f"expected accuracy {head:14} {row['now']:.3f}, when made {row['reference']:.3f}"
-    for head, share in found["agreement_with_labels"].items():
+    for name, distance in found.distances.items():
+        yield f"{name:24} {distance.value:.4f} bits ({distance.low:.4f} to {distance.high:.4f})"
+    for head, accuracy in found.expected_accuracy.items():
+        yield f"expected accuracy {head:14} {accuracy.now:.3f}, when made {accuracy.reference:.3f}"
+    for head, share in found.agreement_with_labels.items():
         yield f"agreement with the newest labels {head:10} {share:.3f}"
-    now, then = found["unknown_tokens"]["now"], found["unknown_tokens"]["reference"]
-    yield f"unknown tokens {now:.4f}, when made {then:.4f}; {found['posts']} posts"
+    unknown = found.unknown_tokens
+    yield f"unknown tokens {unknown.now:.4f}, when made {unknown.reference:.4f}; {found.posts} posts"

@@ -10,7 +10,7 @@ from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from models.registry import Entry
 
 
 def list_(as_json: AsJson = False, config: Config = None) -> None:
@@ -22,13 +22,13 @@ def list_(as_json: AsJson = False, config: Config = None) -> None:
 
     registry = registry_of(settings_of(config).model)
     entries, aliases = refusing(registry.entries), refusing(registry.aliases)
-    rows = [{**asdict(e), "aliases": sorted(a for a, version in aliases.items() if version == e.id)} for e in entries]
-    Presenter(as_json).show(rows, _lines(rows))
+    rows = [(each, sorted(a for a, version in aliases.items() if version == each.id)) for each in entries]
+    Presenter(as_json).show([{**asdict(entry), "aliases": names} for entry, names in rows], _lines(rows))
 
 
-def _lines(rows: Sequence[JsonObject]) -> Iterator[str]:
-    for row in rows:
-        aliases = ", ".join(row["aliases"])
-        yield f"{row['id']:32} {row['registered_at'][:19]}  {row['size_bytes'] / 1e6:6.1f} MB  {aliases}"
+def _lines(rows: Sequence[tuple[Entry, Sequence[str]]]) -> Iterator[str]:
+    for entry, names in rows:
+        aliases = ", ".join(names)
+        yield f"{entry.id:32} {entry.registered_at[:19]}  {entry.size_bytes / 1e6:6.1f} MB  {aliases}"
     if not rows:
         yield "the registry is empty: add the first version with 'opinionwatch models register BUNDLE'"

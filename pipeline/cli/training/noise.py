@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,7 @@ from pipeline.cli.training.options import Data, HeadName
 from pipeline.domain.errors import EXIT_USAGE, Fatal
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from training.evaluation.label_errors import LabelError
 
 
 def noise(
@@ -33,12 +34,12 @@ def noise(
         from training.train import label_error_report
 
     rows = refusing(lambda: label_error_report(data, head, limit))
-    Presenter(as_json).show(rows, _lines(rows))
+    Presenter(as_json).show([asdict(row) for row in rows], _lines(rows))
 
 
-def _lines(rows: Sequence[JsonObject]) -> Iterator[str]:
+def _lines(rows: Sequence[LabelError]) -> Iterator[str]:
     for row in rows:
-        text = " ".join(row["text"].split())[:70]
-        yield f"{row['margin']:.2f}  {row['head']}: {row['given']} -> {row['suggested']}  {text}"
+        text = " ".join(row.text.split())[:70]
+        yield f"{row.margin:.2f}  {row.head}: {row.given} -> {row.suggested}  {text}"
     if not rows:
         yield "no label looks wrong"

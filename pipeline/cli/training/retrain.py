@@ -11,7 +11,7 @@ from pipeline.cli.options import AsJson, Config, settings_of
 from pipeline.cli.presenter import Presenter
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
+    from pipeline.cli.training.retraining import Outcome
 
 
 def retrain(
@@ -34,10 +34,10 @@ def retrain(
     from pipeline.cli.training.retraining import run_retraining
 
     outcome = run_retraining(settings_of(config, training__min_new_labels=min_new_labels))
-    Presenter(as_json).show(outcome, _lines(outcome))
+    Presenter(as_json).show(outcome.to_json(), _lines(outcome))
 
 
-def _lines(outcome: JsonObject) -> Iterator[str]:
-    yield f"{outcome['outcome']}: {outcome['reason']}"
-    if outcome["outcome"] == "refused":
+def _lines(outcome: Outcome) -> Iterator[str]:
+    yield f"{outcome.outcome}: {outcome.reason}"
+    if outcome.outcome == "refused":
         yield "Check the labels with 'opinionwatch labels stats'; retract wrong ones with 'opinionwatch labels drop'."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
@@ -12,7 +13,8 @@ from pathlib import Path
 from models.aliases import CHALLENGER, CHAMPION
 from models.bundle import load_bundle, read_manifest
 from models.folders import private_folder
-from models.json_types import JsonObject
+from models.json_reader import JsonReader
+from models.json_types import Json, JsonObject
 from models.registry import Registry
 from models.signing import public_of, sign
 from pipeline.annotation.relabelling import relabel_last
@@ -32,8 +34,64 @@ from pipeline.store.protocol import Store
 _BY = "retrain"
 
 
-def run_retraining(settings: Settings) -> JsonObject:
-    """Runs the job, or reports that another one runs; returns its outcome and the reason for it."""
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A run that has begun: its champion, the version of its model, and how many labels and rows it has."""
+
+    at: str
+    champion: str
+    version: str
+    labels: int
+    new_labels: int
+    rows: dict[str, float]
+
+    @classmethod
+    def from_json(cls, value: JsonObject) -> Started:
+        fields = JsonReader(value)
+        return cls(
+            at=fields.text("at"),
+            champion=fields.text("champion"),
+            version=fields.text("version"),
+            labels=fields.whole("labels"),
+            new_labels=fields.whole("new_labels"),
+            rows=fields.numbers_by_name("rows"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """How the challenger of a run compares with the champion; `verdict` is the file with all figures."""
+
+    champion: str
+    challenger: str
+    new_labels: int
+    rows: dict[str, float]
+    minutes: float
+    accuracy: JsonObject
+    checks: Json
+    verdict: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of the job, and why; `judged` is None if no model was trained."""
+
+    outcome: str
+    reason: str
+    new_labels: int | None = None
+    judged: Judged | None = None
+    relabelled: int | None = None
+
+    def to_json(self) -> JsonObject:
+        """The object that `retrain --json` prints."""
+        judged = asdict(self.judged) if self.judged else {}
+        counts = {} if self.new_labels is None else {"new_labels": self.new_labels}
+        relabelled = {} if self.relabelled is None else {"relabelled": self.relabelled}
+        return {"outcome": self.outcome, "reason": self.reason, **counts, **judged, **relabelled}
+
+
+def run_retraining(settings: Settings) -> Outcome:
+    """Runs the job, or reports that another one runs."""
     registry, store = registry_refusing(lambda: _trusting(settings)), open_store(settings.store)
     try:
         work = private_folder(Path(settings.training.work).resolve())
@@ -41,7 +99,7 @@ def run_retraining(settings: Settings) -> JsonObject:
         raise Fatal(f"training.work: {error}", "give a folder that belongs to this user") from None
     with _locked(work) as free:
         if not free:
-            return {"outcome": "locked", "reason": "another run holds the lock"}
+            return Outcome("locked", "another run holds the lock")
         return _run(settings, registry, store, work)
 
 
@@ -55,7 +113,7 @@ def _trusting(settings: Settings) -> Registry:
     return registry_of(settings.model, [*trusted, *own])
 
 
-def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> JsonObject:
+def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> Outcome:
     champion = registry_refusing(lambda: registry.alias(CHAMPION))
     if champion is None:
         raise Fatal(
@@ -63,54 +121,54 @@ def _run(settings: Settings, registry: Registry, store: Store, work: Path) -> Js
         )
     begun = work / "run.json"
     if begun.exists():
-        run = json.loads(begun.read_text("utf-8"))
-        err.print(f"continuing the run of {run['at']}", markup=False)
+        run = Started.from_json(json.loads(begun.read_text("utf-8")))
+        err.print(f"continuing the run of {run.at}", markup=False)
     else:
         labels = list(store.annotations())
         fresh = len(labels) - annotations_trained_on(store, len(labels))
         if fresh < settings.training.min_new_labels:
             wanted = settings.training.min_new_labels
-            return {"outcome": "nothing new", "reason": f"{fresh} new labels, {wanted} needed", "new_labels": fresh}
+            return Outcome("nothing new", f"{fresh} new labels, {wanted} needed", fresh)
         run = _begin(settings, registry, store, work, champion, len(labels), fresh)
     done = _train_and_judge(settings, registry, store, work, run)
-    store.put_state(LAST_TRAINING, LastTraining(run["labels"], datetime.fromisoformat(run["at"]), done["outcome"]))
+    store.put_state(LAST_TRAINING, LastTraining(run.labels, datetime.fromisoformat(run.at), done.outcome))
     begun.unlink()
     return done
 
 
 def _begin(
     settings: Settings, registry: Registry, store: Store, work: Path, champion: str, labels: int, fresh: int
-) -> JsonObject:
+) -> Started:
     """Freezes the data of the run, so that a run that was killed continues with the same rows."""
     manifest = registry_refusing(lambda: registry.verify(champion)).manifest
     heads = {h.name: h.labels for h in manifest.heads}
     counts = write_training_rows(store, work / "rows.jsonl", heads, settings.training.rehearsal, matcher(settings))
     at = datetime.now(UTC)
-    run = {
-        "at": at.isoformat(timespec="seconds"),
-        "champion": champion,
-        "version": f"{at:%Y%m%d.%H%M%S}",
-        "labels": labels,
-        "new_labels": fresh,
-        "rows": dict(counts),
-    }
-    (work / "run.json").write_text(json.dumps(run), "utf-8")
+    run = Started(
+        at=at.isoformat(timespec="seconds"),
+        champion=champion,
+        version=f"{at:%Y%m%d.%H%M%S}",
+        labels=labels,
+        new_labels=fresh,
+        rows=dict(counts),
+    )
+    (work / "run.json").write_text(json.dumps(asdict(run)), "utf-8")
     return run
 
 
-def _train_and_judge(settings: Settings, registry: Registry, store: Store, work: Path, run: JsonObject) -> JsonObject:
+def _train_and_judge(settings: Settings, registry: Registry, store: Store, work: Path, run: Started) -> Outcome:
     with extra_train():
         from training.config import RETRAIN_RECIPE
         from training.evaluation.comparison import compare
         from training.evaluation.gate import Policy
         from training.request import Request
         from training.train import train
-    champion = registry_refusing(lambda: registry.checkout(run["champion"]))
+    champion = registry_refusing(lambda: registry.checkout(run.champion))
     name, target = read_manifest(champion).name, work / "bundle"
     request = Request(
         out=target,
         base=str(champion),
-        version=run["version"],
+        version=run.version,
         config=Path(settings.training.recipe) if settings.training.recipe else RETRAIN_RECIPE,
         data=(work / "rows.jsonl", *map(Path, settings.training.data)),
         name=name,
@@ -120,7 +178,7 @@ def _train_and_judge(settings: Settings, registry: Registry, store: Store, work:
     if settings.training.signing_key:
         registry_refusing(lambda: sign(target, Path(settings.training.signing_key)))
     entry = registry_refusing(lambda: registry.register(target, by=_BY))
-    registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run['new_labels']} new labels")
+    registry.point(CHALLENGER, entry.id, by=_BY, reason=f"trained on {run.new_labels} new labels")
     challenger = load_bundle(target, settings.model.device)
     rates = alerts_per_key_week(store, challenger, settings.alerts, matcher(settings))
     policy = Policy(worse_by=settings.training.worse_by, class_falls_by=settings.training.class_falls_by)
@@ -128,32 +186,33 @@ def _train_and_judge(settings: Settings, registry: Registry, store: Store, work:
     verdict = refusing(lambda: compare(champion, target, work / "rows.jsonl", golden, policy, rates))
     path = work / f"verdict-{entry.id}.json"
     path.write_text(json.dumps(verdict, ensure_ascii=False, indent=1), "utf-8")
-    done = {
-        "reason": verdict["reason"],
-        "champion": run["champion"],
-        "challenger": entry.id,
-        "new_labels": run["new_labels"],
-        "rows": run["rows"],
-        "minutes": report["minutes"],
-        "accuracy": verdict["accuracy"],
-        "checks": verdict["checks"],
-        "verdict": str(path),
-    }
+    judged = Judged(
+        champion=run.champion,
+        challenger=entry.id,
+        new_labels=run.new_labels,
+        rows=run.rows,
+        minutes=report["minutes"],
+        accuracy=verdict["accuracy"],
+        checks=verdict["checks"],
+        verdict=str(path),
+    )
+    reason, relabelled = verdict["reason"], None
     if not verdict["promoted"]:
-        return {"outcome": "refused", **done}
+        return Outcome("refused", reason, judged=judged)
     if settings.training.promote == "by_hand":
-        done["reason"] = f"{verdict['reason']}; promote it with 'opinionwatch models promote {entry.id}'"
-        return {"outcome": "passed", **done}
+        by_hand = f"{reason}; promote it with 'opinionwatch models promote {entry.id}'"
+        return Outcome("passed", by_hand, judged=judged)
     if settings.training.relabel_days:
         days = settings.training.relabel_days
         with posts_bar() as advance:
-            read, written = relabel_last(
+            read, relabelled = relabel_last(
                 store, challenger, settings.alerts.counting, days, advance, subjects=matcher(settings)
             )
-        done["relabelled"] = written
-        err.print(f"{written} of {read} posts of the last {days:g} days carry labels of {entry.id} now", markup=False)
-    registry.point(CHAMPION, entry.id, by=_BY, reason=verdict["reason"])
-    return {"outcome": "promoted", **done}
+        err.print(
+            f"{relabelled} of {read} posts of the last {days:g} days carry labels of {entry.id} now", markup=False
+        )
+    registry.point(CHAMPION, entry.id, by=_BY, reason=reason)
+    return Outcome("promoted", reason, judged=judged, relabelled=relabelled)
 
 
 @contextmanager

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from models.json_types import JsonObject
+from typing import Any
 
 
-def score_lines(after: JsonObject, before: JsonObject) -> Iterator[str]:
+def score_lines(after: dict[str, Any], before: dict[str, Any]) -> Iterator[str]:
     """A line per set and head; `before` holds the scores of the base model, by set and head, where there is one."""
     for key, row in after.items():
         low, high = row["interval"]["accuracy"]

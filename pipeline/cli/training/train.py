@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,6 @@ from pipeline.cli.training.options import Data, DataDir, ForGpu, HeadName, Recip
 from pipeline.cli.training.scores import score_lines
 
 if TYPE_CHECKING:
-    from models.json_types import JsonObject
     from training.progress import Progress
     from training.request import Request
 
@@ -75,7 +74,7 @@ def train(
         show.show(report, _lines(report, out_dir))
 
 
-def _lines(report: JsonObject, out_dir: Path) -> Iterator[str]:
+def _lines(report: dict[str, Any], out_dir: Path) -> Iterator[str]:
     yield from score_lines(report["after"], report["before"])
     yield f"bundle {out_dir}, report {out_dir / 'report.html'}"
 
@@ -93,7 +92,7 @@ def _base(given: str | None) -> str:
     return given
 
 
-def _train(request: Request) -> JsonObject:
+def _train(request: Request) -> dict[str, Any]:
     """Trains with a progress bar on a terminal, and with lines elsewhere."""
     from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bars

@@ -11,8 +11,9 @@ from pipeline.domain.errors import Transient
 from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.alert_documents import stored_alert
 from pipeline.store.elasticsearch import templates as names
-from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection, unchanged
+from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection
 from pipeline.store.elasticsearch.queries import all_of
+from pipeline.store.elasticsearch.stored import Hit
 
 
 class ElasticsearchAlerts:
@@ -24,15 +25,15 @@ class ElasticsearchAlerts:
     def put_alert(self, alert: Alert) -> bool:
         for _ in range(MAX_ATTEMPTS):
             there = self._connection.get(names.ALERTS, alert.id)
-            if there and not alert.may_replace(stored_alert(alert.id, there["_source"])):
+            if there and not alert.may_replace(stored_alert(alert.id, there.source)):
                 return False
-            if self._connection.put(names.ALERTS, alert.id, alert.to_json(), **unchanged(there)):
+            if self._connection.put(names.ALERTS, alert.id, alert.to_json(), there):
                 return True
         raise Transient(f"alert {alert.id} was changed by others during {MAX_ATTEMPTS} attempts to write it")
 
     def alert(self, alert_id: str) -> Alert | None:
         found = self._connection.get(names.ALERTS, alert_id)
-        return stored_alert(alert_id, found["_source"]) if found else None
+        return stored_alert(alert_id, found.source) if found else None
 
     def alerts(self, *, open_only: bool = False, limit: int = 1000) -> list[Alert]:
         query = {"term": {"state": "open"}} if open_only else {"match_all": {}}
@@ -42,12 +43,12 @@ class ElasticsearchAlerts:
         mine: JsonObject = {"term": {"notifications.channel": channel}}
         due = [mine, {"range": {"notifications.due_at": {"lte": now.isoformat()}}}]
         attempts = {"order": "asc", "nested": {"path": "notifications", "filter": mine}}
-        hits = self._connection.search(
-            index=names.ALERTS,
+        hits = self._connection.hits(
+            names.ALERTS,
+            limit,
             query={"nested": {"path": "notifications", "query": all_of(due)}},
-            size=limit,
             sort=[{"notifications.attempts": attempts}, {"started_at": "asc"}],
-        )["hits"]["hits"]
+        )
         return list(_readable(hits))
 
     def unsettled_alerts(self) -> Iterator[Alert]:
@@ -74,5 +75,5 @@ class ElasticsearchAlerts:
         return {kind: int(found.get(kind, {}).get("doc_count", 0)) for kind in kinds}
 
 
-def _readable(hits: Iterable[JsonObject]) -> Iterator[Alert]:
-    return skip_unreadable("alerts in the store", hits, lambda hit: Alert.from_json(hit["_id"], hit["_source"]))
+def _readable(hits: Iterable[Hit]) -> Iterator[Alert]:
+    return skip_unreadable("alerts in the store", hits, lambda hit: Alert.from_json(hit.id, hit.source))

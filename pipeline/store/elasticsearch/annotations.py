@@ -23,7 +23,7 @@ class ElasticsearchAnnotations:
 
     def annotations(self) -> Iterator[Annotation]:
         hits = self._connection.scan(names.LABELS, query={"match_all": {}}, sort=[{"at": "asc"}])
-        return skip_unreadable("labels in the store", hits, lambda h: Annotation.from_json(h["_source"]))
+        return skip_unreadable("labels in the store", hits, lambda hit: Annotation.from_json(hit.source))
 
     def drop_annotations(self, annotations: Sequence[Annotation]) -> int:
         dropped = self._connection.bulk([[{"delete": {"_index": names.LABELS, "_id": x.id}}] for x in annotations])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.counting import Cell, NegativeDefinition
 from pipeline.domain.toward_keywords import read_bin
@@ -12,28 +13,34 @@ from pipeline.domain.toward_keywords import read_bin
 
 def cells_of(buckets: Iterable[JsonObject]) -> list[Cell]:
     """Posts counted by the whole text: each bucket has its negative posts and the sum of the negative scores."""
-    return [
-        Cell(
-            _start(b),
-            b["key"].get("topic", ""),
-            b["key"].get("subjects", ""),
-            b["doc_count"],
-            b["negative"]["doc_count"],
-            b["key"].get("source", ""),
-            b["score"]["value"],
+    cells = []
+    for bucket in buckets:
+        fields = JsonReader(bucket)
+        key, negative = JsonReader(fields.object("key")), JsonReader(fields.object("negative"))
+        cells.append(
+            Cell(
+                _start(key),
+                key.text("topic", ""),
+                key.text("subjects", ""),
+                fields.whole("doc_count"),
+                negative.whole("doc_count"),
+                key.text("source", ""),
+                JsonReader(fields.object("score")).number("value"),
+            )
         )
-        for b in buckets
-    ]
+    return cells
 
 
 def cells_toward(buckets: Iterable[JsonObject], rule: NegativeDefinition) -> list[Cell]:
     """Posts counted by the sentiment toward a subject, a cell per class and binned score."""
     cells = []
-    for b in buckets:
-        found, posts = read_bin(b["key"]["toward_bins"]), b["doc_count"]
+    for bucket in buckets:
+        fields = JsonReader(bucket)
+        key, posts = JsonReader(fields.object("key")), fields.whole("doc_count")
+        found = read_bin(key.text("toward_bins"))
         negatives = posts if rule.holds_toward(found.label, found.score) else 0
-        topic, source = b["key"].get("topic", ""), b["key"].get("source", "")
-        cells.append(Cell(_start(b), topic, found.subject, posts, negatives, source, posts * found.score))
+        topic, source = key.text("topic", ""), key.text("source", "")
+        cells.append(Cell(_start(key), topic, found.subject, posts, negatives, source, posts * found.score))
     return cells
 
 
@@ -56,5 +63,5 @@ def merged(cells: Iterable[Cell]) -> list[Cell]:
     ]
 
 
-def _start(bucket: JsonObject) -> int:
-    return int(bucket["key"]["bucket"]) // 1000
+def _start(key: JsonReader) -> int:
+    return int(key.number("bucket")) // 1000

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
 import orjson
 from elastic_transport import TextApiResponse
+from elastic_transport.client_utils import DEFAULT
 from elasticsearch import (
     ApiError,
     ConflictError,
@@ -27,11 +28,12 @@ from pipeline.domain.errors import Fatal, PipelineError, Transient
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict, first_refusal, item_verdicts
 from pipeline.store.elasticsearch.refusals import SETUP, TooLargeError, entry_refusal, read, refused, unreachable
+from pipeline.store.elasticsearch.stored import Hit, StoredDocument
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 #: An item of a bulk request: the action, and the document that it writes.
-Operation = list[JsonObject]
+Operation = Sequence[JsonObject]
 #: Hits per request.
 PAGE = 5000
 #: Attempts at a write whose document changes between the read and the write.
@@ -45,7 +47,7 @@ class Connection:
 
     def __init__(self, url: str, username: str, password: str, ca_file: str, timeout_s: float) -> None:
         self.url, self._timeout_s = url, timeout_s
-        tls: JsonObject = {"ssl_context": _context_trusting(ca_file)} if ca_file and url.startswith("https") else {}
+        context = _context_trusting(ca_file) if ca_file and url.startswith("https") else DEFAULT
         try:
             self._es = Elasticsearch(
                 url,
@@ -53,7 +55,7 @@ class Connection:
                 request_timeout=timeout_s,
                 max_retries=0,
                 retry_on_timeout=False,
-                **tls,
+                ssl_context=context,
             )
         except ValueError as error:
             raise _unusable_url(url, error) from None
@@ -83,17 +85,27 @@ class Connection:
         remedy = "check the proxy or load balancer in front of Elasticsearch"
         return Transient(f"store {self.url} did not answer with {expected}", 1.0, remedy)
 
-    def get(self, index: str, key: str) -> JsonObject | None:
-        """A document as last written, with its `_source`, `_seq_no` and `_primary_term`, or None."""
+    def get(self, index: str, key: str) -> StoredDocument | None:
+        """A document as last written, or None."""
         (found,) = self.entries([{"_index": index, "_id": key}])
-        return found if found.get("found") else None
+        return found
 
-    def put(self, index: str, key: str, document: JsonObject, **condition: Any) -> bool:
-        """Writes a document and makes it visible; returns False if the stored one does not meet `condition` (409)."""
+    def put(self, index: str, key: str, document: JsonObject, there: StoredDocument | None) -> bool:
+        """Writes a document and makes it visible; returns False if `there` (None: nothing) is no longer stored."""
 
         def request(es: Elasticsearch) -> bool:
             try:
-                es.index(index=index, id=key, document=document, refresh=True, **condition)
+                if there is None:
+                    es.index(index=index, id=key, document=document, refresh=True, op_type="create")
+                else:
+                    es.index(
+                        index=index,
+                        id=key,
+                        document=document,
+                        refresh=True,
+                        if_seq_no=there.seq_no,
+                        if_primary_term=there.primary_term,
+                    )
             except ConflictError:
                 return False
             return True
@@ -139,22 +151,22 @@ class Connection:
             return Fatal(f"store {self.url} refuses writes{reason}", SETUP)
         return Transient(f"store {self.url} wrote none of {len(got)} documents{reason}", retry_after_s=1.0)
 
-    def sources(self, docs: list[JsonObject]) -> list[JsonObject]:
+    def sources(self, docs: Sequence[JsonObject]) -> list[JsonObject]:
         """The body of each document; raises `Transient` if one cannot be read."""
         if not docs:
             return []
-        answer = self.entries(docs)
-        if len(answer) != len(docs) or not all(d.get("found") for d in answer):
+        found = [document.source for document in self.entries(docs) if document]
+        if len(found) != len(docs):
             raise Transient(f"store {self.url}: a document that conflicts with a write cannot be read yet")
-        return [d["_source"] for d in answer]
+        return found
 
-    def entries(self, docs: list[JsonObject]) -> list[JsonObject]:
-        """The entry of each document, found or not; raises if the index of one cannot be read."""
-        answer: list[JsonObject] = self.call(lambda es: es.mget(docs=docs))["docs"]
+    def entries(self, docs: Sequence[JsonObject]) -> list[StoredDocument | None]:
+        """Each document, or None if it does not exist; raises if the index of one cannot be read."""
+        answer = self.call(lambda es: es.mget(docs=docs))["docs"]
         for entry in answer:
             if isinstance(error := entry.get("error"), dict):
                 raise refused(self.url, entry_refusal(error))
-        return answer
+        return [StoredDocument.from_json(entry) for entry in answer]
 
     def search(self, *, index: str = names.POSTS, **body: Any) -> Any:
         """The answer to a search; it leaves out indices of posts that an operator has closed, but no other index."""
@@ -163,19 +175,18 @@ class Connection:
             raise self._not_an_answer("search results")
         return found
 
-    def hits(self, index: str, limit: int, **search: Any) -> list[JsonObject]:
+    def hits(self, index: str, limit: int, **search: Any) -> list[Hit]:
         """The first `limit` hits of a search; more than one page is read at one point in time."""
         if limit > PAGE:
             return list(islice(self.scan(index, **search), min(limit, sys.maxsize)))
-        found: list[JsonObject] = self.search(index=index, size=limit, **search)["hits"]["hits"]
-        return found
+        return [Hit.from_json(hit) for hit in self.search(index=index, size=limit, **search)["hits"]["hits"]]
 
     def alternatives(self, index: str) -> list[str]:
         """The indices behind a name: the index itself, those of the alias, or none if nothing has that name."""
         found = self.call(lambda es: es.options(ignore_status=404).indices.get_alias(index=index)).body
         return [] if found.get("status") == 404 else sorted(found)
 
-    def scan(self, index: str, **search: Any) -> Iterator[JsonObject]:
+    def scan(self, index: str, **search: Any) -> Iterator[Hit]:
         """All hits of a search at one point in time, read page by page."""
         pit = self.call(lambda es: es.open_point_in_time(index=index, keep_alive=_KEEP_ALIVE))["id"]
         after: list[Any] | None = None
@@ -186,7 +197,7 @@ class Connection:
                         pit={"id": pit, "keep_alive": _KEEP_ALIVE}, size=PAGE, search_after=after, **search
                     )
                 )["hits"]["hits"]
-                yield from hits
+                yield from map(Hit.from_json, hits)
                 if len(hits) < PAGE:
                     break
                 after = hits[-1]["sort"]
@@ -201,13 +212,6 @@ class Connection:
                 "correct store.url, which leads to OpenSearch, a proxy or another service",
             )
         return refused(self.url, read(error.meta.status, error.body))
-
-
-def unchanged(stored: JsonObject | None) -> JsonObject:
-    """The condition that a document is still as it was read, or still does not exist."""
-    if stored is None:
-        return {"op_type": "create"}
-    return {"if_seq_no": stored["_seq_no"], "if_primary_term": stored["_primary_term"]}
 
 
 def _context_trusting(ca_file: str) -> ssl.SSLContext:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime
 from fnmatch import fnmatchcase
 
-from models.json_types import JsonObject
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.connection import Connection
 from pipeline.store.elasticsearch.refusals import SETUP
+from pipeline.store.elasticsearch.stored import IndexTemplate
 
 _CLOSED = "index.verified_before_close"
 _BLOCKS = ("index.blocks.read_only", "index.blocks.read_only_allow_delete", "index.blocks.write", "index.blocks.read")
@@ -45,16 +45,16 @@ class Indices:
         layout = self._layout_to_set_up(found)
         templates = names.templates(self._analyzer, self._replicas, layout)
         made = []
-        for name, body in templates.items():
+        for name, template in templates.items():
             if name not in found:
                 made.append(f"index template {name}")
-            self._put_template(name, body)
+            self._put_template(name, template)
         self._refuse_overridden(self._templates_found())
         for index in (layout.index(self._now()), names.ALERTS, names.LABELS, names.ORIGINALS, names.STATE):
             if self._create(index):
                 made.append(f"index {index}")
         self._layout = layout
-        if names.POSTS in found and names.layout_of(found[names.POSTS].get("_meta", {})) != layout:
+        if names.POSTS in found and names.layout_of(found[names.POSTS].meta) != layout:
             made.append(f"one index per year for posts from before {layout.backfill_before}")
         return made + self._grow_mappings(templates)
 
@@ -65,10 +65,10 @@ class Indices:
         if names.POSTS not in found:
             raise Fatal(f"{self._store} has no index template {names.POSTS}", SETUP)
         self._refuse_overridden(found)
-        meta = found[names.POSTS].get("_meta", {})
-        if (schema := meta.get("schema", 1)) < names.SCHEMA:
-            raise Fatal(f"{self._store} was set up by an older release (schema {schema})", SETUP)
-        layout = names.layout_of(meta)
+        posts = found[names.POSTS]
+        if posts.schema < names.SCHEMA:
+            raise Fatal(f"{self._store} was set up by an older release (schema {posts.schema})", SETUP)
+        layout = names.layout_of(posts.meta)
         if layout.period != self._period:
             raise Fatal(
                 f"store.period is {self._period!r}, but setup fixed it at {layout.period!r}",
@@ -133,17 +133,23 @@ class Indices:
                 raise
         return True
 
-    def _put_template(self, name: str, template: JsonObject) -> None:
-        # The client takes the parts of the body by name, and `_meta` without its underscore.
-        parts = {part.removeprefix("_"): value for part, value in template.items()}
-        self._connection.call(lambda es: es.indices.put_index_template(name=name, **parts))
+    def _put_template(self, name: str, template: names.Template) -> None:
+        self._connection.call(
+            lambda es: es.indices.put_index_template(
+                name=name,
+                index_patterns=[template.pattern],
+                priority=names.PRIORITY,
+                meta=template.meta,
+                template=template.body,
+            )
+        )
 
-    def _templates_found(self) -> dict[str, JsonObject]:
+    def _templates_found(self) -> dict[str, IndexTemplate]:
         wanted = [f"index_templates.{part}" for part in ("name", *(f"index_template.{key}" for key in _TEMPLATE_PARTS))]
         found = self._connection.call(lambda es: es.indices.get_index_template(filter_path=wanted)).get(
             "index_templates", []
         )
-        return {entry["name"]: entry.get("index_template", {}) for entry in found}
+        return {entry["name"]: IndexTemplate.from_json(entry.get("index_template", {})) for entry in found}
 
     def _refuse_index_for_alias(self) -> None:
         if names.POSTS in self._connection.alternatives(names.POSTS):
@@ -154,26 +160,26 @@ class Indices:
                 f"delete it (DELETE /{names.POSTS}), then run 'opinionwatch setup'",
             )
 
-    def _refuse_overridden(self, found: Mapping[str, JsonObject]) -> None:
+    def _refuse_overridden(self, found: Mapping[str, IndexTemplate]) -> None:
         """Raises `Fatal` if a template of another owner takes precedence for one of our indices."""
-        for name, body in sorted(found.items()):
-            if name in names.OURS or body.get("priority", 0) <= names.PRIORITY:
+        for name, template in sorted(found.items(), key=lambda item: item[0]):
+            if name in names.OURS or template.priority <= names.PRIORITY:
                 continue
-            patterns = [p for p in body.get("index_patterns", []) if any(fnmatchcase(x, p) for x in names.EXAMPLES)]
+            patterns = [p for p in template.patterns if any(fnmatchcase(x, p) for x in names.EXAMPLES)]
             if patterns:
                 raise Fatal(
-                    f"{self._store}: index template {name} (priority {body['priority']}, pattern {patterns[0]}) "
+                    f"{self._store}: index template {name} (priority {template.priority}, pattern {patterns[0]}) "
                     f"takes precedence over those of opinionwatch (priority {names.PRIORITY})",
                     f"narrow its patterns, lower its priority below {names.PRIORITY}, or delete it "
                     f"(DELETE /_index_template/{name}), then run 'opinionwatch setup'",
                 )
 
-    def _layout_to_set_up(self, found: Mapping[str, JsonObject]) -> names.Layout:
+    def _layout_to_set_up(self, found: Mapping[str, IndexTemplate]) -> names.Layout:
         """The layout that the settings ask for, or the present one; raises `Fatal` if indexed posts would be lost."""
         indices = self._connection.alternatives(names.POSTS)
         first = names.first_layout(self._period, self._now().date(), indices)
-        meta = found.get(names.POSTS, {}).get("_meta", {})
-        before = names.layout_of(meta) if meta else first
+        there = found.get(names.POSTS)
+        before = names.layout_of(there.meta) if there and there.meta else first
         layout = names.Layout(self._period, self._backfill_before or names.later(before, first))
         if misplaced := [index for index in indices if layout.misplaces(index, before)]:
             raise Fatal(
@@ -184,11 +190,11 @@ class Indices:
             )
         return layout
 
-    def _grow_mappings(self, templates: Mapping[str, JsonObject]) -> list[str]:
+    def _grow_mappings(self, templates: Mapping[str, names.Template]) -> list[str]:
         """Adds new fields to indices that an older release created, because their mappings are strict."""
         made = []
-        for name, body in templates.items():
-            pattern, wanted = f"{name}*" if name == names.POSTS else name, body["template"]["mappings"]["properties"]
+        for name, template in templates.items():
+            pattern, wanted = f"{name}*" if name == names.POSTS else name, template.properties
             found = self._connection.call(lambda es, pattern=pattern: es.indices.get_mapping(index=pattern))  # type: ignore[misc]
             for index, mapping in sorted(dict(found).items()):
                 if missing := {k: v for k, v in wanted.items() if k not in mapping["mappings"]["properties"]}:

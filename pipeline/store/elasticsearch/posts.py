@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from models.cache import LruCache
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.counting import BUCKET_S, Cell, NegativeDefinition, Scope
 from pipeline.domain.post import Outcome, ScoredPost
@@ -20,6 +21,7 @@ from pipeline.store.elasticsearch.cells import cells_of, cells_toward, merged
 from pipeline.store.elasticsearch.connection import PAGE, Connection, Operation
 from pipeline.store.elasticsearch.indices import Indices
 from pipeline.store.elasticsearch.states import ElasticsearchStates
+from pipeline.store.elasticsearch.stored import Hit
 from pipeline.store.protocol import SOURCES, VOICE_POSTS
 
 #: Negative posts among which the most reposted are found.
@@ -58,7 +60,7 @@ class ElasticsearchPosts:
 
     def _write(self, document: PostDocument, version: int) -> Operation:
         index = self._indices.layout().index(document.post.event_time)
-        target = {"_index": index, "_id": document.id, "version": version, "version_type": "external"}
+        target: JsonObject = {"_index": index, "_id": document.id, "version": version, "version_type": "external"}
         return [{"index": target}, document.to_json()]
 
     def _conflict_outcomes(self, posts: Sequence[ScoredPost]) -> list[Outcome]:
@@ -87,7 +89,7 @@ class ElasticsearchPosts:
         for content_hash, document in zip(
             taken, self._connection.sources([{"_index": names.ORIGINALS, "_id": h} for h in taken]), strict=True
         ):
-            owners[content_hash] = document["owner"]
+            owners[content_hash] = JsonReader(document).text("owner")
         for content_hash in unknown:
             self._owners.put(content_hash, owners[content_hash])
         return owners
@@ -102,7 +104,10 @@ class ElasticsearchPosts:
 
     def counts(self, start: datetime, end: datetime, rule: NegativeDefinition) -> list[Cell]:
         posts = [queries.in_range(start, end), {"term": {"repost": False}}]
-        whole = {"negative": {"filter": queries.negative(rule)}, "score": {"sum": {"field": "negative_score"}}}
+        whole: JsonObject = {
+            "negative": {"filter": queries.negative(rule)},
+            "score": {"sum": {"field": "negative_score"}},
+        }
         theirs = [*posts, {"terms": {"source": list(rule.sources)}}]
         cells = cells_of(self._buckets(posts, ("topic",), whole))
         by_subject = [(posts, "topic"), *([(theirs, "source")] if rule.sources else [])]
@@ -162,7 +167,7 @@ class ElasticsearchPosts:
         self, scope: Scope, start: datetime, end: datetime, rule: NegativeDefinition, limit: int
     ) -> list[RepostedPost]:
         query = queries.evidence(scope, start, end, rule)
-        hits = self._connection.search(query=query, size=_CANDIDATES, sort=[{"negative_score": "desc"}])["hits"]["hits"]
+        hits = self._connection.hits(names.POSTS, _CANDIDATES, query=query, sort=[{"negative_score": "desc"}])
         documents = [_document(hit) for hit in hits]
         hashes = [document.post.content_hash for document in documents]
         reposts: dict[str, int] = {}
@@ -186,7 +191,7 @@ class ElasticsearchPosts:
         return [_document(h) for h in hits]
 
     def post(self, document_id: str) -> PostDocument | None:
-        hits = self._connection.search(query={"ids": {"values": [document_id]}}, size=1)["hits"]["hits"]
+        hits = self._connection.hits(names.POSTS, 1, query={"ids": {"values": [document_id]}})
         return _document(hits[0]) if hits else None
 
     def documents(self, start: datetime, end: datetime) -> Iterator[PostDocument]:
@@ -197,7 +202,7 @@ class ElasticsearchPosts:
 
     def ids(self) -> Iterator[str]:
         hits = self._connection.scan(names.POSTS, source=False, query={"match_all": {}}, sort=[{"_shard_doc": "asc"}])
-        return (h["_id"] for h in hits)
+        return (hit.id for hit in hits)
 
     def post_count(self) -> int:
         return int(self._connection.call(lambda es: es.count(index=names.POSTS, ignore_unavailable=True))["count"])
@@ -214,5 +219,5 @@ class ElasticsearchPosts:
         return self._indices.layout().index(scored.post.event_time)
 
 
-def _document(hit: JsonObject) -> PostDocument:
-    return PostDocument.from_json(hit["_id"], hit["_source"])
+def _document(hit: Hit) -> PostDocument:
+    return PostDocument.from_json(hit.id, hit.source)

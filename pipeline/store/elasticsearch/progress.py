@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from models.json_reader import JsonReader
+from models.json_types import JsonObject
 from pipeline.domain.ledger import current_progress
 from pipeline.domain.progress import Progress
 from pipeline.domain.unreadable import skip_unreadable
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.connection import Connection, Operation
+from pipeline.store.elasticsearch.stored import Hit
 
 
 class ElasticsearchProgress:
@@ -25,14 +28,16 @@ class ElasticsearchProgress:
 
     def all_progress(self) -> list[Progress]:
         self._connection.call(lambda es: es.indices.refresh(index=names.STATE))
-        hits = self._connection.search(index=names.STATE, query={"term": {"kind": "progress"}}, size=10_000)["hits"][
-            "hits"
-        ]
-        return list(skip_unreadable("progress in the store", hits, lambda h: Progress.from_json(h["_source"]["value"])))
+        answer = self._connection.search(index=names.STATE, query={"term": {"kind": "progress"}}, size=10_000)
+        return list(skip_unreadable("progress in the store", answer["hits"]["hits"], _read))
+
+
+def _read(hit: JsonObject) -> Progress:
+    return Progress.from_json(JsonReader(Hit.from_json(hit).source).object("value"))
 
 
 def _write(progress: Progress) -> Operation:
-    target = {
+    target: JsonObject = {
         "_index": names.STATE,
         "_id": f"progress-{progress.log_key}-{progress.partition}",
         "version": progress.next_offset,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from models.json_types import JsonObject
@@ -14,7 +15,7 @@ def in_range(start: datetime, end: datetime) -> JsonObject:
     return {"range": {"@timestamp": {"gte": start.isoformat(), "lt": end.isoformat()}}}
 
 
-def all_of(clauses: list[JsonObject]) -> JsonObject:
+def all_of(clauses: Sequence[JsonObject]) -> JsonObject:
     """Documents that meet every clause."""
     return {"bool": {"filter": clauses}}
 

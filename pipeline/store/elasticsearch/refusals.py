@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from models.json_types import JsonObject
+from models.json_types import Json, JsonObject
 from pipeline.domain.connection_errors import Cause, Kind, printable
 from pipeline.domain.errors import EXIT_UNAVAILABLE, Fatal, PipelineError, Transient
 
@@ -81,7 +80,7 @@ def item(status: int, error: JsonObject) -> Refusal:
     """Reads the refusal in the error of one item of a bulk response."""
     kind = printable(str(error.get("type") or ""), 80)
     found = list(_reasons(error, 0))
-    index = next((x["index"] for x in found if isinstance(x.get("index"), str)), "")
+    index = next((name for each in found if isinstance(name := each.get("index"), str)), "")
     if kind in DOCUMENT_ERRORS or any(str(x.get("type")) in DOCUMENT_ERRORS for x in found):
         fields = _FIELD.findall(str(error.get("reason")))
         return Refusal(status, kind, f"field {fields[0]}" if fields else "", printable(index, 100))
@@ -206,5 +205,5 @@ def _reasons(error: JsonObject, depth: int) -> Iterator[JsonObject]:
             yield from _reasons(each, depth + 1)
 
 
-def _listed(value: object) -> list[Any]:
+def _listed(value: Json) -> list[Json]:
     return value[:3] if isinstance(value, list) else []

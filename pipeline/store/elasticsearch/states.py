@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.errors import Transient
 from pipeline.domain.states import StateKey, T
 from pipeline.store.closed_days import invalidation_tokens
 from pipeline.store.elasticsearch import templates as names
 from pipeline.store.elasticsearch.bulk import ItemVerdict
-from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection, unchanged
+from pipeline.store.elasticsearch.connection import MAX_ATTEMPTS, Connection
+from pipeline.store.elasticsearch.stored import StoredDocument
 
 
 class ElasticsearchStates:
@@ -26,26 +28,21 @@ class ElasticsearchStates:
     def swap_state(self, key: StateKey[T], before: T | None, value: T) -> bool:
         for _ in range(MAX_ATTEMPTS):
             there = self._connection.get(names.STATE, _id(key))
-            known = key.read(there["_source"]["value"]) if there else None
+            known = _read(key, there)
             if known != before:
                 return known == value
-            if self._connection.put(names.STATE, _id(key), _document(key, value), **unchanged(there)):
+            if self._connection.put(names.STATE, _id(key), _document(key, value), there):
                 return True
         raise Transient(f"state {key.name} was changed by others during {MAX_ATTEMPTS} attempts to write it")
 
     def state(self, key: StateKey[T]) -> T | None:
-        found = self._connection.get(names.STATE, _id(key))
-        return key.read(found["_source"]["value"]) if found else None
+        return _read(key, self._connection.get(names.STATE, _id(key)))
 
     def states(self, keys: Sequence[StateKey[T]]) -> dict[StateKey[T], T]:
         if not keys:
             return {}
         entries = self._connection.entries([{"_index": names.STATE, "_id": _id(key)} for key in keys])
-        found = {
-            key: key.read(entry["_source"]["value"])
-            for key, entry in zip(keys, entries, strict=True)
-            if entry.get("found")
-        }
+        found = {key: _read(key, entry) for key, entry in zip(keys, entries, strict=True)}
         return {key: state for key, state in found.items() if state is not None}
 
     def invalidate_days(self, times: Iterable[datetime], now: datetime) -> None:
@@ -63,6 +60,10 @@ class ElasticsearchStates:
 
 def _id(key: StateKey[T]) -> str:
     return f"state-{key.name}"
+
+
+def _read(key: StateKey[T], stored: StoredDocument | None) -> T | None:
+    return key.read(JsonReader(stored.source).object("value")) if stored else None
 
 
 def _document(key: StateKey[T], value: T) -> JsonObject:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 
 POSTS, ALERTS, LABELS = "opinion-posts", "opinion-alerts", "opinion-labels"
@@ -21,8 +22,8 @@ OURS = (POSTS, ALERTS, LABELS, ORIGINALS, STATE)
 EXAMPLES = (f"{POSTS}-2026.11", f"{POSTS}-2026.11.24", f"{POSTS}-2026.11.24.05", f"{POSTS}-2019", *OURS[1:])
 PERIODS = {"hour": "%Y.%m.%d.%H", "day": "%Y.%m.%d", "month": "%Y.%m"}
 
-_KEYWORD = {"type": "keyword", "ignore_above": 1024}
-_SCORE = {"type": "float"}
+_KEYWORD: JsonObject = {"type": "keyword", "ignore_above": 1024}
+_SCORE: JsonObject = {"type": "float"}
 
 
 #: Posts up to this many days older than the first setup have an index per period; older ones have one per year.
@@ -78,8 +79,9 @@ def later(before: Layout, first: Layout) -> date | None:
 
 def layout_of(meta: JsonObject) -> Layout:
     """The layout that the `_meta` of the template holds."""
-    before = meta.get("backfill_before")
-    return Layout(str(meta.get("period")), date.fromisoformat(before) if before else None)
+    fields = JsonReader(meta)
+    before = fields.text("backfill_before", "")
+    return Layout(fields.text("period", ""), date.fromisoformat(before) if before else None)
 
 
 def start_of(index: str) -> datetime | None:
@@ -104,10 +106,42 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObject]:
-    """The body of `PUT _index_template/NAME` for each name."""
-    text = {"type": "text", "analyzer": analyzer}
-    posts = {
+@dataclass(frozen=True, slots=True)
+class Template:
+    """An index template: `properties` are the fields of the documents in indices whose name matches `pattern`."""
+
+    pattern: str
+    properties: JsonObject
+    replicas: int
+    alias: str = ""
+    layout: Layout | None = None
+    schema: int = SCHEMA
+
+    @property
+    def meta(self) -> JsonObject:
+        """What a later setup reads: the owner, the layout and the schema."""
+        before = self.layout and self.layout.backfill_before
+        return {
+            "owner": "opinionwatch",
+            "period": self.layout.period if self.layout else "",
+            "schema": self.schema,
+            **({"backfill_before": before.isoformat()} if before else {}),
+        }
+
+    @property
+    def body(self) -> JsonObject:
+        """What each new index gets."""
+        return {
+            "settings": {"number_of_shards": 1, "number_of_replicas": self.replicas},
+            "mappings": {"dynamic": "strict", "properties": self.properties},
+            **({"aliases": {self.alias: {}}} if self.alias else {}),
+        }
+
+
+def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, Template]:
+    """Every index template by its name."""
+    text: JsonObject = {"type": "text", "analyzer": analyzer}
+    posts: JsonObject = {
         "@timestamp": {"type": "date"},
         "ingested_at": {"type": "date"},
         **{name: _KEYWORD for name in ("id", "source", "kind", "url", "author", "lang", "topic", "sentiment")},
@@ -134,7 +168,7 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
         "origin": {"properties": {"topic": _KEYWORD, "partition": {"type": "integer"}, "offset": {"type": "long"}}},
         "extra": {"type": "flattened", "ignore_above": 1024},
     }
-    alerts = {
+    alerts: JsonObject = {
         **{
             name: _KEYWORD
             for name in ("key", "topic", "subject", "source", "severity", "state", "model", "tier", "lane")
@@ -191,39 +225,18 @@ def templates(analyzer: str, replicas: int, layout: Layout) -> dict[str, JsonObj
         "query": {"type": "keyword", "index": False, "doc_values": False},
         "evidence": {"type": "object", "enabled": False},
     }
-    labels = {
+    labels: JsonObject = {
         **{name: _KEYWORD for name in ("post", "head", "label", "annotator", "model", "suggested", "source", "lang")},
         "subject": _KEYWORD,
         "mention": {"type": "integer"},
         "at": {"type": "date"},
         "text": text,
     }
-    state = {"kind": _KEYWORD, "name": _KEYWORD, "value": {"type": "object", "enabled": False}}
+    state: JsonObject = {"kind": _KEYWORD, "name": _KEYWORD, "value": {"type": "object", "enabled": False}}
     return {
-        POSTS: _template(POSTS + "-*", posts, replicas, alias=POSTS, layout=layout),
-        ALERTS: _template(ALERTS, alerts, replicas),
-        LABELS: _template(LABELS, labels, replicas),
-        ORIGINALS: _template(ORIGINALS, {"owner": _KEYWORD}, replicas),
-        STATE: _template(STATE, state, replicas),
-    }
-
-
-def _template(
-    pattern: str, properties: JsonObject, replicas: int, alias: str = "", layout: Layout | None = None
-) -> JsonObject:
-    before = layout and layout.backfill_before
-    return {
-        "index_patterns": [pattern],
-        "priority": PRIORITY,
-        "_meta": {
-            "owner": "opinionwatch",
-            "period": layout.period if layout else "",
-            "schema": SCHEMA,
-            **({"backfill_before": before.isoformat()} if before else {}),
-        },
-        "template": {
-            "settings": {"number_of_shards": 1, "number_of_replicas": replicas},
-            "mappings": {"dynamic": "strict", "properties": properties},
-            **({"aliases": {alias: {}}} if alias else {}),
-        },
+        POSTS: Template(POSTS + "-*", posts, replicas, alias=POSTS, layout=layout),
+        ALERTS: Template(ALERTS, alerts, replicas),
+        LABELS: Template(LABELS, labels, replicas),
+        ORIGINALS: Template(ORIGINALS, {"owner": _KEYWORD}, replicas),
+        STATE: Template(STATE, state, replicas),
     }

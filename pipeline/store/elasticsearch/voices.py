@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from models.json_reader import JsonReader
 from models.json_types import JsonObject
 from pipeline.domain.counting import NegativeDefinition, bucket_start
 from pipeline.domain.toward_keywords import read_bin
 from pipeline.domain.voices import Negativity, VoicePost
+from pipeline.store.elasticsearch.stored import Hit
 
 #: The loudest voices of each kind that are examined.
 _MOST_VOICES = 10_000
@@ -22,7 +24,7 @@ def aggregations(rule: NegativeDefinition, most: int, *, one_index: bool) -> Jso
     shard drops them before it looks at their keys (breadth first). If the range lies in several indices, the shard only
     drops those with a single post, so that a voice with one post in each index is not found.
     """
-    largest = {
+    largest: JsonObject = {
         "topic": {"terms": {"field": "topic", "size": 1}},
         "subject": {"terms": {"field": "subjects", "size": 1}},
         **(
@@ -47,8 +49,9 @@ def aggregations(rule: NegativeDefinition, most: int, *, one_index: bool) -> Jso
 
 def loud(answer: JsonObject, most: int) -> dict[str, list[str]]:
     """The voices of each kind that have more than `most` posts of one key; nothing where no voice has."""
+    kinds = JsonReader(answer)
     found = {
-        kind: [b["key"] for b in answer.get(kind, {}).get("buckets", ()) if _of_largest_key(b) > most]
+        kind: [JsonReader(voice).text("key") for voice in _buckets(kinds, kind) if _of_largest_key(voice) > most]
         for kind in _KINDS
     }
     return {kind: voices for kind, voices in found.items() if voices}
@@ -65,26 +68,29 @@ def fields(rule: NegativeDefinition) -> list[str]:
     return ["author", "families", "topic", "source", "subjects", "toward_bins", "negative_score", f"labels.{rule.head}"]
 
 
-def voice_post(hit: JsonObject, rule: NegativeDefinition) -> VoicePost:
+def voice_post(hit: Hit, rule: NegativeDefinition) -> VoicePost:
     """A hit that was sorted by its time, with the values of `fields`."""
-    values: dict[str, list[str]] = hit.get("fields", {})
+    values = JsonReader(hit.fields)
     topic, source, author, label = (
-        next(iter(values.get(field, ())), "") for field in ("topic", "source", "author", f"labels.{rule.head}")
+        next(iter(values.texts(field)), "") for field in ("topic", "source", "author", f"labels.{rule.head}")
     )
     # The index keeps single precision.
-    score = round(float(next(iter(values.get("negative_score", ())), 0.0)), 4)
+    score = round(next(iter(values.numbers("negative_score")), 0.0), 4)
     whole = Negativity(not rule.negative or rule.holds({rule.head: label}, score), score)
-    toward = dict.fromkeys(values.get("subjects", ()), whole)
+    toward = dict.fromkeys(values.texts("subjects"), whole)
     if rule.counts_toward:
-        for found in map(read_bin, values.get("toward_bins", ())):
+        for found in map(read_bin, values.texts("toward_bins")):
             toward[found.subject] = Negativity(rule.holds_toward(found.label, found.score), found.score)
-    bucket = bucket_start(hit["sort"][0] / 1000)
-    return VoicePost(hit["_id"], bucket, topic, source, author, tuple(values.get("families", ())), whole, toward)
+    at_ms, *_ = JsonReader({"sort": hit.sort}).numbers("sort")
+    return VoicePost(hit.id, bucket_start(at_ms / 1000), topic, source, author, values.texts("families"), whole, toward)
 
 
 def _of_largest_key(voice: JsonObject) -> int:
     """The posts of the largest topic, subject or source of a voice."""
-    largest = (
-        b["doc_count"] for name in ("topic", "subject", "source") for b in voice.get(name, {}).get("buckets", ())
-    )
-    return max(largest, default=0)
+    fields = JsonReader(voice)
+    keys = (key for name in ("topic", "subject", "source") for key in _buckets(fields, name))
+    return max((JsonReader(key).whole("doc_count") for key in keys), default=0)
+
+
+def _buckets(aggregations: JsonReader, name: str) -> list[JsonObject]:
+    return JsonReader(aggregations.object(name)).objects("buckets")

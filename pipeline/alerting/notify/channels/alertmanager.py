@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from models.json_types import JsonObject
@@ -19,6 +19,25 @@ REFRESH_S = 60.0
 #: How long Alertmanager keeps an alert open without a refresh: longer than any restart on either side takes.
 OPEN_FOR = timedelta(minutes=30)
 _BATCH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AlertmanagerAlert:
+    """An alert as Alertmanager knows it, with times as text; it may end in the future."""
+
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    starts_at: str
+    ends_at: str
+
+    def to_json(self) -> JsonObject:
+        return {
+            "labels": self.labels,
+            "annotations": self.annotations,
+            "startsAt": self.starts_at,
+            "endsAt": self.ends_at,
+            "generatorURL": "",
+        }
 
 
 class AlertmanagerChannel:
@@ -46,16 +65,14 @@ class AlertmanagerChannel:
     async def check(self) -> None:
         await self._poster.check()
 
-    def _timed(self, notice: Notice, *, resolved: bool) -> JsonObject:
+    def _timed(self, notice: Notice, *, resolved: bool) -> AlertmanagerAlert:
         now = self._now()
-        start = min(notice.alert.started_at, now)
-        return fields(notice) | {
-            "startsAt": start.isoformat(),
-            "endsAt": (now if resolved else now + OPEN_FOR).isoformat(),
-        }
+        start, end = min(notice.alert.started_at, now), now if resolved else now + OPEN_FOR
+        return replace(alertmanager_alert(notice), starts_at=start.isoformat(), ends_at=end.isoformat())
 
-    async def _post(self, alerts: list[JsonObject]) -> None:
-        judge(self.name, await self._poster.post(json.dumps(alerts, ensure_ascii=False).encode()))
+    async def _post(self, alerts: list[AlertmanagerAlert]) -> None:
+        body = json.dumps([each.to_json() for each in alerts], ensure_ascii=False)
+        judge(self.name, await self._poster.post(body.encode()))
 
 
 def alerts_url(url: str) -> str:
@@ -63,23 +80,26 @@ def alerts_url(url: str) -> str:
     return f"{url.rstrip('/')}/api/v2/alerts"
 
 
-def fields(notice: Notice) -> JsonObject:
-    """Labels and annotations as Alertmanager's routes and templates read them."""
+def alert_name(alert: Alert) -> str:
+    """The label `alertname`."""
+    return "OpinionVolume" if alert.lane == VOLUME else "OpinionNegativeShare"
+
+
+def alertmanager_alert(notice: Notice) -> AlertmanagerAlert:
+    """The alert with its event times, and with what Alertmanager's routes and templates read."""
     alert, scope = notice.alert, notice.alert.scope
-    name = "OpinionVolume" if alert.lane == VOLUME else "OpinionNegativeShare"
     named = {"topic": scope.topic, "subject": scope.subject, "source": scope.source}
-    labels = {"alertname": name, "key": alert.key, "severity": alert.severity}
+    labels = {"alertname": alert_name(alert), "key": alert.key, "severity": alert.severity}
     labels |= {label: value for label, value in named.items() if value}
     evidence = "\n".join(f"{post.text} {post.url}".strip() for post in alert.evidence[:5])
-    return {
-        "labels": labels,
-        "annotations": {
+    return AlertmanagerAlert(
+        labels=labels,
+        annotations={
             "summary": headline(alert, notice.transition),
             "evidence": evidence,
             "query": alert.query,
             "transition": notice.transition,
         },
-        "startsAt": alert.started_at.isoformat(),
-        "endsAt": alert.resolved_at.isoformat() if alert.resolved_at else "0001-01-01T00:00:00Z",
-        "generatorURL": "",
-    }
+        starts_at=alert.started_at.isoformat(),
+        ends_at=alert.resolved_at.isoformat() if alert.resolved_at else "0001-01-01T00:00:00Z",
+    )

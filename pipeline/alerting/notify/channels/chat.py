@@ -46,7 +46,7 @@ class SlackChannel:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
         text = fitted(said, _mrkdwn, SLACK_BYTES)
-        section = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
+        section: JsonObject = {"type": "section", "text": {"type": "mrkdwn", "text": text}}
         judge_slack(self.name, await self._poster.post_json({"text": said.title, "blocks": [section]}))
 
 
@@ -72,7 +72,7 @@ class DingTalkChannel:
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
-        body = {
+        body: JsonObject = {
             "msgtype": "markdown",
             "markdown": {"title": said.title, "text": fitted(said, markdown, DINGTALK_BYTES)},
             "at": {"isAtAll": False},
@@ -107,6 +107,10 @@ class FeishuChannel:
         said = message(notice.alert, notice.transition, self._language)
         colour = {CRITICAL: "red", WARNING: "orange"}[notice.alert.severity]
         text = fitted(said, markdown, FEISHU_BYTES)
+        signed: JsonObject = {}
+        if self._secret:
+            stamp = str(int(self._clock()))
+            signed = {"timestamp": stamp, "sign": _hmac(f"{stamp}\n{self._secret}".encode(), b"")}
         body: JsonObject = {
             "msg_type": "interactive",
             "card": {
@@ -116,10 +120,8 @@ class FeishuChannel:
                 },
                 "elements": [{"tag": "markdown", "content": text}],
             },
+            **signed,
         }
-        if self._secret:
-            stamp = str(int(self._clock()))
-            body |= {"timestamp": stamp, "sign": _hmac(f"{stamp}\n{self._secret}".encode(), b"")}
         judge_vendor(self.name, await self._poster.post_json(body), FEISHU)
 
 
@@ -136,7 +138,7 @@ class WeComChannel:
     async def send(self, notice: Notice) -> None:
         self._limit.acquire(self.name)
         said = message(notice.alert, notice.transition, self._language)
-        body = {"msgtype": "markdown", "markdown": {"content": fitted(said, markdown, WECOM_BYTES)}}
+        body: JsonObject = {"msgtype": "markdown", "markdown": {"content": fitted(said, markdown, WECOM_BYTES)}}
         judge_vendor(self.name, await self._poster.post_json(body), WECOM)
         chart = chart_png(notice.alert)
         if chart is None or notice.transition == "resolved":

@@ -10,12 +10,12 @@ import socket
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from models.json_types import Json
 from pipeline.alerting.notify.channels.answers import Answer, quoted
 from pipeline.domain.errors import Fatal, Transient
 from pipeline.settings.urls import checked_url
@@ -87,7 +87,7 @@ class Poster:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._failure(error) from error
 
-    async def post_json(self, value: Any, query: str = "") -> Answer:
+    async def post_json(self, value: Json, query: str = "") -> Answer:
         """Posts JSON."""
         return await self.post(json.dumps(value, ensure_ascii=False).encode(), query=query)
 
@@ -97,8 +97,8 @@ class Poster:
         secure = parts.scheme == "https"
         try:
             address = (await self._addresses())[0]
-            tls: dict[str, Any] = {"ssl": ssl.create_default_context(), "server_hostname": parts.hostname}
-            connected = asyncio.open_connection(address["host"], address["port"], **(tls if secure else {}))
+            context, hostname = (ssl.create_default_context(), parts.hostname) if secure else (None, None)
+            connected = asyncio.open_connection(address["host"], address["port"], ssl=context, server_hostname=hostname)
             _, writer = await asyncio.wait_for(connected, self._timeout.total)
             writer.close()
         except (TimeoutError, OSError, ValueError) as error:

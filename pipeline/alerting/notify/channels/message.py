@@ -45,7 +45,7 @@ _WORDS: dict[str, dict[str, str]] = {
         "since": "开始时间：{since}", "evidence": "代表性帖文", "reposts": "转发 {n} 次", "also": "同时抑制：{related}",
         "cold": "历史数据不足，按固定阈值判定", "model": "模型", "terms": "关键词",
         "rate": "回测中，同量级（{tier}）的监测对象平均每周触发 {rate:.2f} 次",
-        "rate_interval": "（80% 区间：{low:.2f} 至 {high:.2f}）",
+        "rate_interval": "（80% 置信区间：{low:.2f} 至 {high:.2f}）",
     },
 }  # fmt: skip
 

@@ -15,7 +15,7 @@ from typing import Literal
 
 from models.json_types import JsonObject
 from pipeline.alerting.notify.channel import Notice
-from pipeline.alerting.notify.channels.alertmanager import fields
+from pipeline.alerting.notify.channels.alertmanager import alert_name, alertmanager_alert
 from pipeline.alerting.notify.channels.answers import judge
 from pipeline.alerting.notify.channels.http import Poster
 
@@ -62,19 +62,20 @@ def plain(notice: Notice) -> JsonObject:
 
 def version_4(notice: Notice, receiver: str) -> JsonObject:
     """Alertmanager's body for webhooks (prometheus.io/docs/alerting/latest/configuration, webhook_config)."""
-    alert = {**fields(notice), "status": "resolved" if notice.transition == "resolved" else "firing"}
-    alert["fingerprint"] = hashlib.sha256(notice.alert.id.encode()).hexdigest()[:16]
+    alert, name = alertmanager_alert(notice), alert_name(notice.alert)
+    status = "resolved" if notice.transition == "resolved" else "firing"
+    fingerprint = hashlib.sha256(notice.alert.id.encode()).hexdigest()[:16]
     return {
         "version": "4",
-        "groupKey": f'{{}}:{{alertname="{alert["labels"]["alertname"]}"}}',
+        "groupKey": f'{{}}:{{alertname="{name}"}}',
         "truncatedAlerts": 0,
-        "status": alert["status"],
+        "status": status,
         "receiver": receiver,
-        "groupLabels": {"alertname": alert["labels"]["alertname"]},
-        "commonLabels": alert["labels"],
-        "commonAnnotations": alert["annotations"],
-        "externalURL": alert["generatorURL"],
-        "alerts": [alert],
+        "groupLabels": {"alertname": name},
+        "commonLabels": alert.labels,
+        "commonAnnotations": alert.annotations,
+        "externalURL": "",
+        "alerts": [{**alert.to_json(), "status": status, "fingerprint": fingerprint}],
     }
 
 
