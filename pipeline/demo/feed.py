@@ -77,16 +77,10 @@ def generate(seed: int = 7) -> list[Item]:
     About one item in a hundred comes twice, and one in a thousand is broken, so that the summary also counts
     duplicates and dead letters.
     """
-<<<<<<< HEAD
     rng, rival = random.Random(seed), random.Random(seed + 1)  # noqa: S311
     posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng, rival), *_rant(rng), *_flooded(rng)]
     posts += _rival_posts(rival)
-    posts.sort(key=lambda p: p["published_at"])
-=======
-    rng = random.Random(seed)  # noqa: S311
-    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng), *_rant(rng), *_flooded(rng)]
     posts.sort(key=lambda post: post.at)
->>>>>>> main
     items = []
     for number, post in enumerate(posts):
         at = post.at
@@ -140,12 +134,12 @@ def _brand_posts(rng: random.Random) -> Iterator[_Written]:
         yield from _everyday(rng, voice)
 
 
-def _rival_posts(rng: random.Random) -> Iterator[dict[str, Any]]:
+def _rival_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(RIVAL_POSTS_A_DAY * DAYS):
         yield from _everyday(rng, rng.choice(phrases.RIVAL))
 
 
-def _everyday(rng: random.Random, voice: Voice) -> Iterator[dict[str, Any]]:
+def _everyday(rng: random.Random, voice: Voice) -> Iterator[_Written]:
     dice = rng.random()
     sentiment = "negative" if dice < _NEGATIVE else "neutral" if dice < _NEGATIVE + _NEUTRAL else "positive"
     text = _sentence(rng, voice, sentiment)
@@ -167,11 +161,7 @@ def _burst(rng: random.Random) -> Iterator[_Written]:
         yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
 
 
-<<<<<<< HEAD
-def _crisis(rng: random.Random, rival: random.Random) -> Iterator[dict[str, Any]]:
-=======
-def _crisis(rng: random.Random) -> Iterator[_Written]:
->>>>>>> main
+def _crisis(rng: random.Random, rival: random.Random) -> Iterator[_Written]:
     for _ in range(CRISIS_POSTS):
         voice = rng.choice(phrases.CRISIS)
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
