@@ -2,7 +2,7 @@
 
 On day 9 a car launch brings a burst of posts without bad news. On day 11 one author writes forty negative posts about
 an airline. On day 13 meals of the brand Greenleaf make people ill, while one author praises the brand hundreds of
-times. On day 14 phones of the brand Nova catch fire.
+times. On day 14 phones of the brand Nova catch fire, and half of the posts about it praise its rival Orbit.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ RANT = START + timedelta(days=10, hours=14)
 FLOODED = START + timedelta(days=12, hours=12)
 CRISIS = START + timedelta(days=13, hours=9)
 BURST_POSTS, RANT_POSTS, FLOODED_POSTS, FLOOD_POSTS, CRISIS_POSTS = 240, 40, 80, 400, 200
-BRAND_POSTS_A_DAY, NEWS_POSTS_A_DAY = 260, 120
+BRAND_POSTS_A_DAY, RIVAL_POSTS_A_DAY, NEWS_POSTS_A_DAY = 260, 15, 120
+#: The share of the posts about Nova's crisis that praise its rival.
+COMPARED = 0.5
 _NEGATIVE, _NEUTRAL = 0.14, 0.46
 
 
@@ -75,8 +77,9 @@ def generate(seed: int = 7) -> list[Item]:
     About one item in a hundred comes twice, and one in a thousand is broken, so that the summary also counts
     duplicates and dead letters.
     """
-    rng = random.Random(seed)  # noqa: S311
-    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng), *_rant(rng), *_flooded(rng)]
+    rng, rival = random.Random(seed), random.Random(seed + 1)  # noqa: S311
+    posts = [*_brand_posts(rng), *_news_posts(rng), *_burst(rng), *_crisis(rng, rival), *_rant(rng), *_flooded(rng)]
+    posts += _rival_posts(rival)
     posts.sort(key=lambda post: post.at)
     items = []
     for number, post in enumerate(posts):
@@ -128,10 +131,19 @@ def _with_reposts(rng: random.Random, post: _Written, chance: float) -> Iterator
 def _brand_posts(rng: random.Random) -> Iterator[_Written]:
     for _ in range(BRAND_POSTS_A_DAY * DAYS):
         voice = rng.choice(rng.choice(list(phrases.BRANDS.values())))
-        dice = rng.random()
-        sentiment = "negative" if dice < _NEGATIVE else "neutral" if dice < _NEGATIVE + _NEUTRAL else "positive"
-        text = _sentence(rng, voice, sentiment)
-        yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
+        yield from _everyday(rng, voice)
+
+
+def _rival_posts(rng: random.Random) -> Iterator[_Written]:
+    for _ in range(RIVAL_POSTS_A_DAY * DAYS):
+        yield from _everyday(rng, rng.choice(phrases.RIVAL))
+
+
+def _everyday(rng: random.Random, voice: Voice) -> Iterator[_Written]:
+    dice = rng.random()
+    sentiment = "negative" if dice < _NEGATIVE else "neutral" if dice < _NEGATIVE + _NEUTRAL else "positive"
+    text = _sentence(rng, voice, sentiment)
+    yield from _with_reposts(rng, _post(rng, _moment(rng), "forum", voice.lang, text), 0.15)
 
 
 def _news_posts(rng: random.Random) -> Iterator[_Written]:
@@ -149,12 +161,14 @@ def _burst(rng: random.Random) -> Iterator[_Written]:
         yield _post(rng, at, "forum", voice.lang, _sentence(rng, voice, rng.choice(("neutral", "neutral", "positive"))))
 
 
-def _crisis(rng: random.Random) -> Iterator[_Written]:
+def _crisis(rng: random.Random, rival: random.Random) -> Iterator[_Written]:
     for _ in range(CRISIS_POSTS):
         voice = rng.choice(phrases.CRISIS)
         at = CRISIS + timedelta(hours=rng.triangular(0, 5, 1.5))
-        post = _post(rng, at, "forum", voice.lang, _sentence(rng, voice, "negative"))
-        yield from _with_reposts(rng, post, 0.3)
+        text = _sentence(rng, voice, "negative")
+        if rival.random() < COMPARED:
+            text += (" " if voice.lang == "en" else "") + rival.choice(phrases.COMPARISONS[voice.lang])
+        yield from _with_reposts(rng, _post(rng, at, "forum", voice.lang, text), 0.3)
 
 
 def _rant(rng: random.Random) -> Iterator[_Written]:

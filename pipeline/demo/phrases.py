@@ -10,6 +10,7 @@ SUBJECTS = {
     "Kestrel": ["kestrel", "红隼汽车", "红隼"],
     "Lumen Air": ["lumen air", "流明航空"],
     "Greenleaf": ["greenleaf", "青叶外卖"],
+    "Orbit": ["orbit phone", "远山手机", "远山"],
 }
 
 
@@ -111,6 +112,26 @@ BRANDS: dict[str, tuple[Voice, Voice]] = {
     ),
 }
 
+#: The voices of the brand Orbit, Nova's rival.
+RIVAL = (
+    Voice(
+        "en",
+        ("My Orbit phone after a month:", "Orbit phone review:", "Got an Orbit phone,", "The Orbit phone:"),
+        ("the speaker crackles, awful sound", "updates break it every time", "the charger stopped working"),
+        ("the box holds a cable and a case", "it comes in two sizes", "the shop opens on Monday"),
+        ("the display is gorgeous", "it charges fast and stays cool", "lovely to use"),
+        _EN_ENDINGS,
+    ),
+    Voice(
+        "zh",
+        ("远山手机用了一个月，", "说说远山手机，", "入手远山手机，", "远山手机："),
+        ("扬声器有杂音，太差", "一更新就出问题，烦死了", "充电器坏了，没人管"),
+        ("包装里有数据线和手机壳", "有大小两种尺寸", "周一新店开业"),
+        ("屏幕非常漂亮", "充电快，不发热，很好", "用起来很舒服，很喜欢"),
+        _ZH_ENDINGS,
+    ),
+)
+
 CRISIS = (
     Voice(
         "en",
@@ -130,6 +151,22 @@ CRISIS = (
         (), (), _ZH_ENDINGS,
     ),
 )  # fmt: skip
+
+#: The last sentence of a post about Nova's crisis, in praise of a rival.
+COMPARISONS = {
+    "en": (
+        "After Nova the Orbit phone is wonderful.",
+        "Thank goodness I now have an Orbit phone, it is great.",
+        "Going back to my Orbit phone, which is safe and reliable.",
+        "I switched to an Orbit phone and I love it.",
+    ),
+    "zh": (
+        "从诺瓦换到远山，远山很好用，强烈推荐。",
+        "远山手机质量很好，大家可以放心买。",
+        "后来买的远山手机很好，推荐。",
+        "换了远山手机，非常好用。",
+    ),
+}
 
 FLOODED = (
     Voice(

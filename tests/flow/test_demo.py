@@ -95,7 +95,7 @@ class Slow(DummyClassifier):
 
 
 @pytest.mark.demo
-def test_each_crisis_fires_once_and_neither_the_burst_nor_the_troll_does() -> None:
+def test_each_crisis_fires_once_and_neither_the_burst_nor_the_troll_nor_the_praised_rival_does() -> None:
     items = generate()
     summary, _ = demo()
     broken = sum(b"\xff" in i.value for i in items)
