@@ -60,9 +60,9 @@ def test_clustering_is_at_least_one(counts: list[int]) -> None:
 
 
 def test_few_clusters_tell_nothing_about_clustering() -> None:
-    assert clustering(np.array([9, 0, 0])) == 1
-    assert clustering(np.array([9, 0, 0, 0])) == pytest.approx(9)
-    assert clustering(np.array([1, 2, 1, 2, 1, 2]), np.array([9, 0, 0, 0, 0])) == pytest.approx(9)
+    assert clustering(np.array([9] + 6 * [0])) == 1
+    assert clustering(np.array([9] + 7 * [0])) == pytest.approx(9)
+    assert clustering(np.array([1, 2, 1, 2, 1, 2]), np.array([9] + 8 * [0])) == pytest.approx(9)
 
 
 def scored(peaks: dict[int, list[float]], keys: int, weeks: int) -> tuple[CountHistory, ScoreHistory]:
@@ -78,11 +78,11 @@ def scored(peaks: dict[int, list[float]], keys: int, weeks: int) -> tuple[CountH
 
 
 def test_peaks_are_counted_by_key_and_by_week() -> None:
-    history, scores = scored({0: [5.0, 3.0, 4.0], 2: [6.0] * 9}, keys=6, weeks=2)
+    history, scores = scored({0: [5.0, 3.0, 4.0], 2: [6.0] * 9}, keys=9, weeks=2)
     peaks = EpisodePeaks.of(scores.score, Policy(), HOUR)
     assert peaks.threshold(4.0, 12.0).per_key_week == pytest.approx(11 / 12)
     assert sorted(peaks.week.tolist()) == [0] * 10 + [1] * 2
-    assert (peaks.n_keys, peaks.n_weeks) == (6, 2)
+    assert (peaks.n_keys, peaks.n_weeks) == (9, 2)
     alone, spread = peaks.threshold(6.0, 12.0), rate_interval(9, 12.0)
     assert alone.high is not None
     assert alone.high > 1.5 * spread.high, "nine episodes of one key say as much as one"

@@ -31,6 +31,7 @@ class FakeCandidate:
     began: datetime = START
     subject: str = ""
     table: CountTable = TABLE
+    alike: bool = True
 
     @property
     def columns(self) -> slice:
@@ -38,6 +39,9 @@ class FakeCandidate:
 
     def began_at(self) -> datetime:
         return self.began
+
+    def counts_like(self, other: Scope) -> bool:
+        return self.alike
 
     def fires_with(self, counts: Outside) -> bool:
         return counts.negatives >= self.needs
@@ -56,6 +60,20 @@ def episode(scope: Scope, lane: str = NEGATIVE, inhibited_by: str = "") -> Episo
 def test_an_episode_inhibits_a_key_that_does_not_fire_without_its_posts(lane: str, needs: int, inhibited: bool) -> None:
     nova = episode(NOVA, lane)
     assert inhibitor_of(FakeCandidate(AUTOS, needs), [nova]) == (nova.id if inhibited else "")
+
+
+def test_posts_that_are_negative_as_texts_and_not_toward_the_subject_do_not_make_its_topic_fire() -> None:
+    """The subject has 60 posts in the topic: 30 are negative toward it, and all 60 are negative as texts."""
+    posts, negatives = (
+        np.array([[n] for n in found]) for found in ({NOVA: 80, AUTOS: 90, NOVA_IN_AUTOS: 60}.values(), (40, 70, 30))
+    )
+    table = CountTable.holding([NOVA, AUTOS, NOVA_IN_AUTOS], posts, negatives)
+    nova = episode(NOVA)
+    assert inhibitor_of(FakeCandidate(AUTOS, 11, table=table), [nova]) == ""
+    assert inhibitor_of(FakeCandidate(AUTOS, 11, table=table, alike=False), [nova]) == nova.id
+    assert inhibitor_of(FakeCandidate(AUTOS, 10, table=table, alike=False), [nova]) == "", "ten are of the topic alone"
+    subject = FakeCandidate(NOVA_IN_AUTOS, 1, table=table, alike=False)
+    assert inhibitor_of(subject, [episode(AUTOS)]) == episode(AUTOS).id, "the counts of a subject are of one kind"
 
 
 def test_an_inhibited_episode_inhibits_nothing_and_no_key_inhibits_itself() -> None:

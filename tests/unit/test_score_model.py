@@ -194,6 +194,14 @@ def test_a_data_set_that_the_model_reads_the_wrong_way_round_is_left_out() -> No
     assert ScoreModel.of(wrong, ("negative",)) == COUNTED
 
 
+def test_a_data_set_whose_scores_hardly_tell_negative_posts_from_others_is_left_out() -> None:
+    flat = [
+        ScoreGroup("odd", label, 50, CLASSES, (0.3, 0.3, 0.4), (mean, 0.5, 0.5 - mean), ((0.01, 0, 0),) * 3)
+        for label, mean in (("negative", 0.3 + 1e-12), ("positive", 0.3))
+    ]
+    assert ScoreModel.of(flat, ("negative",)) == COUNTED
+
+
 def test_subjects_are_read_by_the_sentiment_toward_them() -> None:
     prevalence = {"sentiment": groups("tweets", 1, 2.0), "toward": groups("news", 2, 4.0)}
     scopes = [Scope("autos"), Scope("", "Nova"), Scope("autos", "Nova"), Scope("", "", "weibo")]

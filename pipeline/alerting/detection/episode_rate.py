@@ -11,7 +11,7 @@ from scipy.special import gammaincinv
 #: The share of intervals that hold the true rate.
 LEVEL = 0.8
 #: Clusters that are needed to tell how much their counts vary.
-_LEAST_CLUSTERS = 4
+_LEAST_CLUSTERS = 8
 
 
 class RateInterval(NamedTuple):
@@ -39,10 +39,10 @@ def clustering(*counts: NDArray[np.int64]) -> float:
     """How many times as much the numbers of episodes vary between clusters as they would by chance, at least 1.
 
     Each of `counts` has the episodes of clusters of one kind (of each key, of each week); the worst kind counts, except
-    those with fewer than four clusters.
+    those with fewer than eight clusters: a variance of a few weeks is hardly known.
 
-    >>> clustering(np.array([0, 1, 0, 1, 1, 0])), clustering(np.array([6, 0, 0, 0, 0, 0]))
-    (1.0, 6.0)
+    >>> clustering(np.array([0, 1, 0, 1, 1, 0, 1, 0])), clustering(np.array([8, 0, 0, 0, 0, 0, 0, 0]))
+    (1.0, 8.0)
     """
     known = [c for c in counts if len(c) >= _LEAST_CLUSTERS and c.any()]
     return max([1.0, *(float(c.var(ddof=1) / c.mean()) for c in known)])

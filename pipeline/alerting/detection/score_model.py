@@ -38,6 +38,8 @@ Floats = NDArray[np.float64]
 LOWEST, HIGHEST = 0.005, 0.95
 #: A data set explains a key with at least this share: a mean score below its f does not mean that nothing is negative.
 _LEAST_SHARE = 0.02
+#: A data set whose negative posts score hardly higher than the others says nothing about a share: it is left out.
+_LEAST_SLOPE = 0.05
 #: How far mean score, share of negative labels and log variance may differ within one kind of text (standard
 #: deviations), and the beta distribution of the shares that keys usually have.
 _MEAN_SD, _CALLED_SD, _LOG_VARIANCE_SD, _USUAL = 0.03, 0.05, 0.25, (2.0, 6.0)
@@ -133,7 +135,10 @@ class ScoreModel:
 
     @classmethod
     def of(cls, groups: Sequence[ScoreGroup], negative: Sequence[str]) -> Self:
-        """The model of the classes that count as negative; data sets without both kinds of posts are left out."""
+        """The model of the classes that count as negative.
+
+        Data sets without both kinds of posts, or whose scores hardly differ between them, are left out.
+        """
         rows = []
         for source in dict.fromkeys(group.source for group in groups):
             mine = [group for group in groups if group.source == source]
@@ -141,7 +146,7 @@ class ScoreModel:
             if not all(kinds):
                 continue
             (t, a, true_called, n_negative), (f, b, false_called, n_other) = (_pooled(k, negative) for k in kinds)
-            if t > f:
+            if t - f >= _LEAST_SLOPE:
                 error = (a / n_negative / 4 + b / n_other / 4) ** 0.5 / (t - f)
                 rows.append((t, f, a, b, true_called, false_called, error))
         return cls(*zip(*rows, strict=True)) if rows else cls()

@@ -35,6 +35,10 @@ class Candidate(Protocol):
         """When the key most likely began to rise."""
         ...
 
+    def counts_like(self, other: Scope) -> bool:
+        """Whether negative means the same in the counts of both keys: negative as a text, or toward a subject."""
+        ...
+
     def fires_with(self, counts: Outside) -> bool:
         """Whether the key would fire if its window held only these posts."""
         ...
@@ -46,7 +50,8 @@ class Candidate(Protocol):
 
 def fires_without(key: Candidate, other: Scope) -> bool:
     """Whether the key would fire without the posts that it shares with `other`; True where the table cannot tell."""
-    left = counts_outside(key.table, key.scope, other, key.columns)
+    alike = bool(key.scope.subject) or key.counts_like(other)
+    left = counts_outside(key.table, key.scope, other, key.columns, alike=alike)
     return left is None or key.fires_with(left)
 
 

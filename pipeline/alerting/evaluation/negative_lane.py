@@ -238,6 +238,10 @@ class _Candidate:
         first = onset(posts, self.detector.negatives_of(self.row, posts, *scored), self.observation.baseline)
         return self.observation.at - timedelta(seconds=self.observation.window_s - first * BUCKET_S)
 
+    def counts_like(self, other: Scope) -> bool:
+        row = self.table.row(other)
+        return row is None or bool(self.counts.model[row] == self.counts.model[self.row])
+
     def fires_with(self, counts: Outside) -> bool:
         window = self.columns.stop - self.columns.start
         return self.detector.score(self.row, window, *counts) >= self.threshold.fire

@@ -122,6 +122,9 @@ class _Candidate:
     def began_at(self) -> datetime:
         return self.observation.at - timedelta(seconds=self.observation.window_s)
 
+    def counts_like(self, other: Scope) -> bool:
+        return True
+
     def fires_with(self, counts: Outside) -> bool:
         return self.detector.score(self.index, counts.posts) >= self.fire
 
