@@ -242,7 +242,7 @@ def test_a_source_merges_the_targets_of_a_text_and_names_the_row_that_is_wrong(t
         ({"from": 10, "to": 99}, r"row 3: fields 'from' and 'to': characters 10 to 99 are not inside the text"),
         ({"from": 0, "to": 5}, r"row 3: field 'target': characters 0 to 5 of the text are 'hotel', not 'phone'"),
         ({"from": 3}, r"row 3: field 'to' is missing"),
-        ({"from": "x", "to": 5}, r"row 3: field 'from' is not a whole number"),
+        ({"from": "x", "to": 5}, r"row 3: field 'from' is not the number of a character"),
         ({"target": "screen"}, r"row 3: field 'target': the text does not contain 'screen'"),
         ({"target": 7}, r"row 3: field 'target' is not a text"),
     ):
