@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from tests.training.conftest import RECIPE, toy_rows, write_jsonl
@@ -28,6 +29,7 @@ def weights(base: Path, out: Path, launcher: list[str], recipe: str) -> dict[str
     return found
 
 
+@pytest.mark.timeout(600)  # three processes that import torch, on cores that other tests use
 def test_two_processes_learn_what_one_does_in_steps_twice_as_large(base_folder: Path, tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     exact = RECIPE + 'precision = "fp32"\n'
