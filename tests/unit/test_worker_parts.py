@@ -87,7 +87,7 @@ def test_a_failure_lasts_from_its_first_try_by_the_clock_or_by_the_waits() -> No
     obstacle.gone()
     assert obstacle.lasts(1000.0, 0.0) is None
     obstacle.met("again", 2000.0)
-    assert obstacle.lasts(2005.0, 5.0) is None, "it began anew"
+    assert obstacle.lasts(2005.0, 5.0) is None, "the obstacle started over"
 
 
 def test_a_call_of_the_store_is_retried_counted_and_logged_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
@@ -256,7 +256,7 @@ def test_the_lack_of_data_has_a_reason_and_is_logged_once(caplog: pytest.LogCapt
     rig.now = 60.0
     assert rig.reason() is None
     rig.now = 60.1
-    assert rig.reason() == "alerts are not published", "whoever leads"
+    assert rig.reason() == "alerts are not published", "also where another process leads"
     rig.reason()
     assert caplog.messages == [
         "no data: alerts are not published (run 'opinionwatch status' to see what the alert role waits for)"
@@ -425,7 +425,7 @@ def test_too_little_history_is_no_bug_and_a_bug_ends_the_worker(caplog: pytest.L
 
 
 class Recorded:
-    """Stands in for the store, the evidence, the notifier and the topic of a recorder, and notes what they are told."""
+    """Replaces the store, the evidence, the notifier and the topic of a recorder, and records each call."""
 
     def __init__(self, *alerts: Alert) -> None:
         self.alerts = {alert.id: alert for alert in alerts}
