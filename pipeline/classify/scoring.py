@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from models.families import families
 from models.heads import Prediction, TargetPrediction
@@ -39,8 +39,10 @@ def scored(named: NamedPost, prediction: Prediction, counting: NegativeDefinitio
     )
 
 
-def toward_each(prediction: Prediction, subjects: Iterable[str], counting: NegativeDefinition) -> dict[str, Toward]:
+def toward_each(prediction: Prediction, subjects: Sequence[str], counting: NegativeDefinition) -> dict[str, Toward]:
     """The sentiment toward each subject; that of the whole text toward one that the model did not judge."""
+    if not subjects:
+        return {}
     heads = prediction.heads
     negative = counting.score(prediction.meant(counting.head)) if counting.head in heads else 0.0
     whole = toward_whole_text(
