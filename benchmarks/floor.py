@@ -6,8 +6,6 @@ tenth of the training rows. Rows of a test set that stand in a training file are
 
 from __future__ import annotations
 
-import gzip
-import json
 import random
 import sys
 from collections.abc import Callable, Sequence
@@ -19,6 +17,8 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.svm import LinearSVC
+
+from benchmarks.labelled_rows import read_rows
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 Measure = Callable[[Sequence[str], Sequence[str]], float]
@@ -36,9 +36,8 @@ SETS: dict[str, tuple[list[str], str, Measure, bool]] = {
 
 
 def rows(name: str, field: str) -> list[tuple[str, str]]:
-    with gzip.open(DATA / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        found = [json.loads(line) for line in lines]
-    return [(r["text"].lower(), str(r[field])) for r in found if not r.get("dup_in_train") and r.get(field) is not None]
+    found = read_rows(DATA / f"{name}.jsonl.gz")
+    return [(r["text"].lower(), str(r[field])) for r in found if r.get(field) is not None]
 
 
 def model(c: float, spaced: bool, balanced: bool) -> Any:

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from models.engine import OnnxEngine
 from models.heads import Prediction
@@ -14,11 +15,16 @@ from models.heads import Prediction
 _BATCH = 128
 
 
-def read_rows(file: Path, most: int | None = None) -> list[dict[str, str]]:
-    """The rows of a `.jsonl` or `.jsonl.gz` file with the texts that are in no training file; `most` at random."""
+def all_rows(file: Path) -> list[dict[str, Any]]:
+    """The rows of a `.jsonl` or `.jsonl.gz` file."""
     opened = gzip.open(file, "rt", encoding="utf-8") if file.suffix == ".gz" else file.open(encoding="utf-8")
     with opened as lines:
-        rows = [row for row in map(json.loads, lines) if not row.get("dup_in_train")]
+        return [json.loads(line) for line in lines]
+
+
+def read_rows(file: Path, most: int | None = None) -> list[dict[str, str]]:
+    """The rows of a file with the texts that are in no training file; `most` of them at random."""
+    rows = [row for row in all_rows(file) if not row.get("dup_in_train")]
     return rows if most is None or most >= len(rows) else random.Random(7).sample(rows, most)  # noqa: S311
 
 

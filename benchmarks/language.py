@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
 import random
 import time
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.labelled_rows import all_rows
 from pipeline.classify.language import detect
 
 SETS = {
@@ -27,8 +26,7 @@ def main() -> None:
     rng = random.Random(7)
     for expected, names in SETS.items():
         for name in names:
-            with gzip.open(given.data / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-                texts = [json.loads(line)["text"] for line in lines]
+            texts = [row["text"] for row in all_rows(given.data / f"{name}.jsonl.gz")]
             chosen = rng.sample(texts, min(OF_EACH, len(texts)))
             start = time.process_time()
             found = Counter(map(detect, chosen))

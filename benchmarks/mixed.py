@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import random
 from pathlib import Path
+
+from benchmarks.labelled_rows import all_rows
 
 SETS = (
     "ag_news.test", "tweeteval_sentiment.test", "thucnews10.dev", "tnews.dev",
@@ -22,8 +23,7 @@ def main() -> None:
     given = parser.parse_args()
     rng, posts = random.Random(7), []
     for name in SETS:
-        with gzip.open(given.data / f"{name}.jsonl.gz", "rt", encoding="utf-8") as lines:
-            texts = [json.loads(line)["text"] for line in lines]
+        texts = [row["text"] for row in all_rows(given.data / f"{name}.jsonl.gz")]
         chosen = rng.sample(texts, min(OF_EACH, len(texts)))
         posts += [{"v": 1, "id": f"{name}-{i}", "source": name, "text": text} for i, text in enumerate(chosen)]
     rng.shuffle(posts)

@@ -6,8 +6,6 @@ sets; the second half is replayed.
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.labelled_rows import all_rows
 from benchmarks.simulator import Counts, Floats
 from models.engine import OnnxEngine
 from models.prevalence import ScoreGroup
@@ -67,8 +66,7 @@ class Readings:
 
 def read_set(name: str, file: str, engine: OnnxEngine) -> Readings:
     """Reads the posts of a file; those with a target by the sentiment toward it if the model has that head."""
-    with gzip.open(DATA / f"{file}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [json.loads(line) for line in lines]
+    rows = all_rows(DATA / f"{file}.jsonl.gz")
     head = engine.toward if "target" in rows[0] else None
     classes = (head or engine.heads["sentiment"]).labels
     probabilities = []

@@ -9,7 +9,6 @@ gain is over the first of the table, row by row on the same seeds (95 % by the r
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import random
 import resource
@@ -26,6 +25,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertModel
 
+from benchmarks.labelled_rows import all_rows
 from models.engine import usable_cores
 from training.config import Hyperparameters, TrainingConfig
 from training.data.examples import Example
@@ -75,9 +75,7 @@ TABLES = {"methods": METHODS, "imbalance": IMBALANCE, "noise": NOISE, "regularis
 
 
 def rows() -> list[tuple[str, int]]:
-    with gzip.open(DATA, "rt", encoding="utf-8") as lines:
-        found = [json.loads(line) for line in lines]
-    made = {r["text"]: int(r["label"] == "Related and informative") for r in found}
+    made = {r["text"]: int(r["label"] == "Related and informative") for r in all_rows(DATA)}
     texts = sorted(made)
     random.Random(5).shuffle(texts)
     return [(t, made[t]) for t in texts]
